@@ -1,0 +1,152 @@
+"""Which network is this checkpoint? Name it, build it, load it strictly, export it.
+
+    archfind.open(path) -> Checkpoint       what the file holds, from its header alone
+    archfind.guess(path) -> Guess           which network it is
+    archfind.load(path) -> nn.Module        built, strictly loaded, in eval mode
+    archfind.export(path, out) -> Exported  written and checked; .onnx .safetensors .pth
+
+Each takes a path or the earlier stage's result. Nothing in a file is ever run. torch and the model
+libraries are imported by `load` and `export` only.
+"""
+
+from __future__ import annotations
+
+from archfind.errors import (
+    AmbiguousError,
+    ArchfindError,
+    BuildError,
+    CheckpointError,
+    ExportError,
+    RepairError,
+    SignatureError,
+    UnknownError,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from os import PathLike
+
+    from torch import nn
+
+    from archfind.types import Built, Checkpoint, Exported, Guess
+
+    Path = str | PathLike[str]
+
+__version__ = "0.1.0"
+__all__ = [
+    "AmbiguousError",
+    "ArchfindError",
+    "BuildError",
+    "CheckpointError",
+    "ExportError",
+    "RepairError",
+    "SignatureError",
+    "UnknownError",
+    "build",
+    "export",
+    "guess",
+    "load",
+    "open",
+]
+
+
+def open(path: Path) -> Checkpoint:  # noqa: A001 (the name that people expect: archfind.open)
+    """What the file at `path` holds. CheckpointError says what else it is, if not a checkpoint."""
+    from archfind import formats
+
+    return formats.open(path)
+
+
+def guess(source: Path | Checkpoint | Guess, *, choose: str = "", part: str = "") -> Guess:
+    """Which network `source` is; `choose` names an entry ("timm/resnetaa50") among those that fit,
+    `part` one of several networks in the file."""
+    from archfind import database
+    from archfind.guess import guess as guess_checkpoint
+    from archfind.types import Checkpoint, Guess
+
+    if isinstance(source, Guess):
+        return source
+    checkpoint = source if isinstance(source, Checkpoint) else open(source)
+    return guess_checkpoint(checkpoint, database.default(), choose=choose, part=part)
+
+
+def build(
+    source: Path | Checkpoint | Guess,
+    *,
+    choose: str = "",
+    settings: Mapping[str, object] | None = None,
+    part: str = "",
+    accept_ambiguous: bool = False,
+    accept_likely: bool = False,
+) -> Built:
+    """The guess as a live module with its proof: `Built.module`, `.loaded` of `.tensors`.
+
+    `settings` override config fields and are checked by the strict load. Raises AmbiguousError where
+    several functions fit (`accept_ambiguous` takes the first), UnknownError where none does, and
+    BuildError with `.missing`, `.unexpected`, `.mismatched` where one nearly does. `accept_likely`
+    is for reconstructed networks, of which there are none yet.
+    """
+    from archfind.build import build as build_guess
+
+    found = guess(source, choose=choose, part=part)
+    return build_guess(found, settings=settings, accept_ambiguous=accept_ambiguous)
+
+
+def load(
+    source: Path | Checkpoint | Guess,
+    *,
+    choose: str = "",
+    settings: Mapping[str, object] | None = None,
+    part: str = "",
+    accept_ambiguous: bool = False,
+    accept_likely: bool = False,
+) -> nn.Module:
+    """The network of `source` as a module in eval mode, strictly loaded, nothing on the meta device.
+    Arguments and errors are those of `build`."""
+    return build(
+        source,
+        choose=choose,
+        settings=settings,
+        part=part,
+        accept_ambiguous=accept_ambiguous,
+        accept_likely=accept_likely,
+    ).module
+
+
+def export(
+    source: Path | Checkpoint | Guess | Built,
+    out: Path,
+    *,
+    choose: str = "",
+    settings: Mapping[str, object] | None = None,
+    part: str = "",
+    accept_ambiguous: bool = False,
+    accept_likely: bool = False,
+    force: bool = False,
+    opset: int | None = None,
+    keep_unchecked: bool = False,
+) -> Exported:
+    """Write the network of `source` to `out`, in the format of its suffix, and check it.
+
+    ExportError where nothing could be written, `out` exists (`force` replaces it), or the result
+    differs from the module (`keep_unchecked` keeps it). Otherwise as `build`.
+    """
+    from archfind import exporters
+    from archfind.types import Built
+
+    built = (
+        source
+        if isinstance(source, Built)
+        else build(
+            source,
+            choose=choose,
+            settings=settings,
+            part=part,
+            accept_ambiguous=accept_ambiguous,
+            accept_likely=accept_likely,
+        )
+    )
+    return exporters.export(
+        built, out, force=force, opset=opset, keep_unchecked=keep_unchecked
+    )

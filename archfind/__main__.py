@@ -1,0 +1,5 @@
+"""`python -m archfind`."""
+
+from archfind.cli import main
+
+raise SystemExit(main())

@@ -1,0 +1,125 @@
+"""Guess -> Built: the library's own constructor, then a strict load, which is the proof."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.metadata import version
+
+import torch
+from torch import nn
+
+from archfind.errors import AmbiguousError, ArchfindError, BuildError, UnknownError
+from archfind.providers import provider
+from archfind.recipe import recipe as recipe
+from archfind.tensors import TensorReader, merged_weight
+from archfind.types import Built, Canonical, Guess, Match
+
+
+def build(
+    guess: Guess,
+    settings: Mapping[str, object] | None = None,
+    accept_ambiguous: bool = False,
+) -> Built:
+    """Instantiate the guessed network and load its weights strictly.
+
+    The module is in eval mode, in its library's own dtype (float32: half weights are widened), with
+    nothing on the meta device. Raises AmbiguousError, UnknownError, or BuildError with `.missing`,
+    `.unexpected` and `.mismatched`.
+    """
+    found = _match(guess, accept_ambiguous)
+    config = {**{k: s.value for k, s in found.config.items()}, **(settings or {})}
+    path = guess.canonical.checkpoint.path
+    module = _create(found, config, path)
+    own = module.state_dict()
+    state = read_state(guess.canonical, drop=set(found.tolerated))
+    loaded = len(state)
+    for key in found.tolerated:
+        if key in own:
+            state[key] = own[key]
+    _load(module, state, found, path)
+    left = [k for k, t in [*module.named_parameters(), *module.named_buffers()] if t.is_meta]
+    if left:
+        raise BuildError(f"{len(left)} tensors have no values after loading: {left[0]} ...", path)
+    return Built(guess, found, module.eval(), loaded, loaded)
+
+
+def read_state(canonical: Canonical, drop: set[str] | None = None) -> dict[str, torch.Tensor]:
+    """The state dict under canonical keys: views of the file, parametrised weights merged."""
+    reader = TensorReader()
+    checkpoint = canonical.checkpoint
+    state: dict[str, torch.Tensor] = {}
+    for key, spec in canonical.index.items():
+        if drop and key in drop:
+            continue
+        if key in canonical.merged:
+            how, *parts = canonical.merged[key]
+            state[key] = merged_weight(how, [reader.read(checkpoint.index[part]) for part in parts])
+        else:
+            state[key] = reader.read(spec)
+    return state
+
+
+def _match(guess: Guess, accept_ambiguous: bool) -> Match:
+    path = guess.canonical.checkpoint.path
+    if guess.status == "exact" or (guess.status == "ambiguous" and accept_ambiguous):
+        return guess.matches[0]
+    names = tuple(m.entry.id for m in guess.matches)
+    if guess.status == "ambiguous":
+        certain = [name for name, one in guess.parts.items() if one.status == "exact"]
+        if len(certain) > 1:
+            text = f"holds {len(certain)} networks; choose one with --part: {', '.join(certain)}"
+            raise AmbiguousError(text, path, tuple(certain))
+        names = tuple(dict.fromkeys([*names, *(t_id for m in guess.matches for t_id in _others(m))]))
+        text = f"{len(names)} networks fit every tensor; choose one with --as: {', '.join(names)}"
+        raise AmbiguousError(text, path, names)
+    if guess.status == "close":
+        near = guess.matches[0]
+        text = (
+            f"close to {near.entry.id}, but not it: {len(near.missing)} missing, "
+            f"{len(near.unexpected)} unexpected, {len(near.mismatched)} mismatched tensors"
+        )
+        mismatched = tuple(m.key for m in near.mismatched)
+        raise BuildError(text, path, near.missing, near.unexpected, mismatched)
+    nearest = f"; nearest: {', '.join(names)}" if names else ""
+    raise UnknownError(f"unknown, no signature fits{nearest}", path, names)
+
+
+def _others(found: Match) -> list[str]:
+    return [f"{twin.provider}/{twin.architecture}" for twin in found.twins if not twin.same_function]
+
+
+def _create(found: Match, config: Mapping[str, object], path: str) -> nn.Module:
+    import warnings
+
+    entry = found.entry
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # advice on initial weights, which are replaced
+            return provider(entry.provider).create(entry.name, **config)
+    except ArchfindError:
+        raise
+    except Exception as error:  # a constructor may raise anything on settings that it refuses
+        given = ", ".join(f"{k}={v!r}" for k, v in config.items())
+        raise BuildError(f"{entry.id}({given}) can't be built: {error}", path) from error
+
+
+def _load(module: nn.Module, state: dict[str, torch.Tensor], found: Match, path: str) -> None:
+    own = module.state_dict()
+    missing = tuple(k for k in own if k not in state)
+    unexpected = tuple(k for k in state if k not in own)
+    mismatched = tuple(k for k, t in state.items() if k in own and own[k].shape != t.shape)
+    if missing or unexpected or mismatched:
+        entry = found.entry
+        installed = version(entry.provider)
+        why = ""
+        if installed != entry.version:
+            why = (
+                f"; its signature is of {entry.provider} {entry.version}, installed is {installed}: "
+                f"run `archfind signatures build {entry.provider}`"
+            )
+        text = (
+            f"{entry.id} doesn't load strictly: {len(missing)} missing, {len(unexpected)} "
+            f"unexpected, {len(mismatched)} mismatched{why}"
+        )
+        raise BuildError(text, path, missing, unexpected, mismatched)
+    module.load_state_dict(state, strict=True)

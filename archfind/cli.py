@@ -1,0 +1,238 @@
+"""The command line: the only file that prints or exits."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+from archfind.errors import ArchfindError, BuildError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from archfind.types import Guess
+
+EXIT_EXACT, EXIT_ANSWERED, EXIT_FAILED, EXIT_DANGER = 0, 1, 2, 3
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; the return value is the exit code."""
+    sys.stdout.reconfigure(errors="backslashreplace")  # pyright: ignore  (LC_ALL=C must not fail)
+    sys.stderr.reconfigure(errors="backslashreplace")  # pyright: ignore
+    arguments = parser().parse_args(argv)
+    try:
+        return arguments.run(arguments)
+    except ArchfindError as error:
+        return _fail(error)
+    except KeyboardInterrupt:
+        return _fail(ArchfindError("interrupted"))
+    except BrokenPipeError:
+        # The reader went away (`| head`): nothing is wrong, and nobody is there to be told.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_FAILED
+
+
+def parser() -> argparse.ArgumentParser:
+    """Every command with its help."""
+    from archfind import __version__
+
+    top = argparse.ArgumentParser(
+        prog="archfind",
+        description="Name the network of a bare checkpoint, build it, load it strictly, export it.",
+    )
+    top.add_argument("--version", action="version", version=f"archfind {__version__}")
+    commands = top.add_subparsers(metavar="COMMAND", required=True)
+
+    one = commands.add_parser("guess", help="which network is this")
+    one.add_argument("files", nargs="+", metavar="FILE")
+    _add_output(one)
+    _add_choice(one)
+    one.add_argument("-q", "--quiet", action="store_true", help="the first line only")
+    one.add_argument("-v", "--verbose", action="store_true", help="what was tried, and the counts")
+    one.add_argument("--fail-on-danger", action="store_true", help="exit 3 where a file would run code")
+    one.set_defaults(run=_guess)
+
+    one = commands.add_parser("inspect", help="what is in the file, whatever network it is")
+    one.add_argument("files", nargs="+", metavar="FILE")
+    _add_output(one)
+    one.set_defaults(run=_inspect)
+
+    one = commands.add_parser("export", help="load strictly, then write .onnx, .safetensors or .pth")
+    one.add_argument("file", metavar="FILE")
+    one.add_argument("out", metavar="OUT")
+    _add_output(one)
+    _add_choice(one)
+    _add_export(one)
+    one.set_defaults(run=_export)
+
+    one = commands.add_parser("signatures", help="the database: list, show, build, check, compile")
+    one.add_argument("action", choices=("list", "show", "build", "check", "compile"))
+    one.add_argument("names", nargs="*", metavar="NAME", help="an entry, or for build a provider")
+    one.add_argument("--sample", type=int, default=30, metavar="N", help="check: how many (0: all)")
+    one.add_argument("--seed", type=int, default=0, help="check: which sample")
+    one.set_defaults(run=_signatures)
+
+    one = commands.add_parser("demo", help="the whole way on a small trained checkpoint")
+    one.add_argument("--folder", default="archfind-demo", help="where to write (archfind-demo)")
+    one.set_defaults(run=_demo)
+    return top
+
+
+def _add_output(one: argparse.ArgumentParser) -> None:
+    one.add_argument("--json", action="store_true", help="one JSON object a file, on one line")
+
+
+def _add_choice(one: argparse.ArgumentParser) -> None:
+    one.add_argument("--as", dest="choose", default="", metavar="NAME", help="choose among what fits")
+    one.add_argument("--part", default="", help="one of several networks in the file")
+
+
+def _add_export(one: argparse.ArgumentParser) -> None:
+    one.add_argument("--set", dest="settings", action="append", default=[], metavar="FIELD=VALUE")
+    one.add_argument("--accept-ambiguous", action="store_true", help="take the first that fits")
+    one.add_argument("--force", action="store_true", help="replace OUT if it exists")
+    one.add_argument("--opset", type=int, help="ONNX opset (the exporter's default)")
+    one.add_argument("--keep-unchecked", action="store_true", help="keep OUT though its check failed")
+
+
+def _guess(arguments: argparse.Namespace) -> int:
+    from archfind import guess
+    from archfind.render import error_document, guess_document, guess_lines
+
+    codes: list[int] = []
+    for path in arguments.files:
+        try:
+            found: Guess = guess(path, choose=arguments.choose, part=arguments.part)
+        except ArchfindError as error:
+            codes.append(_fail(error, error_document(path, error) if arguments.json else None))
+            continue
+        document = guess_document(found)
+        if arguments.json:
+            _print_json(document)
+        else:
+            _print(guess_lines(document, quiet=arguments.quiet, verbose=arguments.verbose))
+            _print_danger(found.canonical.checkpoint.path, found.canonical.checkpoint.danger)
+        danger = arguments.fail_on_danger and found.canonical.checkpoint.danger
+        codes.append(EXIT_DANGER if danger else int(found.status != "exact"))
+    return max(codes)
+
+
+def _inspect(arguments: argparse.Namespace) -> int:
+    from archfind import formats
+    from archfind.inspection import inspect_document, inspect_lines
+    from archfind.render import error_document
+
+    codes: list[int] = []
+    for path in arguments.files:
+        try:
+            checkpoint = formats.open(path)
+        except ArchfindError as error:
+            codes.append(_fail(error, error_document(path, error) if arguments.json else None))
+            continue
+        document = inspect_document(checkpoint)
+        if arguments.json:
+            _print_json(document)
+        else:
+            _print(inspect_lines(document))
+            _print_danger(path, checkpoint.danger)
+        codes.append(EXIT_EXACT)
+    return max(codes)
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    from archfind import guess
+    from archfind.render import export_document, export_lines, guess_document, guess_lines
+
+    found = guess(arguments.file, choose=arguments.choose, part=arguments.part)
+    if not arguments.json:
+        _print(guess_lines(guess_document(found)))
+        _print_danger(arguments.file, found.canonical.checkpoint.danger)
+    from archfind import export
+
+    exported = export(
+        found,
+        arguments.out,
+        settings=_settings(arguments.settings),
+        accept_ambiguous=arguments.accept_ambiguous,
+        force=arguments.force,
+        opset=arguments.opset,
+        keep_unchecked=arguments.keep_unchecked,
+    )
+    if arguments.json:
+        _print_json(export_document(exported))
+    else:
+        _print(export_lines(exported))
+    return EXIT_EXACT
+
+
+def _signatures(arguments: argparse.Namespace) -> int:
+    from archfind import database_commands as commands
+
+    if arguments.action == "list":
+        _print(commands.list_lines(arguments.names))
+    elif arguments.action == "show":
+        _print(commands.show_lines(arguments.names))
+    elif arguments.action == "compile":
+        _print(commands.compile_lines())
+    elif arguments.action == "build":
+        lines, failed = commands.build_lines(arguments.names)
+        _print(lines)
+        return EXIT_FAILED if failed else EXIT_EXACT
+    else:
+        lines, failed = commands.check_lines(arguments.names, arguments.sample, arguments.seed)
+        _print(lines)
+        return EXIT_FAILED if failed else EXIT_EXACT
+    return EXIT_EXACT
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    from archfind.demo import write_checkpoint
+
+    path = write_checkpoint(arguments.folder)
+    out = os.path.join(arguments.folder, "001.onnx")  # noqa: PTH118
+    print(f"$ archfind export {path} {out}")
+    return _export(parser().parse_args(["export", path, out, "--force"]))
+
+
+def _settings(pairs: list[str]) -> dict[str, object]:
+    import ast
+
+    found: dict[str, object] = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not equals or not name.isidentifier():
+            raise BuildError(f"--set wants FIELD=VALUE, not {pair!r}")
+        try:
+            found[name] = ast.literal_eval(text)
+        except (ValueError, SyntaxError):
+            found[name] = text
+    return found
+
+
+def _print(lines: list[str]) -> None:
+    print("\n".join(lines))
+
+
+def _print_json(document: object) -> None:
+    import json
+
+    print(json.dumps(document))
+
+
+def _print_danger(path: str, danger: tuple[str, ...]) -> None:
+    from archfind.formats.escape import escape
+
+    for line in danger:
+        print(f"{escape(path)}: DANGER: {line}. archfind did not run it.", file=sys.stderr)
+
+
+def _fail(error: ArchfindError, document: object = None) -> int:
+    from archfind.formats.escape import escape
+
+    if document is not None:
+        _print_json(document)
+    where = f"{escape(error.path)}: " if error.path else "archfind: "
+    print(f"{where}error: {error.message}", file=sys.stderr)
+    return EXIT_FAILED

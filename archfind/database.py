@@ -1,0 +1,140 @@
+"""The compiled index over signatures/: mapped into memory, read where needed.
+
+Nothing is parsed at start: a lookup is a binary search, and a signature's text is inflated when a
+file resembles it. compile_index.py describes the layout and writes it.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+import zlib
+from bisect import bisect_left
+
+from archfind.errors import SignatureError
+from archfind.signature import Line, Size, expand, parse_line
+from archfind.types import Entry
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+MAGIC = b"archfnd1"
+
+
+def feature(key: str, shape: Iterable[object] | None = None) -> int:
+    """A hash of a key with its shape, of a key alone, or ("" with a shape) of a shape alone. Collisions
+    cost a wasted comparison, never a wrong answer."""
+    if shape is None:
+        return zlib.crc32(key.encode())
+    return zlib.crc32(f"{key} {' '.join(map(str, shape))}".encode())
+
+
+class Member:
+    """One entry of a signature: `function` numbers what it computes among the entries with the same
+    tensors, `plain` says that the prior names it, `headless` that num_classes=0 drops its head."""
+
+    __slots__ = ("differs", "entry", "function", "headless", "plain")
+
+    def __init__(self, line: str) -> None:
+        name, cls, build, version, marks, fields, self.differs = line.split("\t")
+        provider, _, architecture = name.partition("/")
+        function, plain, headless = marks.split()
+        self.function, self.plain, self.headless = int(function), plain == "1", headless == "1"
+        callable, _, fixed = build.partition(" ")
+        self.entry = Entry(
+            provider, architecture, cls, callable, _values(fixed), _values(fields), version
+        )
+
+
+def _values(text: str) -> dict[str, object]:
+    """`num_classes=1000 aux_logits=True weights=None` as values."""
+    words: dict[str, object] = {"None": None, "True": True, "False": False}
+    pairs = (word.split("=", 1) for word in text.split())
+    return {name: words[value] if value in words else int(value) for name, value in pairs}
+
+
+class Signature:
+    """The tensors that a group of entries shares: `fixed` keys have one shape, always; `free` lines
+    carry sizes that a field gives, a condition, or a dtype that isn't a float's."""
+
+    __slots__ = ("fixed", "free", "members", "number")
+
+    def __init__(self, number: int, text: str) -> None:
+        heads, _, body = text.partition("\n\n")
+        self.number = number
+        self.members = [Member(line) for line in heads.split("\n")]
+        self.fixed: dict[str, tuple[int, ...]] = {}
+        self.free: dict[str, Line] = {}
+        for key, line in expand([parse_line(line) for line in body.split("\n")]):
+            if line.condition or line.dtype != "float" or any(isinstance(n, Size) for n in line.shape):
+                self.free[key] = line
+            else:
+                self.fixed[key] = line.shape  # pyright: ignore[reportArgumentType]
+
+    def __len__(self) -> int:
+        return len(self.fixed) + len(self.free)
+
+
+class Database:
+    """A compiled index; `source` is a path or the bytes themselves."""
+
+    def __init__(self, source: str | bytes) -> None:
+        if isinstance(source, bytes):
+            data = memoryview(source)
+        else:
+            with open(source, "rb") as file:  # noqa: PTH123 (pathlib costs the cold start 5 ms)
+                data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        if data[: len(MAGIC)] != MAGIC:
+            raise SignatureError("not an index of this version; run: archfind signatures compile")
+        start = len(MAGIC) + 24
+        arrays: list[memoryview] = []
+        for count in struct.unpack_from("<6I", data, len(MAGIC)):
+            arrays.append(data[start : start + 4 * count].cast("I"))
+            start += 4 * count
+        self._features, self._classes, self._starts, self._postings, self.sizes, self._blobs = arrays
+        self._text = data[start:]
+        self._signatures: dict[int, Signature] = {}
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    def holders(self, feature: int) -> int:
+        """The class of signatures that hold a feature, or -1."""
+        at = bisect_left(self._features, feature)
+        if at < len(self._features) and self._features[at] == feature:
+            return self._classes[at]
+        return -1
+
+    def members(self, holders: int) -> memoryview:
+        """The numbers of the signatures in a class."""
+        return self._postings[self._starts[holders] : self._starts[holders + 1]]
+
+    def signature(self, number: int) -> Signature:
+        """A signature, expanded; kept, since guessing again is common."""
+        found = self._signatures.get(number)
+        if found is None:
+            blob = self._text[self._blobs[number] : self._blobs[number + 1]]
+            found = self._signatures[number] = Signature(number, zlib.decompress(blob).decode())
+        return found
+
+
+_default: list[Database] = []
+
+
+def folder() -> str:
+    """Where signatures/ is: inside an installed package, beside it in a checkout."""
+    here = os.path.dirname(os.path.abspath(__file__))  # noqa: PTH100,PTH120 (cold start)
+    for place in (here, os.path.dirname(here)):  # noqa: PTH120
+        found = os.path.join(place, "signatures")  # noqa: PTH118
+        if os.path.isdir(found):  # noqa: PTH112
+            return found
+    raise SignatureError("signatures/ is missing; reinstall archfind")
+
+
+def default() -> Database:
+    """The database that ships with archfind, loaded once."""
+    if not _default:
+        _default.append(Database(os.path.join(folder(), "index.bin")))  # noqa: PTH118
+    return _default[0]

@@ -1,0 +1,104 @@
+"""`archfind signatures`: what the database knows, and how it is made and proven."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from archfind.database import Database, Signature, default, folder
+from archfind.errors import SignatureError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from archfind.database import Member
+
+
+def list_lines(wanted: list[str]) -> list[str]:
+    """Every entry by name, those of `wanted` providers only if any; the last lines count them."""
+    ids = sorted(m.entry.id for m in _members(default()))
+    if wanted:
+        ids = [name for name in ids if name.partition("/")[0] in wanted]
+    counts: dict[str, int] = {}
+    for name in ids:
+        provider = name.partition("/")[0]
+        counts[provider] = counts.get(provider, 0) + 1
+    summary = ", ".join(f"{count} {provider}" for provider, count in counts.items())
+    return [*ids, f"{len(ids)} names: {summary}; {len(default())} distinct sets of tensors"]
+
+
+def _members(database: Database) -> list[Member]:
+    return [m for number in range(len(database)) for m in database.signature(number).members]
+
+
+def _find(database: Database, name: str) -> tuple[Signature, Member]:
+    for number in range(len(database)):
+        for member in database.signature(number).members:
+            if name in (member.entry.id, member.entry.name):
+                return database.signature(number), member
+    raise SignatureError(f"no entry {name!r}; `archfind signatures list` has them all")
+
+
+def show_lines(names: list[str]) -> list[str]:
+    """The text of each entry in signatures/, and its twins."""
+    if not names:
+        raise SignatureError("show wants the name of an entry, such as timm/resnet50")
+    lines: list[str] = []
+    for name in names:
+        signature, member = _find(default(), name)
+        path = Path(folder()) / member.entry.provider
+        for file in sorted(path.glob("*.txt")):
+            text = file.read_text()
+            start = text.find(f"[{member.entry.id}]\n")
+            if start >= 0:
+                end = text.find("\n[", start)
+                lines += text[start : end if end > 0 else None].rstrip("\n").split("\n")
+        for twin in signature.members:
+            if twin is not member:
+                same = "the same function" if twin.function == member.function else twin.differs
+                lines.append(f"# same tensors: {twin.entry.id}, {same or 'another function'}")
+    return lines
+
+
+def compile_lines() -> list[str]:
+    """Write signatures/index.bin from the text beside it."""
+    from archfind.compile_index import compile_index
+
+    place = Path(folder())
+    data = compile_index(place)
+    beside = place / "index.bin.new"
+    beside.write_bytes(data)
+    os.replace(beside, place / "index.bin")
+    database = Database(data)
+    return [f"{place / 'index.bin'}: {len(database)} signatures, {len(data):,} bytes"]
+
+
+def build_lines(names: list[str]) -> tuple[list[str], bool]:
+    """Harvest each provider anew, compare its twins, and compile."""
+    from archfind.harvest import build_signatures
+    from archfind.providers import PROVIDERS
+    from archfind.twins import write_twins
+
+    lines: list[str] = []
+    failed: list[str] = []
+    if any(name not in PROVIDERS for name in names) or not names:
+        raise SignatureError(f"build wants a provider: {' or '.join(PROVIDERS)}")
+    for name in names:
+        count, missed = build_signatures(name, Path(folder()))
+        lines.append(f"{name}: {count} entries")
+        failed += missed
+    lines += write_twins(Path(folder()))
+    return [*lines, *failed, *compile_lines()], bool(failed)
+
+
+def check_lines(names: list[str], sample: int, seed: int) -> tuple[list[str], bool]:
+    """Prove entries against the installed libraries: built for real with another class count, guessed
+    back as themselves or a twin, and loaded strictly. `sample` 0 takes them all."""
+    from archfind.check import check_entries
+
+    ids = sorted(m.entry.id for m in _members(default()))
+    chosen = [i for i in ids if i in names or i.partition("/")[2] in names] if names else ids
+    if not chosen:
+        raise SignatureError(f"no entry {names[0]!r}; `archfind signatures list` has them all")
+    failures, proven = check_entries(chosen, 0 if names else sample, seed)
+    total = f"{proven} of {proven + len(failures)} proven: built, guessed back, same keys and shapes"
+    return [*failures, total], bool(failures)

@@ -1,0 +1,94 @@
+"""What can go wrong, as types.
+
+    ArchfindError          what, where and what to do next, in one line; has .path
+    +-- CheckpointError    the file can't be read as a checkpoint
+    |   +-- NotACheckpoint a web page, a Git LFS pointer, an image ...
+    |   +-- Truncated      the end is missing
+    |   +-- NoTensors      readable, but holds no tensors
+    |   +-- LimitExceeded  refused: larger or deeper than an honest file needs
+    +-- SignatureError     a line of signatures/ that doesn't parse, or a database that doesn't fit
+    +-- AmbiguousError     several functions fit; .choices names them
+    +-- UnknownError       no signature fits; .nearest names the closest
+    +-- BuildError         .missing .unexpected .mismatched, worded as torch words them
+    +-- ExportError        the writer failed, or its output differs from the module
+    +-- RepairError        an edit that would invent weights
+"""
+
+from __future__ import annotations
+
+
+class ArchfindError(Exception):
+    """Base of every error that a caller needs to catch; `str()` is one line."""
+
+    def __init__(self, message: str, path: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.path = path
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.message}" if self.path else self.message
+
+
+class CheckpointError(ArchfindError):
+    """The file can't be read as a checkpoint."""
+
+
+class NotACheckpoint(CheckpointError):
+    """The bytes are something else; the message says what."""
+
+
+class Truncated(CheckpointError):
+    """The file ends before its own header says that it should."""
+
+
+class NoTensors(CheckpointError):
+    """The file was read and holds no tensors."""
+
+
+class LimitExceeded(CheckpointError):
+    """Reading would take more memory or depth than an honest file needs."""
+
+
+class SignatureError(ArchfindError):
+    """A signature that doesn't parse or doesn't prove itself."""
+
+
+class AmbiguousError(ArchfindError):
+    """Several networks with different functions fit; nothing chooses among them."""
+
+    def __init__(self, message: str, path: str | None, choices: tuple[str, ...]) -> None:
+        super().__init__(message, path)
+        self.choices = choices
+
+
+class UnknownError(ArchfindError):
+    """No known network fits every key and shape."""
+
+    def __init__(self, message: str, path: str | None, nearest: tuple[str, ...]) -> None:
+        super().__init__(message, path)
+        self.nearest = nearest
+
+
+class BuildError(ArchfindError):
+    """The network was built, but the weights don't load strictly."""
+
+    def __init__(
+        self,
+        message: str,
+        path: str | None = None,
+        missing: tuple[str, ...] = (),
+        unexpected: tuple[str, ...] = (),
+        mismatched: tuple[str, ...] = (),
+    ) -> None:
+        super().__init__(message, path)
+        self.missing = missing
+        self.unexpected = unexpected
+        self.mismatched = mismatched
+
+
+class ExportError(ArchfindError):
+    """Nothing was written: the exporter failed, or its output differs from the module's."""
+
+
+class RepairError(ArchfindError):
+    """The repair can't be done without inventing weights."""

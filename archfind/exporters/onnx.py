@@ -1,0 +1,180 @@
+"""An .onnx file: torch's exporters in turn, until the result agrees with the module."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import io
+import logging
+import re
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import onnx
+import onnxruntime
+import onnxscript  # noqa: F401  (the exporter needs it: a missing one is named before any work)
+import torch
+from torch import Tensor, nn
+
+from archfind.errors import ExportError
+from archfind.exporters import parity
+from archfind.exporters.job import Job, Written
+from archfind.formats.escape import escape
+from archfind.types import Built
+
+# exporter, batch: the newer exporter and the freer batch first
+ATTEMPTS = (
+    ("dynamo", "dynamic"),
+    ("dynamo", "static"),
+    ("torchscript", "dynamic"),
+    ("torchscript", "static"),
+)
+# protobuf ends at 2 GiB, graph included; a file with more in weights becomes two
+ONE_FILE = 2**31 - 2**26
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def write(built: Built, job: Job) -> Written:
+    """Try `ATTEMPTS` in order, and keep the first whose outputs onnxruntime reproduces.
+
+    Notes: "exporter", "batch", "opset", "fallback" (why the attempts before failed), "warning".
+    """
+    example = job.example
+    try:
+        with quiet():
+            fixed = parity.cases(built.module, example.args, (0,))
+            # one, since people run one image at a time; three, which is neither that nor traced
+            free = parity.cases(built.module, example.args, (3, 1)) if example.dynamic_batch else []
+    except Exception as error:  # the network is anyone's code
+        raise ExportError(f"the network doesn't run on its example input: {reason(error)}") from error
+    failures: list[str] = []
+    kept: tuple[float, Path, dict[str, str]] | None = None
+    for exporter, batch in ATTEMPTS:
+        dynamic = batch == "dynamic"
+        if dynamic and not example.dynamic_batch:
+            continue
+        path = job.path.parent / f"{exporter}-{batch}" / job.path.name
+        path.parent.mkdir()
+        tried = free if dynamic else fixed
+        try:
+            with quiet():
+                # A copy each: tracing leaves its own tensors in whatever the network caches.
+                module = _copied(built.module)
+                names = list(tried[0].outputs)
+                (_dynamo if exporter == "dynamo" else _torchscript)(module, path, job, names, dynamic)
+                del module
+                difference = _check(path, example.names, tried)
+        except Exception as error:  # exporters raise anything
+            failures.append(f"{exporter}, {batch} batch: {reason(error)}")
+            continue
+        notes = {"exporter": exporter, "batch": batch, "opset": _opset(path)}
+        notes |= {"fallback": "; ".join(failures)} if failures else {}
+        notes |= parity.doubts(tried)
+        if not difference.why:
+            return Written(path, difference.largest, notes)
+        failures.append(f"{exporter}, {batch} batch: {difference.why}")
+        if kept is None or difference.largest < kept[0]:
+            kept = (difference.largest, path, {**notes, "unchecked": difference.why})
+    if kept and job.keep_unchecked:
+        return Written(kept[1], kept[0], kept[2])
+    raise ExportError(failures[-1] if len(failures) == 1 else "; ".join(failures))
+
+
+def _copied(module: nn.Module) -> nn.Module:
+    try:
+        return copy.deepcopy(module)
+    except RuntimeError:  # a tensor with a gradient history among its attributes
+        return module
+
+
+def _dynamo(module: nn.Module, path: Path, job: Job, outputs: list[str], dynamic: bool) -> None:
+    """torch.export, then its translation."""
+    shapes = tuple({0: "batch"} for _ in job.example.args) if dynamic else None
+    program = torch.onnx.export(
+        module, job.example.args, dynamo=True, verbose=False, dynamic_shapes=shapes,
+        input_names=list(job.example.names), output_names=outputs, opset_version=job.opset,
+    )  # fmt: skip
+    assert program is not None
+    program.model.metadata_props.update(job.metadata)
+    for node in program.model.graph.all_nodes():
+        node.metadata_props.clear()  # stack traces: the paths of this machine, larger than the graph
+    program.save(path, external_data=_nbytes(module) > ONE_FILE)
+
+
+def _torchscript(module: nn.Module, path: Path, job: Job, outputs: list[str], dynamic: bool) -> None:
+    """The older exporter, which follows one run of the network."""
+    inputs = list(job.example.names)
+    axes = {name: {0: "batch"} for name in [*inputs, *outputs]} if dynamic else None
+    with torch.no_grad():
+        torch.onnx.export(
+            module, job.example.args, path, dynamo=False, verbose=False, dynamic_axes=axes,
+            input_names=inputs, output_names=outputs, opset_version=job.opset,
+        )  # fmt: skip
+    model = onnx.load(path)
+    onnx.helper.set_model_props(model, dict(job.metadata))
+    for stray in path.parent.iterdir():
+        stray.unlink()  # past 2 GiB it writes a file for each tensor
+    large = _nbytes(module) > ONE_FILE
+    onnx.save_model(model, path, save_as_external_data=large, location=f"{path.name}.data")
+
+
+def _nbytes(module: nn.Module) -> int:
+    return sum(tensor.nbytes for tensor in module.state_dict().values() if isinstance(tensor, Tensor))
+
+
+def _opset(path: Path) -> str:
+    model = onnx.load(path, load_external_data=False)
+    return str(next(o.version for o in model.opset_import if o.domain in ("", "ai.onnx")))
+
+
+def _check(path: Path, names: tuple[str, ...], tried: list[parity.Case]) -> parity.Difference:
+    """The checker's opinion, then every case through onnxruntime."""
+    large = path.with_name(path.name + ".data").exists()
+    onnx.checker.check_model(path, full_check=not large)  # in full it needs the model in one piece
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.intra_op_num_threads = torch.get_num_threads()
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    wanted = {value.name for value in session.get_inputs()}  # unused inputs are dropped
+    largest = 0.0
+    for case in tried:
+        fed = zip(names, _tensors(case.args), strict=True)
+        found = session.run(None, {name: t.numpy() for name, t in fed if name in wanted})
+        difference = parity.compare(case.outputs, [torch.from_numpy(array) for array in found])
+        largest = max(largest, difference.largest)
+        if difference.why:
+            return parity.Difference(largest, difference.why)
+    return parity.Difference(largest)
+
+
+def _tensors(args: tuple[object, ...]) -> Iterator[Tensor]:
+    for arg in args:
+        for item in arg if isinstance(arg, list) else [arg]:  # pyright: ignore[reportUnknownVariableType]
+            assert isinstance(item, Tensor)
+            yield item
+
+
+def reason(error: BaseException) -> str:
+    """One line about an exporter's error: the innermost cause, since the outer ones are advice."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = (_COLOUR.sub("", line).strip() for line in str(error).splitlines())
+    return escape(f"{type(error).__name__}: {next(filter(None, lines), '')}".rstrip(": "), 160)
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Without what torch's exporters print, warn and log."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            with contextlib.redirect_stderr(io.StringIO()):
+                yield
+    finally:
+        logging.disable(before)
+
+
+__all__ = ["ATTEMPTS", "ONE_FILE", "Mapping", "quiet", "reason", "write"]

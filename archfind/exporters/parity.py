@@ -1,0 +1,159 @@
+"""The module and its export, run on the same inputs and compared."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+# An export sums in another order than torch, which moves a float32 output by about 1e-6 of its own
+# size for each layer on the way; a wrong operator moves it by percents. RELATIVE is between the two,
+# in units of an output's largest value; ABSOLUTE matters to outputs that are zero nearly everywhere.
+RELATIVE = 1e-3
+ABSOLUTE = 1e-5
+
+Outputs = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Case:
+    """Inputs, and what the module makes of them."""
+
+    args: tuple[object, ...]
+    outputs: Outputs
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The largest |difference| over all outputs. `why` is "" where every one is within tolerance."""
+
+    largest: float
+    why: str = ""
+
+
+def cases(module: nn.Module, args: tuple[object, ...], batches: tuple[int, ...]) -> list[Case]:
+    """The example, and other inputs of the same kind with each of `batches` (0: as the example).
+
+    An exporter that follows one run of the network may bake in what held for that input alone, so
+    the one that it followed proves little.
+    """
+    tried = [args, *(other(args, batch) for batch in batches)]
+    return [Case(one, run(module, one)) for one in tried]
+
+
+def run(module: nn.Module, args: tuple[object, ...]) -> Outputs:
+    """The module's outputs by name."""
+    # not inference_mode: a network that caches a tensor would be left with one that can't be trained
+    with torch.no_grad():
+        return flatten(module(*args))
+
+
+def flatten(output: object) -> Outputs:
+    """Tensors in dicts, lists and tuples, in order. One alone is "output"; others are named for their
+    place: "out", "boxes", "output_3"."""
+    found: list[tuple[str, Tensor]] = []
+    _collect(output, "", found)
+    if len(found) == 1 and found[0][0].isdigit():
+        return {"output": found[0][1]}
+    named: Outputs = {}
+    for place, tensor in found:
+        name = f"output_{place}" if place[:1].isdigit() or not place else place
+        named["output" if name == "output_" else name] = tensor
+    return named
+
+
+def _collect(value: object, place: str, found: list[tuple[str, Tensor]]) -> None:
+    if isinstance(value, Tensor):
+        found.append((place, value))
+    elif isinstance(value, Mapping):
+        for key, item in value.items():  # pyright: ignore[reportUnknownVariableType]
+            _collect(item, f"{place}_{key}".strip("_"), found)
+    elif isinstance(value, list | tuple):
+        items: list[object] = list(value)  # pyright: ignore[reportUnknownArgumentType]
+        for number, item in enumerate(items):
+            # detection gives a list with a dict for each image, here one
+            alone = len(items) == 1 and isinstance(item, Mapping)
+            _collect(item, place if alone else f"{place}_{number}".strip("_"), found)
+
+
+def other(args: tuple[object, ...], batch: int = 0) -> tuple[object, ...]:
+    """Inputs that differ from `args` and have the same range: mirrored and negative pictures."""
+    changed: list[object] = []
+    for arg in args:
+        if isinstance(arg, list):
+            changed.append([_negative(item) for item in arg if isinstance(item, Tensor)])  # pyright: ignore
+        elif isinstance(arg, Tensor):
+            changed.append(_batch(_negative(arg), batch) if batch else _negative(arg))
+        else:
+            changed.append(arg)
+    return tuple(changed)
+
+
+def _negative(image: Tensor) -> Tensor:
+    if not image.is_floating_point():
+        return image
+    return (image.amax() + image.amin() - image).flip(-1)
+
+
+def _batch(images: Tensor, batch: int) -> Tensor:
+    """`batch` images, no two alike: an export that mixes up images must show."""
+    rows = [images.roll(turn, dims=-1) for turn in range(-(-batch // len(images)))]
+    return torch.cat(rows)[:batch].contiguous()
+
+
+def compare(expected: Outputs, found: list[Tensor]) -> Difference:
+    """Outputs in the same order, each within tolerance; whole numbers and shapes must be equal."""
+    if len(found) != len(expected):
+        return Difference(float("inf"), f"it has {len(found)} outputs, the module {len(expected)}")
+    largest, why = 0.0, ""
+    for (name, one), two in zip(expected.items(), found, strict=True):
+        if one.shape != two.shape:
+            text = f"{name} is {list(two.shape)}, the module's {list(one.shape)}"
+            return Difference(float("inf"), text)
+        difference, allowed = _apart(one, two)
+        if difference > allowed and not why:
+            why = f"{name} differs by {difference:.2g} (allowed {allowed:.2g}) from the module"
+        largest = max(largest, difference)
+    return Difference(largest, why)
+
+
+def _apart(one: Tensor, two: Tensor) -> tuple[float, float]:
+    """The largest |difference| and how much is allowed. NaN and infinities must stand in the same
+    places, whatever they mean."""
+    if not one.numel():
+        return 0.0, 0.0
+    if not (one.is_floating_point() and two.is_floating_point()):
+        return float((one.double() - two.double()).abs().max()), 0.0
+    a, b = one.double(), two.double()
+    finite = a.isfinite()
+    if not torch.equal(finite, b.isfinite()) or not torch.equal(a.isnan(), b.isnan()):
+        return float("inf"), 0.0
+    a, b = a[finite], b[finite]
+    if not a.numel():
+        return 0.0, 0.0
+    return float((a - b).abs().max()), ABSOLUTE + RELATIVE * float(a.abs().max())
+
+
+def doubts(tried: list[Case]) -> dict[str, str]:
+    """What makes a passed check mean less than it seems, for `Exported.notes`."""
+    notes: dict[str, str] = {}
+    floats = [(n, t) for case in tried for n, t in case.outputs.items() if t.is_floating_point()]
+    odd = [name for name, tensor in floats if not bool(tensor.isfinite().all())]
+    if odd:
+        notes["warning"] = f"the network's {odd[0]} has NaN or infinite values on the example input"
+    elif all(not tensor.numel() for case in tried for tensor in case.outputs.values()):
+        notes["warning"] = "the network's outputs are empty on the example inputs: little is checked"
+    elif _alike(tried):
+        notes["warning"] = "the network's outputs are the same for every input: little is checked"
+    return notes
+
+
+def _alike(tried: list[Case]) -> bool:
+    first, *rest = [list(case.outputs.values()) for case in tried]
+    return bool(rest) and all(
+        a[:1].shape == b[:1].shape and torch.equal(a[:1], b[:1])
+        for one in rest
+        for a, b in zip(first, one, strict=False)
+    )

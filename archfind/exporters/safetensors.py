@@ -1,0 +1,32 @@
+"""A .safetensors file: the state dict under canonical keys, with `__metadata__`."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from archfind.errors import ExportError
+from archfind.exporters.job import Job, Written
+from archfind.exporters.state import check, state_dict, tied_note
+from archfind.formats.escape import escape
+from archfind.types import Built
+
+
+def write(built: Built, job: Job) -> Written:
+    """Write and read back. Tied tensors are written once for each key: the format has no sharing, and
+    a strict load asks for every key."""
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    state, tied = state_dict(built)
+    seen: set[int] = set()
+    apart: dict[str, Tensor] = {}
+    for key, value in state.items():
+        place = value.untyped_storage().data_ptr()
+        apart[key] = value.clone() if place in seen and value.numel() else value
+        seen.add(place)
+    try:
+        save_file(apart, job.path, metadata=dict(job.metadata))
+    except (SafetensorError, RuntimeError, KeyError) as error:  # KeyError: a dtype it has no name for
+        raise ExportError(f"safetensors refuses it: {escape(str(error))}") from error
+    check(job.path, built)
+    return Written(job.path, 0.0, tied_note(tied))

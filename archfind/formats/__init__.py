@@ -1,0 +1,150 @@
+"""Bytes to `Checkpoint`: one reader per container, chosen by content and never by extension.
+
+Nothing in a file is run, imported or resolved, tensor data is not read, and a reader that fails is
+a refusal: no other one is tried.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import struct
+from dataclasses import replace
+from importlib import import_module
+
+from archfind.errors import CheckpointError
+from archfind.types import Checkpoint
+
+from .magic import is_legacy
+from .report import Report
+from .source import Source
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_LOOK = 4096  # bytes that the sniffers see
+
+
+def _is_zip(head: bytes, source: Source) -> bool:
+    return head.startswith((b"PK\x03\x04", b"PK\x05\x06"))
+
+
+def _is_legacy(head: bytes, source: Source) -> bool:
+    return is_legacy(head)
+
+
+def _is_tar(head: bytes, source: Source) -> bool:
+    return head[257:262] == b"ustar"
+
+
+def _is_safetensors(head: bytes, source: Source) -> bool:
+    # a header's length below 2**40, and the start of an object; no pickle can begin like this
+    return head[5:9] == b"\0\0\0{" and head[9:10] in (b'"', b"}", b" ", b"\t", b"\r", b"\n")
+
+
+def _is_sharded(head: bytes, source: Source) -> bool:
+    text = head.lstrip()
+    return text.startswith(b"{") and (b'"weight_map"' in text or b'"metadata"' in text[:200])
+
+
+def _is_pickle(head: bytes, source: Source) -> bool:
+    if head[:1] == b"\x80" and head[1:2] and head[1] <= 5:
+        return True
+    # protocols 0 and 1 have no header: what a dict, a list and an object start with
+    return head.startswith(
+        (b"(dp", b"(lp", b"(tp", b"}q", b"]q", b"(ip", b"ccopy_reg\n", b"ccopyreg\n", b"cnumpy")
+    ) or (head[:1] in (b"c", b"(") and _names_a_global(head))
+
+
+def _names_a_global(head: bytes) -> bool:
+    at = head.find(b"c", 0, 3)
+    first, _, rest = head[at + 1 : at + 200].partition(b"\n")
+    second = rest.partition(b"\n")[0]
+    return all(
+        part.isascii() and part.decode().replace(".", "_").isidentifier()
+        for part in (first, second)
+    )
+
+
+def _is_onnx(head: bytes, source: Source) -> bool:
+    from .protobuf import looks_like_onnx
+
+    return looks_like_onnx(head, source)
+
+
+# name, sniffer, module: the first whose sniffer agrees reads the file
+FORMATS: tuple[tuple[str, Callable[[bytes, Source], bool], str], ...] = (
+    ("torch-zip", _is_zip, "torch_zip"),
+    ("safetensors", _is_safetensors, "safetensors"),
+    ("torch-legacy", _is_legacy, "torch_legacy"),
+    ("torch-tar", _is_tar, "torch_tar"),
+    ("sharded", _is_sharded, "sharded"),
+    ("pickle", _is_pickle, "bare_pickle"),
+    ("onnx", _is_onnx, "onnx"),
+)
+
+
+# the suffixes that promise a container, to be mentioned when the content is another
+_SUFFIXES = {
+    ".safetensors": ("safetensors",),
+    ".onnx": ("onnx",),
+    ".pth": ("torch", "pickle"),
+    ".pt": ("torch", "pickle"),
+    ".ckpt": ("torch", "pickle"),
+    ".bin": ("torch", "pickle"),
+    ".pkl": ("torch", "pickle"),
+    ".json": ("safetensors-sharded", "torch-sharded"),
+}
+
+
+def open(path: str | os.PathLike[str]) -> Checkpoint:
+    """Reads the header of the checkpoint at `path`; ArchfindError says why it can't."""
+    name = os.fsdecode(os.fspath(path))
+    with Source(name) as source:
+        try:
+            return _read(source)
+        except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError,
+                struct.error, RecursionError, MemoryError) as error:
+            # a file that no reader foresaw; the readers' own tests run without this net
+            raise CheckpointError(
+                f"damaged: its structure can't be followed ({type(error).__name__})", name
+            ) from error
+
+
+def _read(source: Source) -> Checkpoint:
+    """What `open` does, without its net."""
+    head = source.head(_LOOK)
+    for kind, sniff, module in FORMATS:
+        if sniff(head, source):
+            break
+    else:
+        from .notes import not_a_checkpoint
+
+        raise not_a_checkpoint(head, source)
+    report = Report()
+    reader = import_module(f"{__name__}.{module}")
+    collecting = gc.isenabled()
+    gc.disable()  # a tree of a million nodes holds no garbage to look for
+    try:
+        found: Checkpoint = reader.read(source, report)
+    except CheckpointError as error:
+        danger = report.danger()
+        if not danger:
+            raise
+        # whatever broke the file, what it would have run must be said
+        said = f"{error.message.rstrip('.')}. DANGER: {'; '.join(danger[:5])}"
+        raise type(error)(said, error.path) from None
+    finally:
+        if collecting:
+            gc.enable()
+    return _check_suffix(found)
+
+
+def _check_suffix(found: Checkpoint) -> Checkpoint:
+    suffix = os.path.splitext(found.path)[1].lower()
+    promised = _SUFFIXES.get(suffix)
+    if promised is None or found.format.startswith(promised):
+        return found
+    warning = f"named {suffix} but is {found.format}"
+    return replace(found, warnings=(*found.warnings, warning))

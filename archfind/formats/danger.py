@@ -1,0 +1,117 @@
+"""Which of the globals that a pickle names would be dangerous to load.
+
+This list only decides what is reported: archfind itself runs none of them. It can't be complete,
+so an empty report does not mean that a file may be loaded.
+"""
+
+from __future__ import annotations
+
+from . import limits
+from .escape import escape
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .nodes import Global
+
+# whole modules, by their first component
+_MODULES = frozenset(
+    """os posix nt posixpath ntpath subprocess _posixsubprocess commands popen2 sys shutil socket
+    _socket ssl importlib _frozen_importlib _imp imp zipimport pkgutil runpy ctypes _ctypes pty
+    webbrowser antigravity pickle _pickle cPickle marshal shelve dill cloudpickle joblib timeit
+    cProfile bdb pdb codeop asyncio multiprocessing urllib urllib2 http httplib ftplib smtplib
+    telnetlib xmlrpc requests aiohttp httpx pip ensurepip setuptools distutils venv site lib2to3
+    idlelib pydoc doctest tempfile fileinput signal fcntl mmap sqlite3 tkinter gc inspect
+    _thread platform""".split()
+)
+# inside any dotted name: protocol 4 follows attributes, so "torch.serialization.os.system" works
+_ANYWHERE = frozenset(
+    """os posix nt subprocess sys builtins __builtins__ __globals__ __subclasses__ __dict__
+    __getattribute__ __import__ __code__ __reduce__ importlib runpy ctypes""".split()
+)
+_BUILTINS = frozenset(
+    """eval exec execfile compile getattr setattr delattr __import__ open input breakpoint globals
+    locals vars apply map filter reduce file type.__subclasses__ memoryview help""".split()
+)
+_NAMES = (
+    "operator.attrgetter",
+    "operator.methodcaller",
+    "operator.itemgetter",
+    "operator.call",
+    "functools.reduce",
+    "functools.singledispatch",
+    "types.CodeType",
+    "types.FunctionType",
+    "types.LambdaType",
+    "types.MethodType",
+    "io.open",
+    "io.FileIO",
+    "_io.",
+    "codecs.open",
+    "code.Interactive",
+    "code.interact",
+    "profile.run",
+    "profile.Profile",
+    "trace.Trace",
+    "logging.config",
+    "copyreg._inverted_registry",
+    "uuid._",
+    "torch.load",
+    "torch.hub",
+    "torch.serialization.",
+    "torch.jit.",
+    "torch.ops",
+    "torch.classes",
+    "torch.package",
+    "torch.utils.cpp_extension",
+    "torch.utils.model_zoo",
+    "torch.utils.collect_env",
+    "torch.utils._config_module",
+    "torch.utils.bottleneck",
+    "torch.utils.data.datapipes.utils.decoder",
+    "torch.fx.graph_module.",  # runs the source text that it is given
+    "torch._dynamo",
+    "torch._inductor",
+    "torch.distributed.rpc",
+    "torch.testing",
+    "torch_utils.persistence.",
+    "numpy.load",
+    "numpy.lib.npyio.load",
+    "numpy.fromfile",
+    "numpy.memmap",
+    "numpy.testing",
+    "numpy.f2py",
+    "numpy.distutils",
+    "numpy.ctypeslib",
+    "pandas.read_",
+    "pandas.eval",
+    "pandas.io",
+    "yaml.",
+    "sklearn.externals",
+)
+
+
+def is_dangerous(name: str) -> bool:
+    """Whether calling this global from a pickle can run code, or touch files or the network."""
+    first, _, rest = name.partition(".")
+    if first in _MODULES:
+        return True
+    if first in ("builtins", "__builtin__") and rest.split(".")[0] in _BUILTINS:
+        return True
+    if not _ANYWHERE.isdisjoint(name.split(".")[1:]):
+        return True
+    return name.startswith(_NAMES)
+
+
+def danger_lines(globals_: dict[str, Global], where: str) -> list[str]:
+    """One line for each dangerous global of the pickle called `where`."""
+    lines: list[str] = []
+    for name, node in globals_.items():
+        if is_dangerous(name) and node.make is None:
+            act, at = ("call", node.called) if node.called >= 0 else ("import", node.at)
+            lines.append(
+                f"loading this file with torch.load would {act} {escape(name)} "
+                f"({escape(where)}, byte {at})"
+            )
+            if len(lines) >= limits.DANGER_LINES:
+                break
+    return lines

@@ -1,0 +1,42 @@
+"""How much an honest checkpoint needs; a file that asks for more is refused, not believed.
+
+Each number is several times what the largest known honest file needs (200,000 tensors in one
+pickle, 45,000 in one safetensors header), and small enough that a hostile file of 100 MB ends
+within 10 s and 512 MB.
+"""
+
+from __future__ import annotations
+
+PICKLE_BYTES = 64 << 20
+PICKLE_OPS = 12_000_000
+PICKLE_MARKS = 1_000_000
+PICKLE_OBJECTS = 4_000_000  # tuples, strings, containers and calls, of about 60 bytes each
+PICKLE_STACK = 2_000_000
+PICKLE_MEMO = 4_000_000
+TEXT_BYTES = 1 << 20  # one string in a pickle
+INT_BYTES = 1 << 10  # Python's str() of an int takes quadratic time
+NAME_LENGTH = 1_000  # a global's dotted name
+LINE_BYTES = 1 << 14  # an argument of a text opcode
+
+ZIP_MEMBERS = 200_000 + 1_000  # 200,000 tensors and what torch adds beside them
+ZIP_RATIO = 200  # deflated pickles shrink about 10:1
+
+HEADER_BYTES = 100_000_000  # safetensors' own limit
+JSON_DEPTH = 8
+JSON_BYTES = 64 << 20
+INT_DIGITS = 20
+
+PROTOBUF_DEPTH = 64
+PROTOBUF_FIELDS = 4_000_000
+ONNX_STRING = 1 << 20
+
+WALK_DEPTH = 1_000
+WALK_VISITS = 1_000_000
+WALK_TEXT = 64_000_000  # characters of all pointers and metadata together
+METADATA_ENTRIES = 100_000
+METADATA_TEXT = 10_000
+MODULE_ATTRIBUTES = 20_000
+SHORT_LIST = 16
+DANGER_LINES = 100
+DIMENSION = 1 << 63
+DIMENSIONS = 64  # torch's own limit

@@ -1,0 +1,250 @@
+"""ONNX: the graph's initializers, with the tensors' bytes left where they are."""
+
+from __future__ import annotations
+
+import os
+from math import prod
+
+from archfind.errors import LimitExceeded, NoTensors
+from archfind.types import Checkpoint, Storage, TensorSpec
+
+from . import limits
+from .dtypes import ITEMSIZE
+from .escape import escape
+from .protobuf import SPAN, VARINT, Wire, signed
+from .report import Report
+from .source import Source
+
+# TensorProto.DataType by number; "" is undefined
+_DTYPES = (
+    "",
+    "float32",
+    "uint8",
+    "int8",
+    "uint16",
+    "int16",
+    "int32",
+    "int64",
+    "string",
+    "bool",
+    "float16",
+    "float64",
+    "uint32",
+    "uint64",
+    "complex64",
+    "complex128",
+    "bfloat16",
+    "float8_e4m3fn",
+    "float8_e4m3fnuz",
+    "float8_e5m2",
+    "float8_e5m2fnuz",
+    "uint4",
+    "int4",
+    "float4_e2m1",
+    "float8_e8m0fnu",
+    "uint2",
+    "int2",
+)
+_RAW = 9
+_TYPED = (4, 5, 6, 7, 10, 11)  # float, int32, string, int64, double, uint64 data
+
+
+def read(source: Source, report: Report) -> Checkpoint:
+    """Reads the model's own description and its initializers."""
+    model = _Model(source, report)
+    model.read()
+    if not model.index:
+        raise NoTensors(
+            f"no tensors: an ONNX graph of {model.nodes} nodes without initializers", source.path
+        )
+    return Checkpoint(
+        path=source.path,
+        format="onnx",
+        index=model.index,
+        metadata=model.metadata,
+        hints=model.metadata,
+        danger=tuple(model.danger),
+        warnings=tuple(report.warnings),
+        files=(source.path, *model.external),
+        nbytes=source.size,
+    )
+
+
+class _Model:
+    def __init__(self, source: Source, report: Report) -> None:
+        self.source = source
+        self.wire = Wire(source)
+        self.warnings = report.warnings
+        self.index: dict[str, TensorSpec] = {}
+        self.metadata: dict[str, object] = {}
+        self.danger: list[str] = []
+        self.external: dict[str, None] = {}
+        self.nodes = 0
+
+    def note(self, pointer: str, value: object) -> None:
+        if len(self.metadata) >= limits.METADATA_ENTRIES:
+            raise LimitExceeded("refused: more metadata than an honest model has", self.source.path)
+        self.metadata[pointer] = (
+            value[: limits.METADATA_TEXT] if type(value) is str else value
+        )
+
+    def read(self) -> None:
+        wire = self.wire
+        names = {2: "producer_name", 3: "producer_version", 4: "domain"}
+        for number, kind, start, end in wire.fields(0, self.source.size):
+            if kind == VARINT and number in (1, 5):
+                self.note("ir_version" if number == 1 else "model_version", start)
+            elif kind == SPAN and number in names:
+                self.note(names[number], wire.text(start, end))
+            elif kind == SPAN and number == 7:
+                self._graph(start, end)
+            elif kind == SPAN and number == 8:
+                domain, version = "", 0
+                for field, how, first, last in wire.fields(start, end):
+                    if field == 1 and how == SPAN:
+                        domain = wire.text(first, last)
+                    elif field == 2 and how == VARINT:
+                        version = first
+                self.note(f"opset_import/{_escaped(domain)}", version)
+            elif kind == SPAN and number == 14:
+                key, value = self._pair(start, end)
+                self.note(f"metadata_props/{_escaped(key)}", value)
+        self.metadata["nodes"] = self.nodes
+
+    def _pair(self, start: int, end: int) -> tuple[str, str]:
+        """A StringStringEntryProto."""
+        found = {1: "", 2: ""}
+        for number, kind, first, last in self.wire.fields(start, end):
+            if number in found and kind == SPAN:
+                found[number] = self.wire.text(first, last)
+        return found[1], found[2]
+
+    def _graph(self, start: int, end: int) -> None:
+        values: list[tuple[str, int, int]] = []
+        for number, kind, first, last in self.wire.fields(start, end):
+            if kind != SPAN:
+                continue
+            if number == 1:
+                self.nodes += 1
+            elif number == 5:
+                self._initializer(first, last)
+            elif number == 2:
+                self.note("graph_name", self.wire.text(first, last))
+            elif number in (11, 12):
+                values.append(("inputs" if number == 11 else "outputs", first, last))
+        for kind_of_value, first, last in values:
+            name, shape = self._value(first, last)
+            if name not in self.index:  # before version 4, initializers were inputs as well
+                self.note(f"{kind_of_value}/{_escaped(name)}", shape)
+
+    def _initializer(self, start: int, end: int) -> None:
+        dims: list[int] = []
+        code, name, raw, typed, outside = 0, "", None, 0, False
+        entries: dict[str, str] = {}
+        for number, kind, first, last in self.wire.fields(start, end):
+            if number == 1 and kind == VARINT:
+                dims.append(signed(first))
+            elif number == 1 and kind == SPAN:
+                while first < last and len(dims) <= limits.DIMENSIONS:
+                    value, first = self.wire.varint(first, last)
+                    dims.append(signed(value))
+            elif number == 2 and kind == VARINT:
+                code = first
+            elif number == 8 and kind == SPAN:
+                name = self.wire.text(first, last)
+            elif number == _RAW and kind == SPAN:
+                raw = (first, last - first)
+            elif number in _TYPED:
+                typed += last - first if kind == SPAN else 8
+            elif number == 13 and kind == SPAN and len(entries) < 100:
+                key, value = self._pair(first, last)
+                entries[key] = value
+            elif number == 14 and kind == VARINT:
+                outside = first == 1
+            if len(dims) > limits.DIMENSIONS:
+                raise self.wire.damaged()
+        dtype = _DTYPES[code] if 0 < code < len(_DTYPES) else f"onnx_type_{code}"
+        if name in self.index:
+            self._doubt(name, "stands twice")
+        if any(dim < 0 for dim in dims):
+            self._doubt(name, "has an impossible shape")
+            need = 0
+        else:
+            need = prod(dims) * ITEMSIZE.get(dtype, 0)
+        if outside:
+            storage = self._outside(name, entries, need)
+        elif raw is not None:
+            storage = Storage(self.source.path, name, *raw)
+            if need and need != raw[1]:
+                self._doubt(name, f"takes {raw[1]:,} bytes, its shape {need:,}")
+        else:
+            storage = Storage(self.source.path, name, -1, typed)
+        self.index[name] = TensorSpec(dtype, tuple(dims), storage)
+
+    def _outside(self, name: str, entries: dict[str, str], need: int) -> Storage:
+        """A storage in another file, which is named and not opened."""
+        location = entries.get("location", "")
+        parts = location.split("/")
+        if (
+            any(part in ("", "..") for part in parts)
+            or any(char in location for char in "\\:\0")
+            or len(location) > limits.NAME_LENGTH
+        ):
+            self._doubt(name, f'has its data in "{escape(location)}", outside the folder')
+            return Storage(self.source.path, name, -1, need)
+        path = os.path.join(os.path.dirname(self.source.path), location)
+        if path not in self.external:
+            if os.path.exists(path):
+                self.external[path] = None
+            else:
+                line = f'its data file "{escape(location)}" is missing'
+                if line not in self.warnings and len(self.warnings) < limits.DANGER_LINES:
+                    self.warnings.append(line)
+        start, length = (
+            int(text) if text.isascii() and text.isdigit() and len(text) < 20 else fallback
+            for text, fallback in (
+                (entries.get("offset", ""), 0),
+                (entries.get("length", ""), need),
+            )
+        )
+        return Storage(path, location, start, length)
+
+    def _doubt(self, name: str, problem: str) -> None:
+        if len(self.danger) < limits.DANGER_LINES:
+            self.danger.append(f'the tensor "{escape(name)}" {problem}')
+
+    def _value(self, start: int, end: int) -> tuple[str, str]:
+        """A ValueInfoProto: its name, and its type as "float32[n, 3, 224, 224]"."""
+        name, code, dims = "", 0, []
+        wire = self.wire
+        for number, kind, first, last in wire.fields(start, end):
+            if number == 1 and kind == SPAN:
+                name = wire.text(first, last)
+            elif number == 2 and kind == SPAN:
+                for of_tensor in self._spans(first, last, 1):
+                    for field, how, low, high in wire.fields(*of_tensor):
+                        if field == 1 and how == VARINT:
+                            code = low
+                        elif field == 2 and how == SPAN:
+                            dims = [self._dim(*span) for span in self._spans(low, high, 1)]
+        dtype = _DTYPES[code] if 0 < code < len(_DTYPES) else "?"
+        return name, f"{dtype}[{', '.join(dims[: limits.DIMENSIONS])}]"
+
+    def _dim(self, start: int, end: int) -> str:
+        for number, kind, first, last in self.wire.fields(start, end):
+            if number == 1 and kind == VARINT:
+                return str(signed(first))
+            if number == 2 and kind == SPAN:
+                return self.wire.text(first, last)[:100]
+        return "?"
+
+    def _spans(self, start: int, end: int, wanted: int) -> list[tuple[int, int]]:
+        return [
+            (first, last)
+            for number, kind, first, last in self.wire.fields(start, end)
+            if number == wanted and kind == SPAN
+        ]
+
+
+def _escaped(name: str) -> str:
+    return name.replace("~", "~0").replace("/", "~1")

@@ -1,0 +1,98 @@
+"""What a reader has found so far, kept apart so that a later failure can't hide it."""
+
+from __future__ import annotations
+
+from archfind.errors import NoTensors
+from archfind.types import Checkpoint
+
+from .danger import danger_lines
+from .flatten import Flat
+from .nodes import Bytes, Call, Global, Group, Tensor
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .pickle_vm import Machine
+    from .source import Source
+
+HINTS = frozenset(
+    """arch architecture args hyper_parameters hparams config cfg model_args model_config dims opt
+    meta model_name model_family backbone num_classes classes task size variant kwargs model_kwargs
+    train_args""".split()
+)
+
+
+class Report:
+    """Collects the pickles read and what there is to say about them."""
+
+    def __init__(self) -> None:
+        self.machines: list[Machine] = []
+        self.doubts: list[str] = []  # tensors that claim what their storage can't hold
+        self.warnings: list[str] = []
+
+    def danger(self) -> list[str]:
+        """One line for each dangerous call in the pickles read so far, finished or not."""
+        calls = [line for one in self.machines for line in danger_lines(one.globals, one.where)]
+        return calls + self.doubts
+
+    def foreign(self) -> tuple[str, ...]:
+        """Every global named, in order of first appearance."""
+        return tuple(dict.fromkeys(name for one in self.machines for name in one.globals))
+
+    def checkpoint(self, source: Source, kind: str, flat: Flat, root: object) -> Checkpoint:
+        """The finished Checkpoint, or NoTensors."""
+        self.doubts = flat.specs.danger
+        if not flat.index:
+            raise NoTensors(f"no tensors: the pickle holds {describe(root)}", source.path)
+        return Checkpoint(
+            path=source.path,
+            format=kind,
+            index=flat.index,
+            metadata=flat.metadata,
+            hints=hints(flat.metadata),
+            objects=flat.objects,
+            foreign=self.foreign(),
+            danger=tuple(self.danger()),
+            warnings=(*self.warnings, *flat.warnings),
+            files=(source.path,),
+            nbytes=source.size,
+        )
+
+
+def hints(metadata: dict[str, object]) -> dict[str, object]:
+    """The part of a pickle's metadata that reads like arguments of a constructor."""
+    return {
+        pointer: value
+        for pointer, value in metadata.items()
+        if not HINTS.isdisjoint(pointer.split("/"))
+    }
+
+
+def describe(value: object) -> str:
+    """A value in words, for an error: "a list of 12 str"."""
+    from .escape import escape
+
+    kind = type(value)
+    if kind is dict:
+        keys = [escape(key, 40) for key in list(value)[:3] if type(key) is str]  # pyright: ignore
+        count = len(value)  # pyright: ignore
+        named = f" ({', '.join(keys)}{' ...' if count > len(keys) else ''})" if keys else ""
+        return f"a dict of {count} {'entry' if count == 1 else 'entries'}{named}"
+    if kind is Group:
+        value, name = value.members, "set"  # pyright: ignore
+    else:
+        name = kind.__name__
+    if kind in (list, tuple, Group):
+        kinds = set(map(type, value))  # pyright: ignore
+        what = kinds.pop().__name__ if len(kinds) == 1 else "values"
+        return f"a {name} of {len(value)} {what}"  # pyright: ignore
+    if kind is Call:
+        return f"an object of class {escape(value.name)}"  # pyright: ignore
+    if kind is Global:
+        return f"the name {escape(value.name)}"  # pyright: ignore
+    if kind is Bytes:
+        return "bytes"
+    if kind is Tensor:
+        return "a tensor without a shape"
+    return "None" if value is None else f"an int ({value})" if kind is int and value < 10**9 else (  # pyright: ignore
+        f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
+    )

@@ -1,0 +1,120 @@
+"""Described tensors, checked and turned into the `TensorSpec`s of a checkpoint."""
+
+from __future__ import annotations
+
+from archfind.types import Storage, TensorSpec
+
+from . import limits
+from .dtypes import ITEMSIZE
+from .escape import escape
+from .nodes import Bytes, StorageRef, Tensor
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Specs:
+    """Makes TensorSpecs. `resolve` finds a storage's bytes, `base` is where the pickle starts.
+
+    What a tensor claims and its storage can't hold goes to `danger`: loaders that believe such
+    claims read beyond their buffers.
+    """
+
+    def __init__(
+        self, path: str, resolve: Callable[[StorageRef], Storage], base: int = -1
+    ) -> None:
+        self.path = path
+        self.resolve = resolve
+        self.base = base
+        self.danger: list[str] = []
+        self._absent = 0
+
+    def of(self, tensor: Tensor, pointer: str) -> TensorSpec | None:
+        """The spec of the tensor at `pointer`, or None where it has no shape at all."""
+        size = tensor.size
+        if type(size) is not tuple:
+            if type(size) is not list or len(size) > 1000:
+                self._doubt(pointer, "has no shape")
+                return None
+            size = tuple(size)
+        if len(size) > limits.DIMENSIONS:
+            self._doubt(pointer, f"has {len(size):,} dimensions")
+            return None
+        numel = 1
+        for dim in size:
+            if type(dim) is not int:
+                self._doubt(pointer, "has a shape that is not made of integers")
+                return None
+            if not 0 <= dim < limits.DIMENSION:
+                self._doubt(pointer, "has an impossible shape")
+                numel = 0
+            numel *= dim
+        dtype = tensor.dtype
+        if type(dtype) is not str:
+            dtype = "float32"
+        offset = tensor.offset
+        if type(offset) is not int or offset < 0:
+            self._doubt(pointer, "starts before its storage")
+            offset = 0
+        ref = tensor.storage
+        if type(ref) is StorageRef:
+            storage = ref.root.record or self._resolved(ref)
+            offset += ref.offset
+        else:
+            storage = self._unstored(ref, numel * ITEMSIZE.get(dtype, 1))
+            if storage.start < 0:
+                return TensorSpec(dtype, size, storage, 0, None)
+        stride = self._stride(size, tensor.stride, pointer)
+        if numel:
+            last = numel - 1
+            if stride is not None:
+                last = 0
+                for dim, step in zip(size, stride, strict=True):
+                    last += (dim - 1) * step
+            if (offset + last + 1) * ITEMSIZE.get(dtype, 0) > storage.nbytes:
+                self._doubt(pointer, "reaches beyond its storage")
+        return TensorSpec(dtype, size, storage, offset, stride)
+
+    def _stride(self, size: tuple[int, ...], stride: object, pointer: str) -> tuple[int, ...] | None:
+        """The strides in elements; None where they are those of a contiguous tensor."""
+        if stride is None:
+            return None
+        if type(stride) is list and len(stride) < 1000:
+            stride = tuple(stride)
+        if type(stride) is not tuple or len(stride) != len(size):
+            self._doubt(pointer, "has strides that don't fit its shape")
+            return None
+        step = 1
+        plain = True
+        for i in range(len(size) - 1, -1, -1):
+            found = stride[i]
+            if type(found) is not int or found < 0:
+                self._doubt(pointer, "has strides that don't fit its shape")
+                return None
+            dim = size[i]
+            if found != step and dim != 1:
+                plain = False
+            step *= dim
+        return None if plain or not step else stride
+
+    def _resolved(self, ref: StorageRef) -> Storage:
+        root = ref.root
+        root.record = found = self.resolve(root)
+        need = ref.numel * ITEMSIZE.get(ref.dtype, 1)
+        if found.start >= 0 and need > found.nbytes:
+            self._add(f'the storage "{escape(ref.key)}" claims {need:,} bytes of {found.nbytes:,}')
+        return found
+
+    def _unstored(self, raw: object, nbytes: int) -> Storage:
+        if type(raw) is Bytes and self.base >= 0:
+            return Storage(self.path, f"@{raw.start}", self.base + raw.start, raw.length)
+        self._absent += 1  # a name of its own, so that two of them don't look tied
+        return Storage(self.path, f"#{self._absent}", -1, nbytes)
+
+    def _doubt(self, pointer: str, problem: str) -> None:
+        self._add(f'the tensor "{escape(pointer)}" {problem}')
+
+    def _add(self, line: str) -> None:
+        if len(self.danger) < limits.DANGER_LINES:
+            self.danger.append(line)

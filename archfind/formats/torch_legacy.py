@@ -1,0 +1,87 @@
+"""torch's older container (0.1.10 to 1.5): five pickles in a row, then the storages' bytes."""
+
+from __future__ import annotations
+
+import struct
+
+from archfind.errors import CheckpointError, NotACheckpoint, Truncated
+from archfind.types import Checkpoint, Storage
+
+from .dtypes import ITEMSIZE
+from .escape import escape
+from .flatten import Flat, flatten
+from .magic import LEGACY
+from .nodes import StorageRef
+from .pickle_source import machine_at
+from .report import Report
+from .source import Source
+from .tensor_specs import Specs
+from .torch_objects import Reader
+
+_PROTOCOL = 1001
+
+
+def read(source: Source, report: Report) -> Checkpoint:
+    """Reads the pickles and finds where each storage lies."""
+    reader = Reader(source.path)
+    machine = machine_at(source, report, reader, "the pickle")
+    if machine.run() != LEGACY:
+        raise NotACheckpoint("damaged: torch's magic number is wrong", source.path)
+    if machine.run() != _PROTOCOL:
+        raise CheckpointError("made by an unknown version of torch's format", source.path)
+    system = machine.run()
+    if type(system) is dict and system.get("little_endian") is False:
+        report.warnings.append("big-endian")
+    tree = machine.run()
+    keys = machine.run()
+    if type(keys) is not list:
+        raise NotACheckpoint("damaged: the list of its storages is missing", source.path)
+    found = _locate(source, report, reader, keys, machine.pos)
+
+    def resolve(ref: StorageRef) -> Storage:
+        storage = found.get(ref.key)
+        if storage is None:
+            raise CheckpointError(
+                f'damaged: the storage "{escape(ref.key)}" is not in the file', source.path
+            )
+        return storage
+
+    flat = Flat(source.path, Specs(source.path, resolve, 0))
+    flatten(tree, flat)
+    return report.checkpoint(source, "torch-legacy", flat, tree)
+
+
+def _locate(
+    source: Source, report: Report, reader: Reader, keys: list[object], pos: int
+) -> dict[str, Storage]:
+    """Where each storage lies: in the order of `keys`, each an 8-byte count and its elements."""
+    found: dict[str, Storage] = {}
+    sizes: list[tuple[str, int, int]] = []
+    need = pos
+    for key in keys:
+        name = key if type(key) is str else str(key) if type(key) is int else ""
+        ref = reader.by_key.get(name)
+        if ref is None or ref.numel < 0:
+            raise CheckpointError(
+                f'damaged: it lists a storage "{escape(name)}" that nothing uses', source.path
+            )
+        nbytes = ref.numel * ITEMSIZE.get(ref.dtype, 1)
+        sizes.append((name, ref.numel, nbytes))
+        need += 8 + nbytes
+    if need > source.size:
+        raise Truncated(
+            f"cut off: its tensors end at byte {need:,}, the file has {source.size:,}. "
+            "Download it again.",
+            source.path,
+        )
+    if need < source.size:
+        report.warnings.append(f"{source.size - need:,} bytes follow the last tensor")
+    for name, numel, nbytes in sizes:
+        if struct.unpack("<q", source.read(pos, 8))[0] != numel:
+            raise CheckpointError(
+                f'damaged: the storage "{escape(name)}" has another size than the pickle says',
+                source.path,
+            )
+        found[name] = Storage(source.path, name, pos + 8, nbytes)
+        pos += 8 + nbytes
+    return found

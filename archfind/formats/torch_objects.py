@@ -1,0 +1,335 @@
+"""What is known of torch's and numpy's own pickled calls, by name.
+
+A closed table: each entry turns the recorded arguments of one function into a `Tensor`, a plain
+value or a record. No entry calls what it names, and every entry accepts any arguments at all.
+"""
+
+from __future__ import annotations
+
+import struct
+
+from archfind.errors import LimitExceeded
+
+from . import dtypes, limits
+from .nodes import Bytes, Call, DType, Global, Group, StorageRef, Tensor
+from .pickle_vm import put
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Reader:
+    """Reads one file's calls and storages. Equal storage keys are the same storage.
+
+    A pickle can name one long list a million times, so whatever is copied is counted.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.by_key: dict[str, StorageRef] = {}
+        self.copied = 0
+        self.calls: dict[str, Callable[[object], object]] = CALLS | {
+            name: getattr(self, method) for name, method in _COPYING
+        }
+
+    def _charge(self, count: int) -> None:
+        self.copied += count
+        if self.copied > limits.PICKLE_OBJECTS:
+            raise LimitExceeded("refused: the pickle copies one value over and over", self.path)
+
+    def mapping(self, args: object) -> object:
+        made: dict[object, object] = {}
+        pairs = _arguments(args, 1)[0]
+        if type(pairs) is dict:
+            self._charge(len(pairs))  # pyright: ignore
+            made.update(pairs)  # pyright: ignore
+        elif type(pairs) in (list, tuple):
+            self._charge(len(pairs))  # pyright: ignore
+            for pair in pairs:  # pyright: ignore
+                if type(pair) in (list, tuple) and len(pair) == 2:
+                    put(made, list(pair))
+        return made
+
+    def default_mapping(self, args: object) -> object:
+        return self.mapping(_arguments(args, 2)[1:2])
+
+    def members(self, args: object) -> list[object]:
+        found = _arguments(args, 1)[0]
+        if type(found) not in (list, tuple):
+            return []
+        self._charge(len(found))  # pyright: ignore
+        return list(found)  # pyright: ignore
+
+    def group(self, args: object) -> object:
+        return Group(self.members(args))
+
+    def encode(self, args: object) -> object:
+        text = _arguments(args, 1)[0]
+        if type(text) is not str:
+            return text if type(text) in (bytes, Bytes) else b""
+        self._charge(len(text) // 64)
+        try:
+            return text.encode("latin-1")
+        except UnicodeEncodeError:
+            return text
+
+    def load(self, key: object) -> object:
+        """A persistent id, ("storage", class, key, location, numel[, view]), as a StorageRef."""
+        if type(key) is not tuple or not key:
+            return Call(None, (key,))
+        kind = key[0]
+        if kind == "module" and len(key) > 1:
+            return key[1]  # a class, with its source text for a human to compare
+        if kind != "storage" or len(key) < 5:
+            return Call(None, key)
+        name = key[2] if type(key[2]) is str else str(key[2]) if type(key[2]) is int else None
+        if name is None:
+            return Call(None, key)
+        numel = key[4] if type(key[4]) is int else -1
+        dtype = dtype_of(key[1])
+        ref = self.by_key.get(name)
+        if ref is None:
+            ref = self.by_key[name] = StorageRef(name, dtype or "uint8", numel)
+        elif dtype is not None and (ref.dtype != dtype or ref.numel != numel):
+            root = ref.root  # one storage under two dtypes
+            ref = StorageRef(name, dtype, numel)
+            ref.root = root
+        view = key[5] if len(key) > 5 else None
+        if type(view) is tuple and len(view) == 3 and type(view[1]) is int:
+            root = ref.root  # a slice of a storage, as torch 0.1 to 1.x saved it
+            ref = StorageRef(name, ref.dtype, ref.numel, view[1])
+            ref.root = root
+        return ref
+
+
+def dtype_of(value: object) -> str | None:
+    """The dtype that a storage class or a torch dtype stands for."""
+    if type(value) is str:
+        return dtypes.of_torch("torch." + value)
+    if type(value) is not Global:
+        return None
+    return dtypes.of_storage(value.name) or dtypes.of_torch(value.name)
+
+
+def _arguments(args: object, count: int) -> tuple[object, ...]:
+    found = args if type(args) is tuple else ()
+    return found + (None,) * (count - len(found)) if len(found) < count else found
+
+
+def _tensor(args: object) -> object:
+    storage, offset, size, stride = _arguments(args, 4)[:4]
+    if type(storage) is not StorageRef:
+        return Call(Global("torch.Tensor", None, 0), args)
+    return Tensor(storage, offset, size, stride, storage.dtype)
+
+
+def _tensor_v3(args: object) -> object:
+    made = _tensor(args)
+    dtype = dtype_of(_arguments(args, 7)[6])
+    if type(made) is Tensor and dtype:
+        made.dtype = dtype
+    return made
+
+
+def _meta(args: object) -> object:
+    dtype, size, stride = _arguments(args, 3)[:3]
+    return Tensor(None, 0, size, stride, dtype_of(dtype) or "float32")
+
+
+def _wrapper(args: object) -> object:
+    _, dtype, size, stride = _arguments(args, 4)[:4]
+    return Tensor(None, 0, size, stride, dtype_of(dtype) or "float32")
+
+
+def _sparse(args: object) -> object:
+    layout, data = _arguments(args, 2)[:2]
+    if type(data) is not tuple or len(data) < 3:
+        return Call(Global("torch.sparse", None, 0), args)
+    coo = len(data) == 3 or type(data[3]) is not tuple
+    values, size = data[1:3] if coo else data[2:4]
+    # the shape is the dense one; there is no run of bytes that holds it
+    return Tensor(None, 0, size, None, values.dtype if type(values) is Tensor else "float32")
+
+
+def _first(args: object) -> object:
+    return _arguments(args, 1)[0]
+
+
+def _subclass(args: object) -> object:
+    fn, _, inner = _arguments(args, 3)[:3]
+    made: object = None
+    if type(fn) is Global and fn.make is not None:
+        made = fn.make(inner)  # pyright: ignore
+    return made if type(made) is Tensor else Call(_arguments(args, 2)[1], inner)
+
+
+def _from_numpy(args: object) -> object:
+    data, dtype = _arguments(args, 2)[:2]
+    if type(data) is Tensor and dtype_of(dtype):
+        data.dtype = dtype_of(dtype)
+    return data
+
+
+def _size(args: object) -> object:
+    sizes = _arguments(args, 1)[0]
+    if type(sizes) is list and len(sizes) < 1000:  # pyright: ignore
+        return tuple(sizes)  # pyright: ignore
+    return sizes if type(sizes) is tuple else args  # pyright: ignore
+
+
+def _device(args: object) -> object:
+    parts = _arguments(args, 1)[:2]
+    return ":".join(str(part)[:100] for part in parts if type(part) in (str, int))
+
+
+def _reconstructed(args: object) -> object:
+    cls, _, state = _arguments(args, 3)[:3]
+    return Call(cls, () if state is None else (state,))
+
+
+def _newobj(args: object) -> object:
+    found = _arguments(args, 1)
+    return Call(found[0], found[1:] if len(found) < 100 else found)
+
+
+def _path(args: object) -> object:
+    parts = [part[:1000] for part in _arguments(args, 1)[:100] if type(part) is str]
+    return "/".join(parts).replace("//", "/")
+
+
+def _complex(args: object) -> object:
+    real, imaginary = _arguments(args, 2)[:2]
+    if type(real) is float and type(imaginary) is float:
+        return complex(real, imaginary)
+    return None
+
+
+# --- numpy ---
+
+
+def _dtype(args: object) -> object:
+    code = _arguments(args, 1)[0]
+    return DType(code.lstrip("<>|=") if type(code) is str else "")
+
+
+def _scalar(args: object) -> object:
+    dtype, raw = _arguments(args, 2)[:2]
+    if type(raw) is str and len(raw) < 1000:
+        raw = raw.encode("latin-1", "replace")  # Python 2's str
+    if type(dtype) is not DType or type(raw) is not bytes or len(raw) > 1000:
+        return None
+    form = _SCALAR.get(dtype.code)
+    if form is None or struct.calcsize(form) != len(raw):
+        if dtype.code.startswith("U") and len(raw) % 4 == 0:
+            return raw.decode("utf-32-le", "replace").rstrip("\0")
+        return raw.decode("latin-1") if dtype.code.startswith("S") else None
+    if dtype.swapped:
+        raw = raw[::-1]
+    return struct.unpack(form, raw)[0]
+
+
+_SCALAR = {
+    "f8": "<d",
+    "f4": "<f",
+    "f2": "<e",
+    "i8": "<q",
+    "i4": "<i",
+    "i2": "<h",
+    "i1": "<b",
+    "u8": "<Q",
+    "u4": "<I",
+    "u2": "<H",
+    "u1": "<B",
+    "b1": "<?",
+}
+
+
+def _buffered_array(args: object) -> object:
+    raw, dtype, shape = _arguments(args, 3)[:3]
+    return numpy_tensor(raw, dtype, shape) or Call(Global("numpy.ndarray", None, 0), args)
+
+
+def numpy_tensor(raw: object, dtype: object, shape: object) -> Tensor | None:
+    """An array pickled by numpy; where its bytes lie in the file, the storage says so."""
+    name = dtypes.NUMPY.get(dtype.code) if type(dtype) is DType else None
+    if name is None or type(shape) is not tuple:
+        return None
+    return Tensor(raw if type(raw) is Bytes else None, 0, shape, None, name)
+
+
+def array_of(call: Call) -> Tensor | None:
+    """The tensor of a numpy `_reconstruct` call whose state has been set."""
+    state = call.state
+    if type(state) is tuple and len(state) == 5 and "multiarray" in call.name:
+        return numpy_tensor(state[4], state[2], state[1])
+    return None
+
+
+_QUANTIZED = _tensor  # the dtype is that of the storage, the quantizer's parameters come after
+
+
+def _calls() -> dict[str, Callable[[object], object]]:
+    known: dict[str, Callable[[object], object]] = {
+        "torch._utils._rebuild_tensor": _tensor,
+        "torch._utils._rebuild_tensor_v2": _tensor,
+        "torch._utils._rebuild_tensor_v3": _tensor_v3,
+        "torch._utils._rebuild_qtensor": _QUANTIZED,
+        "torch._utils._rebuild_parameter": _first,
+        "torch._utils._rebuild_parameter_with_state": _first,
+        "torch._utils._rebuild_sparse_tensor": _sparse,
+        "torch._utils._rebuild_meta_tensor_no_storage": _meta,
+        "torch._utils._rebuild_wrapper_subclass": _wrapper,
+        "torch._utils._rebuild_device_tensor_from_numpy": _from_numpy,
+        "torch._utils._rebuild_device_tensor_from_cpu_tensor": _from_numpy,
+        "torch._utils._rebuild_xla_tensor": _from_numpy,
+        "torch._tensor._rebuild_from_type": _subclass,
+        "torch._tensor._rebuild_from_type_v2": _subclass,
+        "torch.tensor._rebuild_from_type": _subclass,
+        "torch.nn.parameter.Parameter": _first,
+        "torch.nn.parameter.Buffer": _first,
+        "torch.autograd.variable.Variable": _first,
+        "torch.jit._pickle.restore_type_tag": _first,
+        "torch.jit._pickle.build_intlist": _first,
+        "torch.jit._pickle.build_doublelist": _first,
+        "torch.jit._pickle.build_boollist": _first,
+        "torch.jit._pickle.build_tensorlist": _first,
+        "torch.Size": _size,
+        "torch.device": _device,
+        "copyreg._reconstructor": _reconstructed,
+        "copy_reg._reconstructor": _reconstructed,
+        "copyreg.__newobj__": _newobj,
+        "copy_reg.__newobj__": _newobj,
+        "numpy.dtype": _dtype,
+        "numpy.core.multiarray.scalar": _scalar,
+        "numpy._core.multiarray.scalar": _scalar,
+        "numpy.core.numeric._frombuffer": _buffered_array,
+        "numpy._core.numeric._frombuffer": _buffered_array,
+    }
+    for module in ("builtins", "__builtin__"):
+        known[f"{module}.complex"] = _complex
+    for kind in ("PosixPath", "WindowsPath", "PurePosixPath", "PureWindowsPath", "Path"):
+        known[f"pathlib.{kind}"] = known[f"pathlib._local.{kind}"] = _path
+    return known
+
+
+CALLS = _calls()
+
+_COPYING = (
+    ("collections.OrderedDict", "mapping"),
+    ("collections.defaultdict", "default_mapping"),
+    ("collections.Counter", "mapping"),
+    ("_codecs.encode", "encode"),
+    *(
+        (f"{module}.{name}", method)
+        for module in ("builtins", "__builtin__")
+        for name, method in (
+            ("dict", "mapping"),
+            ("list", "members"),
+            ("bytes", "encode"),
+            ("bytearray", "encode"),
+            ("set", "group"),
+            ("frozenset", "group"),
+        )
+    ),
+)

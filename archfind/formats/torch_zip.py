@@ -1,0 +1,114 @@
+"""torch's zip container (torch 1.6 and later), and TorchScript, which shares it."""
+
+from __future__ import annotations
+
+from archfind.errors import CheckpointError, NotACheckpoint
+from archfind.types import Checkpoint, Storage
+
+from . import limits
+from .dtypes import ITEMSIZE
+from .escape import escape
+from .flatten import Flat, flatten
+from .modules import add_script
+from .nodes import StorageRef
+from .pickle_vm import Machine
+from .report import Report
+from .source import Source
+from .tensor_specs import Specs
+from .torch_objects import Reader
+from .zip_directory import ZipDirectory
+
+
+def read(source: Source, report: Report) -> Checkpoint:
+    """Reads `<root>/data.pkl`; the tensors' bytes stay where they are."""
+    directory = ZipDirectory(source)
+    root = _root(source, directory)
+    members = directory.members
+    if directory.comment:
+        raise CheckpointError(
+            "a doctored zip: it ends in a comment, which torch never writes", source.path
+        )
+    script = f"{root}constants.pkl" in members
+    warnings = report.warnings
+    if script:
+        warnings.append("contains TorchScript code that runs when loaded")
+    order = members.get(f"{root}byteorder")
+    if order is not None and directory.read(order, 64).strip() == b"big":
+        warnings.append("big-endian")
+    if any(not name.startswith(root) for name in members):
+        warnings.append("the zip holds files that torch did not write")
+
+    pickled = members[f"{root}data.pkl"]
+    data = directory.read(pickled, limits.PICKLE_BYTES)
+    base = directory.data_start(pickled) if pickled.method == 0 else -1
+    missing: list[str] = []
+
+    def resolve(ref: StorageRef) -> Storage:
+        for folder in ("data/", "tensors/"):
+            member = members.get(f"{root}{folder}{ref.key}")
+            if member is not None:
+                start = directory.data_start(member) if member.method == 0 else -1
+                return Storage(source.path, f"{root}{folder}{ref.key}", start, member.size)
+        missing.append(ref.key)
+        nbytes = max(ref.numel, 0) * ITEMSIZE.get(ref.dtype, 1)
+        return Storage(source.path, f"{root}data/{ref.key}", -1, nbytes)
+
+    reader = Reader(source.path)
+    machine = Machine(source.path, "data.pkl", data, reader.calls, reader.load)
+    report.machines.append(machine)
+    tree = machine.run()
+    if machine.pos < len(data):
+        warnings.append(f"data.pkl goes on for {len(data) - machine.pos:,} bytes after its end")
+    flat = Flat(source.path, Specs(source.path, resolve, base))
+    if script:
+        add_script(tree, flat)
+    if not flat.index:  # a zip with constants.pkl may still hold a plain state dict
+        flatten(tree, flat)
+    if missing:
+        warnings.append(
+            f"the data of {len(missing)} storages is missing, the first is "
+            f'"{escape(missing[0])}"'
+        )
+    return report.checkpoint(source, "torchscript" if script else "torch-zip", flat, tree)
+
+
+def _root(source: Source, directory: ZipDirectory) -> str:
+    """The folder that holds data.pkl, with its slash; another kind of zip is named."""
+    names = directory.members
+    roots = [
+        name[: -len("data.pkl")]
+        for name in names
+        if name.endswith("data.pkl") and name.count("/") <= 1 and name[-9:-8] in ("/", "")
+    ]
+    if len(roots) == 1:
+        return roots[0]
+    if roots:
+        raise CheckpointError("a doctored zip: it holds several data.pkl", source.path)
+    raise NotACheckpoint(_other_zip(list(names)), source.path)
+
+
+_MODELS = (".pth", ".pt", ".bin", ".ckpt", ".safetensors", ".onnx", ".pkl", ".tar", ".h5", ".th")
+
+
+def _other_zip(names: list[str]) -> str:
+    tops = {name.split("/", 1)[-1] for name in names} | set(names)
+    if not names:
+        return "an empty zip"
+    if "archive_format" in tops or any("serialized_state_dict" in name for name in names):
+        return "a torch.export program (.pt2), which is not supported: give the weights it came from"
+    if any(name.endswith("model.json") for name in names) and any("tensors/" in n for n in names):
+        return "a TorchScript file of torch 1.0 or 1.1, which is not supported: save it again"
+    if any(name.startswith(".data/") or "/.data/" in name for name in names):
+        return "a torch.package archive, which is not supported"
+    if all(name.endswith(".npy") for name in names):
+        return "a numpy archive (.npz), which is not supported"
+    if "model.weights.h5" in tops:
+        return "a Keras model (.keras), which is not supported"
+    if "[Content_Types].xml" in tops:
+        return "an Office document, not a checkpoint"
+    if any(name.startswith("META-INF/") for name in names):
+        return "a Java or Android archive, not a checkpoint"
+    for name in names:
+        if name.lower().endswith(_MODELS):
+            return f'a zip that contains {escape(name)}; unpack it first'
+    return f'a zip that contains {escape(names[0])}, not a checkpoint'

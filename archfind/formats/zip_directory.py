@@ -1,0 +1,242 @@
+"""A zip file's central directory, read strictly.
+
+Python's zipfile and torch's own reader disagree on damaged or doctored archives (which of two
+members with one name counts, whether a flag bit hides a file), and scanners have been fooled that
+way. Anything on which two readers could disagree is refused here.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+
+from archfind.errors import CheckpointError, LimitExceeded, NotACheckpoint, Truncated
+
+from . import limits
+from .escape import escape
+from .source import Source
+
+_END = struct.Struct("<4s4H2LH")
+_END64 = struct.Struct("<4sQ2H2L4Q")
+_LOCATOR = struct.Struct("<4sLQL")
+_CENTRAL = struct.Struct("<4s6H3L5H2L")
+_LOCAL = struct.Struct("<4s5H3L2H")
+_DEFLATED, _STORED = 8, 0
+_ENCRYPTED, _DESCRIPTOR, _UTF8 = 0x1, 0x8, 0x800
+
+
+class Member:
+    """One member as the central directory describes it."""
+
+    __slots__ = ("crc", "flags", "header", "method", "name", "packed", "size", "start")
+
+    def __init__(
+        self, name: bytes, method: int, flags: int, crc: int, packed: int, size: int, header: int
+    ) -> None:
+        self.name = name
+        self.method = method
+        self.flags = flags
+        self.crc = crc
+        self.packed = packed
+        self.size = size
+        self.header = header
+        self.start = -1  # of the data; known once the local header has been read
+
+
+class ZipDirectory:
+    """The members by name, in the order of the directory."""
+
+    __slots__ = ("comment", "members", "source")
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        end, count, size, start, self.comment = _find_end(source)
+        if start + size > end:
+            raise NotACheckpoint("a damaged zip: its directory lies outside the file", source.path)
+        if count > limits.ZIP_MEMBERS:
+            raise LimitExceeded(
+                f"refused: a zip of {count:,} members (limit {limits.ZIP_MEMBERS:,})", source.path
+            )
+        if size > count * 1024 + 65_536:  # names of 200,000 honest members take about 30 bytes each
+            raise LimitExceeded("refused: a zip directory of long names", source.path)
+        self.members = _members(source, source.read(start, size), count)
+        _refuse_overlap(source, self.members, start)
+
+    def data_start(self, member: Member) -> int:
+        """Where the member's bytes begin, after checking that both its headers agree."""
+        if member.start >= 0:
+            return member.start
+        name = member.name
+        header = self.source.read(member.header, _LOCAL.size + len(name))
+        signature, _, flags, method, _, _, crc, packed, size, name_length, extra = (
+            _LOCAL.unpack_from(header)
+        )
+        described = (crc, packed, size) == (member.crc, member.packed, member.size)
+        if not described and flags & _DESCRIPTOR:
+            described = crc in (0, member.crc) and size in (0, 0xFFFFFFFF, member.size)
+        elif not described:  # zip64 keeps the sizes in the local extra field
+            described = crc == member.crc and 0xFFFFFFFF in (packed, size)
+        if (
+            signature != b"PK\x03\x04"
+            or flags != member.flags
+            or method != member.method
+            or name_length != len(name)
+            or header[_LOCAL.size :] != name
+            or not described
+        ):
+            raise CheckpointError(
+                f'a doctored or damaged zip: the two headers of "{_shown(name)}" disagree',
+                self.source.path,
+            )
+        start = member.header + _LOCAL.size + name_length + extra
+        if start + member.packed > self.source.size:
+            raise Truncated(
+                f'cut off: "{_shown(name)}" reaches beyond the file. Download it again.',
+                self.source.path,
+            )
+        member.start = start
+        return start
+
+    def read(self, member: Member, limit: int) -> bytes:
+        """The member's bytes, inflated if need be, of which there may be `limit`."""
+        name = _shown(member.name)
+        if member.size > limit:
+            raise LimitExceeded(
+                f"refused: {name} holds {member.size:,} bytes (limit {limit:,})", self.source.path
+            )
+        start = self.data_start(member)
+        if member.method == _STORED:
+            if member.packed != member.size:
+                raise CheckpointError(f"a damaged zip: sizes of {name} differ", self.source.path)
+            data = self.source.read(start, member.size)
+        elif member.method == _DEFLATED:
+            if member.size > member.packed * limits.ZIP_RATIO + 4096:
+                raise LimitExceeded(
+                    f"refused: {name} inflates more than {limits.ZIP_RATIO}:1", self.source.path
+                )
+            inflate = zlib.decompressobj(-15)
+            try:
+                data = inflate.decompress(self.source.read(start, member.packed), member.size + 1)
+            except zlib.error:
+                raise CheckpointError(f"damaged: {name} doesn't inflate", self.source.path) from None
+            if len(data) != member.size or not inflate.eof or inflate.unused_data:
+                raise CheckpointError(
+                    f"damaged: {name} inflates to another size than its header says",
+                    self.source.path,
+                )
+        else:
+            raise CheckpointError(
+                f"{name} is compressed by method {member.method}, which torch never uses",
+                self.source.path,
+            )
+        if zlib.crc32(data) != member.crc:
+            raise CheckpointError(
+                f"damaged: the checksum of {name} is wrong. Download it again.", self.source.path
+            )
+        return data
+
+
+def _find_end(source: Source) -> tuple[int, int, int, int, bytes]:
+    """Where the end record is, and from it: member count, directory size and start, comment."""
+    tail = source.tail(_END.size + 65_535)
+    at = len(tail) - _END.size
+    while at >= 0:  # only a comment can stand behind it
+        at = tail.rfind(b"PK\x05\x06", 0, at + 4)
+        if at < 0 or at + _END.size + int.from_bytes(tail[at + 20 : at + 22], "little") == len(tail):
+            break
+        at -= 1
+    if at < 0:
+        raise Truncated(
+            f"a cut-off PyTorch or zip file: the end of the archive is missing after "
+            f"{source.size:,} bytes. Download it again.",
+            source.path,
+        )
+    _, disk, first_disk, here, count, size, start, _ = _END.unpack_from(tail, at)
+    end = source.size - len(tail) + at
+    comment = tail[at + _END.size :]
+    if 0xFFFF in (here, count) or 0xFFFFFFFF in (size, start):
+        end, disk, first_disk, here, count, size, start = _find_end64(source, end)
+    if disk or first_disk or here != count:
+        raise NotACheckpoint("one part of a zip in several parts; join them first", source.path)
+    return end, count, size, start, comment
+
+
+def _find_end64(source: Source, end: int) -> tuple[int, int, int, int, int, int, int]:
+    damaged = NotACheckpoint("a damaged zip: its zip64 end record is wrong", source.path)
+    if end < _LOCATOR.size + _END64.size:
+        raise damaged
+    magic, _, at, disks = _LOCATOR.unpack(source.read(end - _LOCATOR.size, _LOCATOR.size))
+    if magic != b"PK\x06\x07" or disks > 1 or at + _END64.size > end - _LOCATOR.size:
+        raise damaged
+    magic, length, _, _, disk, first_disk, here, count, size, start = _END64.unpack(
+        source.read(at, _END64.size)
+    )
+    if magic != b"PK\x06\x06" or at + 12 + length != end - _LOCATOR.size:
+        raise damaged
+    return at, disk, first_disk, here, count, size, start
+
+
+def _members(source: Source, directory: bytes, count: int) -> dict[str, Member]:
+    members: dict[str, Member] = {}
+    damaged = NotACheckpoint("a damaged zip: its directory can't be read", source.path)
+    unpack, width = _CENTRAL.unpack_from, _CENTRAL.size
+    at = 0
+    for _ in range(count):
+        if at + width > len(directory):
+            raise damaged
+        magic, _, _, flags, method, _, _, crc, packed, size, n, extra, comment, _, _, _, header = (
+            unpack(directory, at)
+        )
+        if magic != b"PK\x01\x02":
+            raise damaged
+        at += width
+        raw = directory[at : at + n]
+        at += n
+        if 0xFFFFFFFF in (packed, size, header):
+            try:
+                packed, size, header = _wide(directory[at : at + extra], packed, size, header)
+            except struct.error:
+                raise damaged from None
+        at += extra + comment
+        try:
+            name = raw.decode("utf-8" if flags & _UTF8 else "cp437")
+        except UnicodeDecodeError:
+            name = raw.decode("cp437")
+        if flags & _ENCRYPTED:
+            raise NotACheckpoint("an encrypted zip; decrypt it first", source.path)
+        if name in members:
+            raise CheckpointError(
+                f'a doctored zip: it holds "{escape(name)}" twice', source.path
+            )
+        members[name] = Member(raw, method, flags, crc, packed, size, header)
+    if at != len(directory):
+        raise damaged
+    return members
+
+
+def _wide(extra: bytes, packed: int, size: int, header: int) -> tuple[int, int, int]:
+    at = 0
+    while at + 4 <= len(extra):
+        tag, length = struct.unpack_from("<HH", extra, at)
+        if tag == 1:
+            values = iter(struct.unpack_from(f"<{length // 8}Q", extra, at + 4))
+            # only the fields that are full in the plain header follow, in this order
+            size = next(values, size) if size == 0xFFFFFFFF else size
+            packed = next(values, packed) if packed == 0xFFFFFFFF else packed
+            header = next(values, header) if header == 0xFFFFFFFF else header
+        at += 4 + length
+    return packed, size, header
+
+
+def _refuse_overlap(source: Source, members: dict[str, Member], directory: int) -> None:
+    end = 0
+    for member in sorted(members.values(), key=lambda one: one.header):
+        if member.header < end:
+            raise CheckpointError("a doctored zip: its members overlap", source.path)
+        end = member.header + 30 + len(member.name) + member.packed
+    if end > directory:
+        raise CheckpointError("a damaged zip: a member reaches into the directory", source.path)
+
+
+def _shown(name: bytes) -> str:
+    return escape(name.decode("utf-8", "replace"))

@@ -1,0 +1,176 @@
+"""Checkpoint -> Guess: every state dict in the file against the database, and what may be said."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from archfind import shortlist
+from archfind.canonical import AVERAGED, networks, readings, strip
+from archfind.errors import UnknownError
+from archfind.evidence.hints import named_in_file
+from archfind.match import match, plain
+from archfind.types import Canonical, Guess, Match
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from archfind.database import Database, Signature
+    from archfind.types import Checkpoint
+
+CLOSE = 0.8  # of the tensors on both sides must fit for an answer to be called close
+_CANDIDATES = 3
+
+
+class _Fit:
+    """One signature tried below one prefix; `share` counts fitting tensors against both sides."""
+
+    __slots__ = ("match", "outside", "prefix", "share", "signature")
+
+    def __init__(self, prefix: str, signature: Signature, found: Match, total: int, below: int) -> None:
+        self.prefix = prefix
+        self.signature = signature
+        self.match = found
+        self.outside = total - below
+        known = found.matched + len(found.mismatched) + len(found.unexpected)
+        self.share = found.matched / max(found.expected, known + self.outside, 1)
+
+
+def guess(
+    checkpoint: Checkpoint, database: Database, choose: str = "", part: str = ""
+) -> Guess:
+    """Which network `checkpoint` holds. `choose` names an entry ("timm/resnetaa50" or "resnetaa50"),
+    `part` one of several networks in the file. UnknownError where the file has no such part."""
+    found: dict[str, Guess] = {}
+    for place, canonical in networks(checkpoint).items():
+        for name, one in _guess_state_dict(canonical, database, choose).items():
+            found["/".join(filter(None, (place, name.rstrip("."))))] = one
+    if part:
+        wanted = part.rstrip("./")
+        if wanted not in found:
+            parts = ", ".join(name for name in found if name) or "one network alone"
+            raise UnknownError(f"has no part {part!r}; it has {parts}", checkpoint.path, ())
+        return replace(found[wanted], part=wanted)
+    return _together(checkpoint, found)
+
+
+def _together(checkpoint: Checkpoint, found: Mapping[str, Guess]) -> Guess:
+    """One answer for a file: its network, or that it holds several."""
+    if not found:
+        return Guess(Canonical(checkpoint, {}, {}), "unknown", ())
+    if len(found) == 1:
+        return next(iter(found.values()))
+    names = list(found)
+    certain = [name for name in names if found[name].status == "exact"]
+    averaged = [n for n in certain if n.replace("/", ".").rpartition(".")[2] in AVERAGED]
+    alike = {found[name].matches[0].entry.id for name in certain}
+    main = found[(averaged or certain or names)[0]]
+    if averaged and len(alike) == 1:
+        note = f"also holds raw weights of the same network; {averaged[0]} is preferred, --part chooses"
+        return replace(main, parts=found, part=averaged[0], warnings=(*main.warnings, note))
+    if len(certain) > 1:
+        matches = tuple(found[name].matches[0] for name in certain)
+        return replace(main, status="ambiguous", matches=matches, parts=found)
+    return replace(main, parts=found, part=next(n for n in names if found[n] is main))
+
+
+def _guess_state_dict(canonical: Canonical, database: Database, choose: str) -> dict[str, Guess]:
+    """The networks in one state dict by prefix; "" for the whole of it."""
+    best, fits = canonical, []
+    for reading in readings(canonical):
+        tried = _fits(reading, database)
+        if tried and (not fits or tried[0].share > fits[0].share):
+            best, fits = reading, tried
+        whole = [fit for fit in tried if _whole(fit)]
+        if whole:
+            return {"": _decided(strip(reading, whole[0].prefix), whole, choose)}
+    parts: dict[str, list[_Fit]] = {}
+    for fit in fits:
+        if fit.match.fits and not any(_overlap(fit.prefix, other) for other in parts if other != fit.prefix):
+            parts.setdefault(fit.prefix, []).append(fit)
+    guesses = {p: _decided(strip(best, p), held, choose) for p, held in parts.items()}
+    if len(guesses) > 1:
+        return guesses
+    return {"": _near(best, fits, choose), **guesses}
+
+
+def _fits(canonical: Canonical, database: Database) -> list[_Fit]:
+    """Signatures tried, the best first."""
+    fits: list[_Fit] = []
+    total = len(canonical.index)
+    for prefix in shortlist.prefixes(canonical.index, database):
+        index = shortlist.below(canonical.index, prefix)
+        for rank, (number, common) in enumerate(shortlist.signatures(index, database)):
+            # After a fit, only those that could fit as well are worth the comparison.
+            if rank and fits and fits[-1].match.fits and common < database.sizes[number]:
+                continue
+            signature = database.signature(number)
+            fits.append(_Fit(prefix, signature, match(index, signature), total, len(index)))
+        if any(_whole(fit) for fit in fits):
+            break
+    fits.sort(key=lambda fit: (-fit.match.fits, -fit.share))
+    return fits
+
+
+def _whole(fit: _Fit) -> bool:
+    return fit.match.fits and not fit.outside
+
+
+def _overlap(one: str, other: str) -> bool:
+    return one.startswith(other) or other.startswith(one)
+
+
+def _decided(canonical: Canonical, fits: list[_Fit], choose: str) -> Guess:
+    """Exact where one function stands out among everything that fits, ambiguous otherwise."""
+    matches = [_chosen(fit, canonical, choose) for fit in fits if fit.match.fits]
+    picked = [m for m in matches if _is(m, choose)] if choose else []
+    if picked:
+        return Guess(canonical, "exact", (picked[0],), "user")
+    if len(matches) == 1 and all(twin.same_function for twin in matches[0].twins):
+        return Guess(canonical, "exact", tuple(matches), "only")
+    named = [m for m in matches if named_in_file(canonical.checkpoint, [m.entry])]
+    if named:
+        return Guess(canonical, "exact", tuple(named[:1]), "file")
+    if plain(fits[0].signature):
+        return Guess(canonical, "exact", tuple(matches), "prior")
+    return Guess(canonical, "ambiguous", tuple(matches), "")
+
+
+def _chosen(fit: _Fit, canonical: Canonical, choose: str) -> Match:
+    """The match under the name of the twin that the user or the file asks for."""
+    entries = [member.entry for member in fit.signature.members]
+    wanted = [e for e in entries if choose and choose in (e.id, e.name)]
+    wanted = wanted or named_in_file(canonical.checkpoint, entries)
+    if wanted and wanted[0].id != fit.match.entry.id:
+        return match(canonical.index, fit.signature, first=wanted[0].id)
+    return fit.match
+
+
+def _is(found: Match, choose: str) -> bool:
+    return choose in (found.entry.id, found.entry.name)
+
+
+def _near(canonical: Canonical, fits: list[_Fit], choose: str) -> Guess:
+    """Close to the best fit, or unknown with the nearest few."""
+    if choose:
+        fits = [f for f in fits if _is_member(f.signature, choose)] or fits
+    nearest: list[tuple[_Fit, Match]] = []
+    seen: set[str] = set()
+    for fit in fits:
+        if fit.match.entry.id in seen:
+            continue
+        seen.add(fit.match.entry.id)
+        below = strip(canonical, fit.prefix)
+        outside = tuple(k for k in canonical.index if not k.startswith(fit.prefix))
+        found = _chosen(fit, below, choose)
+        nearest.append((fit, replace(found, unexpected=(*found.unexpected, *outside))))
+    top = tuple(found for _, found in nearest[:_CANDIDATES])
+    if not top:
+        return Guess(canonical, "unknown", ())
+    fit = nearest[0][0]
+    status = "close" if fit.share >= CLOSE else "unknown"
+    return Guess(strip(canonical, fit.prefix), status, top, "user" if choose else "")
+
+
+def _is_member(signature: Signature, choose: str) -> bool:
+    return any(choose in (m.entry.id, m.entry.name) for m in signature.members)

@@ -1,0 +1,147 @@
+"""A state dict against a signature, and against all of them. Pure functions of the two."""
+
+from __future__ import annotations
+
+from archfind.canonical import DERIVED
+from archfind.signature import Size
+from archfind.types import Match, Mismatch, Setting, Twin
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from archfind.database import Member, Signature
+    from archfind.signature import Line
+    from archfind.types import TensorSpec
+
+    Index = Mapping[str, TensorSpec]
+
+_FLOATS = ("float", "bfloat")
+
+
+def match(index: Index, signature: Signature, first: str = "") -> Match:
+    """How well `signature` explains `index`: fields are elected by the tensors that show them, then
+    every tensor is held against what the elected fields give. `first` names the twin to answer with."""
+    fields = _elect(index, signature)
+    missing: list[str] = []
+    mismatched: list[Mismatch] = []
+    tolerated: list[str] = []
+    matched = 0
+    expected = 0
+    for key, shape in signature.fixed.items():
+        expected += 1
+        spec = index.get(key)
+        if spec is None:
+            missing.append(key)
+        elif spec.shape == shape and spec.dtype.startswith(_FLOATS):
+            matched += 1
+        else:
+            mismatched.append(_mismatch(key, spec, shape, "float"))
+    absent: list[str] = []
+    for key, line in signature.free.items():
+        spec = index.get(key)
+        if not _holds(line.condition, fields):
+            absent.append(key)
+            continue
+        expected += 1
+        shape = tuple(n.value(fields) if isinstance(n, Size) else n for n in line.shape)
+        if spec is None and _derived(key, line):
+            tolerated.append(key)
+            expected -= 1
+        elif spec is None:
+            missing.append(key)
+        elif spec.shape == shape and _kind(spec) == line.dtype:
+            matched += 1
+        else:
+            mismatched.append(_mismatch(key, spec, shape, line.dtype))
+    unexpected: list[str] = []
+    known = matched + len(mismatched)
+    if known < len(index):
+        conditional = set(absent)
+        for key in index:
+            if key in conditional or (key not in signature.fixed and key not in signature.free):
+                (tolerated if key.rpartition(".")[2] in DERIVED else unexpected).append(key)
+    members = _able(signature.members, fields)
+    chosen = next((m for m in members if m.entry.id == first), members[0])
+    config = {k: Setting(v, "shape") for k, v in fields.items()}
+    return Match(
+        entry=chosen.entry,
+        config=config,
+        expected=expected,
+        matched=matched,
+        missing=tuple(missing),
+        unexpected=tuple(unexpected),
+        mismatched=tuple(mismatched),
+        tolerated=tuple(tolerated),
+        twins=tuple(
+            Twin(m.entry.provider, m.entry.name, m.function == chosen.function, m.differs)
+            for m in members
+            if m is not chosen
+        ),
+    )
+
+
+def plain(signature: Signature) -> bool:
+    """Whether the prior names the first member as the one that people mean."""
+    return signature.members[0].plain
+
+
+def _able(members: list[Member], fields: Mapping[str, object]) -> list[Member]:
+    """The members whose library can build these fields: not all can leave the head out."""
+    if fields.get("num_classes") == 0:
+        return [m for m in members if m.headless] or members
+    return members
+
+
+def _elect(index: Index, signature: Signature) -> dict[str, int | bool]:
+    """The fields' values that most tensors show; a field that no tensor shows keeps its default."""
+    votes: dict[str, dict[int, int]] = {}
+    present: dict[str, int] = {}
+    for key, line in signature.free.items():
+        spec = index.get(key)
+        if line.condition:
+            present[line.condition] = present.get(line.condition, 0) + (spec is not None)
+        if spec is None or len(spec.shape) != len(line.shape):
+            continue
+        for size, found in zip(line.shape, spec.shape, strict=True):
+            solved = size.solve(found) if isinstance(size, Size) else None
+            if solved:
+                field = votes.setdefault(solved[0], {})
+                field[solved[1]] = field.get(solved[1], 0) + 1
+    fields: dict[str, int | bool] = dict(signature.members[0].entry.fields)  # pyright: ignore[reportArgumentType]
+    for field, counts in votes.items():
+        # The default breaks a tie, so that one damaged tensor of two is the one that is named.
+        fields[field] = max(counts, key=lambda n: (counts[n], n == fields.get(field), -n))
+    for condition, count in present.items():
+        field = condition.removeprefix("not ")
+        if field == "num_classes":
+            fields[field] = fields[field] if count else 0
+        elif condition == field:
+            fields[field] = count > 0
+        elif f"{field}" not in present:
+            fields[field] = count == 0
+    return fields
+
+
+def _holds(condition: str, fields: Mapping[str, object]) -> bool:
+    if not condition:
+        return True
+    if condition.startswith("not "):
+        return not fields[condition[4:]]
+    return bool(fields[condition])
+
+
+def _derived(key: str, line: Line) -> bool:
+    """Counters, index tables and the like, which the library makes by itself."""
+    return line.dtype != "float" or key.rpartition(".")[2] in DERIVED
+
+
+def _kind(spec: TensorSpec) -> str:
+    return "float" if spec.dtype.startswith(_FLOATS) else spec.dtype
+
+
+def _mismatch(key: str, spec: TensorSpec, shape: tuple[int, ...], dtype: str) -> Mismatch:
+    found, wanted = str(list(spec.shape)), str(list(shape))
+    if _kind(spec) != dtype:
+        found, wanted = f"{found} {spec.dtype}", f"{wanted} {dtype}"
+    return Mismatch(key, found, wanted)

@@ -1,0 +1,54 @@
+"""Model libraries, one file each: what a library offers, and how to build one of its networks.
+
+A provider module has:
+
+    LIBRARY                    the package whose version the signatures carry
+    names()                    every name that the library registers, sorted
+    call(name)                 the callable's dotted path, its positional arguments and fixed keywords
+    create(name, **fields)     the module, without weights from the network
+    fields(name)               the fields that the harvest moves, with their defaults
+    example(name, module)      Example: inputs the network takes, and how its authors normalise them
+
+Importing this package imports no library.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from archfind.errors import BuildError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Protocol
+
+    from torch import nn
+
+    from archfind.providers.example import Example
+
+    class Provider(Protocol):
+        LIBRARY: str
+
+        def names(self) -> list[str]: ...
+        def call(self, name: str) -> tuple[str, list[object], dict[str, object]]: ...
+        def create(self, name: str, **fields: object) -> nn.Module: ...
+        def fields(self, name: str) -> Mapping[str, object]: ...
+        def example(self, name: str, module: nn.Module) -> Example: ...
+
+
+PROVIDERS = ("torchvision", "timm")
+
+
+def provider(name: str) -> Provider:
+    """The provider module; BuildError says what to install where its library is missing."""
+    if name not in PROVIDERS:
+        raise BuildError(f"no provider {name!r}; there are {', '.join(PROVIDERS)}")
+    try:
+        return import_module(f"archfind.providers.{name}")  # pyright: ignore[reportReturnType]
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("archfind"):
+            raise
+        raise BuildError(
+            f"building a {name} network needs {error.name}: pip install 'archfind[torch]'"
+        ) from error

@@ -1,0 +1,47 @@
+"""The input that a network takes, as its own library states it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Example:
+    """Inputs that the network runs on, and what its authors fed it.
+
+    `args` is what `module(*args)` takes, with a batch of `batch`; `names` names the tensors in it
+    in order. `mean` and `std` are per channel, for values in 0..1; () where the network normalises
+    by itself. `dynamic_batch` is False for networks that take a list of single images.
+    """
+
+    args: tuple[object, ...]
+    names: tuple[str, ...]
+    size: tuple[int, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    dynamic_batch: bool = True
+
+    def tensors(self) -> list[Tensor]:
+        """The tensors in `args`, in order, lists flattened."""
+        flat: list[Tensor] = []
+        for arg in self.args:
+            for item in arg if isinstance(arg, list) else [arg]:  # pyright: ignore[reportUnknownVariableType]
+                assert isinstance(item, Tensor)
+                flat.append(item)
+        return flat
+
+
+def images(size: tuple[int, ...], batch: int = 2, seed: int = 0) -> Tensor:
+    """`batch` smooth seeded images of `size` (channels, height, width, or with frames between),
+    in about the range of normalised photographs: white noise is far outside what networks see."""
+    import torch
+    from torch.nn import functional as F
+
+    random = torch.Generator().manual_seed(seed)
+    coarse = [n if i < len(size) - 2 else max(1, n // 8) for i, n in enumerate(size)]
+    noise = torch.randn(batch, *coarse, generator=random)
+    flat = noise.reshape(1, -1, *coarse[-2:])
+    smooth = F.interpolate(flat, size=tuple(size[-2:]), mode="bilinear", align_corners=False)
+    return smooth.reshape(batch, *size).contiguous()

@@ -1,0 +1,264 @@
+"""One document per result, drawn as JSON or as lines of text: both say the same things."""
+
+from __future__ import annotations
+
+from archfind.formats.escape import escape
+from archfind.recipe import recipe
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from archfind.errors import ArchfindError
+    from archfind.types import Exported, Guess, Match
+
+SCHEMA = 1
+
+
+def guess_document(guess: Guess) -> dict[str, object]:
+    """Schema 1 of `archfind guess --json`. Without a match, what only a match has is null or empty."""
+    checkpoint = guess.canonical.checkpoint
+    index = guess.canonical.index
+    best = guess.matches[0] if guess.matches and guess.status != "unknown" else None
+    dtypes: dict[str, int] = {}
+    parameters = 0
+    for spec in index.values():
+        count = 1
+        for size in spec.shape:
+            count *= size
+        parameters += count
+        dtypes[spec.dtype] = dtypes.get(spec.dtype, 0) + count
+    document: dict[str, object] = {
+        "schema": SCHEMA,
+        "path": checkpoint.path,
+        "format": checkpoint.format,
+        "status": guess.status,
+        "provider": best.entry.provider if best else None,
+        "architecture": best.entry.name if best else None,
+        "class": best.entry.cls if best else None,
+        "build": recipe(best) if best else None,
+        "config": {k: {"value": s.value, "source": s.source} for k, s in best.config.items()} if best else {},
+        "keys": _keys(best) if best else {},
+        "chosen_by": guess.chosen_by or None,
+        "twins": _twins(best) if best else [],
+        "steps": [[step.kind, step.detail] for step in guess.canonical.steps],
+        "candidates": [_candidate(found) for found in guess.matches],
+        "parts": {name: _part(one) for name, one in guess.parts.items()},
+        "part": guess.part or None,
+        "tensors": len(index),
+        "parameters": parameters,
+        "dtype": max(dtypes, key=lambda d: dtypes[d]) if dtypes else None,
+        "warnings": [*checkpoint.warnings, *guess.warnings],
+        "danger": list(checkpoint.danger),
+        "error": None,
+    }
+    return document
+
+
+def error_document(path: str, error: ArchfindError) -> dict[str, object]:
+    """The same shape for a file that couldn't be read: status null, and the error in words."""
+    return {"schema": SCHEMA, "path": path, "status": None, "error": error.message}
+
+
+def _keys(found: Match) -> dict[str, object]:
+    return {
+        "matched": found.matched,
+        "expected": found.expected,
+        "missing": list(found.missing),
+        "unexpected": list(found.unexpected),
+        "mismatched": [
+            {"key": m.key, "found": m.found, "expected": m.expected} for m in found.mismatched
+        ],
+        "tolerated": list(found.tolerated),
+    }
+
+
+def _twins(found: Match) -> list[dict[str, object]]:
+    return [
+        {
+            "provider": twin.provider,
+            "architecture": twin.architecture,
+            "same_function": twin.same_function,
+            **({"differs": twin.differs} if twin.differs else {}),
+        }
+        for twin in found.twins
+    ]
+
+
+def _candidate(found: Match) -> dict[str, object]:
+    return {
+        "provider": found.entry.provider,
+        "architecture": found.entry.name,
+        "matched": found.matched,
+        "expected": found.expected,
+        "missing": len(found.missing),
+        "unexpected": len(found.unexpected),
+        "mismatched": len(found.mismatched),
+    }
+
+
+def _part(one: Guess) -> dict[str, object]:
+    best = one.matches[0].entry.id if one.matches and one.status != "unknown" else None
+    return {"status": one.status, "architecture": best, "tensors": len(one.canonical.index)}
+
+
+def guess_lines(document: dict[str, object], quiet: bool = False, verbose: bool = False) -> list[str]:
+    """Text for people: line 1 is `path: answer`, the evidence is indented below it."""
+    path = escape(str(document["path"]))
+    status = document["status"]
+    answer = {"exact": _exact, "ambiguous": _ambiguous, "close": _close}.get(str(status), _unknown)
+    first, rest = answer(document, path)
+    lines = [f"{path}: {first}"]
+    if quiet:
+        return lines
+    lines += [f"  {line}" for line in rest]
+    if verbose and status != "unknown":
+        for one in document["candidates"]:  # pyright: ignore
+            lines.append(f"  tried     {_counts(one)}")
+    lines += [f"  warning   {escape(str(text))}" for text in document["warnings"]]  # pyright: ignore
+    return lines
+
+
+def _exact(document: dict, path: str) -> tuple[str, list[str]]:  # pyright: ignore
+    rest: list[str] = []
+    config = document["config"]
+    if config:
+        shown = " ".join(f"{k}={v['value']}" for k, v in config.items())
+        rest.append(f"config    {shown:<42} read from {_sources(config)}")
+    rest.append(_evidence(document))
+    rest += _twin_lines(document)
+    rest += _part_lines(document)
+    build = document["build"]
+    words = [repr(a) for a in build["args"]] + [f"{k}={v!r}" for k, v in build["kwargs"].items()]
+    rest.append(f"build     {build['callable']}({', '.join(words)})")
+    return _title(document), rest
+
+
+def _title(document: dict) -> str:  # pyright: ignore
+    cls = str(document["class"]).rpartition(".")[2]
+    return f"{document['provider']}/{document['architecture']} ({cls})"
+
+
+def _sources(config: dict) -> str:  # pyright: ignore
+    words = {"shape": "shapes", "file": "the file", "value": "weights", "default": "defaults"}
+    return ", ".join(dict.fromkeys(words.get(v["source"], v["source"]) for v in config.values()))
+
+
+def _evidence(document: dict) -> str:  # pyright: ignore
+    keys = document["keys"]
+    where = "; ".join(f"{kind} {escape(detail)}" for kind, detail in document["steps"])
+    size = f"{document['parameters'] / 1e6:.2f} M parameters, {document['dtype']}"
+    counted = f"{keys['matched']}/{keys['expected']} keys and shapes"
+    tolerated = len(keys["tolerated"])
+    if tolerated:
+        counted += f" (and {tolerated} derived buffers)"
+    return f"evidence  {counted:<42} {size}" + (f"; {where}" if where else "")
+
+
+def _twin_lines(document: dict) -> list[str]:  # pyright: ignore
+    lines: list[str] = []
+    same = [f"{t['provider']}/{t['architecture']}" for t in document["twins"] if t["same_function"]]
+    if same:
+        lines.append(f"same as   {', '.join(same)}")
+    for twin in document["twins"]:
+        if not twin["same_function"]:
+            name = f"{twin['provider']}/{twin['architecture']}"
+            chosen = {"prior": "the plain one is chosen", "file": "the file names this one"}
+            why = chosen.get(str(document["chosen_by"]), "")
+            differs = twin.get("differs") or "another function"
+            lines.append(f"not       {name}: the same tensors, but {differs}" + (f"; {why}" if why else ""))
+    return lines
+
+
+def _part_lines(document: dict) -> list[str]:  # pyright: ignore
+    return [
+        f"part      {escape(name or 'the whole')}: {one['architecture'] or 'unknown'}, {one['tensors']} tensors"
+        for name, one in document["parts"].items()
+    ]
+
+
+def _ambiguous(document: dict, path: str) -> tuple[str, list[str]]:  # pyright: ignore
+    certain = [name for name, one in document["parts"].items() if one["status"] == "exact"]
+    if len(certain) > 1:
+        rest = _part_lines(document)
+        rest.append(f"Choose:  archfind export {path} out.onnx --part {escape(certain[0])}")
+        return f"{len(certain)} networks in one file", rest
+    first = {"provider": document["provider"], "architecture": document["architecture"]}
+    others = [t for t in document["twins"] if not t["same_function"]]
+    others += document["candidates"][1:]
+    choices = [first, *others]
+    width = max(len(f"{c['provider']}/{c['architecture']}") for c in choices)
+    rest = []
+    for number, choice in enumerate(choices, 1):
+        name = f"{choice['provider']}/{choice['architecture']}"
+        differs = choice.get("differs", "")
+        rest.append(f"{number}  {name:<{width}}  {differs}".rstrip())
+    same = [f"{t['provider']}/{t['architecture']}" for t in document["twins"] if t["same_function"]]
+    if same:
+        rest.append(f"same as 1: {', '.join(same)}")
+    rest.append(_evidence(document))
+    rest.append(f"Choose:  archfind export {path} out.onnx --as {first['provider']}/{first['architecture']}")
+    return f"ambiguous, {len(choices)} networks fit all {document['keys']['matched']} tensors", rest
+
+
+def _close(document: dict, path: str) -> tuple[str, list[str]]:  # pyright: ignore
+    keys = document["keys"]
+    rest = [f"missing     {escape(key)}" for key in keys["missing"][:8]]
+    rest += [f"unexpected  {escape(key)}" for key in keys["unexpected"][:8]]
+    rest += [
+        f"mismatched  {escape(m['key'])}  {m['found']}, expected {m['expected']}"
+        for m in keys["mismatched"][:8]
+    ]
+    left = sum(max(0, len(keys[kind]) - 8) for kind in ("missing", "unexpected", "mismatched"))
+    if left:
+        rest.append(f"... and {left} more; --json lists them all")
+    rest += _part_lines(document)
+    counts = [
+        f"{len(keys[kind])} {kind}" for kind in ("missing", "unexpected", "mismatched") if keys[kind]
+    ]
+    title = f"close to {_title(document)}: {keys['matched']}/{keys['expected']} tensors fit, "
+    return title + ", ".join(counts), rest
+
+
+def _unknown(document: dict, path: str) -> tuple[str, list[str]]:  # pyright: ignore
+    rest = [
+        f"shape     {document['tensors']} tensors, {document['parameters'] / 1e6:.2f} M numbers, "
+        f"{document['dtype']}"
+    ]
+    rest += [f"nearest   {_counts(one)}" for one in document["candidates"]]
+    rest += _part_lines(document)
+    return "unknown, no signature fits", rest
+
+
+def _counts(one: dict) -> str:  # pyright: ignore
+    return (
+        f"{one['provider']}/{one['architecture']}: {one['matched']}/{one['expected']} tensors fit; "
+        f"{one['missing']} missing, {one['unexpected']} unexpected, {one['mismatched']} mismatched"
+    )
+
+
+def export_lines(exported: Exported) -> list[str]:
+    """What was written, what was proven, and what the network expects to be fed."""
+    built = exported.built
+    lines = [f"{escape(exported.path)}: {built.match.entry.id if built else 'converted'}, {exported.format}"]
+    if built:
+        lines.append(f"  load      strict, {built.loaded} of {built.tensors} tensors from the file")
+    lines.append(f"  check     max |diff| {exported.max_abs_diff:.1e}")
+    lines += [f"  {name:<9} {text}" for name, text in exported.notes.items()]
+    lines.append(f"  sha256    {exported.sha256}")
+    return lines
+
+
+def export_document(exported: Exported) -> dict[str, object]:
+    """The export's facts for --json."""
+    built = exported.built
+    return {
+        "schema": SCHEMA,
+        "path": exported.path,
+        "format": exported.format,
+        "sha256": exported.sha256,
+        "max_abs_diff": exported.max_abs_diff,
+        "notes": dict(exported.notes),
+        "loaded": built.loaded if built else None,
+        "tensors": built.tensors if built else None,
+        "guess": guess_document(built.guess) if built else None,
+        "error": None,
+    }

@@ -1,0 +1,83 @@
+"""Which signatures a state dict resembles, and below which prefix: found by counting, not by trying.
+
+Every key votes with each of its dotted suffixes, so an unknown prefix shows as the one below which
+most keys are in the index. Cost grows with the file's keys and the rarity of what they share.
+"""
+
+from __future__ import annotations
+
+from archfind.database import feature
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from archfind.database import Database
+    from archfind.types import TensorSpec
+
+    Index = Mapping[str, TensorSpec]
+
+_SAMPLE = 48  # keys that vote for a prefix
+_POSTINGS = 20_000  # signature numbers counted per prefix: the rarest features come first
+
+
+def prefixes(index: Index, database: Database, most: int = 4) -> list[str]:
+    """Prefixes below which the index knows the keys, the best supported first; at least one."""
+    step = max(1, len(index) // _SAMPLE)
+    votes: dict[str, float] = {}
+    for key in list(index)[::step]:
+        shape = index[key].shape
+        start = 0
+        while True:
+            suffix = key[start:]
+            if database.holders(feature(suffix, shape)) >= 0:
+                weight = 1.0
+            elif database.holders(feature(suffix)) >= 0:
+                weight = 0.1  # the name alone: another width, or a changed head
+            else:
+                weight = 0.0
+            if weight:
+                votes[key[:start]] = votes.get(key[:start], 0.0) + weight
+            start = key.find(".", start) + 1
+            if not start:
+                break
+    ranked = sorted(votes, key=lambda prefix: (-votes[prefix], len(prefix)))
+    floor = max(votes.values(), default=0.0) / 20
+    return [prefix for prefix in ranked if votes[prefix] > floor][:most] or [""]
+
+
+def below(index: Index, prefix: str) -> Index:
+    """The part of a state dict under a prefix, without it."""
+    if not prefix:
+        return index
+    return {key[len(prefix) :]: spec for key, spec in index.items() if key.startswith(prefix)}
+
+
+def signatures(index: Index, database: Database, most: int = 6) -> list[tuple[int, int]]:
+    """Signatures as (number, tensors in common), most alike first: by key and shape; where nothing
+    has both, by key alone; where no key is known, by shapes alone."""
+    for kind in ("both", "key", "shape"):
+        classes: dict[int, int] = {}
+        for key, spec in index.items():
+            if kind == "both":
+                wanted = feature(key, spec.shape)
+            else:
+                wanted = feature(key) if kind == "key" else feature("", spec.shape)
+            holders = database.holders(wanted)
+            if holders >= 0:
+                classes[holders] = classes.get(holders, 0) + 1
+        counts: dict[int, int] = {}
+        counted = 0
+        for holders in sorted(classes, key=lambda c: len(database.members(c))):
+            members = database.members(holders)
+            counted += len(members)
+            if counted > _POSTINGS and counts:
+                break
+            weight = classes[holders]
+            for number in members:
+                counts[number] = counts.get(number, 0) + weight
+        # Dice's coefficient: common tensors against both sides' counts.
+        ranked = sorted(counts, key=lambda n: (-counts[n] / (len(index) + database.sizes[n]), n))
+        if ranked and (kind != "both" or counts[ranked[0]] * 4 >= len(index)):
+            return [(number, counts[number]) for number in ranked[:most]]
+    return []

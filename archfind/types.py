@@ -1,0 +1,195 @@
+"""What flows through archfind: each box is made by one module and never edited afterwards.
+
+    path -> Checkpoint -> Canonical -> Guess -> Built -> Exported
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+TYPE_CHECKING = False  # typing.TYPE_CHECKING without importing typing: `archfind guess` starts cold
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """A run of bytes in a file. Tensors with equal storages share memory, so they are tied.
+
+    `start` is the byte offset in `file`, or -1 where the bytes can't be mapped (a deflated zip
+    member, or a tensor saved without data).
+    """
+
+    file: str
+    name: str
+    start: int
+    nbytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """A tensor known by its header. `offset` and `stride` count elements; stride None = contiguous."""
+
+    dtype: str  # torch's own name: "float32", "bfloat16", "int64", "qint8" ...
+    shape: tuple[int, ...]
+    storage: Storage
+    offset: int = 0
+    stride: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A file's contents, from its header alone.
+
+    `index`, `metadata` and `objects` are keyed by JSON Pointers (RFC 6901) without the leading
+    slash: a flat state dict has keys like `layer1.0.conv1.weight`, one inside a wrapper
+    `state_dict/layer1.0.conv1.weight`. `metadata` holds scalars, `objects` the class name of each
+    pickled object that isn't a plain container, `foreign` every global that the pickle names,
+    `danger` one line for each call that loading by unpickling would make to unexpected code.
+    """
+
+    path: str
+    format: str
+    index: Mapping[str, TensorSpec]
+    metadata: Mapping[str, object] = field(default_factory=dict)
+    hints: Mapping[str, object] = field(default_factory=dict)
+    objects: Mapping[str, str] = field(default_factory=dict)
+    foreign: tuple[str, ...] = ()
+    danger: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+    nbytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One thing done between the file's keys and the network's: ("unwrap", "state_dict")."""
+
+    kind: str  # unwrap | strip | set aside | tolerate | rename
+    detail: str
+
+
+@dataclass(frozen=True)
+class Canonical:
+    """The state dict inside a checkpoint, under the names its network would use.
+
+    `index` maps canonical keys to specs; `origin` maps each back to its key in the file; `aside`
+    holds the file's keys that belong to no network (optimizer state, raw weights beside averaged).
+    `merged` has, for a weight stored as a parametrisation, how to compute it and from which keys.
+    """
+
+    checkpoint: Checkpoint
+    index: Mapping[str, TensorSpec]
+    origin: Mapping[str, str]
+    steps: tuple[Step, ...] = ()
+    aside: tuple[str, ...] = ()
+    merged: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A config value and where it came from: shape | value | file | preset | default | user."""
+
+    value: object
+    source: str
+
+
+@dataclass(frozen=True)
+class Twin:
+    """Another entry with the same keys and shapes; `differs` says in what, "" for an alias."""
+
+    provider: str
+    architecture: str
+    same_function: bool
+    differs: str = ""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One network that a library offers by name."""
+
+    provider: str
+    name: str
+    cls: str  # dotted path of the module's class
+    callable: str  # what builds it: "timm.create_model"
+    fixed: Mapping[str, object]  # keywords that keep the call from downloading weights
+    fields: Mapping[str, object]  # the call's fields that the signature knows, with their defaults
+    version: str  # of the library the entry was harvested from
+
+    @property
+    def id(self) -> str:
+        return f"{self.provider}/{self.name}"
+
+
+@dataclass(frozen=True)
+class Mismatch:
+    """A tensor whose key fits and whose shape, or kind of number, doesn't."""
+
+    key: str
+    found: str
+    expected: str
+
+
+@dataclass(frozen=True)
+class Match:
+    """How well one entry explains a canonical state dict. `missing` and `unexpected` are as torch
+    words them; `tolerated` are derived buffers that one side lacks and that carry no training."""
+
+    entry: Entry
+    config: Mapping[str, Setting]
+    expected: int
+    matched: int
+    missing: tuple[str, ...] = ()
+    unexpected: tuple[str, ...] = ()
+    mismatched: tuple[Mismatch, ...] = ()
+    tolerated: tuple[str, ...] = ()
+    twins: tuple[Twin, ...] = ()
+    reasons: tuple[str, ...] = ()
+
+    @property
+    def fits(self) -> bool:
+        return not (self.missing or self.unexpected or self.mismatched)
+
+
+@dataclass(frozen=True)
+class Guess:
+    """Which network a state dict is.
+
+    `status` is exact (one function fits every key and shape), ambiguous (several do, and nothing
+    chooses), close (one fits but for the named tensors) or unknown. `chosen_by` says what made the
+    first match stand out: only | prior | file | value | preset | user. `parts` has a guess for each
+    other network in the file, by name.
+    """
+
+    canonical: Canonical
+    status: str
+    matches: tuple[Match, ...]
+    chosen_by: str = "only"
+    part: str = ""
+    parts: Mapping[str, Guess] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Built:
+    """A live module in eval mode, with the weights loaded strictly; `loaded` of `tensors` came
+    from the file, the rest are derived buffers that the library made."""
+
+    guess: Guess
+    match: Match
+    module: nn.Module
+    loaded: int
+    tensors: int
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A file that was written and checked. `max_abs_diff` compares its outputs with the module's."""
+
+    built: Built | None
+    path: str
+    format: str
+    sha256: str
+    max_abs_diff: float
+    notes: Mapping[str, str] = field(default_factory=dict)
