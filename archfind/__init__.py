@@ -62,7 +62,7 @@ def guess(source: Path | Checkpoint | Guess, *, choose: str = "", part: str = ""
     """Which network `source` is; `choose` names an entry ("timm/resnetaa50") among those that fit,
     `part` one of several networks in the file."""
     from archfind import database
-    from archfind.guess import guess as guess_checkpoint
+    from archfind.identify import guess as guess_checkpoint
     from archfind.types import Checkpoint, Guess
 
     if isinstance(source, Guess):
@@ -87,7 +87,7 @@ def build(
     BuildError with `.missing`, `.unexpected`, `.mismatched` where one nearly does. `accept_likely`
     is for reconstructed networks, of which there are none yet.
     """
-    from archfind.build import build as build_guess
+    from archfind.instantiate import build as build_guess
 
     found = guess(source, choose=choose, part=part)
     return build_guess(found, settings=settings, accept_ambiguous=accept_ambiguous)

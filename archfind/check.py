@@ -7,7 +7,7 @@ import random
 import torch
 
 from archfind.database import default
-from archfind.guess import guess
+from archfind.identify import guess
 from archfind.harvest import create_on_meta
 from archfind.progress import progress
 from archfind.providers import provider

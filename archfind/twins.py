@@ -187,7 +187,7 @@ def _difference(first: dict[str, str], other: dict[str, str]) -> str:
         if path not in other or other[path] == value:
             continue
         leaf = path.rpartition(".")[2] or "the module"
-        facts[f"{leaf}: {_clip(other[path])}, not {_clip(value)}"] = None
+        facts[f"{leaf}: {_contrast(other[path], value)}"] = None
     if not facts:
         added = [path for path in other if path not in first][:2]
         gone = [path for path in first if path not in other][:2]
@@ -195,6 +195,23 @@ def _difference(first: dict[str, str], other: dict[str, str]) -> str:
     return "; ".join(list(facts)[:2]) or "nothing in the module tree; the code itself"
 
 
-def _clip(text: str) -> str:
-    text = " ".join(text.split())
-    return text if len(text) < 60 else text[:57] + "..."
+def _contrast(text: str, first: str) -> str:
+    """What of a printed module is unlike another: "stride=(2, 2), not (1, 1)"."""
+    mine, others = _items(text), _items(first)
+    gained = [item for item in mine if item not in others]
+    lost = [item for item in others if item not in mine]
+    shown = " ".join(gained[:2]) or "nothing"
+    return f"{shown}, not {' '.join(lost[:2])}" if lost else shown
+
+
+def _items(text: str) -> list[str]:
+    """`Conv2d(3, 8, stride=(2, 2))` as Conv2d, 3, 8, stride=(2, 2)."""
+    items, depth, item = [""], 0, 0
+    for sign in " ".join(text.split()).replace("  ", " "):
+        depth += (sign == "(") - (sign == ")")
+        if (sign == "(" and not item) or (sign == "," and depth == 1):
+            items.append("")
+            item += 1
+        elif not (sign == ")" and not depth):
+            items[item] += sign
+    return [i.strip() for i in items if i.strip()]

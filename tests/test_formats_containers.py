@@ -121,7 +121,7 @@ def test_unknown_dtypes_are_shown(tmp_path: Path) -> None:
         (header({"w": entry([2**62, 2**62, 0], 0, 0)}), None, ""),
         (header({}), NoTensors, "lists none"),
         (header({"__metadata__": {"a": "b"}}), NoTensors, "lists none"),
-        (struct.pack("<Q", 200_000_000) + b"{" + b"\0" * 50, LimitExceeded, "200,000,000"),
+        (struct.pack("<Q", 200_000_000) + b"{\"" + b"\0" * 50, LimitExceeded, "200,000,000"),
         (struct.pack("<Q", 7) + b'{"a":1,', CheckpointError, "strict JSON"),
         (struct.pack("<Q", 9) + b'{"a":NaN}', CheckpointError, "strict JSON"),
         (struct.pack("<Q", 13) + b'{"a":1,"a":2}', CheckpointError, "twice"),

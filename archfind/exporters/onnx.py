@@ -8,7 +8,7 @@ import io
 import logging
 import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 import onnx
@@ -43,10 +43,8 @@ def write(built: Built, job: Job) -> Written:
     example = job.example
     try:
         with quiet():
-            fixed = parity.cases(built.module, example.args, (0,))
-            # one, since people run one image at a time; three, which is neither that nor traced
-            free = parity.cases(built.module, example.args, (3, 1)) if example.dynamic_batch else []
-    except Exception as error:  # the network is anyone's code
+            traced = parity.case(built.module, example.args)
+    except Exception as error:  # noqa: BLE001 (the network is anyone's code)
         raise ExportError(f"the network doesn't run on its example input: {reason(error)}") from error
     failures: list[str] = []
     kept: tuple[float, Path, dict[str, str]] | None = None
@@ -56,16 +54,19 @@ def write(built: Built, job: Job) -> Written:
             continue
         path = job.path.parent / f"{exporter}-{batch}" / job.path.name
         path.parent.mkdir()
-        tried = free if dynamic else fixed
+        # one, since people run one image at a time; three, which is neither that nor the traced two
+        sizes = (3, 1) if dynamic else (0,)
         try:
             with quiet():
+                others = (parity.other(example.args, size) for size in sizes)
+                tried = [traced, *(parity.case(built.module, args) for args in others)]
                 # A copy each: tracing leaves its own tensors in whatever the network caches.
                 module = _copied(built.module)
-                names = list(tried[0].outputs)
+                names = list(traced.outputs)
                 (_dynamo if exporter == "dynamo" else _torchscript)(module, path, job, names, dynamic)
                 del module
                 difference = _check(path, example.names, tried)
-        except Exception as error:  # exporters raise anything
+        except Exception as error:  # noqa: BLE001 (exporters raise anything)
             failures.append(f"{exporter}, {batch} batch: {reason(error)}")
             continue
         notes = {"exporter": exporter, "batch": batch, "opset": _opset(path)}
@@ -175,6 +176,3 @@ def quiet() -> Iterator[None]:
                 yield
     finally:
         logging.disable(before)
-
-
-__all__ = ["ATTEMPTS", "ONE_FILE", "Mapping", "quiet", "reason", "write"]

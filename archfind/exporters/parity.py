@@ -33,21 +33,11 @@ class Difference:
     why: str = ""
 
 
-def cases(module: nn.Module, args: tuple[object, ...], batches: tuple[int, ...]) -> list[Case]:
-    """The example, and other inputs of the same kind with each of `batches` (0: as the example).
-
-    An exporter that follows one run of the network may bake in what held for that input alone, so
-    the one that it followed proves little.
-    """
-    tried = [args, *(other(args, batch) for batch in batches)]
-    return [Case(one, run(module, one)) for one in tried]
-
-
-def run(module: nn.Module, args: tuple[object, ...]) -> Outputs:
-    """The module's outputs by name."""
+def case(module: nn.Module, args: tuple[object, ...]) -> Case:
+    """Runs the module."""
     # not inference_mode: a network that caches a tensor would be left with one that can't be trained
     with torch.no_grad():
-        return flatten(module(*args))
+        return Case(args, flatten(module(*args)))
 
 
 def flatten(output: object) -> Outputs:
@@ -79,7 +69,12 @@ def _collect(value: object, place: str, found: list[tuple[str, Tensor]]) -> None
 
 
 def other(args: tuple[object, ...], batch: int = 0) -> tuple[object, ...]:
-    """Inputs that differ from `args` and have the same range: mirrored and negative pictures."""
+    """Inputs that differ from `args` and have the same range: mirrored and negative pictures, `batch`
+    of them (0: as many as there are).
+
+    An exporter that follows one run of the network may bake in what held for that input alone, so
+    the input that it followed proves little.
+    """
     changed: list[object] = []
     for arg in args:
         if isinstance(arg, list):

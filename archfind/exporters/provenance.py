@@ -8,7 +8,7 @@ import os
 from importlib.metadata import version
 from pathlib import Path
 
-from archfind.build import recipe
+from archfind.recipe import recipe
 from archfind.formats.escape import escape
 from archfind.providers.example import Example
 from archfind.types import Built
@@ -28,7 +28,7 @@ def metadata(built: Built, example: Example) -> dict[str, str]:
         "archfind.config": _json(config),
         "archfind.build": _json(recipe(match)),
         "archfind.version": version("archfind"),
-        "archfind.source": escape(os.path.basename(source)),  # noqa: PTH119 (a name, not a path)
+        "archfind.source": escape(os.path.basename(source)),
         "archfind.source_sha256": sha256(source),
         "archfind.input_size": _json(list(example.size)),
         "archfind.mean": _json(list(example.mean)),

@@ -118,6 +118,9 @@ class Machine:
                             stack.append(data[pos + 5 : end].decode("utf-8", "surrogatepass"))
                         made += 1
                         pos = end
+                        if data[pos] == 114:  # a LONG_BINPUT nearly always follows
+                            memo[_UINT(data, pos + 1)[0]] = stack[-1]
+                            pos += 5
                     elif op == 40:  # MARK
                         below.append(stack)
                         stack = []
@@ -128,6 +131,9 @@ class Machine:
                         stack.append(top)
                         made += 1
                         pos += 1
+                        if data[pos] == 114:
+                            memo[_UINT(data, pos + 1)[0]] = top
+                            pos += 5
                     elif op == 133:  # TUPLE1
                         stack[-1] = (stack[-1],)
                         made += 1

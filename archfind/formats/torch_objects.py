@@ -28,10 +28,18 @@ class Reader:
     def __init__(self, path: str) -> None:
         self.path = path
         self.by_key: dict[str, StorageRef] = {}
+        self.dtypes: dict[Global, str | None] = {}
         self.copied = 0
         self.calls: dict[str, Callable[[object], object]] = CALLS | {
             name: getattr(self, method) for name, method in _COPYING
         }
+
+    def _dtype(self, value: object) -> str | None:
+        if type(value) is not Global:
+            return None
+        if value not in self.dtypes:
+            self.dtypes[value] = dtype_of(value)
+        return self.dtypes[value]
 
     def _charge(self, count: int) -> None:
         self.copied += count
@@ -40,6 +48,8 @@ class Reader:
 
     def mapping(self, args: object) -> object:
         made: dict[object, object] = {}
+        if not args:
+            return made  # nearly always: the backward hooks of every tensor
         pairs = _arguments(args, 1)[0]
         if type(pairs) is dict:
             self._charge(len(pairs))  # pyright: ignore
@@ -79,15 +89,17 @@ class Reader:
         if type(key) is not tuple or not key:
             return Call(None, (key,))
         kind = key[0]
-        if kind == "module" and len(key) > 1:
-            return key[1]  # a class, with its source text for a human to compare
         if kind != "storage" or len(key) < 5:
+            # or a class, with its source text for a human to compare
+            return key[1] if kind == "module" and len(key) > 1 else Call(None, key)
+        name, numel = key[2], key[4]
+        if type(name) is int:
+            name = str(name)
+        if type(name) is not str:
             return Call(None, key)
-        name = key[2] if type(key[2]) is str else str(key[2]) if type(key[2]) is int else None
-        if name is None:
-            return Call(None, key)
-        numel = key[4] if type(key[4]) is int else -1
-        dtype = dtype_of(key[1])
+        if type(numel) is not int:
+            numel = -1
+        dtype = self._dtype(key[1])
         ref = self.by_key.get(name)
         if ref is None:
             ref = self.by_key[name] = StorageRef(name, dtype or "uint8", numel)
@@ -118,10 +130,11 @@ def _arguments(args: object, count: int) -> tuple[object, ...]:
 
 
 def _tensor(args: object) -> object:
-    storage, offset, size, stride = _arguments(args, 4)[:4]
-    if type(storage) is not StorageRef:
-        return Call(Global("torch.Tensor", None, 0), args)
-    return Tensor(storage, offset, size, stride, storage.dtype)
+    if type(args) is tuple and len(args) > 3:
+        storage = args[0]
+        if type(storage) is StorageRef:
+            return Tensor(storage, args[1], args[2], args[3], storage.dtype)
+    return Call(Global("torch.Tensor", None, 0), args)
 
 
 def _tensor_v3(args: object) -> object:

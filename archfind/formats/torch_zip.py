@@ -44,11 +44,14 @@ def read(source: Source, report: Report) -> Checkpoint:
     missing: list[str] = []
 
     def resolve(ref: StorageRef) -> Storage:
-        for folder in ("data/", "tensors/"):
-            member = members.get(f"{root}{folder}{ref.key}")
-            if member is not None:
-                start = directory.data_start(member) if member.method == 0 else -1
-                return Storage(source.path, f"{root}{folder}{ref.key}", start, member.size)
+        name = f"{root}data/{ref.key}"
+        member = members.get(name)
+        if member is None:
+            name = f"{root}tensors/{ref.key}"  # TorchScript of torch 1.2
+            member = members.get(name)
+        if member is not None:
+            start = directory.data_start(member) if member.method == 0 else -1
+            return Storage(source.path, name, start, member.size)
         missing.append(ref.key)
         nbytes = max(ref.numel, 0) * ITEMSIZE.get(ref.dtype, 1)
         return Storage(source.path, f"{root}data/{ref.key}", -1, nbytes)

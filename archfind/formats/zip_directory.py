@@ -71,18 +71,16 @@ class ZipDirectory:
         signature, _, flags, method, _, _, crc, packed, size, name_length, extra = (
             _LOCAL.unpack_from(header)
         )
-        described = (crc, packed, size) == (member.crc, member.packed, member.size)
-        if not described and flags & _DESCRIPTOR:
-            described = crc in (0, member.crc) and size in (0, 0xFFFFFFFF, member.size)
-        elif not described:  # zip64 keeps the sizes in the local extra field
-            described = crc == member.crc and 0xFFFFFFFF in (packed, size)
         if (
             signature != b"PK\x03\x04"
             or flags != member.flags
             or method != member.method
             or name_length != len(name)
-            or header[_LOCAL.size :] != name
-            or not described
+            or not header.endswith(name)
+            or not (
+                (crc == member.crc and size == member.size and packed == member.packed)
+                or _sizes_elsewhere(member, crc, packed, size)
+            )
         ):
             raise CheckpointError(
                 f'a doctored or damaged zip: the two headers of "{_shown(name)}" disagree',
@@ -134,6 +132,13 @@ class ZipDirectory:
                 f"damaged: the checksum of {name} is wrong. Download it again.", self.source.path
             )
         return data
+
+
+def _sizes_elsewhere(member: Member, crc: int, packed: int, size: int) -> bool:
+    """Whether a local header leaves its sizes to a record behind the data, or to zip64."""
+    if member.flags & _DESCRIPTOR:
+        return crc in (0, member.crc) and size in (0, 0xFFFFFFFF, member.size)
+    return crc == member.crc and 0xFFFFFFFF in (packed, size)
 
 
 def _find_end(source: Source) -> tuple[int, int, int, int, bytes]:

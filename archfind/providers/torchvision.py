@@ -101,7 +101,7 @@ def example(name: str, module: nn.Module) -> Example:
         crop = getattr(preset, "crop_size", (112, 112))
         frames = 16
         size = (3, frames, int(crop[0]), int(crop[1]))
-        return Example((images(size, batch=1),), ("video",), size, mean, std)
+        return Example((images(size),), ("video",), size, mean, std)
     crop = getattr(preset, "crop_size", None) or getattr(preset, "resize_size", None) or [224]
     side = int(crop[0])
     if area == "segmentation":

@@ -10,7 +10,6 @@ from torch import nn
 
 from archfind.errors import AmbiguousError, ArchfindError, BuildError, UnknownError
 from archfind.providers import provider
-from archfind.recipe import recipe as recipe
 from archfind.tensors import TensorReader, merged_weight
 from archfind.types import Built, Canonical, Guess, Match
 

@@ -1,0 +1,177 @@
+"""How many families export to ONNX and agree with torch: the table in docs/export.md.
+
+    nice python benchmarks/onnx_sweep.py > sweep.md
+
+One network of each family that timm and torchvision define (a family is a module of the library;
+the smallest by parameters, timm's test_* aside), with random weights from a fixed seed. Each goes the
+public way in a process of its own: a .pth, opened, guessed, built, exported, checked.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import json
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from collections import Counter
+from importlib import import_module
+from math import prod
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+import archfind
+from archfind.database import default
+from archfind.errors import ArchfindError
+from archfind.formats.escape import escape
+from archfind.providers import provider
+from archfind.types import Entry
+
+SECONDS = 240
+LARGEST = {"timm": 32e6, "torchvision": 100e6}  # parameters; torchvision's detectors start at 32 M
+
+
+def members() -> list[str]:
+    """The smallest network of each family, by id."""
+    best: dict[str, tuple[int, str]] = {}
+    database = default()
+    for number in range(len(database)):
+        signature = database.signature(number)
+        for member in signature.members:
+            entry = member.entry
+            count = sum(prod(shape) for shape in signature.fixed.values())
+            if entry.name.startswith("test_") or count > LARGEST.get(entry.provider, 0):
+                continue
+            family = f"{entry.provider} {_family(entry)}"
+            best[family] = min(best.get(family, (count, entry.id)), (count, entry.id))
+    return [best[family][1] for family in sorted(best)]
+
+
+def _family(entry: Entry) -> str:
+    if entry.provider == "timm":
+        return import_module("timm").models.model_entrypoint(entry.name).__module__
+    return import_module("torchvision").models.get_model_builder(entry.name).__module__
+
+
+def enliven(module: nn.Module, args: tuple[object, ...]) -> None:
+    """Random weights that act like trained ones. Fresh from a constructor, many networks compute
+    nearly nothing: gates and layer scales start at zero, and normalisation by statistics that were
+    never taken lets activations die out, so that any two exports would agree."""
+    random = torch.Generator().manual_seed(0)
+
+    def noise(like: Tensor) -> Tensor:
+        return torch.randn(like.shape, generator=random)
+
+    with torch.no_grad():
+        for name, value in module.named_parameters():
+            if value.dim() <= 1:
+                value += 0.1 * noise(value)
+            elif not value.any():
+                value += 0.02 * noise(value)
+            if "cls" in name and value.dim() > 1 and "token" not in name:
+                value *= 30  # a detector's scores must pass its threshold, or it finds nothing
+        hooks = [
+            layer.register_forward_pre_hook(_settle)
+            for layer in module.modules()
+            if isinstance(layer, nn.modules.batchnorm._BatchNorm)
+        ]
+        module.eval()(*args)
+        for hook in hooks:
+            hook.remove()
+
+
+def _settle(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    """Running statistics from what arrives, as training would leave them."""
+    assert isinstance(layer.running_mean, Tensor) and isinstance(layer.running_var, Tensor)
+    axes = [axis for axis in range(inputs[0].dim()) if axis != 1]
+    layer.running_mean.copy_(inputs[0].mean(axes))
+    layer.running_var.copy_(inputs[0].var(axes, unbiased=False) + 1e-3)
+
+
+def one(name: str) -> dict[str, object]:
+    """The row of one network."""
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    library, _, architecture = name.partition("/")
+    source = provider(library)
+    module = source.create(architecture)
+    enliven(module, source.example(architecture, module).args)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "network.pth")
+        torch.save(module.state_dict(), path)
+        del module
+        start = time.perf_counter()
+        try:
+            done = archfind.export(path, Path(folder, "network.onnx"), choose=name)
+        except ArchfindError as error:
+            why = error.message
+            return {"status": "refused", "seconds": time.perf_counter() - start, "reason": why}
+        seconds = time.perf_counter() - start
+    why = "; ".join(done.notes.get(kind, "") for kind in ("warning", "fallback")).strip("; ")
+    return {"status": "passes", "exporter": done.notes["exporter"], "batch": done.notes["batch"],
+            "difference": done.max_abs_diff, "seconds": seconds, "reason": why}  # fmt: skip
+
+
+def apart(name: str) -> dict[str, object]:
+    """`one` in a process of its own, which may crash or hang."""
+    command = [sys.executable, __file__, "--one", name]
+    start = time.perf_counter()
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        return {"status": "too slow", "seconds": float(SECONDS), "reason": f"over {SECONDS} s"}
+    try:
+        return json.loads(done.stdout.splitlines()[-1])
+    except (IndexError, ValueError):
+        last = (done.stderr.splitlines() or [f"exit {done.returncode}"])[-1]
+        return {"status": "crashes", "seconds": time.perf_counter() - start, "reason": last}
+
+
+def table(rows: dict[str, dict[str, object]]) -> str:
+    """Totals, then a row each."""
+    passing = [row for row in rows.values() if row["status"] == "passes"]
+    ways = Counter(f"{row['exporter']}, {row['batch']} batch" for row in passing)
+    lines = [
+        f"{len(passing)} of {len(rows)} families pass ({len(passing) / len(rows):.0%}): "
+        + "; ".join(f"{count} by {way}" for way, count in ways.most_common())
+        + ".", "",
+        "| network | status | exporter | batch | max abs diff | seconds | reason |",
+        "|---|---|---|---|---|---|---|",
+    ]  # fmt: skip
+    for name, row in rows.items():
+        difference = f"{row['difference']:.1e}" if "difference" in row else ""
+        reason = escape(str(row["reason"]), 300).replace("|", "\\|")
+        cells = [name, row["status"], row.get("exporter", ""), row.get("batch", ""), difference,
+                 f"{row['seconds']:.0f}", f"`{reason}`" if reason else ""]  # fmt: skip
+        lines.append(f"| {' | '.join(map(str, cells))} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """The table on stdout, progress on stderr."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", help="ids such as timm/resnet50; all families if none")
+    parser.add_argument("--one", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.one:
+        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            row = one(given.one)
+        sys.stdout.write(json.dumps(row) + "\n")
+        return
+    names: list[str] = given.names or members()
+    rows: dict[str, dict[str, object]] = {}
+    for number, name in enumerate(names, 1):
+        rows[name] = row = apart(name)
+        sys.stderr.write(f"{number}/{len(names)} {name}: {json.dumps(row)}\n")
+    sys.stdout.write(table(rows) + "\n")
+
+
+if __name__ == "__main__":
+    main()
