@@ -7,8 +7,7 @@ prefix isn't decided here: match.py strips the one that makes a signature fit.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
+from archfind.frozen import replace
 from archfind.types import Canonical, Step
 
 TYPE_CHECKING = False

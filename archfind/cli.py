@@ -34,18 +34,31 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_FAILED
 
 
+class _Help(argparse.HelpFormatter):
+    """Of a fixed width: asking for the terminal's imports shutil, at every start, for help that is
+    rarely shown."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, width=100)
+
+
 def parser() -> argparse.ArgumentParser:
     """Every command with its help."""
     from archfind import __version__
 
     top = argparse.ArgumentParser(
         prog="archfind",
+        formatter_class=_Help,
         description="Name the network of a bare checkpoint, build it, load it strictly, export it.",
     )
     top.add_argument("--version", action="version", version=f"archfind {__version__}")
-    commands = top.add_subparsers(metavar="COMMAND", required=True)
+    # With `prog` given, argparse needn't format a usage line, for which it would import shutil.
+    commands = top.add_subparsers(metavar="COMMAND", required=True, prog="archfind")
 
-    one = commands.add_parser("guess", help="which network is this")
+    def add(name: str, help: str) -> argparse.ArgumentParser:  # noqa: A002
+        return commands.add_parser(name, help=help, description=help, formatter_class=_Help)
+
+    one = add("guess", help="which network is this")
     one.add_argument("files", nargs="+", metavar="FILE")
     _add_output(one)
     _add_choice(one)
@@ -54,12 +67,12 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--fail-on-danger", action="store_true", help="exit 3 where a file would run code")
     one.set_defaults(run=_guess)
 
-    one = commands.add_parser("inspect", help="what is in the file, whatever network it is")
+    one = add("inspect", help="what is in the file, whatever network it is")
     one.add_argument("files", nargs="+", metavar="FILE")
     _add_output(one)
     one.set_defaults(run=_inspect)
 
-    one = commands.add_parser("export", help="load strictly, then write .onnx, .safetensors or .pth")
+    one = add("export", help="load strictly, then write .onnx, .safetensors or .pth")
     one.add_argument("file", metavar="FILE")
     one.add_argument("out", metavar="OUT")
     _add_output(one)
@@ -67,14 +80,14 @@ def parser() -> argparse.ArgumentParser:
     _add_export(one)
     one.set_defaults(run=_export)
 
-    one = commands.add_parser("signatures", help="the database: list, show, build, check, compile")
+    one = add("signatures", help="the database: list, show, build, check, compile")
     one.add_argument("action", choices=("list", "show", "build", "check", "compile"))
     one.add_argument("names", nargs="*", metavar="NAME", help="an entry, or for build a provider")
     one.add_argument("--sample", type=int, default=30, metavar="N", help="check: how many (0: all)")
     one.add_argument("--seed", type=int, default=0, help="check: which sample")
     one.set_defaults(run=_signatures)
 
-    one = commands.add_parser("demo", help="the whole way on a small trained checkpoint")
+    one = add("demo", help="the whole way on a small trained checkpoint")
     one.add_argument("--folder", default="archfind-demo", help="where to write (archfind-demo)")
     one.set_defaults(run=_demo)
     return top
@@ -191,7 +204,7 @@ def _demo(arguments: argparse.Namespace) -> int:
     from archfind.demo import write_checkpoint
 
     path = write_checkpoint(arguments.folder)
-    out = os.path.join(arguments.folder, "001.onnx")  # noqa: PTH118
+    out = os.path.join(arguments.folder, "001.onnx")
     print(f"$ archfind export {path} {out}")
     return _export(parser().parse_args(["export", path, out, "--force"]))
 

@@ -84,7 +84,7 @@ class Database:
         if isinstance(source, bytes):
             data = memoryview(source)
         else:
-            with open(source, "rb") as file:  # noqa: PTH123 (pathlib costs the cold start 5 ms)
+            with open(source, "rb") as file:
                 data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
         if data[: len(MAGIC)] != MAGIC:
             raise SignatureError("not an index of this version; run: archfind signatures compile")
@@ -125,10 +125,10 @@ _default: list[Database] = []
 
 def folder() -> str:
     """Where signatures/ is: inside an installed package, beside it in a checkout."""
-    here = os.path.dirname(os.path.abspath(__file__))  # noqa: PTH100,PTH120 (cold start)
-    for place in (here, os.path.dirname(here)):  # noqa: PTH120
-        found = os.path.join(place, "signatures")  # noqa: PTH118
-        if os.path.isdir(found):  # noqa: PTH112
+    here = os.path.dirname(os.path.abspath(__file__))
+    for place in (here, os.path.dirname(here)):
+        found = os.path.join(place, "signatures")
+        if os.path.isdir(found):
             return found
     raise SignatureError("signatures/ is missing; reinstall archfind")
 
@@ -136,5 +136,5 @@ def folder() -> str:
 def default() -> Database:
     """The database that ships with archfind, loaded once."""
     if not _default:
-        _default.append(Database(os.path.join(folder(), "index.bin")))  # noqa: PTH118
+        _default.append(Database(os.path.join(folder(), "index.bin")))
     return _default[0]

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from archfind import shortlist
 from archfind.canonical import AVERAGED, networks, readings, strip
 from archfind.errors import UnknownError
 from archfind.evidence.hints import named_in_file
+from archfind.frozen import replace
 from archfind.match import match, plain
 from archfind.types import Canonical, Guess, Match
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from archfind.database import Database, Signature
     from archfind.types import Checkpoint
@@ -88,10 +87,16 @@ def _guess_state_dict(canonical: Canonical, database: Database, choose: str) -> 
     for fit in fits:
         if fit.match.fits and not any(_overlap(fit.prefix, other) for other in parts if other != fit.prefix):
             parts.setdefault(fit.prefix, []).append(fit)
-    guesses = {p: _decided(strip(best, p), held, choose) for p, held in parts.items()}
+    order = {p: n for n, p in enumerate(dict.fromkeys(_head(k, parts) for k in best.index))}
+    guesses = {p: _decided(strip(best, p), parts[p], choose) for p in sorted(parts, key=order.__getitem__)}
     if len(guesses) > 1:
         return guesses
     return {"": _near(best, fits, choose), **guesses}
+
+
+def _head(key: str, prefixes: Iterable[str]) -> str:
+    """The prefix of these that a key has, or ""."""
+    return next((prefix for prefix in prefixes if key.startswith(prefix)), "")
 
 
 def _fits(canonical: Canonical, database: Database) -> list[_Fit]:
@@ -157,7 +162,7 @@ def _near(canonical: Canonical, fits: list[_Fit], choose: str) -> Guess:
     nearest: list[tuple[_Fit, Match]] = []
     seen: set[str] = set()
     for fit in fits:
-        if fit.match.entry.id in seen:
+        if fit.match.entry.id in seen or not (fit.match.matched or fit.match.mismatched):
             continue
         seen.add(fit.match.entry.id)
         below = strip(canonical, fit.prefix)

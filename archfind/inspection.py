@@ -124,7 +124,7 @@ def _scalar(spec: TensorSpec) -> float | None:
     if code is None or spec.storage.start < 0 or numel(spec) != 1:
         return None
     size = struct.calcsize(code)
-    with open(spec.storage.file, "rb") as file:  # noqa: PTH123
+    with open(spec.storage.file, "rb") as file:
         file.seek(spec.storage.start + spec.offset * size)
         data = file.read(size)
     return struct.unpack(code, data)[0] if len(data) == size else None

@@ -224,6 +224,8 @@ def _unknown(document: dict, path: str) -> tuple[str, list[str]]:  # pyright: ig
         f"{document['dtype']}"
     ]
     rest += [f"nearest   {_counts(one)}" for one in document["candidates"]]
+    if not document["candidates"]:
+        rest.append("nearest   none: no network in the database shares a tensor with it")
     rest += _part_lines(document)
     return "unknown, no signature fits", rest
 

@@ -45,7 +45,7 @@ class TensorReader:
     def _map(self, file: str) -> mmap.mmap:
         found = self._maps.get(file)
         if found is None:
-            with open(file, "rb") as opened:  # noqa: PTH123
+            with open(file, "rb") as opened:
                 found = self._maps[file] = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_COPY)
         return found
 
@@ -81,7 +81,7 @@ def merged_weight(recipe: str, parts: list[torch.Tensor]) -> torch.Tensor:
         g, v = (part.float() for part in parts)
         axes = [axis for axis, size in enumerate(g.shape) if size == 1]
         axes = axes or list(range(1, v.dim()))
-        norm = v.norm(dim=axes, keepdim=True)
+        norm = torch.linalg.vector_norm(v, dim=axes, keepdim=True)
         return v * (g.reshape(norm.shape) / norm)
     if recipe == "spectral_norm":
         weight, u, v = (part.float() for part in parts)

@@ -171,7 +171,8 @@ def _facts(text: Text) -> dict[str, str]:
     """What a module tree says beyond its weights: classes, printed settings, plain attributes."""
     library, _, name = text.id.partition("/")
     found: dict[str, str] = {}
-    module = create_on_meta(provider(library), name)
+    classes = {"num_classes": _CLASSES} if "num_classes" in text.fields else {}
+    module = create_on_meta(provider(library), name, **classes)
     for path, part in module.named_modules():
         found[path] = f"{type(part).__name__}({part.extra_repr()})"
         for key, value in vars(part).items():

@@ -5,15 +5,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from archfind.frozen import frozen
 
 TYPE_CHECKING = False  # typing.TYPE_CHECKING without importing typing: `archfind guess` starts cold
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
     from torch import nn
 
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 
-@dataclass(frozen=True, slots=True)
+
+@frozen
 class Storage:
     """A run of bytes in a file. Tensors with equal storages share memory, so they are tied.
 
@@ -27,7 +33,7 @@ class Storage:
     nbytes: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TensorSpec:
     """A tensor known by its header. `offset` and `stride` count elements; stride None = contiguous."""
 
@@ -38,7 +44,7 @@ class TensorSpec:
     stride: tuple[int, ...] | None = None
 
 
-@dataclass(frozen=True)
+@frozen
 class Checkpoint:
     """A file's contents, from its header alone.
 
@@ -52,9 +58,9 @@ class Checkpoint:
     path: str
     format: str
     index: Mapping[str, TensorSpec]
-    metadata: Mapping[str, object] = field(default_factory=dict)
-    hints: Mapping[str, object] = field(default_factory=dict)
-    objects: Mapping[str, str] = field(default_factory=dict)
+    metadata: Mapping[str, object] = NOTHING
+    hints: Mapping[str, object] = NOTHING
+    objects: Mapping[str, str] = NOTHING
     foreign: tuple[str, ...] = ()
     danger: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
@@ -62,7 +68,7 @@ class Checkpoint:
     nbytes: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Step:
     """One thing done between the file's keys and the network's: ("unwrap", "state_dict")."""
 
@@ -70,7 +76,7 @@ class Step:
     detail: str
 
 
-@dataclass(frozen=True)
+@frozen
 class Canonical:
     """The state dict inside a checkpoint, under the names its network would use.
 
@@ -84,10 +90,10 @@ class Canonical:
     origin: Mapping[str, str]
     steps: tuple[Step, ...] = ()
     aside: tuple[str, ...] = ()
-    merged: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    merged: Mapping[str, tuple[str, ...]] = NOTHING
 
 
-@dataclass(frozen=True)
+@frozen
 class Setting:
     """A config value and where it came from: shape | value | file | preset | default | user."""
 
@@ -95,7 +101,7 @@ class Setting:
     source: str
 
 
-@dataclass(frozen=True)
+@frozen
 class Twin:
     """Another entry with the same keys and shapes; `differs` says in what, "" for an alias."""
 
@@ -105,7 +111,7 @@ class Twin:
     differs: str = ""
 
 
-@dataclass(frozen=True)
+@frozen
 class Entry:
     """One network that a library offers by name."""
 
@@ -122,7 +128,7 @@ class Entry:
         return f"{self.provider}/{self.name}"
 
 
-@dataclass(frozen=True)
+@frozen
 class Mismatch:
     """A tensor whose key fits and whose shape, or kind of number, doesn't."""
 
@@ -131,7 +137,7 @@ class Mismatch:
     expected: str
 
 
-@dataclass(frozen=True)
+@frozen
 class Match:
     """How well one entry explains a canonical state dict. `missing` and `unexpected` are as torch
     words them; `tolerated` are derived buffers that one side lacks and that carry no training."""
@@ -152,7 +158,7 @@ class Match:
         return not (self.missing or self.unexpected or self.mismatched)
 
 
-@dataclass(frozen=True)
+@frozen
 class Guess:
     """Which network a state dict is.
 
@@ -167,11 +173,11 @@ class Guess:
     matches: tuple[Match, ...]
     chosen_by: str = "only"
     part: str = ""
-    parts: Mapping[str, Guess] = field(default_factory=dict)
+    parts: Mapping[str, Guess] = NOTHING
     warnings: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
+@frozen
 class Built:
     """A live module in eval mode, with the weights loaded strictly; `loaded` of `tensors` came
     from the file, the rest are derived buffers that the library made."""
@@ -183,7 +189,7 @@ class Built:
     tensors: int
 
 
-@dataclass(frozen=True)
+@frozen
 class Exported:
     """A file that was written and checked. `max_abs_diff` compares its outputs with the module's."""
 
@@ -192,4 +198,4 @@ class Exported:
     format: str
     sha256: str
     max_abs_diff: float
-    notes: Mapping[str, str] = field(default_factory=dict)
+    notes: Mapping[str, str] = NOTHING

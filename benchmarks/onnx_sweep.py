@@ -3,8 +3,8 @@
     nice python benchmarks/onnx_sweep.py > sweep.md
 
 One network of each family that timm and torchvision define (a family is a module of the library;
-the smallest by parameters, timm's test_* aside), with random weights from a fixed seed. Each goes the
-public way in a process of its own: a .pth, opened, guessed, built, exported, checked.
+the smallest by parameters, timm's test_* aside), with random weights from a fixed seed. Each goes
+the public way in a process of its own: a .pth, opened, guessed, built, exported, checked.
 """
 
 from __future__ import annotations

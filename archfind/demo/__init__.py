@@ -13,10 +13,10 @@ from archfind.errors import ExportError
 
 def write_checkpoint(folder: str) -> str:
     """Copy the demo's checkpoint into `folder`, made if need be; return the copy's path."""
-    source = os.path.join(os.path.dirname(os.path.abspath(__file__)), "001.pth")  # noqa: PTH100,PTH118,PTH120
-    target = os.path.join(folder, "001.pth")  # noqa: PTH118
+    source = os.path.join(os.path.dirname(os.path.abspath(__file__)), "001.pth")
+    target = os.path.join(folder, "001.pth")
     try:
-        os.makedirs(folder, exist_ok=True)  # noqa: PTH103
+        os.makedirs(folder, exist_ok=True)
         shutil.copyfile(source, target)
     except OSError as error:
         raise ExportError(f"can't write the demo there: {error.strerror}", folder) from error

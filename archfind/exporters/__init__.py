@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
@@ -42,15 +43,15 @@ def export(
     """Write `built` to `out`, in the format that its suffix names, and check it against the module.
 
     `out` appears whole and checked or not at all. An existing one is refused without `force`, the
-    checkpoint itself always. `opset` is ONNX's; `keep_unchecked` keeps an .onnx whose outputs differ
-    from the module's, and says so in `notes`. Raises ExportError.
+    checkpoint itself always. `opset` is ONNX's. `keep_unchecked` keeps an .onnx whose outputs
+    differ from the module's, and says so in `notes`. Raises ExportError.
     """
     path = Path(os.fspath(out))
     kind = dict(EXPORTERS).get(path.suffix.lower())
     if kind is None:
         known = ", ".join(suffix for suffix, _ in EXPORTERS)
-        raise ExportError(f"no exporter writes {escape(path.suffix) or 'a bare name'}; known: {known}",
-                          escape(str(path)))
+        what = escape(path.suffix) or "a name without a suffix"
+        raise ExportError(f"no exporter writes {what}; known: {known}", escape(str(path)))
     if opset is not None and kind != "onnx":
         raise ExportError("an opset is for .onnx alone", escape(str(path)))
     _refuse(built, path, force)
@@ -112,7 +113,8 @@ def _write(built: Built, kind: str, path: Path, opset: int | None, keep: bool) -
         raise ExportError(f"{what}: pip install 'archfind[all]'") from error
     entry = built.match.entry
     example = provider(entry.provider).example(entry.name, built.module)
-    return writer.write(built, Job(path, metadata(built, example), example, opset, keep))
+    written = writer.write(built, Job(path, metadata(built, example), example, opset, keep))
+    return replace(written, notes={"input": example.describe(), **written.notes})
 
 
 def _moved(built: Built, kind: str, written: Written, path: Path, force: bool) -> Exported:
@@ -124,7 +126,8 @@ def _moved(built: Built, kind: str, written: Written, path: Path, force: bool) -
         raise ExportError("exists; --force overwrites")
     if data.exists():
         if not force and os.path.lexists(_data(path)):
-            raise ExportError(f"its tensors go to {_data(path).name}, which exists; --force overwrites")
+            taken = escape(_data(path).name)
+            raise ExportError(f"its tensors go to {taken}, which exists; --force overwrites")
         # First the tensors: an .onnx without them is broken, they alone are only unused.
         data.replace(_data(path))
     written.path.replace(path)

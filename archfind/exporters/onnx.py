@@ -44,8 +44,9 @@ def write(built: Built, job: Job) -> Written:
     try:
         with quiet():
             traced = parity.case(built.module, example.args)
-    except Exception as error:  # noqa: BLE001 (the network is anyone's code)
-        raise ExportError(f"the network doesn't run on its example input: {reason(error)}") from error
+    except Exception as error:  # the network is anyone's code
+        why = reason(error)
+        raise ExportError(f"the network doesn't run on its example input: {why}") from error
     failures: list[str] = []
     kept: tuple[float, Path, dict[str, str]] | None = None
     for exporter, batch in ATTEMPTS:
@@ -63,10 +64,11 @@ def write(built: Built, job: Job) -> Written:
                 # A copy each: tracing leaves its own tensors in whatever the network caches.
                 module = _copied(built.module)
                 names = list(traced.outputs)
-                (_dynamo if exporter == "dynamo" else _torchscript)(module, path, job, names, dynamic)
+                convert = _dynamo if exporter == "dynamo" else _torchscript
+                convert(module, path, job, names, dynamic)
                 del module
                 difference = _check(path, example.names, tried)
-        except Exception as error:  # noqa: BLE001 (exporters raise anything)
+        except Exception as error:  # exporters raise anything
             failures.append(f"{exporter}, {batch} batch: {reason(error)}")
             continue
         notes = {"exporter": exporter, "batch": batch, "opset": _opset(path)}
@@ -93,17 +95,21 @@ def _dynamo(module: nn.Module, path: Path, job: Job, outputs: list[str], dynamic
     """torch.export, then its translation."""
     shapes = tuple({0: "batch"} for _ in job.example.args) if dynamic else None
     program = torch.onnx.export(
-        module, job.example.args, dynamo=True, verbose=False, dynamic_shapes=shapes,
+        module, job.example.args, dynamo=True, verbose=False, dynamic_shapes=shapes, optimize=False,
         input_names=list(job.example.names), output_names=outputs, opset_version=job.opset,
     )  # fmt: skip
     assert program is not None
+    with contextlib.suppress(Exception):  # it trips over splits that depend on the batch (raft)
+        program.optimize()
     program.model.metadata_props.update(job.metadata)
     for node in program.model.graph.all_nodes():
-        node.metadata_props.clear()  # stack traces: the paths of this machine, larger than the graph
+        node.metadata_props.clear()  # stack traces: this machine's paths, larger than the graph
     program.save(path, external_data=_nbytes(module) > ONE_FILE)
 
 
-def _torchscript(module: nn.Module, path: Path, job: Job, outputs: list[str], dynamic: bool) -> None:
+def _torchscript(
+    module: nn.Module, path: Path, job: Job, outputs: list[str], dynamic: bool
+) -> None:
     """The older exporter, which follows one run of the network."""
     inputs = list(job.example.names)
     axes = {name: {0: "batch"} for name in [*inputs, *outputs]} if dynamic else None
@@ -121,7 +127,7 @@ def _torchscript(module: nn.Module, path: Path, job: Job, outputs: list[str], dy
 
 
 def _nbytes(module: nn.Module) -> int:
-    return sum(tensor.nbytes for tensor in module.state_dict().values() if isinstance(tensor, Tensor))
+    return sum(t.nbytes for t in module.state_dict().values() if isinstance(t, Tensor))
 
 
 def _opset(path: Path) -> str:

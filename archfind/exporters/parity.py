@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-# An export sums in another order than torch, which moves a float32 output by about 1e-6 of its own
-# size for each layer on the way; a wrong operator moves it by percents. RELATIVE is between the two,
-# in units of an output's largest value; ABSOLUTE matters to outputs that are zero nearly everywhere.
+# An export sums in another order than torch, which moves a float32 output by some 1e-6 of its size
+# for each layer on the way; a wrong operator moves it by percents. RELATIVE is between the two, in
+# units of an output's largest value; ABSOLUTE matters to outputs that are zero nearly everywhere.
 RELATIVE = 1e-3
 ABSOLUTE = 1e-5
 
@@ -27,7 +27,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Difference:
-    """The largest |difference| over all outputs. `why` is "" where every one is within tolerance."""
+    """The largest |difference| over all outputs. `why` is "" where each is within tolerance."""
 
     largest: float
     why: str = ""
@@ -35,14 +35,14 @@ class Difference:
 
 def case(module: nn.Module, args: tuple[object, ...]) -> Case:
     """Runs the module."""
-    # not inference_mode: a network that caches a tensor would be left with one that can't be trained
+    # not inference_mode, whose tensors can't be trained on: a network may keep some in a cache
     with torch.no_grad():
         return Case(args, flatten(module(*args)))
 
 
 def flatten(output: object) -> Outputs:
-    """Tensors in dicts, lists and tuples, in order. One alone is "output"; others are named for their
-    place: "out", "boxes", "output_3"."""
+    """Tensors in dicts, lists and tuples, in order. One alone is "output"; others are named for
+    their place: "out", "boxes", "output_3"."""
     found: list[tuple[str, Tensor]] = []
     _collect(output, "", found)
     if len(found) == 1 and found[0][0].isdigit():
@@ -69,8 +69,8 @@ def _collect(value: object, place: str, found: list[tuple[str, Tensor]]) -> None
 
 
 def other(args: tuple[object, ...], batch: int = 0) -> tuple[object, ...]:
-    """Inputs that differ from `args` and have the same range: mirrored and negative pictures, `batch`
-    of them (0: as many as there are).
+    """Inputs that differ from `args` and have the same range: mirrored and negative pictures,
+    `batch` of them (0: as many as there are).
 
     An exporter that follows one run of the network may bake in what held for that input alone, so
     the input that it followed proves little.
@@ -103,7 +103,7 @@ def compare(expected: Outputs, found: list[Tensor]) -> Difference:
     if len(found) != len(expected):
         return Difference(float("inf"), f"it has {len(found)} outputs, the module {len(expected)}")
     largest, why = 0.0, ""
-    for (name, one), two in zip(expected.items(), found, strict=True):
+    for (name, one), two in zip(expected.items(), _in_order(expected, found), strict=True):
         if one.shape != two.shape:
             text = f"{name} is {list(two.shape)}, the module's {list(one.shape)}"
             return Difference(float("inf"), text)
@@ -112,6 +112,30 @@ def compare(expected: Outputs, found: list[Tensor]) -> Difference:
             why = f"{name} differs by {difference:.2g} (allowed {allowed:.2g}) from the module"
         largest = max(largest, difference)
     return Difference(largest, why)
+
+
+def _in_order(expected: Outputs, found: list[Tensor]) -> list[Tensor]:
+    """Detections as the module lists them. They are sorted by score, and of two that are equal but
+    for rounding either may come first: each is compared with its nearest, if that pairs them off."""
+    pairs = list(zip(expected.values(), found, strict=True))
+    if "scores" not in expected or any(a.shape != b.shape or not a.numel() for a, b in pairs):
+        return found
+    count = len(expected["scores"])
+    if any(len(a) != count for a, _ in pairs):
+        return found
+    distance = torch.zeros(count, count, dtype=torch.float64)
+    for one, two in pairs:
+        if one.numel() > 100 * count:
+            continue  # masks, which follow their boxes
+        rows, columns = (t.reshape(count, -1).double() for t in (one, two))
+        unit = _allowed(rows) if one.is_floating_point() else 0.5
+        distance = distance.maximum(torch.cdist(rows, columns, p=float("inf")) / unit)
+    nearest = distance.argmin(dim=1)
+    return [t[nearest] for t in found] if len(nearest.unique()) == count else found
+
+
+def _allowed(values: Tensor) -> float:
+    return ABSOLUTE + RELATIVE * float(values.abs().max())
 
 
 def _apart(one: Tensor, two: Tensor) -> tuple[float, float]:
@@ -128,7 +152,7 @@ def _apart(one: Tensor, two: Tensor) -> tuple[float, float]:
     a, b = a[finite], b[finite]
     if not a.numel():
         return 0.0, 0.0
-    return float((a - b).abs().max()), ABSOLUTE + RELATIVE * float(a.abs().max())
+    return float((a - b).abs().max()), _allowed(a)
 
 
 def doubts(tried: list[Case]) -> dict[str, str]:
@@ -137,9 +161,9 @@ def doubts(tried: list[Case]) -> dict[str, str]:
     floats = [(n, t) for case in tried for n, t in case.outputs.items() if t.is_floating_point()]
     odd = [name for name, tensor in floats if not bool(tensor.isfinite().all())]
     if odd:
-        notes["warning"] = f"the network's {odd[0]} has NaN or infinite values on the example input"
+        notes["warning"] = f"the network's {odd[0]} has NaN or infinite values"
     elif all(not tensor.numel() for case in tried for tensor in case.outputs.values()):
-        notes["warning"] = "the network's outputs are empty on the example inputs: little is checked"
+        notes["warning"] = "the network's outputs are empty on example inputs: little is checked"
     elif _alike(tried):
         notes["warning"] = "the network's outputs are the same for every input: little is checked"
     return notes

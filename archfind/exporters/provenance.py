@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from importlib.metadata import version
 from pathlib import Path
 
-from archfind.recipe import recipe
 from archfind.formats.escape import escape
 from archfind.providers.example import Example
+from archfind.recipe import recipe
 from archfind.types import Built
 
 
@@ -28,7 +27,7 @@ def metadata(built: Built, example: Example) -> dict[str, str]:
         "archfind.config": _json(config),
         "archfind.build": _json(recipe(match)),
         "archfind.version": version("archfind"),
-        "archfind.source": escape(os.path.basename(source)),
+        "archfind.source": escape(Path(source).name),
         "archfind.source_sha256": sha256(source),
         "archfind.input_size": _json(list(example.size)),
         "archfind.mean": _json(list(example.mean)),
@@ -37,7 +36,7 @@ def metadata(built: Built, example: Example) -> dict[str, str]:
     }
 
 
-def sha256(path: str | os.PathLike[str]) -> str:
+def sha256(path: str | Path) -> str:
     """The file's hash; read in pieces, since checkpoints are larger than memory at times."""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -12,8 +12,8 @@ from archfind.types import Built
 
 
 def write(built: Built, job: Job) -> Written:
-    """Write and read back. Tied tensors are written once for each key: the format has no sharing, and
-    a strict load asks for every key."""
+    """Write and read back. Tied tensors are written once for each key: the format has no sharing,
+    and a strict load asks for every key."""
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
@@ -26,7 +26,8 @@ def write(built: Built, job: Job) -> Written:
         seen.add(place)
     try:
         save_file(apart, job.path, metadata=dict(job.metadata))
-    except (SafetensorError, RuntimeError, KeyError) as error:  # KeyError: a dtype it has no name for
+    # KeyError: a dtype that it has no name for
+    except (SafetensorError, RuntimeError, KeyError) as error:
         raise ExportError(f"safetensors refuses it: {escape(str(error))}") from error
     check(job.path, built)
     return Written(job.path, 0.0, tied_note(tied))

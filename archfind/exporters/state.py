@@ -22,8 +22,8 @@ def state_dict(built: Built) -> tuple[OrderedDict[str, Tensor], list[Group]]:
     """The module's tensors in its own order, contiguous, and which keys are tied; ties are kept.
 
     A tensor has the dtype that it had in the file where that loses nothing: the module is float32,
-    and a half checkpoint must not double in size for having been named. A weight that the file stores
-    in parts (weight_norm) was computed, doesn't fit into a half, and stays float32.
+    and a half checkpoint must not double in size for having been named. A weight that the file
+    stores in parts (weight_norm) was computed, doesn't fit into a half, and stays float32.
     """
     index = built.guess.canonical.index
     made: dict[tuple[object, ...], Tensor] = {}
@@ -67,7 +67,7 @@ def check(path: Path, built: Built) -> None:
     """Read `path` back as anyone's checkpoint and compare it with the module, bit for bit."""
     read = formats.open(path)
     expected: Mapping[str, Tensor] = built.module.state_dict()
-    # a pickle's keys are JSON Pointers, which spell / and ~ otherwise; a safetensors file's are bare
+    # a pickle's keys are JSON Pointers, which spell / and ~ otherwise; safetensors' are bare
     places = {key: key if key in read.index else _pointer(key) for key in expected}
     odd = sorted(set(places.values()) ^ set(read.index))
     if odd:

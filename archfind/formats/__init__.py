@@ -9,7 +9,6 @@ from __future__ import annotations
 import gc
 import os
 import struct
-from dataclasses import replace
 from importlib import import_module
 
 from archfind.errors import CheckpointError
@@ -94,7 +93,7 @@ _SUFFIXES = {
     ".ckpt": ("torch", "pickle"),
     ".bin": ("torch", "pickle"),
     ".pkl": ("torch", "pickle"),
-    ".json": ("safetensors-sharded", "torch-sharded"),
+    ".json": ("sharded",),
 }
 
 
@@ -123,11 +122,12 @@ def _read(source: Source) -> Checkpoint:
 
         raise not_a_checkpoint(head, source)
     report = Report()
+    _check_suffix(source, kind, report)
     reader = import_module(f"{__name__}.{module}")
     collecting = gc.isenabled()
     gc.disable()  # a tree of a million nodes holds no garbage to look for
     try:
-        found: Checkpoint = reader.read(source, report)
+        return reader.read(source, report)
     except CheckpointError as error:
         danger = report.danger()
         if not danger:
@@ -138,13 +138,10 @@ def _read(source: Source) -> Checkpoint:
     finally:
         if collecting:
             gc.enable()
-    return _check_suffix(found)
 
 
-def _check_suffix(found: Checkpoint) -> Checkpoint:
-    suffix = os.path.splitext(found.path)[1].lower()
+def _check_suffix(source: Source, kind: str, report: Report) -> None:
+    suffix = os.path.splitext(source.path)[1].lower()
     promised = _SUFFIXES.get(suffix)
-    if promised is None or found.format.startswith(promised):
-        return found
-    warning = f"named {suffix} but is {found.format}"
-    return replace(found, warnings=(*found.warnings, warning))
+    if promised is not None and not kind.startswith(promised):
+        report.warnings.append(f"named {suffix} but is {kind}")

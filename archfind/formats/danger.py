@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 # whole modules, by their first component
 _MODULES = frozenset(
-    """os posix nt posixpath ntpath subprocess _posixsubprocess commands popen2 sys shutil socket
+    """os posix nt subprocess _posixsubprocess commands popen2 sys shutil socket
     _socket ssl importlib _frozen_importlib _imp imp zipimport pkgutil runpy ctypes _ctypes pty
     webbrowser antigravity pickle _pickle cPickle marshal shelve dill cloudpickle joblib timeit
     cProfile bdb pdb codeop asyncio multiprocessing urllib urllib2 http httplib ftplib smtplib
@@ -45,7 +45,8 @@ _NAMES = (
     "types.MethodType",
     "io.open",
     "io.FileIO",
-    "_io.",
+    "_io.open",
+    "_io.FileIO",
     "codecs.open",
     "code.Interactive",
     "code.interact",

@@ -147,6 +147,7 @@ def flatten(root: object, flat: Flat) -> None:
     if type(root) is Tensor:
         flat.tensor("", root)
         return
+    index, spec_of, count = flat.index, flat.specs.of, flat.count
     enter("", root)
     while path:
         prefix, children, identity = path[-1]
@@ -155,9 +156,11 @@ def flatten(root: object, flat: Flat) -> None:
             if "/" in name or "~" in name:
                 name = name.replace("~", "~0").replace("/", "~1")
             pointer = prefix + name
-            flat.count(1, len(pointer))
+            count(1, len(pointer))
             if type(value) is Tensor:
-                flat.tensor(pointer, value)
+                spec = spec_of(value, pointer)
+                if spec is not None:
+                    index[pointer] = spec
             elif type(value) in SCALARS:
                 flat.note(pointer, value)
             else:

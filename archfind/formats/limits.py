@@ -22,12 +22,12 @@ ZIP_MEMBERS = 200_000 + 1_000  # 200,000 tensors and what torch adds beside them
 ZIP_RATIO = 200  # deflated pickles shrink about 10:1
 
 HEADER_BYTES = 100_000_000  # safetensors' own limit
-JSON_DEPTH = 8
 JSON_BYTES = 64 << 20
-INT_DIGITS = 20
+JSON_OPENINGS = 2_000_000  # brackets and braces: three per tensor
+JSON_COMMAS = 5_000_000  # about seven per tensor
+SHARDS = 10_000
 
-PROTOBUF_DEPTH = 64
-PROTOBUF_FIELDS = 4_000_000
+PROTOBUF_FIELDS = 2_000_000
 ONNX_STRING = 1 << 20
 
 WALK_DEPTH = 1_000

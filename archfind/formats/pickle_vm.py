@@ -96,18 +96,16 @@ class Machine:
             while True:
                 for _ in repeat(None, _SLICE):
                     op = data[pos]
-                    if op == 113:  # BINPUT
-                        memo[data[pos + 1]] = stack[-1]
-                        pos += 2
-                    elif op == 75:  # BININT1
+                    if op == 75:  # BININT1
                         stack.append(data[pos + 1])
                         pos += 2
                     elif op == 104:  # BINGET
                         stack.append(memo[data[pos + 1]])
                         pos += 2
-                    elif op == 114:  # LONG_BINPUT
-                        memo[_UINT(data, pos + 1)[0]] = stack[-1]
-                        pos += 5
+                    elif op == 40:  # MARK
+                        below.append(stack)
+                        stack = []
+                        pos += 1
                     elif op == 88:  # BINUNICODE
                         end = pos + 5 + _UINT(data, pos + 1)[0]
                         if end > len(data) or end - pos > limits.TEXT_BYTES:
@@ -121,10 +119,6 @@ class Machine:
                         if data[pos] == 114:  # a LONG_BINPUT nearly always follows
                             memo[_UINT(data, pos + 1)[0]] = stack[-1]
                             pos += 5
-                    elif op == 40:  # MARK
-                        below.append(stack)
-                        stack = []
-                        pos += 1
                     elif op == 116:  # TUPLE
                         top = tuple(stack)
                         stack = below.pop()
@@ -134,22 +128,23 @@ class Machine:
                         if data[pos] == 114:
                             memo[_UINT(data, pos + 1)[0]] = top
                             pos += 5
-                    elif op == 133:  # TUPLE1
-                        stack[-1] = (stack[-1],)
-                        made += 1
-                        pos += 1
                     elif op == 82:  # REDUCE
                         args = stack.pop()
                         fn = stack[-1]
                         made += 1
                         pos += 1
-                        if type(fn) is Global:
-                            if fn.make is not None:
-                                stack[-1] = fn.make(args)
-                                continue
-                            if fn.called < 0:
+                        if type(fn) is Global and fn.make is not None:
+                            stack[-1] = fn.make(args)
+                        else:
+                            if type(fn) is Global and fn.called < 0:
                                 fn.called = pos - 1
-                        stack[-1] = Call(fn, args)
+                            stack[-1] = Call(fn, args)
+                        if data[pos] == 114:
+                            memo[_UINT(data, pos + 1)[0]] = stack[-1]
+                            pos += 5
+                    elif op == 114:  # LONG_BINPUT
+                        memo[_UINT(data, pos + 1)[0]] = stack[-1]
+                        pos += 5
                     elif op == 77:  # BININT2
                         stack.append(data[pos + 1] | data[pos + 2] << 8)
                         pos += 3
@@ -163,14 +158,21 @@ class Machine:
                         stack[-1] = self.persistent(stack[-1])
                         made += 1
                         pos += 1
-                    elif op == 106:  # LONG_BINGET
-                        stack.append(memo[_UINT(data, pos + 1)[0]])
-                        pos += 5
+                    elif op == 133:  # TUPLE1
+                        stack[-1] = (stack[-1],)
+                        made += 1
+                        pos += 1
                     elif op == 134:  # TUPLE2
                         top = stack.pop()
                         stack[-1] = (stack[-1], top)
                         made += 1
                         pos += 1
+                    elif op == 106:  # LONG_BINGET
+                        stack.append(memo[_UINT(data, pos + 1)[0]])
+                        pos += 5
+                    elif op == 113:  # BINPUT
+                        memo[data[pos + 1]] = stack[-1]
+                        pos += 2
                     elif op == 148:  # MEMOIZE
                         memo[len(memo)] = stack[-1]
                         pos += 1

@@ -5,12 +5,9 @@ from __future__ import annotations
 from archfind.errors import NoTensors
 from archfind.types import Checkpoint
 
-from .danger import danger_lines
-from .flatten import Flat
-from .nodes import Bytes, Call, Global, Group, Tensor
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from .flatten import Flat
     from .pickle_vm import Machine
     from .source import Source
 
@@ -31,6 +28,10 @@ class Report:
 
     def danger(self) -> list[str]:
         """One line for each dangerous call in the pickles read so far, finished or not."""
+        if not self.machines:
+            return self.doubts
+        from .danger import danger_lines  # only pickles call anything
+
         calls = [line for one in self.machines for line in danger_lines(one.globals, one.where)]
         return calls + self.doubts
 
@@ -70,6 +71,7 @@ def hints(metadata: dict[str, object]) -> dict[str, object]:
 def describe(value: object) -> str:
     """A value in words, for an error: "a list of 12 str"."""
     from .escape import escape
+    from .nodes import Bytes, Call, Global, Group, Tensor
 
     kind = type(value)
     if kind is dict:

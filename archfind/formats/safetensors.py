@@ -140,6 +140,9 @@ def _refuse_holes(source: Source, spans: list[tuple[int, int]], base: int) -> No
 
 def parse_json(data: bytes, what: str, path: str) -> object:
     """Strict JSON: UTF-8, no duplicate keys, no NaN, no bottomless nesting."""
+    openings = data.count(b"[") + data.count(b"{")  # 100 MB of "[]," would become 2 GB of lists
+    if openings > limits.JSON_OPENINGS or data.count(b",") > limits.JSON_COMMAS:
+        raise LimitExceeded(f"refused: {what} lists more than an honest file does", path)
 
     def pairs(items: list[tuple[str, object]]) -> dict[str, object]:
         found = dict(items)

@@ -29,7 +29,12 @@ def read(source: Source, report: Report) -> Checkpoint:
     if type(weights) is not dict or not weights:
         raise NotACheckpoint("a JSON text, not a checkpoint: it has no weight_map", source.path)
     shards = _Shards(source, report)
-    for name in dict.fromkeys(weights.values()):  # pyright: ignore
+    names = dict.fromkeys(weights.values())  # pyright: ignore
+    if len(names) > limits.SHARDS:
+        raise LimitExceeded(
+            f"refused: {len(names):,} shards (limit {limits.SHARDS:,})", source.path
+        )
+    for name in names:
         shards.add(name)
     return shards.checkpoint(weights, found)  # pyright: ignore
 

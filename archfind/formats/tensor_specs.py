@@ -41,18 +41,31 @@ class Specs:
         if len(size) > limits.DIMENSIONS:
             self._doubt(pointer, f"has {len(size):,} dimensions")
             return None
-        numel = 1
-        for dim in size:
-            if type(dim) is not int:
-                self._doubt(pointer, "has a shape that is not made of integers")
-                return None
-            if not 0 <= dim < limits.DIMENSION:
-                self._doubt(pointer, "has an impossible shape")
-                numel = 0
-            numel *= dim
         dtype = tensor.dtype
         if type(dtype) is not str:
             dtype = "float32"
+        stride = tensor.stride
+        if type(stride) is not tuple or len(stride) != len(size):
+            stride = self._odd_stride(size, stride, pointer)
+        numel, last, plain = 1, 0, True  # last: the offset of the last element
+        for i in range(len(size) - 1, -1, -1):
+            dim = size[i]
+            if type(dim) is not int:
+                self._doubt(pointer, "has a shape that is not made of integers")
+                return None
+            if stride is not None and dim != 1:
+                step = stride[i]
+                if type(step) is not int or step < 0:
+                    stride = self._odd_stride(size, step, pointer)
+                else:
+                    plain = plain and step == numel
+                    last += (dim - 1) * step
+            numel *= dim
+            if not 0 <= dim < limits.DIMENSION:
+                self._doubt(pointer, "has an impossible shape")
+                return TensorSpec(dtype, size, self._unstored(None, 0))
+        if plain or not numel:
+            stride, last = None, numel - 1
         offset = tensor.offset
         if type(offset) is not int or offset < 0:
             self._doubt(pointer, "starts before its storage")
@@ -64,39 +77,20 @@ class Specs:
         else:
             storage = self._unstored(ref, numel * ITEMSIZE.get(dtype, 1))
             if storage.start < 0:
-                return TensorSpec(dtype, size, storage, 0, None)
-        stride = self._stride(size, tensor.stride, pointer)
-        if numel:
-            last = numel - 1
-            if stride is not None:
-                last = 0
-                for dim, step in zip(size, stride, strict=True):
-                    last += (dim - 1) * step
-            if (offset + last + 1) * ITEMSIZE.get(dtype, 0) > storage.nbytes:
-                self._doubt(pointer, "reaches beyond its storage")
+                return TensorSpec(dtype, size, storage)
+        if numel and (offset + last + 1) * ITEMSIZE.get(dtype, 0) > storage.nbytes:
+            self._doubt(pointer, "reaches beyond its storage")
         return TensorSpec(dtype, size, storage, offset, stride)
 
-    def _stride(self, size: tuple[int, ...], stride: object, pointer: str) -> tuple[int, ...] | None:
-        """The strides in elements; None where they are those of a contiguous tensor."""
-        if stride is None:
-            return None
-        if type(stride) is list and len(stride) < 1000:
-            stride = tuple(stride)
-        if type(stride) is not tuple or len(stride) != len(size):
+    def _odd_stride(
+        self, size: tuple[object, ...], stride: object, pointer: str
+    ) -> tuple[object, ...] | None:
+        """Strides in another form than torch's, or None where they are of no use."""
+        if type(stride) is list and len(stride) == len(size):
+            return tuple(stride)
+        if stride is not None:
             self._doubt(pointer, "has strides that don't fit its shape")
-            return None
-        step = 1
-        plain = True
-        for i in range(len(size) - 1, -1, -1):
-            found = stride[i]
-            if type(found) is not int or found < 0:
-                self._doubt(pointer, "has strides that don't fit its shape")
-                return None
-            dim = size[i]
-            if found != step and dim != 1:
-                plain = False
-            step *= dim
-        return None if plain or not step else stride
+        return None
 
     def _resolved(self, ref: StorageRef) -> Storage:
         root = ref.root

@@ -307,6 +307,7 @@ def _calls() -> dict[str, Callable[[object], object]]:
         "torch.jit._pickle.build_doublelist": _first,
         "torch.jit._pickle.build_boollist": _first,
         "torch.jit._pickle.build_tensorlist": _first,
+        "torch.serialization._get_layout": _first,
         "torch.Size": _size,
         "torch.device": _device,
         "copyreg._reconstructor": _reconstructed,

@@ -23,6 +23,14 @@ class Example:
     std: tuple[float, ...]
     dynamic_batch: bool = True
 
+    def describe(self) -> str:
+        """The input in one line: its size and how the authors normalised it."""
+        size = f"{', '.join(self.names)}: {' x '.join(map(str, self.size))}"
+        if not self.mean:
+            return f"{size}, values in 0..1 (the network normalises by itself, or nobody says how)"
+        numbers = [" ".join(f"{n:.4g}" for n in numbers) for numbers in (self.mean, self.std)]
+        return f"{size}, mean {numbers[0]}, std {numbers[1]}, the library's default"
+
     def tensors(self) -> list[Tensor]:
         """The tensors in `args`, in order, lists flattened."""
         flat: list[Tensor] = []

@@ -1,0 +1,93 @@
+"""The database: complete, reproducible from its text, and true of the installed libraries."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from archfind.check import check_entries
+from archfind.compile_index import compile_index, groups, read_texts
+from archfind.database import Database, default, folder
+from archfind.errors import SignatureError
+from archfind.harvest import harvest
+from archfind.providers import PROVIDERS, provider
+from archfind.twins import _block  # pyright: ignore[reportPrivateUsage]
+
+FOLDER = Path(folder())
+
+
+def test_every_registered_name_is_known() -> None:
+    known = {text.id for text in read_texts(FOLDER)}
+    for library in PROVIDERS:
+        names = {f"{library}/{name}" for name in provider(library).names()}
+        assert names == {name for name in known if name.startswith(f"{library}/")}
+    counts = [sum(name.startswith(library) for name in known) for library in PROVIDERS]
+    assert counts[0] >= 115 and counts[1] >= 1350
+
+
+def test_the_index_is_what_the_text_compiles_to() -> None:
+    assert compile_index(FOLDER) == (FOLDER / "index.bin").read_bytes()
+
+
+def test_the_index_gives_the_text_back() -> None:
+    database = default()
+    texts = {text.id: text for text in read_texts(FOLDER)}
+    for number in range(0, len(database), 97):
+        for member in database.signature(number).members:
+            text = texts[member.entry.id]
+            assert (member.entry.cls, member.entry.version) == (text.cls, text.version)
+
+
+def test_a_sample_of_entries_is_proven() -> None:
+    ids = [text.id for text in read_texts(FOLDER)]
+    failures, proven = check_entries(ids, sample=24, seed=11)
+    assert (failures, proven) == ([], 24)
+
+
+@pytest.mark.parametrize("name", ["torchvision/ssdlite320_mobilenet_v3_large", "timm/test_vit3"])
+def test_harvesting_again_gives_the_same_text(name: str) -> None:
+    library, _, architecture = name.partition("/")
+    text = harvest(provider(library), library, architecture).text
+    file = next(f for f in (FOLDER / library).glob("*.txt") if f"[{name}]\n" in f.read_text())
+    assert text in file.read_text()
+
+
+def test_twins_are_every_group_of_equal_tensors() -> None:
+    listed = [
+        {i for line in block.split("\n") for i in line.partition("  | ")[0].split()}
+        for block in (FOLDER / "twins.txt").read_text().strip().split("\n\n")[1:]
+    ]
+    found = [{t.id for t in members} for members in groups(list(read_texts(FOLDER))) if len(members) > 1]
+    assert sorted(map(sorted, listed)) == sorted(map(sorted, found))
+
+
+@pytest.mark.parametrize(
+    "ids",
+    [
+        {"timm/test_efficientnet_gn", "timm/test_efficientnet_ln"},
+        {"timm/resnet18", "timm/resnetblur18", "torchvision/resnet18", "torchvision/quantized_resnet18"},
+        {"timm/mobilenetv3_small_075", "timm/tf_mobilenetv3_small_075"},
+    ],
+)
+def test_comparing_twins_again_gives_the_same_functions(ids: set[str]) -> None:
+    torch.manual_seed(0)
+    members = [text for text in read_texts(FOLDER) if text.id in ids]
+    assert _block(members) in (FOLDER / "twins.txt").read_text()
+
+
+def test_priors_name_entries_of_groups_whose_functions_differ() -> None:
+    lines = [ln.partition("#")[0].strip() for ln in (FOLDER / "prior.txt").read_text().split("\n")]
+    plain = {line for line in lines if line}
+    apart: set[str] = set()
+    for number in range(len(default())):
+        members = default().signature(number).members
+        if len({m.function for m in members}) > 1:
+            apart |= {m.entry.id for m in members}
+    assert plain and plain <= apart
+
+
+def test_an_index_of_another_version_is_refused() -> None:
+    with pytest.raises(SignatureError, match="signatures compile"):
+        Database(b"archfnd0" + bytes(64))

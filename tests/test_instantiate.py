@@ -1,0 +1,151 @@
+"""Built and loaded: strictly, with the file's values, and computing what the original computes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+import torchvision
+from safetensors.torch import save_file
+from torch import nn
+
+import archfind
+from archfind.errors import AmbiguousError, BuildError, UnknownError
+from archfind.formats import open as open_checkpoint
+from archfind.identify import guess
+from archfind.instantiate import build
+from archfind.providers import provider
+from archfind.twins import randomise
+
+
+def network(name: str, **fields: object) -> nn.Module:
+    library, _, architecture = name.partition("/")
+    module = provider(library).create(architecture, **fields).eval()
+    with torch.no_grad():
+        randomise(module)
+    return module
+
+
+def same_outputs(one: nn.Module, other: nn.Module, size: tuple[int, ...]) -> bool:
+    x = torch.randn(2, *size, generator=torch.Generator().manual_seed(7))
+    with torch.inference_mode():
+        return torch.allclose(one(x), other(x), rtol=1e-5, atol=1e-6)
+
+
+def test_the_published_mobilenet_computes_what_torchvision_computes(mobilenet: Path) -> None:
+    module = archfind.load(mobilenet)
+    own = torchvision.models.mobilenet_v2(weights=None).eval()
+    own.load_state_dict(torch.load(mobilenet, weights_only=True))
+    assert not module.training and same_outputs(module, own, (3, 224, 224))
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors", "-legacy.pth"])
+def test_every_container_loads(tmp_path: Path, suffix: str) -> None:
+    original = network("timm/test_resnet", num_classes=5)
+    path = tmp_path / f"net{suffix}"
+    state = {f"module.{k}": t for k, t in original.state_dict().items()}
+    if suffix == ".safetensors":
+        save_file(state, path)
+    else:
+        torch.save({"state_dict": state}, path, _use_new_zipfile_serialization=suffix == ".pth")
+    built = archfind.build(path)
+    assert (built.loaded, built.tensors) == (len(state), len(state))
+    assert same_outputs(built.module, original, (3, 160, 160))
+
+
+def test_half_weights_are_widened(tmp_path: Path) -> None:
+    original = network("timm/test_vit").half()
+    torch.save(original.state_dict(), tmp_path / "half.pth")
+    module = archfind.load(tmp_path / "half.pth")
+    assert {p.dtype for p in module.parameters()} == {torch.float32}
+    for key, tensor in original.state_dict().items():
+        assert torch.equal(module.state_dict()[key], tensor.float())
+
+
+def test_weight_norm_and_spectral_norm_are_merged(tmp_path: Path) -> None:
+    original = network("torchvision/alexnet", num_classes=3)
+    expected = {k: t.clone() for k, t in original.state_dict().items()}
+    nn.utils.parametrizations.weight_norm(original.features[0])
+    nn.utils.parametrizations.weight_norm(original.classifier[1])
+    nn.utils.parametrizations.spectral_norm(original.features[3])
+    normed = original.features[3].weight.detach().clone()  # eval mode: u and v stay as they are
+    torch.save(original.state_dict(), tmp_path / "normed.pth")
+    module = archfind.load(tmp_path / "normed.pth")
+    for key, tensor in module.state_dict().items():
+        wanted = normed if key == "features.3.weight" else expected[key]
+        torch.testing.assert_close(tensor, wanted)
+
+
+def test_old_weight_norm_is_merged(tmp_path: Path) -> None:
+    original = network("torchvision/alexnet")
+    expected = original.features[0].weight.detach().clone()
+    state = dict(original.state_dict())
+    weight = state.pop("features.0.weight")
+    state["features.0.weight_g"] = weight.flatten(1).norm(dim=1).reshape(-1, 1, 1, 1)
+    state["features.0.weight_v"] = weight * 3
+    torch.save(state, tmp_path / "old.pth")
+    module = archfind.load(tmp_path / "old.pth")
+    torch.testing.assert_close(module.state_dict()["features.0.weight"], expected)
+
+
+def test_a_whole_pickled_module_loads(tmp_path: Path) -> None:
+    original = network("timm/test_convnext", num_classes=6)
+    torch.save(original, tmp_path / "whole.pth")
+    assert same_outputs(archfind.load(tmp_path / "whole.pth"), original, (3, 160, 160))
+
+
+def test_several_functions_need_a_choice(tmp_path: Path) -> None:
+    original = network("timm/test_efficientnet_ln", num_classes=3)
+    path = tmp_path / "twin.pth"
+    torch.save(original.state_dict(), path)
+    with pytest.raises(AmbiguousError) as caught:
+        archfind.load(path)
+    assert set(caught.value.choices) == {"timm/test_efficientnet_gn", "timm/test_efficientnet_ln"}
+    chosen = archfind.load(path, choose="test_efficientnet_ln")
+    assert same_outputs(chosen, original, (3, 160, 160))
+    assert isinstance(archfind.load(path, accept_ambiguous=True), nn.Module)
+
+
+def test_a_close_file_names_what_is_off(tmp_path: Path) -> None:
+    state = dict(network("timm/test_resnet").state_dict())
+    del state["layer1.0.conv1.weight"]
+    torch.save(state, tmp_path / "broken.pth")
+    with pytest.raises(BuildError) as caught:
+        archfind.load(tmp_path / "broken.pth")
+    assert caught.value.missing == ("layer1.0.conv1.weight",)
+
+
+def test_an_unknown_file_is_refused(minilm: Path) -> None:
+    with pytest.raises(UnknownError):
+        archfind.load(minilm)
+
+
+def test_settings_are_checked_by_the_strict_load(tmp_path: Path) -> None:
+    torch.save(network("timm/test_resnet", num_classes=4).state_dict(), tmp_path / "net.pth")
+    with pytest.raises(BuildError) as caught:
+        archfind.load(tmp_path / "net.pth", settings={"num_classes": 5})
+    assert set(caught.value.mismatched) == {"fc.weight", "fc.bias"}
+    with pytest.raises(BuildError, match="can't be built"):
+        archfind.load(tmp_path / "net.pth", settings={"no_such_field": 5})
+
+
+def test_loading_leaves_the_file_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "net.pth"
+    torch.save(network("timm/test_resnet").state_dict(), path)
+    before = path.read_bytes()
+    module = archfind.load(path)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.add_(1)
+    assert path.read_bytes() == before
+
+
+def test_each_stage_takes_the_earlier_ones_result(mobilenet: Path) -> None:
+    checkpoint = archfind.open(mobilenet)
+    found = archfind.guess(checkpoint)
+    assert found == archfind.guess(found)
+    module = archfind.load(found)
+    assert torch.equal(module.state_dict()["features.0.0.weight"], build(found).module.state_dict()["features.0.0.weight"])
+    assert guess.__name__ == "guess" and callable(archfind.guess)  # no submodule shadows the function
+    assert open_checkpoint(mobilenet).index.keys() == checkpoint.index.keys()
