@@ -51,7 +51,7 @@ __all__ = [
 ]
 
 
-def open(path: Path) -> Checkpoint:  # noqa: A001 (the name that people expect: archfind.open)
+def open(path: Path) -> Checkpoint:
     """What the file at `path` holds. CheckpointError says what else it is, if not a checkpoint."""
     from archfind import formats
 
@@ -82,10 +82,10 @@ def build(
 ) -> Built:
     """The guess as a live module with its proof: `Built.module`, `.loaded` of `.tensors`.
 
-    `settings` override config fields and are checked by the strict load. Raises AmbiguousError where
-    several functions fit (`accept_ambiguous` takes the first), UnknownError where none does, and
-    BuildError with `.missing`, `.unexpected`, `.mismatched` where one nearly does. `accept_likely`
-    is for reconstructed networks, of which there are none yet.
+    `settings` override config fields and are checked by the strict load. Raises AmbiguousError
+    where several functions fit (`accept_ambiguous` takes the first), UnknownError where none does,
+    and BuildError with `.missing`, `.unexpected`, `.mismatched` where one nearly does.
+    `accept_likely` is for reconstructed networks, of which there are none yet.
     """
     from archfind.instantiate import build as build_guess
 
@@ -102,8 +102,8 @@ def load(
     accept_ambiguous: bool = False,
     accept_likely: bool = False,
 ) -> nn.Module:
-    """The network of `source` as a module in eval mode, strictly loaded, nothing on the meta device.
-    Arguments and errors are those of `build`."""
+    """The network of `source` as a module in eval mode, strictly loaded, nothing on the meta
+    device. Arguments and errors are those of `build`."""
     return build(
         source,
         choose=choose,
@@ -147,6 +147,4 @@ def export(
             accept_likely=accept_likely,
         )
     )
-    return exporters.export(
-        built, out, force=force, opset=opset, keep_unchecked=keep_unchecked
-    )
+    return exporters.export(built, out, force=force, opset=opset, keep_unchecked=keep_unchecked)

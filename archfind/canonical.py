@@ -1,8 +1,8 @@
 """The state dicts inside a checkpoint, under the names that their networks use.
 
-Unwrap, take training wrappers out of the keys, merge weight parametrisations, set aside what belongs
-to no network. Every step is recorded, and `Canonical.origin` leads each key back to the file. The
-prefix isn't decided here: match.py strips the one that makes a signature fit.
+Unwrap, take training wrappers out of the keys, merge weight parametrisations, set aside what
+belongs to no network. Every step is recorded, and `Canonical.origin` leads each key back to the
+file. The prefix isn't decided here: match.py strips the one that makes a signature fit.
 """
 
 from __future__ import annotations
@@ -20,16 +20,20 @@ AVERAGED = frozenset(
     "G_ema g_ema net_g_ema teacher target averaged swa".split()
 )
 # What holds the raw weights, in the order in which training scripts use it.
-_RAW = "state_dict model_state_dict model_state model module net network params weights weight".split()
+_RAW = (
+    "state_dict model_state_dict model_state model module net network params weights weight".split()
+)
 _TRAINING = frozenset(
     "optimizer optimizers optim optimizer_state_dict optimizer_states optimizer_state opt_state "
-    "scheduler lr_scheduler lr_schedulers scaler amp amp_scaler grad_scaler loss_scaler rng rng_state "
+    "scheduler lr_scheduler lr_schedulers scaler amp amp_scaler grad_scaler loss_scaler rng "
+    "rng_state "
     "rng_states random_state callbacks loops message_hub optimizer_history".split()
 )
 _MOMENTS = frozenset("exp_avg exp_avg_sq max_exp_avg_sq momentum_buffer square_avg step".split())
 # Components that training wrappers put anywhere in a key; no network of a library has them.
 _WRAPPERS = frozenset(
-    "module _orig_mod _fsdp_wrapped_module _checkpoint_wrapped_module _forward_module _module".split()
+    "module _orig_mod _fsdp_wrapped_module _checkpoint_wrapped_module _forward_module "
+    "_module".split()
 )
 # Tensors that torch or a profiler makes by itself: a file may have them or not.
 DERIVED = frozenset(
@@ -42,8 +46,8 @@ _LOSSES = frozenset("criterion loss loss_fn loss_func metric metrics".split())
 def networks(checkpoint: Checkpoint) -> dict[str, Canonical]:
     """Every state dict in the file by its JSON Pointer, the one people mean first.
 
-    Copies of one network (raw and averaged weights) count once, the averaged one; groups far smaller
-    than the largest are set aside with the optimizer.
+    Copies of one network (raw and averaged weights) count once, the averaged one; groups far
+    smaller than the largest are set aside with the optimizer.
     """
     groups: dict[str, list[str]] = {}
     for pointer in checkpoint.index:
@@ -74,9 +78,19 @@ def networks(checkpoint: Checkpoint) -> dict[str, Canonical]:
     }
 
 
+def joined(checkpoint: Checkpoint) -> Canonical:
+    """All the state dicts in the file as one, under their own names: modules that were saved
+    apart."""
+    groups: dict[str, list[str]] = {}
+    for pointer in checkpoint.index:
+        groups.setdefault(pointer.rpartition("/")[0], []).append(pointer)
+    pointers = [p for place, held in groups.items() if not _is_training(place, held) for p in held]
+    return _canonicalize(checkpoint, "", pointers)
+
+
 def _joined(groups: dict[str, list[str]]) -> dict[str, list[str]]:
-    """Groups whose places differ by a list index or a dict of modules are one network where no group
-    is a state dict by its own name: {"model": {"body": {..}, "head": {..}}}."""
+    """Groups whose places differ by a list index or a dict of modules are one network where no
+    group is a state dict by its own name: {"model": {"body": {..}, "head": {..}}}."""
     joined: dict[str, list[str]] = {}
     for place, held in groups.items():
         top, _, below = place.partition("/")
@@ -107,7 +121,11 @@ def _rank(place: str, size: int) -> tuple[object, ...]:
 def _below(pointer: str, place: str) -> str:
     """The dotted key of a pointer below a place."""
     inner = pointer[len(place) + 1 :] if place else pointer
-    return inner.replace("/", ".").replace("~1", "/").replace("~0", "~") if "/" in inner or "~" in inner else inner
+    return (
+        inner.replace("/", ".").replace("~1", "/").replace("~0", "~")
+        if "/" in inner or "~" in inner
+        else inner
+    )
 
 
 def _canonicalize(checkpoint: Checkpoint, place: str, pointers: list[str]) -> Canonical:
@@ -124,7 +142,9 @@ def _canonicalize(checkpoint: Checkpoint, place: str, pointers: list[str]) -> Ca
 
 
 def _aside_steps(aside: tuple[str, ...]) -> list[Step]:
-    places = dict.fromkeys(pointer.partition("/")[0] if "/" in pointer else pointer for pointer in aside)
+    places = dict.fromkeys(
+        pointer.partition("/")[0] if "/" in pointer else pointer for pointer in aside
+    )
     shown = ", ".join(list(places)[:4]) + (" ..." if len(places) > 4 else "")
     return [Step("set aside", f"{len(aside)} tensors in {shown}")] if aside else []
 
@@ -142,26 +162,35 @@ def strip(canonical: Canonical, prefix: str) -> Canonical:
 
 
 def readings(canonical: Canonical) -> list[Canonical]:
-    """The ways to read the keys, the likeliest first: with what training adds to them taken out, then
-    as they stand, since a few networks have such names of their own."""
+    """The ways to read the keys, the likeliest first: with what training adds to them taken out,
+    then as they stand, since a few networks have such names of their own."""
     bare = _unwrapped(canonical)
     found: list[Canonical] = []
-    for reading in (merge_parametrisations(bare), bare, merge_parametrisations(canonical), canonical):
+    for reading in (
+        merge_parametrisations(bare),
+        bare,
+        merge_parametrisations(canonical),
+        canonical,
+    ):
         if all(reading is not other for other in found):
             found.append(reading)
     return found
 
 
 def _unwrapped(canonical: Canonical) -> Canonical:
-    """Keys less the components that training wrappers add; itself where there are none, or where two
-    keys would become one."""
+    """Keys less the components that training wrappers add; itself where there are none, or where
+    two keys would become one."""
     renamed: dict[str, str] = {}
     seen: dict[str, None] = {}
     for key in canonical.index:
         parts = key.split(".")
         words = [part for part in parts[:-1] if part in _WRAPPERS]
         seen.update(dict.fromkeys(words))
-        renamed[key] = ".".join(p for p in parts[:-1] if p not in _WRAPPERS) + f".{parts[-1]}" if words else key
+        renamed[key] = (
+            ".".join(p for p in parts[:-1] if p not in _WRAPPERS) + f".{parts[-1]}"
+            if words
+            else key
+        )
         renamed[key] = renamed[key].removeprefix(".")
     if not seen or len(set(renamed.values())) < len(renamed):
         return canonical
@@ -212,4 +241,6 @@ def merge_parametrisations(canonical: Canonical) -> Canonical:
     if not merged:
         return canonical
     steps = [Step("merge", f"{recipe} of {count} weights") for recipe, count in counts.items()]
-    return replace(canonical, index=index, origin=origin, steps=(*canonical.steps, *steps), merged=merged)
+    return replace(
+        canonical, index=index, origin=origin, steps=(*canonical.steps, *steps), merged=merged
+    )

@@ -7,8 +7,8 @@ import random
 import torch
 
 from archfind.database import default
-from archfind.identify import guess
 from archfind.harvest import create_on_meta
+from archfind.identify import guess
 from archfind.progress import progress
 from archfind.providers import provider
 from archfind.types import Checkpoint, Storage, TensorSpec

@@ -55,7 +55,7 @@ def parser() -> argparse.ArgumentParser:
     # With `prog` given, argparse needn't format a usage line, for which it would import shutil.
     commands = top.add_subparsers(metavar="COMMAND", required=True, prog="archfind")
 
-    def add(name: str, help: str) -> argparse.ArgumentParser:  # noqa: A002
+    def add(name: str, help: str) -> argparse.ArgumentParser:
         return commands.add_parser(name, help=help, description=help, formatter_class=_Help)
 
     one = add("guess", help="which network is this")
@@ -64,7 +64,9 @@ def parser() -> argparse.ArgumentParser:
     _add_choice(one)
     one.add_argument("-q", "--quiet", action="store_true", help="the first line only")
     one.add_argument("-v", "--verbose", action="store_true", help="what was tried, and the counts")
-    one.add_argument("--fail-on-danger", action="store_true", help="exit 3 where a file would run code")
+    one.add_argument(
+        "--fail-on-danger", action="store_true", help="exit 3 where a file would run code"
+    )
     one.set_defaults(run=_guess)
 
     one = add("inspect", help="what is in the file, whatever network it is")
@@ -98,7 +100,9 @@ def _add_output(one: argparse.ArgumentParser) -> None:
 
 
 def _add_choice(one: argparse.ArgumentParser) -> None:
-    one.add_argument("--as", dest="choose", default="", metavar="NAME", help="choose among what fits")
+    one.add_argument(
+        "--as", dest="choose", default="", metavar="NAME", help="choose among what fits"
+    )
     one.add_argument("--part", default="", help="one of several networks in the file")
 
 
@@ -107,7 +111,9 @@ def _add_export(one: argparse.ArgumentParser) -> None:
     one.add_argument("--accept-ambiguous", action="store_true", help="take the first that fits")
     one.add_argument("--force", action="store_true", help="replace OUT if it exists")
     one.add_argument("--opset", type=int, help="ONNX opset (the exporter's default)")
-    one.add_argument("--keep-unchecked", action="store_true", help="keep OUT though its check failed")
+    one.add_argument(
+        "--keep-unchecked", action="store_true", help="keep OUT though its check failed"
+    )
 
 
 def _guess(arguments: argparse.Namespace) -> int:

@@ -23,7 +23,6 @@ from archfind.database import MAGIC, feature
 from archfind.errors import SignatureError
 from archfind.signature import Line, Size, expand, parse_line
 
-
 _HEADS = ("class ", "build ", "fields ")
 
 
@@ -55,8 +54,8 @@ def read_texts(folder: Path) -> Iterator[Text]:
 
 
 def twin_key(text: Text) -> frozenset[tuple[str, str]]:
-    """What twins share: exact keys and shapes, less derived buffers; whether a library can leave the
-    head out is a property of the library, not of the tensors."""
+    """What twins share: exact keys and shapes, less derived buffers; whether a library can leave
+    the head out is a property of the library, not of the tensors."""
     found: set[tuple[str, str]] = set()
     for key, line in expand([parse_line(line) for line in text.lines]):
         if line.dtype == "float":
@@ -97,7 +96,8 @@ def compile_index(folder: Path) -> bytes:
         texts.append(zlib.compress(_blob(members, lines, functions, prior).encode(), 9))
     by_holders: dict[tuple[int, ...], int] = {}
     pairs = sorted(
-        (item, by_holders.setdefault(tuple(held), len(by_holders))) for item, held in sorted(holders.items())
+        (item, by_holders.setdefault(tuple(held), len(by_holders)))
+        for item, held in sorted(holders.items())
     )
     starts, postings = [0], []
     for held in by_holders:
@@ -147,7 +147,9 @@ def _blob(
     for text in members:
         function, differs = functions.get(text.id, (0, ""))
         marks = f"{function} {int(text.id in prior)} {int(_headless(text))}"
-        heads.append("\t".join([text.id, text.cls, text.build, text.version, marks, text.fields, differs]))
+        heads.append(
+            "\t".join([text.id, text.cls, text.build, text.version, marks, text.fields, differs])
+        )
     return "\n".join([*heads, "", *map(str, lines)])
 
 

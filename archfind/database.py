@@ -24,8 +24,8 @@ MAGIC = b"archfnd1"
 
 
 def feature(key: str, shape: Iterable[object] | None = None) -> int:
-    """A hash of a key with its shape, of a key alone, or ("" with a shape) of a shape alone. Collisions
-    cost a wasted comparison, never a wrong answer."""
+    """A hash of a key with its shape, of a key alone, or ("" with a shape) of a shape alone.
+    Collisions cost a wasted comparison, never a wrong answer."""
     if shape is None:
         return zlib.crc32(key.encode())
     return zlib.crc32(f"{key} {' '.join(map(str, shape))}".encode())
@@ -68,7 +68,11 @@ class Signature:
         self.fixed: dict[str, tuple[int, ...]] = {}
         self.free: dict[str, Line] = {}
         for key, line in expand([parse_line(line) for line in body.split("\n")]):
-            if line.condition or line.dtype != "float" or any(isinstance(n, Size) for n in line.shape):
+            if (
+                line.condition
+                or line.dtype != "float"
+                or any(isinstance(n, Size) for n in line.shape)
+            ):
                 self.free[key] = line
             else:
                 self.fixed[key] = line.shape  # pyright: ignore[reportArgumentType]
@@ -93,7 +97,9 @@ class Database:
         for count in struct.unpack_from("<6I", data, len(MAGIC)):
             arrays.append(data[start : start + 4 * count].cast("I"))
             start += 4 * count
-        self._features, self._classes, self._starts, self._postings, self.sizes, self._blobs = arrays
+        self._features, self._classes, self._starts, self._postings, self.sizes, self._blobs = (
+            arrays
+        )
         self._text = data[start:]
         self._signatures: dict[int, Signature] = {}
 

@@ -91,8 +91,8 @@ def build_lines(names: list[str]) -> tuple[list[str], bool]:
 
 
 def check_lines(names: list[str], sample: int, seed: int) -> tuple[list[str], bool]:
-    """Prove entries against the installed libraries: built for real with another class count, guessed
-    back as themselves or a twin, and loaded strictly. `sample` 0 takes them all."""
+    """Prove entries against the installed libraries: built for real with another class count,
+    guessed back as themselves or a twin, and loaded strictly. `sample` 0 takes them all."""
     from archfind.check import check_entries
 
     ids = sorted(m.entry.id for m in _members(default()))
@@ -100,5 +100,7 @@ def check_lines(names: list[str], sample: int, seed: int) -> tuple[list[str], bo
     if not chosen:
         raise SignatureError(f"no entry {names[0]!r}; `archfind signatures list` has them all")
     failures, proven = check_entries(chosen, 0 if names else sample, seed)
-    total = f"{proven} of {proven + len(failures)} proven: built, guessed back, same keys and shapes"
+    total = (
+        f"{proven} of {proven + len(failures)} proven: built, guessed back, same keys and shapes"
+    )
     return [*failures, total], bool(failures)

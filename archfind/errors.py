@@ -1,17 +1,17 @@
 """What can go wrong, as types.
 
-    ArchfindError          what, where and what to do next, in one line; has .path
-    +-- CheckpointError    the file can't be read as a checkpoint
-    |   +-- NotACheckpoint a web page, a Git LFS pointer, an image ...
-    |   +-- Truncated      the end is missing
-    |   +-- NoTensors      readable, but holds no tensors
-    |   +-- LimitExceeded  refused: larger or deeper than an honest file needs
-    +-- SignatureError     a line of signatures/ that doesn't parse, or a database that doesn't fit
-    +-- AmbiguousError     several functions fit; .choices names them
-    +-- UnknownError       no signature fits; .nearest names the closest
-    +-- BuildError         .missing .unexpected .mismatched, worded as torch words them
-    +-- ExportError        the writer failed, or its output differs from the module
-    +-- RepairError        an edit that would invent weights
+ArchfindError          what, where and what to do next, in one line; has .path
++-- CheckpointError    the file can't be read as a checkpoint
+|   +-- NotACheckpoint a web page, a Git LFS pointer, an image ...
+|   +-- Truncated      the end is missing
+|   +-- NoTensors      readable, but holds no tensors
+|   +-- LimitExceeded  refused: larger or deeper than an honest file needs
++-- SignatureError     a line of signatures/ that doesn't parse, or a database that doesn't fit
++-- AmbiguousError     several functions fit; .choices names them
++-- UnknownError       no signature fits; .nearest names the closest
++-- BuildError         .missing .unexpected .mismatched, worded as torch words them
++-- ExportError        the writer failed, or its output differs from the module
++-- RepairError        an edit that would invent weights
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 else:
 
-    def dataclass_transform(**_: object):  # noqa: D103 (only type checkers look at it)
+    def dataclass_transform(**_: object):
         return lambda function: function
 
 

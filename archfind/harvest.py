@@ -89,7 +89,7 @@ def harvest(source: Provider, library: str, name: str) -> Harvested:
     lines = _scale(source, name, fields, _shapes(base), {})
     for field, default in list(fields.items()):
         if isinstance(default, bool):
-            moved = {field: not default}
+            moved: dict[str, object] = {field: not default}
         elif field == "num_classes":
             moved = {field: 0}
         else:
@@ -100,7 +100,13 @@ def harvest(source: Provider, library: str, name: str) -> Harvested:
             lines = merged
         elif isinstance(default, bool):
             del fields[field]  # it moves no key, or moves shapes too
-    used = {f for line in lines.values() for size in line.shape if isinstance(size, Size) for f in size.fields}
+    used = {
+        f
+        for line in lines.values()
+        for size in line.shape
+        if isinstance(size, Size)
+        for f in size.fields
+    }
     used |= {line.condition.removeprefix("not ") for line in lines.values()}
     kept = {field: value for field, value in fields.items() if field in used}
     cls = type(base)
@@ -131,7 +137,10 @@ def _shapes(module: nn.Module) -> Shapes:
         if not isinstance(tensor, torch.Tensor):
             raise SignatureError(f"{key} is a {type(tensor).__name__}, not a tensor")
         real = tensor.is_floating_point()
-        found[key] = tuple(tensor.shape), "float" if real else str(tensor.dtype).removeprefix("torch.")
+        found[key] = (
+            tuple(tensor.shape),
+            "float" if real else str(tensor.dtype).removeprefix("torch."),
+        )
     return found
 
 
@@ -154,7 +163,9 @@ def _scale(
                 factor, rest = divmod(size - changed, default - count)
                 constant = size - factor * default
                 if factor > 0 and rest == 0 and constant >= 0:
-                    sizes[axis] = Size({("num_classes",): factor} | ({(): constant} if constant else {}))
+                    sizes[axis] = Size(
+                        {("num_classes",): factor} | ({(): constant} if constant else {})
+                    )
         lines[key] = Line(key, tuple(sizes), dtype)
     return lines
 
@@ -175,15 +186,17 @@ def _variant(
 def _merge(
     lines: dict[str, Line], variant: dict[str, Line], field: str, default: bool
 ) -> dict[str, Line] | None:
-    """`lines` with conditions where `variant` lacks or adds keys; None where a flip moves nothing, or
-    more than the presence of keys."""
+    """`lines` with conditions where `variant` lacks or adds keys; None where a flip moves nothing,
+    or more than the presence of keys."""
     common = lines.keys() & variant.keys()
     if len(common) == len(lines) == len(variant) or not common:
         return None
     for key in common:
         if field != "num_classes" and lines[key].shape != variant[key].shape:
             return None
-    on, off = (field, f"not {field}") if default or field == "num_classes" else (f"not {field}", field)
+    on, off = (
+        (field, f"not {field}") if default or field == "num_classes" else (f"not {field}", field)
+    )
     merged: dict[str, Line] = {}
     for key, line in lines.items():
         if key not in variant and line.condition:

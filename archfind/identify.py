@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from archfind import shortlist
-from archfind.canonical import AVERAGED, networks, readings, strip
+from archfind.canonical import AVERAGED, joined, networks, readings, strip
 from archfind.errors import UnknownError
 from archfind.evidence.hints import named_in_file
 from archfind.frozen import replace
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from archfind.database import Database, Signature
+    from archfind.shortlist import Index
     from archfind.types import Checkpoint
 
 CLOSE = 0.8  # of the tensors on both sides must fit for an answer to be called close
@@ -26,7 +27,9 @@ class _Fit:
 
     __slots__ = ("match", "outside", "prefix", "share", "signature")
 
-    def __init__(self, prefix: str, signature: Signature, found: Match, total: int, below: int) -> None:
+    def __init__(
+        self, prefix: str, signature: Signature, found: Match, total: int, below: int
+    ) -> None:
         self.prefix = prefix
         self.signature = signature
         self.match = found
@@ -35,21 +38,35 @@ class _Fit:
         self.share = found.matched / max(found.expected, known + self.outside, 1)
 
 
-def guess(
-    checkpoint: Checkpoint, database: Database, choose: str = "", part: str = ""
-) -> Guess:
-    """Which network `checkpoint` holds. `choose` names an entry ("timm/resnetaa50" or "resnetaa50"),
-    `part` one of several networks in the file. UnknownError where the file has no such part."""
+def guess(checkpoint: Checkpoint, database: Database, choose: str = "", part: str = "") -> Guess:
+    """Which network `checkpoint` holds. `choose` names an entry ("timm/resnetaa50" or
+    "resnetaa50"), `part` one of several networks in the file. UnknownError where the file has no
+    such part."""
     found: dict[str, Guess] = {}
     for place, canonical in networks(checkpoint).items():
         for name, one in _guess_state_dict(canonical, database, choose).items():
             found["/".join(filter(None, (place, name.rstrip("."))))] = one
+    if not any(one.status in ("exact", "ambiguous") for one in found.values()):
+        # {"features": {...}, "classifier": {...}}: one network, its modules saved apart.
+        together = joined(checkpoint)
+        if len(together.index) > max(
+            (len(one.canonical.index) for one in found.values()), default=0
+        ):
+            whole = _guess_state_dict(together, database, choose)
+            if len(whole) == 1 and whole[""].status in ("exact", "ambiguous"):
+                found = whole
     if part:
         wanted = part.rstrip("./")
-        if wanted not in found:
-            parts = ", ".join(name for name in found if name) or "one network alone"
+        inner = {
+            "/".join(filter(None, (n, p))): g
+            for n, one in found.items()
+            for p, g in one.parts.items()
+        }
+        known = {**inner, **found}
+        if wanted not in known:
+            parts = ", ".join(name for name in known if name) or "one network alone"
             raise UnknownError(f"has no part {part!r}; it has {parts}", checkpoint.path, ())
-        return replace(found[wanted], part=wanted)
+        return replace(known[wanted], part=wanted)
     return _together(checkpoint, found)
 
 
@@ -59,18 +76,17 @@ def _together(checkpoint: Checkpoint, found: Mapping[str, Guess]) -> Guess:
         return Guess(Canonical(checkpoint, {}, {}), "unknown", ())
     if len(found) == 1:
         return next(iter(found.values()))
-    names = list(found)
-    certain = [name for name in names if found[name].status == "exact"]
+    certain = [name for name in found if found[name].status == "exact"]
     averaged = [n for n in certain if n.replace("/", ".").rpartition(".")[2] in AVERAGED]
     alike = {found[name].matches[0].entry.id for name in certain}
-    main = found[(averaged or certain or names)[0]]
-    if averaged and len(alike) == 1:
-        note = f"also holds raw weights of the same network; {averaged[0]} is preferred, --part chooses"
-        return replace(main, parts=found, part=averaged[0], warnings=(*main.warnings, note))
-    if len(certain) > 1:
-        matches = tuple(found[name].matches[0] for name in certain)
-        return replace(main, status="ambiguous", matches=matches, parts=found)
-    return replace(main, parts=found, part=next(n for n in names if found[n] is main))
+    if averaged and len(certain) == len(found) and len(alike) == 1:
+        chosen = found[averaged[0]]
+        note = f"also holds raw weights of the network; {averaged[0]} is preferred, --part chooses"
+        return replace(chosen, parts=found, part=averaged[0], warnings=(*chosen.warnings, note))
+    first = found[(certain or list(found))[0]]
+    status = "ambiguous" if certain else "unknown"
+    matches = tuple(found[name].matches[0] for name in certain) or first.matches
+    return replace(first, status=status, matches=matches, chosen_by="", parts=found)
 
 
 def _guess_state_dict(canonical: Canonical, database: Database, choose: str) -> dict[str, Guess]:
@@ -85,13 +101,20 @@ def _guess_state_dict(canonical: Canonical, database: Database, choose: str) -> 
             return {"": _decided(strip(reading, whole[0].prefix), whole, choose)}
     parts: dict[str, list[_Fit]] = {}
     for fit in fits:
-        if fit.match.fits and not any(_overlap(fit.prefix, other) for other in parts if other != fit.prefix):
+        if fit.match.fits and not any(
+            _overlap(fit.prefix, other) for other in parts if other != fit.prefix
+        ):
             parts.setdefault(fit.prefix, []).append(fit)
     order = {p: n for n, p in enumerate(dict.fromkeys(_head(k, parts) for k in best.index))}
-    guesses = {p: _decided(strip(best, p), parts[p], choose) for p in sorted(parts, key=order.__getitem__)}
+    guesses = {
+        p: _decided(strip(best, p), parts[p], choose) for p in sorted(parts, key=order.__getitem__)
+    }
     if len(guesses) > 1:
         return guesses
-    return {"": _near(best, fits, choose), **guesses}
+    # One known network within an unknown whole is a part of it, not the answer.
+    return {
+        "": replace(_near(best, fits, choose), parts={p.rstrip("."): g for p, g in guesses.items()})
+    }
 
 
 def _head(key: str, prefixes: Iterable[str]) -> str:
@@ -162,19 +185,40 @@ def _near(canonical: Canonical, fits: list[_Fit], choose: str) -> Guess:
     nearest: list[tuple[_Fit, Match]] = []
     seen: set[str] = set()
     for fit in fits:
-        if fit.match.entry.id in seen or not (fit.match.matched or fit.match.mismatched):
+        if fit.match.entry.id in seen:
             continue
         seen.add(fit.match.entry.id)
         below = strip(canonical, fit.prefix)
         outside = tuple(k for k in canonical.index if not k.startswith(fit.prefix))
         found = _chosen(fit, below, choose)
-        nearest.append((fit, replace(found, unexpected=(*found.unexpected, *outside))))
+        common = _shapes_in_common(below.index, fit.signature)
+        reasons = (f"{common} of its {len(fit.signature)} shapes are in the file, under any name",)
+        nearest.append(
+            (fit, replace(found, unexpected=(*found.unexpected, *outside), reasons=reasons))
+        )
+    # Where no key is shared, shapes say more than the order in which candidates came.
+    nearest.sort(
+        key=lambda pair: (-pair[0].share, -_shapes_in_common(canonical.index, pair[0].signature))
+    )
     top = tuple(found for _, found in nearest[:_CANDIDATES])
     if not top:
         return Guess(canonical, "unknown", ())
     fit = nearest[0][0]
     status = "close" if fit.share >= CLOSE else "unknown"
     return Guess(strip(canonical, fit.prefix), status, top, "user" if choose else "")
+
+
+def _shapes_in_common(index: Index, signature: Signature) -> int:
+    """How many of the signature's shapes the file has, whatever they're called."""
+    held: dict[tuple[int, ...], int] = {}
+    for spec in index.values():
+        held[spec.shape] = held.get(spec.shape, 0) + 1
+    common = 0
+    for shape in signature.fixed.values():
+        if held.get(shape):
+            held[shape] -= 1
+            common += 1
+    return common
 
 
 def _is_member(signature: Signature, choose: str) -> bool:

@@ -80,7 +80,9 @@ def numel(spec: TensorSpec) -> int:
 
 
 def _groups(index: Mapping[str, TensorSpec]) -> list[str]:
-    lines = {k: Line(k, s.shape, "float" if "float" in s.dtype else s.dtype) for k, s in index.items()}
+    lines = {
+        k: Line(k, s.shape, "float" if "float" in s.dtype else s.dtype) for k, s in index.items()
+    }
     return group(lines)
 
 
@@ -109,7 +111,8 @@ def optimizer(checkpoint: Checkpoint) -> dict[str, object] | None:
 
 
 def _decoupled(checkpoint: Checkpoint) -> bool:
-    """torch writes the flag since 2.7; before, AdamW is told by its default weight decay of 0.01."""
+    """torch writes the flag since 2.7; before, AdamW is told by its default weight decay of
+    0.01."""
     flags = [v for k, v in checkpoint.metadata.items() if k.endswith("/decoupled_weight_decay")]
     if flags:
         return any(flags)
@@ -133,18 +136,26 @@ def _scalar(spec: TensorSpec) -> float | None:
 def inspect_lines(document: dict) -> list[str]:  # pyright: ignore
     """Text for people, the same facts."""
     size = document["bytes"]
-    dtypes = ", ".join(f"{name}" + f" x{n}" * (len(document["dtypes"]) > 1) for name, n in document["dtypes"].items())
+    dtypes = ", ".join(
+        f"{name}" + f" x{n}" * (len(document["dtypes"]) > 1)
+        for name, n in document["dtypes"].items()
+    )
     lines = [
-        f"{escape(document['path'])}: {document['format']}, {_bytes(size)}, {document['tensors']} tensors, "
+        f"{escape(document['path'])}: {document['format']}, {_bytes(size)}, "
+        f"{document['tensors']} tensors, "
         f"{document['parameters'] / 1e6:.2f} M numbers, {dtypes}"
     ]
     for one in document["wrappers"]:
         place = escape(one["place"]) or "top level"
         mark = ", averaged weights" if one["averaged"] else ""
-        lines.append(f"  in        {place}: {one['tensors']} tensors, {one['parameters'] / 1e6:.2f} M{mark}")
+        lines.append(
+            f"  in        {place}: {one['tensors']} tensors, {one['parameters'] / 1e6:.2f} M{mark}"
+        )
         lines += [f"    {escape(line)}" for line in one["groups"][:_SHOWN]]
         if len(one["groups"]) > _SHOWN:
-            lines.append(f"    ... {len(one['groups']) - _SHOWN} more groups; --json lists them all")
+            lines.append(
+                f"    ... {len(one['groups']) - _SHOWN} more groups; --json lists them all"
+            )
     if document["optimizer"]:
         step = document["optimizer"]["step"]
         at = f", step {step:g}" if isinstance(step, int | float) else ""
@@ -161,7 +172,11 @@ def inspect_lines(document: dict) -> list[str]:  # pyright: ignore
 
 def _pairs(label: str, pairs: Iterable[tuple[str, object]]) -> list[str]:
     # Hyper-parameters of every parameter group, and of every submodule, would bury the rest.
-    shown = [(k, v) for k, v in pairs if "/param_groups/" not in k and "@" not in k and "/state/" not in k]
+    shown = [
+        (k, v)
+        for k, v in pairs
+        if "/param_groups/" not in k and "@" not in k and "/state/" not in k
+    ]
     lines = [f"  {label:<9} {escape(k)} = {escape(_short(v))}" for k, v in shown[:_SHOWN]]
     if len(shown) > _SHOWN:
         lines.append(f"  ... {len(shown) - _SHOWN} more; --json lists them all")

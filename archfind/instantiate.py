@@ -60,15 +60,20 @@ def read_state(canonical: Canonical, drop: set[str] | None = None) -> dict[str, 
 
 def _match(guess: Guess, accept_ambiguous: bool) -> Match:
     path = guess.canonical.checkpoint.path
-    if guess.status == "exact" or (guess.status == "ambiguous" and accept_ambiguous):
+    several = len(guess.parts) > 1
+    if guess.status == "exact" or (
+        guess.status == "ambiguous" and accept_ambiguous and not several
+    ):
         return guess.matches[0]
     names = tuple(m.entry.id for m in guess.matches)
     if guess.status == "ambiguous":
-        certain = [name for name, one in guess.parts.items() if one.status == "exact"]
-        if len(certain) > 1:
-            text = f"holds {len(certain)} networks; choose one with --part: {', '.join(certain)}"
-            raise AmbiguousError(text, path, tuple(certain))
-        names = tuple(dict.fromkeys([*names, *(t_id for m in guess.matches for t_id in _others(m))]))
+        if len(guess.parts) > 1:
+            parts = tuple(guess.parts)
+            text = f"holds {len(parts)} networks; choose one with --part: {', '.join(parts)}"
+            raise AmbiguousError(text, path, parts)
+        names = tuple(
+            dict.fromkeys([*names, *(t_id for m in guess.matches for t_id in _others(m))])
+        )
         text = f"{len(names)} networks fit every tensor; choose one with --as: {', '.join(names)}"
         raise AmbiguousError(text, path, names)
     if guess.status == "close":
@@ -84,7 +89,9 @@ def _match(guess: Guess, accept_ambiguous: bool) -> Match:
 
 
 def _others(found: Match) -> list[str]:
-    return [f"{twin.provider}/{twin.architecture}" for twin in found.twins if not twin.same_function]
+    return [
+        f"{twin.provider}/{twin.architecture}" for twin in found.twins if not twin.same_function
+    ]
 
 
 def _create(found: Match, config: Mapping[str, object], path: str) -> nn.Module:
@@ -113,7 +120,8 @@ def _load(module: nn.Module, state: dict[str, torch.Tensor], found: Match, path:
         why = ""
         if installed != entry.version:
             why = (
-                f"; its signature is of {entry.provider} {entry.version}, installed is {installed}: "
+                f"; its signature is of {entry.provider} {entry.version}, not the installed "
+                f"{installed}: "
                 f"run `archfind signatures build {entry.provider}`"
             )
         text = (

@@ -21,7 +21,8 @@ _FLOATS = ("float", "bfloat")
 
 def match(index: Index, signature: Signature, first: str = "") -> Match:
     """How well `signature` explains `index`: fields are elected by the tensors that show them, then
-    every tensor is held against what the elected fields give. `first` names the twin to answer with."""
+    every tensor is held against what the elected fields give. `first` names the twin to answer
+    with."""
     fields = _elect(index, signature)
     missing: list[str] = []
     mismatched: list[Mismatch] = []
@@ -93,7 +94,7 @@ def _able(members: list[Member], fields: Mapping[str, object]) -> list[Member]:
     return members
 
 
-def _elect(index: Index, signature: Signature) -> dict[str, int | bool]:
+def _elect(index: Index, signature: Signature) -> dict[str, object]:
     """The fields' values that most tensors show; a field that no tensor shows keeps its default."""
     votes: dict[str, dict[int, int]] = {}
     present: dict[str, int] = {}
@@ -106,9 +107,9 @@ def _elect(index: Index, signature: Signature) -> dict[str, int | bool]:
         for size, found in zip(line.shape, spec.shape, strict=True):
             solved = size.solve(found) if isinstance(size, Size) else None
             if solved:
-                field = votes.setdefault(solved[0], {})
-                field[solved[1]] = field.get(solved[1], 0) + 1
-    fields: dict[str, int | bool] = dict(signature.members[0].entry.fields)  # pyright: ignore[reportArgumentType]
+                counts = votes.setdefault(solved[0], {})
+                counts[solved[1]] = counts.get(solved[1], 0) + 1
+    fields: dict[str, object] = dict(signature.members[0].entry.fields)
     for field, counts in votes.items():
         # The default breaks a tie, so that one damaged tensor of two is the one that is named.
         fields[field] = max(counts, key=lambda n: (counts[n], n == fields.get(field), -n))
@@ -118,7 +119,7 @@ def _elect(index: Index, signature: Signature) -> dict[str, int | bool]:
             fields[field] = fields[field] if count else 0
         elif condition == field:
             fields[field] = count > 0
-        elif f"{field}" not in present:
+        elif field not in present:
             fields[field] = count == 0
     return fields
 

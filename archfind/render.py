@@ -14,7 +14,8 @@ SCHEMA = 1
 
 
 def guess_document(guess: Guess) -> dict[str, object]:
-    """Schema 1 of `archfind guess --json`. Without a match, what only a match has is null or empty."""
+    """Schema 1 of `archfind guess --json`. Without a match, what only a match has is null or
+    empty."""
     checkpoint = guess.canonical.checkpoint
     index = guess.canonical.index
     best = guess.matches[0] if guess.matches and guess.status != "unknown" else None
@@ -35,7 +36,9 @@ def guess_document(guess: Guess) -> dict[str, object]:
         "architecture": best.entry.name if best else None,
         "class": best.entry.cls if best else None,
         "build": recipe(best) if best else None,
-        "config": {k: {"value": s.value, "source": s.source} for k, s in best.config.items()} if best else {},
+        "config": {k: {"value": s.value, "source": s.source} for k, s in best.config.items()}
+        if best
+        else {},
         "keys": _keys(best) if best else {},
         "chosen_by": guess.chosen_by or None,
         "twins": _twins(best) if best else [],
@@ -92,6 +95,7 @@ def _candidate(found: Match) -> dict[str, object]:
         "missing": len(found.missing),
         "unexpected": len(found.unexpected),
         "mismatched": len(found.mismatched),
+        "reasons": list(found.reasons),
     }
 
 
@@ -100,7 +104,9 @@ def _part(one: Guess) -> dict[str, object]:
     return {"status": one.status, "architecture": best, "tensors": len(one.canonical.index)}
 
 
-def guess_lines(document: dict[str, object], quiet: bool = False, verbose: bool = False) -> list[str]:
+def guess_lines(
+    document: dict[str, object], quiet: bool = False, verbose: bool = False
+) -> list[str]:
     """Text for people: line 1 is `path: answer`, the evidence is indented below it."""
     path = escape(str(document["path"]))
     status = document["status"]
@@ -138,8 +144,14 @@ def _title(document: dict) -> str:  # pyright: ignore
 
 
 def _sources(config: dict) -> str:  # pyright: ignore
-    words = {"shape": "shapes", "file": "the file", "value": "weights", "default": "defaults"}
-    return ", ".join(dict.fromkeys(words.get(v["source"], v["source"]) for v in config.values()))
+    words: dict[str, str] = {
+        "shape": "shapes",
+        "file": "the file",
+        "value": "weights",
+        "default": "defaults",
+    }
+    sources = [str(value["source"]) for value in config.values()]
+    return ", ".join(dict.fromkeys(words.get(source, source) for source in sources))
 
 
 def _evidence(document: dict) -> str:  # pyright: ignore
@@ -164,23 +176,27 @@ def _twin_lines(document: dict) -> list[str]:  # pyright: ignore
             chosen = {"prior": "the plain one is chosen", "file": "the file names this one"}
             why = chosen.get(str(document["chosen_by"]), "")
             differs = twin.get("differs") or "another function"
-            lines.append(f"not       {name}: the same tensors, but {differs}" + (f"; {why}" if why else ""))
+            lines.append(
+                f"not       {name}: the same tensors, but {differs}" + (f"; {why}" if why else "")
+            )
     return lines
 
 
 def _part_lines(document: dict) -> list[str]:  # pyright: ignore
     return [
-        f"part      {escape(name or 'the whole')}: {one['architecture'] or 'unknown'}, {one['tensors']} tensors"
+        f"part      {escape(name or 'the whole')}: {one['architecture'] or 'unknown'}, "
+        f"{one['tensors']} tensors"
         for name, one in document["parts"].items()
     ]
 
 
 def _ambiguous(document: dict, path: str) -> tuple[str, list[str]]:  # pyright: ignore
-    certain = [name for name, one in document["parts"].items() if one["status"] == "exact"]
-    if len(certain) > 1:
+    parts = document["parts"]
+    if len(parts) > 1:
+        known = next(name for name, one in parts.items() if one["architecture"])
         rest = _part_lines(document)
-        rest.append(f"Choose:  archfind export {path} out.onnx --part {escape(certain[0])}")
-        return f"{len(certain)} networks in one file", rest
+        rest.append(f"Choose:  archfind export {path} out.onnx --part {escape(known)}")
+        return f"ambiguous, {len(parts)} networks in one file", rest
     first = {"provider": document["provider"], "architecture": document["architecture"]}
     others = [t for t in document["twins"] if not t["same_function"]]
     others += document["candidates"][1:]
@@ -195,7 +211,9 @@ def _ambiguous(document: dict, path: str) -> tuple[str, list[str]]:  # pyright: 
     if same:
         rest.append(f"same as 1: {', '.join(same)}")
     rest.append(_evidence(document))
-    rest.append(f"Choose:  archfind export {path} out.onnx --as {first['provider']}/{first['architecture']}")
+    rest.append(
+        f"Choose:  archfind export {path} out.onnx --as {first['provider']}/{first['architecture']}"
+    )
     return f"ambiguous, {len(choices)} networks fit all {document['keys']['matched']} tensors", rest
 
 
@@ -212,7 +230,9 @@ def _close(document: dict, path: str) -> tuple[str, list[str]]:  # pyright: igno
         rest.append(f"... and {left} more; --json lists them all")
     rest += _part_lines(document)
     counts = [
-        f"{len(keys[kind])} {kind}" for kind in ("missing", "unexpected", "mismatched") if keys[kind]
+        f"{len(keys[kind])} {kind}"
+        for kind in ("missing", "unexpected", "mismatched")
+        if keys[kind]
     ]
     title = f"close to {_title(document)}: {keys['matched']}/{keys['expected']} tensors fit, "
     return title + ", ".join(counts), rest
@@ -234,13 +254,17 @@ def _counts(one: dict) -> str:  # pyright: ignore
     return (
         f"{one['provider']}/{one['architecture']}: {one['matched']}/{one['expected']} tensors fit; "
         f"{one['missing']} missing, {one['unexpected']} unexpected, {one['mismatched']} mismatched"
+        + "".join(f"; {reason}" for reason in one["reasons"])
     )
 
 
 def export_lines(exported: Exported) -> list[str]:
     """What was written, what was proven, and what the network expects to be fed."""
     built = exported.built
-    lines = [f"{escape(exported.path)}: {built.match.entry.id if built else 'converted'}, {exported.format}"]
+    lines = [
+        f"{escape(exported.path)}: {built.match.entry.id if built else 'converted'}, "
+        f"{exported.format}"
+    ]
     if built:
         lines.append(f"  load      strict, {built.loaded} of {built.tensors} tensors from the file")
     lines.append(f"  check     max |diff| {exported.max_abs_diff:.1e}")

@@ -1,4 +1,5 @@
-"""Which signatures a state dict resembles, and below which prefix: found by counting, not by trying.
+"""Which signatures a state dict resembles, and below which prefix: found by counting, not by
+trying.
 
 Every key votes with each of its dotted suffixes, so an unknown prefix shows as the one below which
 most keys are in the index. Cost grows with the file's keys and the rarity of what they share.

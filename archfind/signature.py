@@ -75,7 +75,8 @@ class Size:
 
 
 class Line:
-    """A pattern of keys, their shape, dtype ("float" or torch's name) and condition ("" = always)."""
+    """A pattern of keys, their shape, dtype ("float" or torch's name) and condition ("" =
+    always)."""
 
     __slots__ = ("condition", "dtype", "pattern", "shape")
 
@@ -94,7 +95,9 @@ class Line:
         return f"{self.pattern}  {' '.join(words)}"
 
 
-_shapes: dict[str, tuple[tuple[int | Size, ...], str]] = {}  # a database repeats few distinct shapes
+_shapes: dict[
+    str, tuple[tuple[int | Size, ...], str]
+] = {}  # a database repeats few distinct shapes
 
 
 def parse_line(text: str) -> Line:

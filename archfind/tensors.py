@@ -92,7 +92,9 @@ def merged_weight(recipe: str, parts: list[torch.Tensor]) -> torch.Tensor:
     raise BuildError(f"no recipe {recipe!r} to merge weights")
 
 
-def named(reader: TensorReader, specs: Iterable[tuple[str, TensorSpec]]) -> Iterator[tuple[str, torch.Tensor]]:
+def named(
+    reader: TensorReader, specs: Iterable[tuple[str, TensorSpec]]
+) -> Iterator[tuple[str, torch.Tensor]]:
     """Each key with its tensor, read one at a time."""
     for key, spec in specs:
         yield key, reader.read(spec)

@@ -27,9 +27,9 @@ _CLASSES = 5
 _SIDE = 128  # large enough for every stride, small enough for hundreds of networks
 
 _HEAD = """\
-# Entries with the same keys and shapes. A block is a group, a line in it one function: all on a line
-# gave the same outputs on the same random weights and input. Behind "  | " stands what differs from
-# the first line, read off the module trees. Written by `archfind signatures build`.
+# Entries with the same keys and shapes. A block is a group, a line in it one function: all on a
+# line gave the same outputs on the same random weights and input. Behind "  | " stands what differs
+# from the first line, read off the module trees. Written by `archfind signatures build`.
 """
 
 
@@ -48,7 +48,7 @@ def write_twins(folder: Path) -> list[str]:
     for members in progress(found, len(found), "compare twins"):
         ids = frozenset(text.id for text in members)
         blocks.append(known[ids] if ids in known else _block(members))
-        kept = [*blocks, *(block for ids, block in known.items() if block not in blocks)]
+        kept = [*blocks, *(block for block in known.values() if block not in blocks)]
         path.write_text(f"{_HEAD}{stamp}\n\n" + "\n\n".join(kept) + "\n")
     path.write_text(f"{_HEAD}{stamp}\n\n" + "\n\n".join(blocks) + "\n")
     apart = sum("\n" in block for block in blocks)
@@ -155,8 +155,10 @@ def _smaller(arg: object, side: int) -> object:
 def _double(arg: object) -> object:
     if isinstance(arg, list):
         return [_double(item) for item in arg]  # pyright: ignore[reportUnknownVariableType]
-    return arg[:1].double() if isinstance(arg, torch.Tensor) and arg.dim() > 3 else (
-        arg.double() if isinstance(arg, torch.Tensor) else arg
+    return (
+        arg[:1].double()
+        if isinstance(arg, torch.Tensor) and arg.dim() > 3
+        else (arg.double() if isinstance(arg, torch.Tensor) else arg)
     )
 
 
@@ -176,7 +178,11 @@ def _facts(text: Text) -> dict[str, str]:
     for path, part in module.named_modules():
         found[path] = f"{type(part).__name__}({part.extra_repr()})"
         for key, value in vars(part).items():
-            if isinstance(value, bool | int | float | str) and not key.startswith("_") and key != "training":
+            if (
+                isinstance(value, bool | int | float | str)
+                and not key.startswith("_")
+                and key != "training"
+            ):
                 found[f"{path}.{key}"] = f"{value}"
     return found
 

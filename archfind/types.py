@@ -1,6 +1,6 @@
 """What flows through archfind: each box is made by one module and never edited afterwards.
 
-    path -> Checkpoint -> Canonical -> Guess -> Built -> Exported
+path -> Checkpoint -> Canonical -> Guess -> Built -> Exported
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ class Storage:
 
 @frozen
 class TensorSpec:
-    """A tensor known by its header. `offset` and `stride` count elements; stride None = contiguous."""
+    """A tensor known by its header. `offset` and `stride` count elements; stride None =
+    contiguous."""
 
     dtype: str  # torch's own name: "float32", "bfloat16", "int64", "qint8" ...
     shape: tuple[int, ...]
@@ -191,7 +192,8 @@ class Built:
 
 @frozen
 class Exported:
-    """A file that was written and checked. `max_abs_diff` compares its outputs with the module's."""
+    """A file that was written and checked. `max_abs_diff` compares its outputs with the
+    module's."""
 
     built: Built | None
     path: str

@@ -27,7 +27,9 @@ def digits() -> tuple[Tensor, Tensor, Tensor, Tensor]:
     data, target = load_digits(return_X_y=True)
     images = torch.tensor(data, dtype=torch.float32).reshape(-1, 1, 8, 8) / 16
     images = F.interpolate(images, size=(SIDE, SIDE), mode="bilinear", align_corners=False)
-    images = (images.expand(-1, 3, -1, -1) - 0.5) / 0.5
+    config = timm.get_pretrained_cfg("test_efficientnet")
+    mean, std = (torch.tensor(values).reshape(3, 1, 1) for values in (config.mean, config.std))
+    images = (images.expand(-1, 3, -1, -1) - mean) / std
     labels = torch.tensor(target)
     train, test = train_test_split(range(len(labels)), test_size=0.25, random_state=0)
     return images[train], labels[train], images[test], labels[test]
@@ -50,7 +52,7 @@ def main() -> None:
             optimizer.step()
             schedule.step()
         accuracy = evaluate(network, test_x, test_y)
-        print(f"epoch {epoch + 1}: accuracy {accuracy:.3f}")  # noqa: T201
+        print(f"epoch {epoch + 1}: accuracy {accuracy:.3f}")
     state = {f"module.{key}": tensor for key, tensor in network.state_dict().items()}
     torch.save({"epoch": EPOCHS, "best_acc1": round(accuracy, 4), "state_dict": state}, OUT)
 

@@ -58,9 +58,10 @@ def test_imports_point_one_way() -> None:
         for name in _imports(path):
             if name.startswith("archfind."):
                 target = name.removeprefix("archfind.")
-                if not (ROOT / target.partition(".")[0]).exists() and not (
-                    ROOT / f"{target.partition('.')[0]}.py"
-                ).exists():
+                if (
+                    not (ROOT / target.partition(".")[0]).exists()
+                    and not (ROOT / f"{target.partition('.')[0]}.py").exists()
+                ):
                     continue  # a name of the package itself: only the command line uses those
                 same = own.partition(".")[0] == target.partition(".")[0]
                 assert same or _layer(target) < _layer(own), f"{own} imports {target}"
@@ -82,7 +83,9 @@ def test_guess_leaves_heavy_libraries_out(mobilenet: Path) -> None:
         f"loaded = {HEAVY!r} & set(sys.modules); assert not loaded, loaded;"
         "assert 'dataclasses' not in sys.modules; sys.exit(code)"
     )
-    done = subprocess.run([sys.executable, "-c", script, str(mobilenet)], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(mobilenet)], capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
 
 

@@ -1,4 +1,5 @@
-"""The command line as people and programs meet it: README's sessions, JSON, exit codes, bad files."""
+"""The command line as people and programs meet it: README's sessions, JSON, exit codes, bad
+files."""
 
 from __future__ import annotations
 
@@ -79,7 +80,9 @@ def test_json_is_the_documented_object(folder: Path) -> None:
     document = json.loads(printed)
     assert code == 0 and printed.count("\n") == 1
     assert document["build"] == {
-        "callable": "timm.create_model", "args": ["test_efficientnet"], "kwargs": {"num_classes": 10},
+        "callable": "timm.create_model",
+        "args": ["test_efficientnet"],
+        "kwargs": {"num_classes": 10},
     }
     assert document["config"] == {"num_classes": {"value": 10, "source": "shape"}}
     assert document["keys"]["matched"] == document["keys"]["expected"] == 88
@@ -124,14 +127,24 @@ def _bad_files(place: Path) -> dict[str, str]:
         archive.writestr("resnet.pth", b"x" * 100)
     (place / "cut.safetensors").write_bytes((400).to_bytes(8, "little") + b'{"a":{"dtype":"F32"')
     return {
-        "scalars.pth": "no tensors", "cut.pth": "cut", "page.pth": "web page", "lfs.pth": "git lfs pull",
-        "empty.pth": "empty", "zeros.pth": "zeros", "notes.pth": "text", "folder.pth": "folder",
-        "packed.pth": "resnet.pth", "missing.pth": "o such file", "cut.safetensors": "",
+        "scalars.pth": "no tensors",
+        "cut.pth": "cut",
+        "page.pth": "web page",
+        "lfs.pth": "git lfs pull",
+        "empty.pth": "empty",
+        "zeros.pth": "zeros",
+        "notes.pth": "text",
+        "folder.pth": "folder",
+        "packed.pth": "resnet.pth",
+        "missing.pth": "o such file",
+        "cut.safetensors": "",
     }
 
 
 @pytest.mark.parametrize("command", ["guess", "inspect"])
-def test_bad_files_end_in_one_line(tmp_path: Path, command: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bad_files_end_in_one_line(
+    tmp_path: Path, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     for name, words in _bad_files(tmp_path).items():
         path = str(tmp_path / name)
         assert main([command, path]) == 2, name
@@ -140,23 +153,34 @@ def test_bad_files_end_in_one_line(tmp_path: Path, command: str, capsys: pytest.
         assert errors.startswith(f"{path}: error: ") and words in errors, errors
 
 
-def test_a_bad_file_in_json_is_an_object_with_its_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_bad_file_in_json_is_an_object_with_its_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "empty.pth").write_bytes(b"")
     assert main(["guess", "--json", str(tmp_path / "empty.pth")]) == 2
     document = json.loads(capsys.readouterr().out)
     assert document["status"] is None and "empty" in document["error"]
 
 
-def test_export_says_which_choice_it_needs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_export_says_which_choice_it_needs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = tmp_path / "twin.pth"
     torch.save(provider("timm").create("test_efficientnet_gn").state_dict(), path)
     assert main(["export", str(path), str(tmp_path / "out.safetensors")]) == 2
     assert "--as" in capsys.readouterr().err
-    assert main(["export", str(path), str(tmp_path / "out.safetensors"), "--as", "test_efficientnet_gn"]) == 0
+    assert (
+        main(
+            ["export", str(path), str(tmp_path / "out.safetensors"), "--as", "test_efficientnet_gn"]
+        )
+        == 0
+    )
     assert (tmp_path / "out.safetensors").exists()
 
 
-def test_danger_goes_to_stderr_and_may_decide_the_code(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_danger_goes_to_stderr_and_may_decide_the_code(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     marker = tmp_path / "ran"
 
     class Payload:
@@ -166,7 +190,9 @@ def test_danger_goes_to_stderr_and_may_decide_the_code(tmp_path: Path, capsys: p
             return os.system, (f"touch {marker}",)
 
     path = tmp_path / "evil.pth"
-    torch.save({"state_dict": provider("timm").create("test_vit").state_dict(), "x": Payload()}, path)
+    torch.save(
+        {"state_dict": provider("timm").create("test_vit").state_dict(), "x": Payload()}, path
+    )
     assert main(["guess", str(path)]) == 0
     printed, errors = capsys.readouterr()
     assert "timm/test_vit" in printed and "system" in errors and "DANGER" in errors
@@ -174,22 +200,31 @@ def test_danger_goes_to_stderr_and_may_decide_the_code(tmp_path: Path, capsys: p
     assert not marker.exists()
 
 
-def test_names_cannot_write_to_the_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    torch.save({"\x1b[31mred\n.weight": torch.zeros(3), "b\u202e": torch.zeros(2)}, tmp_path / "odd\x1b.pth")
+def test_names_cannot_write_to_the_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.save(
+        {"\x1b[31mred\n.weight": torch.zeros(3), "b\u202e": torch.zeros(2)},
+        tmp_path / "odd\x1b.pth",
+    )
     for command in ("guess", "inspect"):
         main([command, str(tmp_path / "odd\x1b.pth")])
         printed = "".join(capsys.readouterr())
         assert not set(printed) & {"\x1b", "\u202e"}
 
 
-def test_inspect_shows_what_training_left(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_inspect_shows_what_training_left(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     network = provider("timm").create("test_vit", num_classes=3)
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3)
     for _ in range(3):
         sum(p.sum() for p in network.parameters()).backward()
         optimizer.step()
     path = tmp_path / "last.ckpt"
-    torch.save({"epoch": 7, "state_dict": network.state_dict(), "optimizer": optimizer.state_dict()}, path)
+    torch.save(
+        {"epoch": 7, "state_dict": network.state_dict(), "optimizer": optimizer.state_dict()}, path
+    )
     assert main(["inspect", str(path)]) == 0
     printed = capsys.readouterr().out
     assert "optimizer AdamW, step 3" in printed and "epoch = 7" in printed
@@ -216,7 +251,9 @@ def test_optimizers_are_told_by_their_state(tmp_path: Path, optimizer: object, k
     made = optimizer([parameter])  # pyright: ignore
     parameter.sum().backward()
     made.step()
-    torch.save({"model": {"w": parameter.detach()}, "optimizer": made.state_dict()}, tmp_path / "x.pth")
+    torch.save(
+        {"model": {"w": parameter.detach()}, "optimizer": made.state_dict()}, tmp_path / "x.pth"
+    )
     found = find(archfind.open(tmp_path / "x.pth"))
     assert found is not None and found["kind"] == kind
 

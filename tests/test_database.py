@@ -59,7 +59,9 @@ def test_twins_are_every_group_of_equal_tensors() -> None:
         {i for line in block.split("\n") for i in line.partition("  | ")[0].split()}
         for block in (FOLDER / "twins.txt").read_text().strip().split("\n\n")[1:]
     ]
-    found = [{t.id for t in members} for members in groups(list(read_texts(FOLDER))) if len(members) > 1]
+    found = [
+        {t.id for t in members} for members in groups(list(read_texts(FOLDER))) if len(members) > 1
+    ]
     assert sorted(map(sorted, listed)) == sorted(map(sorted, found))
 
 
@@ -67,7 +69,12 @@ def test_twins_are_every_group_of_equal_tensors() -> None:
     "ids",
     [
         {"timm/test_efficientnet_gn", "timm/test_efficientnet_ln"},
-        {"timm/resnet18", "timm/resnetblur18", "torchvision/resnet18", "torchvision/quantized_resnet18"},
+        {
+            "timm/resnet18",
+            "timm/resnetblur18",
+            "torchvision/resnet18",
+            "torchvision/quantized_resnet18",
+        },
         {"timm/mobilenetv3_small_075", "timm/tf_mobilenetv3_small_075"},
     ],
 )

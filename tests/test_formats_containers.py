@@ -121,12 +121,14 @@ def test_unknown_dtypes_are_shown(tmp_path: Path) -> None:
         (header({"w": entry([2**62, 2**62, 0], 0, 0)}), None, ""),
         (header({}), NoTensors, "lists none"),
         (header({"__metadata__": {"a": "b"}}), NoTensors, "lists none"),
-        (struct.pack("<Q", 200_000_000) + b"{\"" + b"\0" * 50, LimitExceeded, "200,000,000"),
+        (struct.pack("<Q", 200_000_000) + b'{"' + b"\0" * 50, LimitExceeded, "200,000,000"),
         (struct.pack("<Q", 7) + b'{"a":1,', CheckpointError, "strict JSON"),
         (struct.pack("<Q", 9) + b'{"a":NaN}', CheckpointError, "strict JSON"),
         (struct.pack("<Q", 13) + b'{"a":1,"a":2}', CheckpointError, "twice"),
         (struct.pack("<Q", 8) + b'{"\xff\xfe":1}', CheckpointError, "strict JSON"),
         (struct.pack("<Q", 6001) + b"{" + b'"":[' * 1500, CheckpointError, ""),
+        (header({"w": entry([0] * 65, 0, 0)}), CheckpointError, "makes no sense"),
+        (struct.pack("<Q", 9_000_005) + b'{"":' + b"[]," * 3_000_001, LimitExceeded, "lists more"),
         (struct.pack("<Q", 60_005) + b'{"":' + b"[" * 60_001, LimitExceeded, "nested"),
         (
             struct.pack("<Q", 6007) + b'{"a":' + b"1" * 6001 + b"}",
@@ -134,6 +136,7 @@ def test_unknown_dtypes_are_shown(tmp_path: Path) -> None:
             "strict JSON",
         ),
     ],
+    ids=lambda value: "",
 )
 def test_damaged_safetensors(
     tmp_path: Path, data: bytes, kind: type[ArchfindError] | None, words: str
@@ -216,7 +219,9 @@ def test_shards_that_disagree_with_the_index(tmp_path: Path) -> None:
     assert len(found.danger) == 1 and '"layers.0.bias" is in model-00002' in found.danger[0]
 
 
-@pytest.mark.parametrize("name", ["../evil.safetensors", "/etc/passwd", "a/b", "..", "", "c:\\x", 5])
+@pytest.mark.parametrize(
+    "name", ["../evil.safetensors", "/etc/passwd", "a/b", "..", "", "c:\\x", 5]
+)
 def test_shards_outside_the_folder_are_refused(tmp_path: Path, name: object) -> None:
     index = tmp_path / "model.safetensors.index.json"
     index.write_text(json.dumps({"weight_map": {"w": name}}))
@@ -226,6 +231,7 @@ def test_shards_outside_the_folder_are_refused(tmp_path: Path, name: object) -> 
 
 def test_danger_in_a_shard(tmp_path: Path) -> None:
     write_shards(tmp_path, torch_files=True)
+
     class Evil:
         def __reduce__(self) -> object:
             return os.system, ("true",)
@@ -462,11 +468,13 @@ def test_deflated_zip(tmp_path: Path) -> None:
 
 def test_zip64(tmp_path: Path) -> None:
     save(STATE, tmp_path / "a.pth")
-    with zipfile.ZipFile(tmp_path / "a.pth") as old:
-        with zipfile.ZipFile(tmp_path / "b.pth", "w") as new:
-            for info in old.infolist():
-                with new.open(info.filename, "w", force_zip64=True) as file:
-                    file.write(old.read(info))
+    with (
+        zipfile.ZipFile(tmp_path / "a.pth") as old,
+        zipfile.ZipFile(tmp_path / "b.pth", "w") as new,
+    ):
+        for info in old.infolist():
+            with new.open(info.filename, "w", force_zip64=True) as file:
+                file.write(old.read(info))
     assert_tensors(formats.open(tmp_path / "b.pth"), STATE)
 
 
@@ -576,7 +584,10 @@ def test_tensors_that_lie(tmp_path: Path) -> None:
 
 def test_missing_storage(tmp_path: Path) -> None:
     save(STATE, tmp_path / "a.pth")
-    with zipfile.ZipFile(tmp_path / "a.pth") as old, zipfile.ZipFile(tmp_path / "b.pth", "w") as new:
+    with (
+        zipfile.ZipFile(tmp_path / "a.pth") as old,
+        zipfile.ZipFile(tmp_path / "b.pth", "w") as new,
+    ):
         for info in old.infolist():
             if not info.filename.endswith("data/1"):
                 new.writestr(info.filename, old.read(info))

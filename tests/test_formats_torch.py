@@ -139,7 +139,12 @@ def test_lightning_like(tmp_path: Path, zipped: bool) -> None:
         "global_step": 3000,
         "pytorch-lightning_version": "2.1.0",
         "state_dict": state,
-        "hyper_parameters": {"arch": "resnet18", "lr": 0.1, "layers": [2, 2, 2, 2], "nested": {"a": 1}},
+        "hyper_parameters": {
+            "arch": "resnet18",
+            "lr": 0.1,
+            "layers": [2, 2, 2, 2],
+            "nested": {"a": 1},
+        },
         "loops": {"fit_loop": {"state_dict": {}}},
         "a/b~c": None,
         "betas": (0.9, 0.999),
@@ -323,7 +328,9 @@ def test_parameters_and_subclasses(tmp_path: Path, zipped: bool) -> None:
 def test_quantized(tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        per_tensor = torch.quantize_per_tensor(torch.arange(6.0).reshape(2, 3), 0.1, 3, torch.quint8)
+        per_tensor = torch.quantize_per_tensor(
+            torch.arange(6.0).reshape(2, 3), 0.1, 3, torch.quint8
+        )
         per_channel = torch.quantize_per_channel(
             torch.ones(2, 3), torch.tensor([0.1, 0.2]), torch.tensor([0, 0]), 0, torch.qint8
         )
@@ -353,6 +360,7 @@ def test_sparse_and_meta(tmp_path: Path) -> None:
         "csr": ("float32", (30, 40)),
         "meta": ("float16", (5, 6)),
     }
+    assert found.danger == ()
     assert all(spec.storage.start == -1 for spec in found.index.values())
     assert len({spec.storage for spec in found.index.values()}) == 3  # not tied
 

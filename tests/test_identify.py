@@ -1,4 +1,5 @@
-"""Which network: wrappers, prefixes, class counts, damage, several networks, and honest refusals."""
+"""Which network: wrappers, prefixes, class counts, damage, several networks, and honest
+refusals."""
 
 from __future__ import annotations
 
@@ -62,7 +63,10 @@ def test_a_head_of_four_values_a_class_gives_the_class_count() -> None:
 def test_a_switch_is_read_from_the_keys_it_adds() -> None:
     found = guess_state(state_of("torchvision/fcn_resnet50", aux_loss=True, num_classes=4))
     assert found.status == "exact"
-    assert {k: s.value for k, s in found.matches[0].config.items()} == {"num_classes": 4, "aux_loss": True}
+    assert {k: s.value for k, s in found.matches[0].config.items()} == {
+        "num_classes": 4,
+        "aux_loss": True,
+    }
 
 
 def test_a_headless_backbone_is_num_classes_0() -> None:
@@ -151,7 +155,9 @@ def test_optimizer_state_is_set_aside(tmp_path: Path) -> None:
     sum(p.sum() for p in network.parameters()).backward()
     optimizer.step()
     path = tmp_path / "training.ckpt"
-    torch.save({"epoch": 3, "state_dict": network.state_dict(), "optimizer": optimizer.state_dict()}, path)
+    torch.save(
+        {"epoch": 3, "state_dict": network.state_dict(), "optimizer": optimizer.state_dict()}, path
+    )
     found = archfind.guess(path)
     assert found.status == "exact" and found.matches[0].entry.name == "test_vit"
     assert any(step.kind == "set aside" for step in found.canonical.steps)
@@ -199,7 +205,10 @@ def test_a_hint_that_does_not_fit_changes_nothing() -> None:
 def test_twins_of_another_function_are_ambiguous_without_a_prior() -> None:
     found = guess_state(state_of("timm/vit_base_patch16_clip_quickgelu_224"))
     assert found.status == "ambiguous" and found.chosen_by == ""
-    assert {"timm/vit_base_patch16_clip_224", "timm/vit_base_patch16_clip_quickgelu_224"} <= names_of(found)
+    assert {
+        "timm/vit_base_patch16_clip_224",
+        "timm/vit_base_patch16_clip_quickgelu_224",
+    } <= names_of(found)
 
 
 def _random_network(draw: random.Random) -> nn.Module:
@@ -207,7 +216,10 @@ def _random_network(draw: random.Random) -> nn.Module:
     width = 3
     for _ in range(draw.randint(1, 12)):
         out = draw.choice([8, 16, 32, 64, 96])
-        layers += [nn.Conv2d(width, out, draw.choice([1, 3, 5])), draw.choice([nn.PReLU, nn.ReLU])()]
+        layers += [
+            nn.Conv2d(width, out, draw.choice([1, 3, 5])),
+            draw.choice([nn.PReLU, nn.ReLU])(),
+        ]
         if draw.random() < 0.5:
             layers.append(nn.BatchNorm2d(out))
         width = out
@@ -224,7 +236,13 @@ def test_a_random_network_is_never_exact(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(12))
 def test_a_library_network_with_a_layer_more_or_less_is_never_exact(seed: int) -> None:
     draw = random.Random(seed)
-    state = dict(state_of(draw.choice(["torchvision/vgg11_bn", "timm/vit_tiny_patch16_224", "torchvision/resnet34"])))
+    state = dict(
+        state_of(
+            draw.choice(
+                ["torchvision/vgg11_bn", "timm/vit_tiny_patch16_224", "torchvision/resnet34"]
+            )
+        )
+    )
     leaf = draw.choice([k for k, t in state.items() if t.is_floating_point()])
     if draw.random() < 0.5:
         del state[leaf]
@@ -260,3 +278,22 @@ def test_guessing_twice_gives_the_same_answer(mobilenet: Path) -> None:
     assert archfind.guess(mobilenet) == archfind.guess(mobilenet)
 
 
+def test_an_unknown_network_beside_a_known_one_is_not_hidden(tmp_path: Path) -> None:
+    known = provider("timm").create("test_resnet").state_dict()
+    other = _random_network(random.Random(3)).state_dict()
+    torch.save(
+        {"netG": known, "netD": {**other, **{f"more.{k}": t for k, t in other.items()}}},
+        tmp_path / "x.pth",
+    )
+    found = archfind.guess(tmp_path / "x.pth")
+    assert found.status == "ambiguous" and set(found.parts) == {"netG", "netD"}
+    assert archfind.guess(tmp_path / "x.pth", part="netG").status == "exact"
+    assert archfind.guess(tmp_path / "x.pth", part="netD").status == "unknown"
+
+
+def test_modules_saved_apart_are_one_network(tmp_path: Path) -> None:
+    network = provider("torchvision").create("squeezenet1_1")
+    parts = {name: child.state_dict() for name, child in network.named_children()}
+    torch.save(parts, tmp_path / "apart.pth")
+    found = archfind.guess(tmp_path / "apart.pth")
+    assert (found.status, found.matches[0].entry.name) == ("exact", "squeezenet1_1")

@@ -146,6 +146,11 @@ def test_each_stage_takes_the_earlier_ones_result(mobilenet: Path) -> None:
     found = archfind.guess(checkpoint)
     assert found == archfind.guess(found)
     module = archfind.load(found)
-    assert torch.equal(module.state_dict()["features.0.0.weight"], build(found).module.state_dict()["features.0.0.weight"])
-    assert guess.__name__ == "guess" and callable(archfind.guess)  # no submodule shadows the function
+    assert torch.equal(
+        module.state_dict()["features.0.0.weight"],
+        build(found).module.state_dict()["features.0.0.weight"],
+    )
+    assert guess.__name__ == "guess" and callable(
+        archfind.guess
+    )  # no submodule shadows the function
     assert open_checkpoint(mobilenet).index.keys() == checkpoint.index.keys()

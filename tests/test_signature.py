@@ -16,7 +16,8 @@ DTYPES = st.sampled_from(["float", "int64"])
 
 
 def _tree(draw_keys: list[tuple[str, ...]]) -> list[str]:
-    """Keys that a module could own: no key is another's branch, and a branch's keys are together."""
+    """Keys that a module could own: no key is another's branch, and a branch's keys are
+    together."""
     found: list[str] = []
     for parts in draw_keys:
         key = ".".join(parts)
@@ -25,17 +26,25 @@ def _tree(draw_keys: list[tuple[str, ...]]) -> list[str]:
     return ordered(found)
 
 
-@given(st.lists(st.lists(NAMES, min_size=1, max_size=4).map(tuple), min_size=1, max_size=40), st.data())
-def test_grouped_lines_expand_to_the_same_keys_in_order(parts: list[tuple[str, ...]], data: st.DataObject) -> None:
+@given(
+    st.lists(st.lists(NAMES, min_size=1, max_size=4).map(tuple), min_size=1, max_size=40), st.data()
+)
+def test_grouped_lines_expand_to_the_same_keys_in_order(
+    parts: list[tuple[str, ...]], data: st.DataObject
+) -> None:
     lines = {key: Line(key, data.draw(SHAPES), data.draw(DTYPES)) for key in _tree(parts)}
     found = list(expand([parse_line(text) for text in group(lines)]))
     assert ordered([key for key, _ in found]) == list(lines)
-    assert {k: (ln.shape, ln.dtype) for k, ln in found} == {k: (ln.shape, ln.dtype) for k, ln in lines.items()}
+    assert {k: (ln.shape, ln.dtype) for k, ln in found} == {
+        k: (ln.shape, ln.dtype) for k, ln in lines.items()
+    }
 
 
 def test_repeats_and_equal_neighbours_become_one_line() -> None:
     names = [f"layer.{n}.bn.{leaf}" for n in range(3) for leaf in ("weight", "bias")]
-    assert group({name: Line(name, (64,)) for name in names}) == ["layer.{0..2}.bn.{weight|bias}  64"]
+    assert group({name: Line(name, (64,)) for name in names}) == [
+        "layer.{0..2}.bn.{weight|bias}  64"
+    ]
 
 
 def test_a_pattern_lists_every_combination() -> None:

@@ -7,7 +7,8 @@ if TYPE_CHECKING:
     from archfind.types import Checkpoint, Entry
 
 _NAMING = frozenset(
-    "arch architecture model model_name name network backbone encoder architecture_name arch_name".split()
+    "arch architecture model model_name name network backbone encoder "
+    "architecture_name arch_name".split()
 )
 
 

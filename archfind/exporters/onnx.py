@@ -7,13 +7,14 @@ import copy
 import io
 import logging
 import re
+import shutil
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 import onnx
 import onnxruntime
-import onnxscript  # noqa: F401  (the exporter needs it: a missing one is named before any work)
+import onnxscript  # noqa: F401  # pyright: ignore  (torch needs it: missing, it is named at once)
 import torch
 from torch import Tensor, nn
 
@@ -21,6 +22,7 @@ from archfind.errors import ExportError
 from archfind.exporters import parity
 from archfind.exporters.job import Job, Written
 from archfind.formats.escape import escape
+from archfind.providers.example import tensors
 from archfind.types import Built
 
 # exporter, batch: the newer exporter and the freer batch first
@@ -38,7 +40,8 @@ _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 def write(built: Built, job: Job) -> Written:
     """Try `ATTEMPTS` in order, and keep the first whose outputs onnxruntime reproduces.
 
-    Notes: "exporter", "batch", "opset", "fallback" (why the attempts before failed), "warning".
+    Notes: "exporter", "batch", "opset"; "fallback" (why the attempts before failed), "warning" (why
+    the check proves little), "unchecked" (how far an output that was kept regardless differs).
     """
     example = job.example
     try:
@@ -70,6 +73,7 @@ def write(built: Built, job: Job) -> Written:
                 difference = _check(path, example.names, tried)
         except Exception as error:  # exporters raise anything
             failures.append(f"{exporter}, {batch} batch: {reason(error)}")
+            shutil.rmtree(path.parent)
             continue
         notes = {"exporter": exporter, "batch": batch, "opset": _opset(path)}
         notes |= {"fallback": "; ".join(failures)} if failures else {}
@@ -77,9 +81,11 @@ def write(built: Built, job: Job) -> Written:
         if not difference.why:
             return Written(path, difference.largest, notes)
         failures.append(f"{exporter}, {batch} batch: {difference.why}")
-        if kept is None or difference.largest < kept[0]:
+        if not job.keep_unchecked or (kept and kept[0] <= difference.largest):
+            shutil.rmtree(path.parent)
+        else:
             kept = (difference.largest, path, {**notes, "unchecked": difference.why})
-    if kept and job.keep_unchecked:
+    if kept:
         return Written(kept[1], kept[0], kept[2])
     raise ExportError(failures[-1] if len(failures) == 1 else "; ".join(failures))
 
@@ -146,20 +152,13 @@ def _check(path: Path, names: tuple[str, ...], tried: list[parity.Case]) -> pari
     wanted = {value.name for value in session.get_inputs()}  # unused inputs are dropped
     largest = 0.0
     for case in tried:
-        fed = zip(names, _tensors(case.args), strict=True)
+        fed = zip(names, tensors(case.args), strict=True)
         found = session.run(None, {name: t.numpy() for name, t in fed if name in wanted})
         difference = parity.compare(case.outputs, [torch.from_numpy(array) for array in found])
         largest = max(largest, difference.largest)
         if difference.why:
             return parity.Difference(largest, difference.why)
     return parity.Difference(largest)
-
-
-def _tensors(args: tuple[object, ...]) -> Iterator[Tensor]:
-    for arg in args:
-        for item in arg if isinstance(arg, list) else [arg]:  # pyright: ignore[reportUnknownVariableType]
-            assert isinstance(item, Tensor)
-            yield item
 
 
 def reason(error: BaseException) -> str:
@@ -171,7 +170,7 @@ def reason(error: BaseException) -> str:
 
 
 @contextlib.contextmanager
-def quiet() -> Iterator[None]:
+def quiet() -> Generator[None]:
     """Without what torch's exporters print, warn and log."""
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from archfind.providers.example import tensors
+
 # An export sums in another order than torch, which moves a float32 output by some 1e-6 of its size
 # for each layer on the way; a wrong operator moves it by percents. RELATIVE is between the two, in
 # units of an output's largest value; ABSOLUTE matters to outputs that are zero nearly everywhere.
@@ -78,7 +80,7 @@ def other(args: tuple[object, ...], batch: int = 0) -> tuple[object, ...]:
     changed: list[object] = []
     for arg in args:
         if isinstance(arg, list):
-            changed.append([_negative(item) for item in arg if isinstance(item, Tensor)])  # pyright: ignore
+            changed.append([_negative(item) for item in tensors((arg,))])
         elif isinstance(arg, Tensor):
             changed.append(_batch(_negative(arg), batch) if batch else _negative(arg))
         else:
@@ -107,6 +109,8 @@ def compare(expected: Outputs, found: list[Tensor]) -> Difference:
         if one.shape != two.shape:
             text = f"{name} is {list(two.shape)}, the module's {list(one.shape)}"
             return Difference(float("inf"), text)
+        if one.dtype != two.dtype:
+            return Difference(float("inf"), f"{name} is {two.dtype}, the module's {one.dtype}")
         difference, allowed = _apart(one, two)
         if difference > allowed and not why:
             why = f"{name} differs by {difference:.2g} (allowed {allowed:.2g}) from the module"
@@ -115,13 +119,12 @@ def compare(expected: Outputs, found: list[Tensor]) -> Difference:
 
 
 def _in_order(expected: Outputs, found: list[Tensor]) -> list[Tensor]:
-    """Detections as the module lists them. They are sorted by score, and of two that are equal but
-    for rounding either may come first: each is compared with its nearest, if that pairs them off."""
+    """Detections as the module lists them. They are sorted by score, and of two scores that are
+    equal but for rounding either may come first: each row is compared with the one nearest to it,
+    where that pairs them off."""
     pairs = list(zip(expected.values(), found, strict=True))
-    if "scores" not in expected or any(a.shape != b.shape or not a.numel() for a, b in pairs):
-        return found
-    count = len(expected["scores"])
-    if any(len(a) != count for a, _ in pairs):
+    count = expected["scores"].numel() if "scores" in expected else 0
+    if not count or any(a.shape != b.shape or a.shape[:1] != (count,) for a, b in pairs):
         return found
     distance = torch.zeros(count, count, dtype=torch.float64)
     for one, two in pairs:
@@ -143,11 +146,13 @@ def _apart(one: Tensor, two: Tensor) -> tuple[float, float]:
     places, whatever they mean."""
     if not one.numel():
         return 0.0, 0.0
-    if not (one.is_floating_point() and two.is_floating_point()):
+    if not one.is_floating_point():
         return float((one.double() - two.double()).abs().max()), 0.0
     a, b = one.double(), two.double()
     finite = a.isfinite()
-    if not torch.equal(finite, b.isfinite()) or not torch.equal(a.isnan(), b.isnan()):
+    if not torch.equal(finite, b.isfinite()):
+        return float("inf"), 0.0
+    if not torch.equal(a[~finite].nan_to_num(), b[~finite].nan_to_num()):
         return float("inf"), 0.0
     a, b = a[finite], b[finite]
     if not a.numel():
@@ -170,9 +175,8 @@ def doubts(tried: list[Case]) -> dict[str, str]:
 
 
 def _alike(tried: list[Case]) -> bool:
-    first, *rest = [list(case.outputs.values()) for case in tried]
+    """Whether the first image of each batch came out the same."""
+    first, *rest = [[t[:1] for t in one.outputs.values() if t.dim()] for one in tried]
     return bool(rest) and all(
-        a[:1].shape == b[:1].shape and torch.equal(a[:1], b[:1])
-        for one in rest
-        for a, b in zip(first, one, strict=False)
+        torch.equal(a, b) for one in rest for a, b in zip(first, one, strict=True)
     )

@@ -103,8 +103,16 @@ def open(path: str | os.PathLike[str]) -> Checkpoint:
     with Source(name) as source:
         try:
             return _read(source)
-        except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError,
-                struct.error, RecursionError, MemoryError) as error:
+        except (
+            ValueError,
+            LookupError,
+            TypeError,
+            AttributeError,
+            ArithmeticError,
+            struct.error,
+            RecursionError,
+            MemoryError,
+        ) as error:
             # a file that no reader foresaw; the readers' own tests run without this net
             raise CheckpointError(
                 f"damaged: its structure can't be followed ({type(error).__name__})", name
@@ -114,13 +122,12 @@ def open(path: str | os.PathLike[str]) -> Checkpoint:
 def _read(source: Source) -> Checkpoint:
     """What `open` does, without its net."""
     head = source.head(_LOOK)
-    for kind, sniff, module in FORMATS:
-        if sniff(head, source):
-            break
-    else:
+    claimed = next((one for one in FORMATS if one[1](head, source)), None)
+    if claimed is None:
         from .notes import not_a_checkpoint
 
         raise not_a_checkpoint(head, source)
+    kind, _, module = claimed
     report = Report()
     _check_suffix(source, kind, report)
     reader = import_module(f"{__name__}.{module}")

@@ -8,7 +8,7 @@ from archfind.errors import LimitExceeded
 
 from . import limits
 from .nodes import Bytes, Call, DType, Global, Group, Key, StorageRef, Tensor
-from .torch_objects import array_of
+from .numpy_objects import array_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -178,9 +178,9 @@ def _object(pointer: str, call: Call, flat: Flat) -> Iterator[tuple[object, obje
     flat.objects[pointer] = call.name
     args = call.args if type(call.args) is tuple else ()
     state = call.state
-    if state is None and len(args) == 1 and not call.items and not call.appended:
-        if flat.plain(pointer, args[0]):  # an enum's value, a date's digits
-            return iter(())
+    bare = state is None and not call.items and not call.appended
+    if bare and len(args) == 1 and flat.plain(pointer, args[0]):
+        return iter(())  # an enum's value, a date's digits
     parts: list[Iterable[tuple[object, object]]] = [enumerate(args)]
     if call.items:
         parts.append(call.items)

@@ -15,6 +15,7 @@ PICKLE_STACK = 2_000_000
 PICKLE_MEMO = 4_000_000
 TEXT_BYTES = 1 << 20  # one string in a pickle
 INT_BYTES = 1 << 10  # Python's str() of an int takes quadratic time
+GLOBALS = 10_000  # distinct ones; whole pickled networks name some hundreds
 NAME_LENGTH = 1_000  # a global's dotted name
 LINE_BYTES = 1 << 14  # an argument of a text opcode
 

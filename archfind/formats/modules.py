@@ -174,7 +174,7 @@ def _is_script(value: object) -> bool:
 
 
 def _script_class(name: str) -> str:
-    """"__torch__.torch.nn.modules.conv.___torch_mangle_1.Conv2d" without what TorchScript added."""
+    """A class name without what TorchScript adds: `__torch__.` and `___torch_mangle_1`."""
     parts = name[len(_SCRIPT) :].split(".")
     return ".".join(part for part in parts if not part.startswith("___torch_mangle_"))
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from archfind.types import Storage
 
 
@@ -15,7 +17,7 @@ class Global:
 
     __slots__ = ("at", "called", "make", "name")
 
-    def __init__(self, name: str, make: object, at: int) -> None:
+    def __init__(self, name: str, make: Callable[[object], object] | None, at: int) -> None:
         self.name = name
         self.make = make
         self.at = at  # the byte where it is first named

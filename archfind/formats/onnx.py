@@ -84,9 +84,7 @@ class _Model:
     def note(self, pointer: str, value: object) -> None:
         if len(self.metadata) >= limits.METADATA_ENTRIES:
             raise LimitExceeded("refused: more metadata than an honest model has", self.source.path)
-        self.metadata[pointer] = (
-            value[: limits.METADATA_TEXT] if type(value) is str else value
-        )
+        self.metadata[pointer] = value[: limits.METADATA_TEXT] if type(value) is str else value
 
     def read(self) -> None:
         wire = self.wire

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from .nodes import Call, DType, Global
-from .pickle_ops import VALUES, line, take
+from .pickle_ops import CONTAINERS
+from .pickle_values import VALUES, line, take
 from .pickle_vm import Machine
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-
 
 
 def _text(raw: bytes) -> str:
@@ -100,18 +100,22 @@ def _readonly(vm: Machine, data: bytes, pos: int) -> int:
     return pos
 
 
-RARE = VALUES | {
-    ord("c"): _global,
-    0x93: _stack_global,
-    0x82: _extension(1),
-    0x83: _extension(2),
-    0x84: _extension(4),
-    ord("i"): _inst,
-    ord("o"): _obj,
-    0x81: _newobj,
-    0x92: _newobj_ex,
-    ord("b"): _build,
-    ord("P"): _persid,
-    0x97: _buffer,  # NEXT_BUFFER
-    0x98: _readonly,  # READONLY_BUFFER
-}
+RARE = (
+    VALUES
+    | CONTAINERS
+    | {
+        ord("c"): _global,
+        0x93: _stack_global,
+        0x82: _extension(1),
+        0x83: _extension(2),
+        0x84: _extension(4),
+        ord("i"): _inst,
+        ord("o"): _obj,
+        0x81: _newobj,
+        0x92: _newobj_ex,
+        ord("b"): _build,
+        ord("P"): _persid,
+        0x97: _buffer,  # NEXT_BUFFER
+        0x98: _readonly,  # READONLY_BUFFER
+    }
+)

@@ -2,8 +2,9 @@
 
 A GLOBAL opcode makes a `Global`, which is its name; a REDUCE makes a `Call`, which is a record of
 what unpickling would call. The few calls whose meaning is known (`torch._utils._rebuild_tensor_v2`)
-are read by functions of ours, looked up by name in a closed table. The rare opcodes are in
-pickle_ops.py; the loop here has those that make up 99 % of a state dict, the commonest first.
+are read by functions of ours, looked up by name in a closed table. The loop here has the opcodes
+that make up 99 % of a state dict, the commonest first; the others are in pickle_calls.py,
+pickle_ops.py and pickle_values.py.
 """
 
 from __future__ import annotations
@@ -11,10 +12,10 @@ from __future__ import annotations
 import struct
 from itertools import repeat
 
-from archfind.errors import CheckpointError, LimitExceeded, NotACheckpoint, Truncated
+from archfind.errors import LimitExceeded, NotACheckpoint, Truncated
 
 from . import limits
-from .nodes import Call, Global, Key
+from .nodes import Call, Global
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 _UINT = struct.Struct("<I").unpack_from
 _INT = struct.Struct("<i").unpack_from
 _SLICE = 1 << 16  # opcodes between two looks at the budgets
-_PLAIN_KEY = frozenset((str, bytes, bool, float, type(None)))
 
 
 class Short(Exception):
@@ -42,7 +42,7 @@ class Machine:
         path: str,
         where: str,
         data: bytes,
-        calls: Mapping[str, Callable[..., object]],
+        calls: Mapping[str, Callable[[object], object]],
         load: Callable[[object], object] | None = None,
         more: Callable[[int], bytes | None] | None = None,
     ) -> None:
@@ -232,9 +232,7 @@ class Machine:
 
     def persistent(self, key: object) -> object:
         if self.load is None:
-            raise NotACheckpoint(
-                f"damaged: {self.where} refers to data outside itself", self.path
-            )
+            raise NotACheckpoint(f"damaged: {self.where} refers to data outside itself", self.path)
         return self.load(key)
 
     def named(self, module: str, name: str) -> Global:
@@ -244,6 +242,10 @@ class Machine:
         full = f"{module}.{name}"
         node = self.globals.get(full)
         if node is None:
+            if len(self.globals) >= limits.GLOBALS:
+                raise LimitExceeded(
+                    f"refused: {self.where} names more than {limits.GLOBALS:,} globals", self.path
+                )
             node = self.globals[full] = Global(full, self.calls.get(full), self.pos)
         return node
 
@@ -283,29 +285,3 @@ class Machine:
                 raise LimitExceeded(
                     f"refused: {self.where} makes more than {limit:,} {what}", self.path
                 )
-
-
-def put(target: dict[object, object], items: list[object]) -> None:
-    """Adds `[key, value, key, value ...]` to a dict whose keys may be anything."""
-    keys = items[0::2]
-    if len(keys) * 2 != len(items):
-        raise KeyError("a key without a value")
-    if {str}.issuperset(map(type, keys)):
-        target.update(zip(keys, items[1::2], strict=True))
-        return
-    for i in range(0, len(items), 2):
-        target[as_key(items[i])] = items[i + 1]
-
-
-def as_key(key: object) -> object:
-    """`key`, or a stand-in: hashing a deep tuple recurses in C, and large ints can all collide."""
-    kind = type(key)
-    if kind in _PLAIN_KEY or (kind is int and -(1 << 60) < key < (1 << 60)):  # pyright: ignore
-        return key
-    if kind is tuple and len(key) < 8 and all(map(_short, key)):  # pyright: ignore
-        return str(key)
-    return Key(key)
-
-
-def _short(value: object) -> bool:
-    return type(value) in (int, bool) or (type(value) is str and len(value) < 100)

@@ -85,7 +85,7 @@ class Wire:
         if end - start > limits.ONNX_STRING:
             raise LimitExceeded(f"refused: a text of {end - start:,} bytes", self.source.path)
         place = start - self._base
-        if 0 <= place and end - self._base <= len(self._data):
+        if place >= 0 and end - self._base <= len(self._data):
             return self._data[place : place + end - start]
         return self.source.read(start, end - start)
 

@@ -95,6 +95,8 @@ def describe(value: object) -> str:
         return "bytes"
     if kind is Tensor:
         return "a tensor without a shape"
-    return "None" if value is None else f"an int ({value})" if kind is int and value < 10**9 else (  # pyright: ignore
-        f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
-    )
+    if value is None:
+        return "None"
+    if type(value) is int and 0 <= value < 10**9:
+        return f"an int ({value})"
+    return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"

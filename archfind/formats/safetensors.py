@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from math import prod
 
-from archfind.errors import CheckpointError, LimitExceeded, NoTensors, NotACheckpoint, Truncated
+from archfind.errors import CheckpointError, LimitExceeded, NotACheckpoint, NoTensors, Truncated
 from archfind.types import Checkpoint, Storage, TensorSpec
 
 from . import limits
@@ -74,7 +74,7 @@ def read_header(source: Source) -> tuple[dict[str, TensorSpec], dict[str, object
     if type(header) is not dict:
         raise NotACheckpoint("damaged: its safetensors header is not an object", source.path)
     found = header.pop("__metadata__", None)
-    metadata = {key: value for key, value in found.items()} if type(found) is dict else {}
+    metadata = dict(found) if type(found) is dict else {}
     return _tensors(source, header, 8 + length), metadata
 
 
@@ -83,24 +83,7 @@ def _tensors(source: Source, header: dict[str, object], base: int) -> dict[str, 
     spans: list[tuple[int, int]] = []
     path = source.path
     for name, entry in header.items():
-        try:
-            code, shape, (begin, end) = entry["dtype"], entry["shape"], entry["data_offsets"]  # pyright: ignore
-            ok = (
-                {int}.issuperset(map(type, shape))  # pyright: ignore
-                and type(begin) is int
-                and type(end) is int
-                and type(code) is str
-                and 0 <= begin <= end
-                and type(shape) is list
-                and len(shape) <= limits.DIMENSIONS
-                and (not shape or min(shape) >= 0)
-            )
-        except (KeyError, TypeError, ValueError):
-            ok = False
-        if not ok:
-            raise CheckpointError(
-                f'damaged: the header entry of "{escape(name)}" makes no sense', path
-            )
+        code, shape, begin, end = _entry(name, entry, path)
         dtype = DTYPES.get(code)
         if dtype is None:
             dtype = escape(code.lower(), 40)  # a type newer than this reader; its width is unknown
@@ -116,6 +99,26 @@ def _tensors(source: Source, header: dict[str, object], base: int) -> dict[str, 
         )
     _refuse_holes(source, spans, base)
     return index
+
+
+def _entry(name: str, entry: object, path: str) -> tuple[str, list[int], int, int]:
+    """The dtype, shape, begin and end of one tensor."""
+    try:
+        code, shape, (begin, end) = entry["dtype"], entry["shape"], entry["data_offsets"]  # pyright: ignore
+    except (KeyError, TypeError, ValueError):
+        code = shape = begin = end = None
+    if (
+        type(code) is str
+        and type(shape) is list
+        and len(shape) <= limits.DIMENSIONS
+        and {int}.issuperset(map(type, shape))
+        and (not shape or min(shape) >= 0)
+        and type(begin) is int
+        and type(end) is int
+        and 0 <= begin <= end
+    ):
+        return code, shape, begin, end
+    raise CheckpointError(f'damaged: the header entry of "{escape(name)}" makes no sense', path)
 
 
 def _refuse_holes(source: Source, spans: list[tuple[int, int]], base: int) -> None:

@@ -129,7 +129,9 @@ class _Shards:
             )
         warnings = self.report.warnings
         absent = [
-            key for key, name in weights.items() if key not in self.holder and name not in self.missing
+            key
+            for key, name in weights.items()
+            if key not in self.holder and name not in self.missing
         ]
         lost = sum(name in self.missing for name in weights.values())
         if lost:

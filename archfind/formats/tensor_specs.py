@@ -21,9 +21,7 @@ class Specs:
     claims read beyond their buffers.
     """
 
-    def __init__(
-        self, path: str, resolve: Callable[[StorageRef], Storage], base: int = -1
-    ) -> None:
+    def __init__(self, path: str, resolve: Callable[[StorageRef], Storage], base: int = -1) -> None:
         self.path = path
         self.resolve = resolve
         self.base = base
@@ -80,7 +78,7 @@ class Specs:
                 return TensorSpec(dtype, size, storage)
         if numel and (offset + last + 1) * ITEMSIZE.get(dtype, 0) > storage.nbytes:
             self._doubt(pointer, "reaches beyond its storage")
-        return TensorSpec(dtype, size, storage, offset, stride)
+        return TensorSpec(dtype, size, storage, offset, stride)  # pyright: ignore
 
     def _odd_stride(
         self, size: tuple[object, ...], stride: object, pointer: str

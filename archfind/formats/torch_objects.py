@@ -1,4 +1,4 @@
-"""What is known of torch's and numpy's own pickled calls, by name.
+"""What is known of torch's own pickled calls and of Python's plain types, by name.
 
 A closed table: each entry turns the recorded arguments of one function into a `Tensor`, a plain
 value or a record. No entry calls what it names, and every entry accepts any arguments at all.
@@ -6,13 +6,12 @@ value or a record. No entry calls what it names, and every entry accepts any arg
 
 from __future__ import annotations
 
-import struct
-
 from archfind.errors import LimitExceeded
 
-from . import dtypes, limits
-from .nodes import Bytes, Call, DType, Global, Group, StorageRef, Tensor
-from .pickle_vm import put
+from . import dtypes, limits, numpy_objects
+from .dict_keys import put
+from .nodes import Bytes, Call, Global, Group, StorageRef, Tensor
+from .numpy_objects import arguments
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,7 +49,7 @@ class Reader:
         made: dict[object, object] = {}
         if not args:
             return made  # nearly always: the backward hooks of every tensor
-        pairs = _arguments(args, 1)[0]
+        pairs = arguments(args, 1)[0]
         if type(pairs) is dict:
             self._charge(len(pairs))  # pyright: ignore
             made.update(pairs)  # pyright: ignore
@@ -62,10 +61,10 @@ class Reader:
         return made
 
     def default_mapping(self, args: object) -> object:
-        return self.mapping(_arguments(args, 2)[1:2])
+        return self.mapping(arguments(args, 2)[1:2])
 
     def members(self, args: object) -> list[object]:
-        found = _arguments(args, 1)[0]
+        found = arguments(args, 1)[0]
         if type(found) not in (list, tuple):
             return []
         self._charge(len(found))  # pyright: ignore
@@ -75,7 +74,7 @@ class Reader:
         return Group(self.members(args))
 
     def encode(self, args: object) -> object:
-        text = _arguments(args, 1)[0]
+        text = arguments(args, 1)[0]
         if type(text) is not str:
             return text if type(text) in (bytes, Bytes) else b""
         self._charge(len(text) // 64)
@@ -124,11 +123,6 @@ def dtype_of(value: object) -> str | None:
     return dtypes.of_storage(value.name) or dtypes.of_torch(value.name)
 
 
-def _arguments(args: object, count: int) -> tuple[object, ...]:
-    found = args if type(args) is tuple else ()
-    return found + (None,) * (count - len(found)) if len(found) < count else found
-
-
 def _tensor(args: object) -> object:
     if type(args) is tuple and len(args) > 3:
         storage = args[0]
@@ -139,143 +133,82 @@ def _tensor(args: object) -> object:
 
 def _tensor_v3(args: object) -> object:
     made = _tensor(args)
-    dtype = dtype_of(_arguments(args, 7)[6])
+    dtype = dtype_of(arguments(args, 7)[6])
     if type(made) is Tensor and dtype:
         made.dtype = dtype
     return made
 
 
 def _meta(args: object) -> object:
-    dtype, size, stride = _arguments(args, 3)[:3]
+    dtype, size, stride = arguments(args, 3)[:3]
     return Tensor(None, 0, size, stride, dtype_of(dtype) or "float32")
 
 
 def _wrapper(args: object) -> object:
-    _, dtype, size, stride = _arguments(args, 4)[:4]
+    _, dtype, size, stride = arguments(args, 4)[:4]
     return Tensor(None, 0, size, stride, dtype_of(dtype) or "float32")
 
 
 def _sparse(args: object) -> object:
-    layout, data = _arguments(args, 2)[:2]
+    data = arguments(args, 2)[1]
     if type(data) is not tuple or len(data) < 3:
         return Call(Global("torch.sparse", None, 0), args)
-    coo = len(data) == 3 or type(data[3]) is not tuple
-    values, size = data[1:3] if coo else data[2:4]
+    after = 1 if len(data) == 3 or type(data[3]) is not tuple else 2  # COO has one index, CSR two
+    values, size = data[after], data[after + 1]
     # the shape is the dense one; there is no run of bytes that holds it
     return Tensor(None, 0, size, None, values.dtype if type(values) is Tensor else "float32")
 
 
 def _first(args: object) -> object:
-    return _arguments(args, 1)[0]
+    return arguments(args, 1)[0]
 
 
 def _subclass(args: object) -> object:
-    fn, _, inner = _arguments(args, 3)[:3]
+    fn, _, inner = arguments(args, 3)[:3]
     made: object = None
     if type(fn) is Global and fn.make is not None:
         made = fn.make(inner)  # pyright: ignore
-    return made if type(made) is Tensor else Call(_arguments(args, 2)[1], inner)
+    return made if type(made) is Tensor else Call(arguments(args, 2)[1], inner)
 
 
 def _from_numpy(args: object) -> object:
-    data, dtype = _arguments(args, 2)[:2]
+    data, dtype = arguments(args, 2)[:2]
     if type(data) is Tensor and dtype_of(dtype):
         data.dtype = dtype_of(dtype)
     return data
 
 
 def _size(args: object) -> object:
-    sizes = _arguments(args, 1)[0]
+    sizes = arguments(args, 1)[0]
     if type(sizes) is list and len(sizes) < 1000:  # pyright: ignore
         return tuple(sizes)  # pyright: ignore
     return sizes if type(sizes) is tuple else args  # pyright: ignore
 
 
 def _device(args: object) -> object:
-    parts = _arguments(args, 1)[:2]
+    parts = arguments(args, 1)[:2]
     return ":".join(str(part)[:100] for part in parts if type(part) in (str, int))
 
 
 def _reconstructed(args: object) -> object:
-    cls, _, state = _arguments(args, 3)[:3]
+    cls, _, state = arguments(args, 3)[:3]
     return Call(cls, () if state is None else (state,))
 
 
 def _newobj(args: object) -> object:
-    found = _arguments(args, 1)
+    found = arguments(args, 1)
     return Call(found[0], found[1:] if len(found) < 100 else found)
 
 
 def _path(args: object) -> object:
-    parts = [part[:1000] for part in _arguments(args, 1)[:100] if type(part) is str]
+    parts = [part[:1000] for part in arguments(args, 1)[:100] if type(part) is str]
     return "/".join(parts).replace("//", "/")
 
 
 def _complex(args: object) -> object:
-    real, imaginary = _arguments(args, 2)[:2]
+    real, imaginary = arguments(args, 2)[:2]
     if type(real) is float and type(imaginary) is float:
         return complex(real, imaginary)
-    return None
-
-
-# --- numpy ---
-
-
-def _dtype(args: object) -> object:
-    code = _arguments(args, 1)[0]
-    return DType(code.lstrip("<>|=") if type(code) is str else "")
-
-
-def _scalar(args: object) -> object:
-    dtype, raw = _arguments(args, 2)[:2]
-    if type(raw) is str and len(raw) < 1000:
-        raw = raw.encode("latin-1", "replace")  # Python 2's str
-    if type(dtype) is not DType or type(raw) is not bytes or len(raw) > 1000:
-        return None
-    form = _SCALAR.get(dtype.code)
-    if form is None or struct.calcsize(form) != len(raw):
-        if dtype.code.startswith("U") and len(raw) % 4 == 0:
-            return raw.decode("utf-32-le", "replace").rstrip("\0")
-        return raw.decode("latin-1") if dtype.code.startswith("S") else None
-    if dtype.swapped:
-        raw = raw[::-1]
-    return struct.unpack(form, raw)[0]
-
-
-_SCALAR = {
-    "f8": "<d",
-    "f4": "<f",
-    "f2": "<e",
-    "i8": "<q",
-    "i4": "<i",
-    "i2": "<h",
-    "i1": "<b",
-    "u8": "<Q",
-    "u4": "<I",
-    "u2": "<H",
-    "u1": "<B",
-    "b1": "<?",
-}
-
-
-def _buffered_array(args: object) -> object:
-    raw, dtype, shape = _arguments(args, 3)[:3]
-    return numpy_tensor(raw, dtype, shape) or Call(Global("numpy.ndarray", None, 0), args)
-
-
-def numpy_tensor(raw: object, dtype: object, shape: object) -> Tensor | None:
-    """An array pickled by numpy; where its bytes lie in the file, the storage says so."""
-    name = dtypes.NUMPY.get(dtype.code) if type(dtype) is DType else None
-    if name is None or type(shape) is not tuple:
-        return None
-    return Tensor(raw if type(raw) is Bytes else None, 0, shape, None, name)
-
-
-def array_of(call: Call) -> Tensor | None:
-    """The tensor of a numpy `_reconstruct` call whose state has been set."""
-    state = call.state
-    if type(state) is tuple and len(state) == 5 and "multiarray" in call.name:
-        return numpy_tensor(state[4], state[2], state[1])
     return None
 
 
@@ -314,11 +247,11 @@ def _calls() -> dict[str, Callable[[object], object]]:
         "copy_reg._reconstructor": _reconstructed,
         "copyreg.__newobj__": _newobj,
         "copy_reg.__newobj__": _newobj,
-        "numpy.dtype": _dtype,
-        "numpy.core.multiarray.scalar": _scalar,
-        "numpy._core.multiarray.scalar": _scalar,
-        "numpy.core.numeric._frombuffer": _buffered_array,
-        "numpy._core.numeric._frombuffer": _buffered_array,
+        "numpy.dtype": numpy_objects.dtype,
+        "numpy.core.multiarray.scalar": numpy_objects.scalar,
+        "numpy._core.multiarray.scalar": numpy_objects.scalar,
+        "numpy.core.numeric._frombuffer": numpy_objects.buffered_array,
+        "numpy._core.numeric._frombuffer": numpy_objects.buffered_array,
     }
     for module in ("builtins", "__builtin__"):
         known[f"{module}.complex"] = _complex

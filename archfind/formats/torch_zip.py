@@ -69,8 +69,7 @@ def read(source: Source, report: Report) -> Checkpoint:
         flatten(tree, flat)
     if missing:
         warnings.append(
-            f"the data of {len(missing)} storages is missing, the first is "
-            f'"{escape(missing[0])}"'
+            f'the data of {len(missing)} storages is missing, the first is "{escape(missing[0])}"'
         )
     return report.checkpoint(source, "torchscript" if script else "torch-zip", flat, tree)
 
@@ -98,7 +97,9 @@ def _other_zip(names: list[str]) -> str:
     if not names:
         return "an empty zip"
     if "archive_format" in tops or any("serialized_state_dict" in name for name in names):
-        return "a torch.export program (.pt2), which is not supported: give the weights it came from"
+        return (
+            "a torch.export program (.pt2), which is not supported: give the weights it came from"
+        )
     if any(name.endswith("model.json") for name in names) and any("tensors/" in n for n in names):
         return "a TorchScript file of torch 1.0 or 1.1, which is not supported: save it again"
     if any(name.startswith(".data/") or "/.data/" in name for name in names):
@@ -113,5 +114,5 @@ def _other_zip(names: list[str]) -> str:
         return "a Java or Android archive, not a checkpoint"
     for name in names:
         if name.lower().endswith(_MODELS):
-            return f'a zip that contains {escape(name)}; unpack it first'
-    return f'a zip that contains {escape(names[0])}, not a checkpoint'
+            return f"a zip that contains {escape(name)}; unpack it first"
+    return f"a zip that contains {escape(names[0])}, not a checkpoint"

@@ -116,7 +116,9 @@ class ZipDirectory:
             try:
                 data = inflate.decompress(self.source.read(start, member.packed), member.size + 1)
             except zlib.error:
-                raise CheckpointError(f"damaged: {name} doesn't inflate", self.source.path) from None
+                raise CheckpointError(
+                    f"damaged: {name} doesn't inflate", self.source.path
+                ) from None
             if len(data) != member.size or not inflate.eof or inflate.unused_data:
                 raise CheckpointError(
                     f"damaged: {name} inflates to another size than its header says",
@@ -147,7 +149,9 @@ def _find_end(source: Source) -> tuple[int, int, int, int, bytes]:
     at = len(tail) - _END.size
     while at >= 0:  # only a comment can stand behind it
         at = tail.rfind(b"PK\x05\x06", 0, at + 4)
-        if at < 0 or at + _END.size + int.from_bytes(tail[at + 20 : at + 22], "little") == len(tail):
+        if at < 0 or at + _END.size + int.from_bytes(tail[at + 20 : at + 22], "little") == len(
+            tail
+        ):
             break
         at -= 1
     if at < 0:
@@ -210,9 +214,7 @@ def _members(source: Source, directory: bytes, count: int) -> dict[str, Member]:
         if flags & _ENCRYPTED:
             raise NotACheckpoint("an encrypted zip; decrypt it first", source.path)
         if name in members:
-            raise CheckpointError(
-                f'a doctored zip: it holds "{escape(name)}" twice', source.path
-            )
+            raise CheckpointError(f'a doctored zip: it holds "{escape(name)}" twice', source.path)
         members[name] = Member(raw, method, flags, crc, packed, size, header)
     if at != len(directory):
         raise damaged

@@ -4,8 +4,8 @@ A provider module has:
 
     LIBRARY                    the package whose version the signatures carry
     names()                    every name that the library registers, sorted
-    call(name)                 the callable's dotted path, its positional arguments and fixed keywords
-    create(name, **fields)     the module, without weights from the network
+    call(name)                 the callable's dotted path, its positional arguments and fixed
+    keywords create(name, **fields)     the module, without weights from the network
     fields(name)               the fields that the harvest moves, with their defaults
     example(name, module)      Example: inputs the network takes, and how its authors normalise them
 

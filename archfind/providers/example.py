@@ -11,8 +11,8 @@ from torch import Tensor
 class Example:
     """Inputs that the network runs on, and what its authors fed it.
 
-    `args` is what `module(*args)` takes, with a batch of `batch`; `names` names the tensors in it
-    in order. `mean` and `std` are per channel, for values in 0..1; () where the network normalises
+    `args` is what `module(*args)` takes, with a batch of two; `names` names the tensors in it in
+    order. `mean` and `std` are per channel, for values in 0..1; () where the network normalises
     by itself. `dynamic_batch` is False for networks that take a list of single images.
     """
 
@@ -31,14 +31,15 @@ class Example:
         numbers = [" ".join(f"{n:.4g}" for n in numbers) for numbers in (self.mean, self.std)]
         return f"{size}, mean {numbers[0]}, std {numbers[1]}, the library's default"
 
-    def tensors(self) -> list[Tensor]:
-        """The tensors in `args`, in order, lists flattened."""
-        flat: list[Tensor] = []
-        for arg in self.args:
-            for item in arg if isinstance(arg, list) else [arg]:  # pyright: ignore[reportUnknownVariableType]
-                assert isinstance(item, Tensor)
-                flat.append(item)
-        return flat
+
+def tensors(args: tuple[object, ...]) -> list[Tensor]:
+    """The tensors in a call's arguments, in order, lists flattened."""
+    flat: list[Tensor] = []
+    for arg in args:
+        for item in arg if isinstance(arg, list) else [arg]:
+            assert isinstance(item, Tensor)
+            flat.append(item)
+    return flat
 
 
 def images(size: tuple[int, ...], batch: int = 2, seed: int = 0) -> Tensor:

@@ -28,7 +28,7 @@ def create(name: str, **fields: object) -> nn.Module:
 
 
 def fields(name: str) -> Mapping[str, object]:
-    """timm takes num_classes everywhere, and 0 removes the last layer; for some 0 is the default."""
+    """timm takes num_classes everywhere; 0 removes the last layer, and is the default for some."""
     config = timm.get_pretrained_cfg(name, allow_unregistered=True)
     return {"num_classes": 1000 if config is None else int(config.num_classes)}
 

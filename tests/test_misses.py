@@ -1,0 +1,35 @@
+"""Every wrong answer ever found, answered right."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from archfind.check import checkpoint_of
+from archfind.database import default
+from archfind.harvest import create_on_meta
+from archfind.identify import guess
+from archfind.providers import provider
+
+CASES = sorted((Path(__file__).parent / "misses").glob("*.json"))
+
+
+@pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
+def test_a_miss_stays_fixed(path: Path) -> None:
+    case = json.loads(path.read_text())
+    library, _, name = case["build"].partition("/")
+    state = dict(create_on_meta(provider(library), name, **case.get("fields", {})).state_dict())
+    for pattern, replacement in case.get("rename", []):
+        state = {re.sub(pattern, replacement, key): tensor for key, tensor in state.items()}
+    for key, shape in case.get("add", {}).items():
+        state[key] = torch.empty(shape, device="meta")
+    for key in case.get("drop", []):
+        del state[key]
+    found = guess(checkpoint_of(state), default())
+    assert found.status == case["status"]
+    best = found.matches[0]
+    assert case["architecture"] in {best.entry.name, *(twin.architecture for twin in best.twins)}
