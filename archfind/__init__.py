@@ -87,7 +87,13 @@ def build(
     and BuildError with `.missing`, `.unexpected`, `.mismatched` where one nearly does.
     `accept_likely` is for reconstructed networks, of which there are none yet.
     """
-    from archfind.instantiate import build as build_guess
+    try:
+        from archfind.instantiate import build as build_guess
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("archfind"):
+            raise
+        text = f"building the network needs {error.name}: pip install 'archfind[torch]'"
+        raise BuildError(text) from error
 
     found = guess(source, choose=choose, part=part)
     return build_guess(found, settings=settings, accept_ambiguous=accept_ambiguous)

@@ -26,6 +26,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return arguments.run(arguments)
     except ArchfindError as error:
         return _fail(error)
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("archfind"):
+            raise
+        return _fail(ArchfindError(f"this needs {error.name}: pip install 'archfind[all]'"))
     except KeyboardInterrupt:
         return _fail(ArchfindError("interrupted"))
     except BrokenPipeError:

@@ -49,11 +49,23 @@ def settled(text: str) -> str:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("readme")
     write_checkpoint(str(place))
-    from safetensors.torch import save_file
-
-    network = provider("timm").create("vit_base_patch32_clip_224")
-    save_file(network.state_dict(), place / "clip.safetensors")
+    _write_sparse(place / "clip.safetensors", "vit_base_patch32_clip_224")
     return place
+
+
+def _write_sparse(path: Path, name: str) -> None:
+    """A safetensors file of a timm network with a real header and no data: zeros on no disk."""
+    header: dict[str, object] = {}
+    end = 0
+    with torch.device("meta"):
+        state = provider("timm").create(name).state_dict()
+    for key, tensor in state.items():
+        start, end = end, end + tensor.nbytes
+        header[key] = {"dtype": "F32", "shape": list(tensor.shape), "data_offsets": [start, end]}
+    text = json.dumps(header).encode()
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        file.truncate(8 + len(text) + end)
 
 
 @pytest.mark.parametrize(("command", "output"), sessions())
@@ -265,3 +277,19 @@ def test_signatures_can_be_listed_and_shown(capsys: pytest.CaptureFixture[str]) 
     printed = capsys.readouterr().out
     assert "fc.weight  num_classes 2048 if num_classes" in printed and "resnetaa50" in printed
     assert main(["signatures", "show", "nonesuch"]) == 2
+
+
+@pytest.mark.parametrize(
+    "arguments", [("export", "001.pth", "never.onnx"), ("signatures", "check", "timm/resnet18")]
+)
+def test_without_torch_the_error_says_what_to_install(
+    folder: Path, arguments: tuple[str, ...]
+) -> None:
+    script = (
+        "import sys; sys.modules['torch'] = None; from archfind.cli import main; sys.exit(main())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, *arguments], cwd=folder, capture_output=True, text=True
+    )
+    assert done.returncode == 2 and "needs torch: pip install 'archfind[" in done.stderr
+    assert done.stderr.count("\n") == 1 and not (folder / "never.onnx").exists()

@@ -7,8 +7,11 @@ import collections
 import datetime
 import enum
 import pathlib
+import pickle
 import random
+import struct
 import warnings
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -432,6 +435,91 @@ def test_torchscript(tmp_path: Path) -> None:
 def test_wrong_suffix_is_mentioned(tmp_path: Path) -> None:
     found = formats.open(save({"w": torch.ones(1)}, tmp_path / "net.safetensors"))
     assert found.warnings == ("named .safetensors but is torch-zip",)
+
+
+def test_big_endian_is_mentioned(tmp_path: Path) -> None:
+    save({"w": torch.ones(1)}, tmp_path / "a.pt")
+    with zipfile.ZipFile(tmp_path / "a.pt") as old, zipfile.ZipFile(tmp_path / "b.pt", "w") as new:
+        for info in old.infolist():
+            name = info.filename
+            new.writestr(name, b"big" if name.endswith("byteorder") else old.read(info))
+    assert formats.open(tmp_path / "a.pt").warnings == ()
+    assert formats.open(tmp_path / "b.pt").warnings == ("big-endian",)
+
+
+def test_storage_views_of_old_torch(tmp_path: Path) -> None:
+    """torch 0.1 to 0.4 saved slices of one storage as views; no torch writes them any more."""
+    values = torch.arange(10.0)
+
+    class Slice:
+        def __init__(self, view: object) -> None:
+            self.view = view
+
+    class Pickler(pickle.Pickler):
+        def persistent_id(self, obj: object) -> object:
+            if type(obj) is Slice:
+                return ("storage", torch.FloatStorage, "7", "cpu", 10, obj.view)
+            return None
+
+    class Rebuilt:
+        def __init__(self, view: object) -> None:
+            self.view = view
+
+        def __reduce__(self) -> object:
+            return torch._utils._rebuild_tensor, (Slice(self.view), 0, (3,), (1,))
+
+    path = tmp_path / "views.pth"
+    with open(path, "wb") as file:
+        for value in (0x1950A86A20F9469CFC6C, 1001, {"little_endian": True}):
+            pickle.dump(value, file, 2)
+        tree = {"whole": Rebuilt(None), "a": Rebuilt(("8", 2, 3)), "b": Rebuilt(("9", 5, 3))}
+        Pickler(file, 2).dump(tree)
+        pickle.dump(["7"], file, 2)
+        file.write(struct.pack("<q", 10) + values.numpy().tobytes())
+    theirs = torch.load(path, weights_only=False)
+    expected = {"whole": values[:3], "a": values[2:5], "b": values[5:8]}
+    assert all(torch.equal(theirs[key], one) for key, one in expected.items())
+    found = formats.open(path)
+    assert_tensors(found, expected)
+    assert len({spec.storage for spec in found.index.values()}) == 1
+
+
+@pytest.mark.parametrize("protocol", [2, 4, 5])
+def test_numpy_weights_in_a_bare_pickle(tmp_path: Path, protocol: int) -> None:
+    """detectron2's .pkl files."""
+    big = np.arange(40_000, dtype=np.float32).reshape(200, 200)
+    value = {"model": {"w": big, "b": np.ones(3)}, "__author__": "someone"}
+    path = tmp_path / "model.pkl"
+    path.write_bytes(pickle.dumps(value, protocol))
+    found = formats.open(path)
+    assert found.format == "pickle"
+    shapes = {key: (one.dtype, one.shape) for key, one in found.index.items()}
+    assert shapes == {"model/w": ("float32", (200, 200)), "model/b": ("float64", (3,))}
+    assert found.metadata == {"__author__": "someone"}
+    if protocol > 2:  # protocol 2 has no bytes: it writes them as text
+        assert torch.equal(values_of(found.index["model/w"]), torch.from_numpy(big))
+
+
+class EasyDict(dict):  # type: ignore[type-arg]
+    pass
+
+
+def _reconstruct_persistent_obj(meta: object) -> object:
+    return meta
+
+
+def test_nvlabs_persistence(tmp_path: Path) -> None:
+    net = small_net()
+
+    class Persistent:
+        def __reduce__(self) -> object:
+            meta = EasyDict(type="class", class_name="Generator", module_src="import os")
+            meta["state"] = net.__dict__
+            return _reconstruct_persistent_obj, (meta,)
+
+    found = formats.open(save({"G_ema": Persistent()}, tmp_path / "g.pt"))
+    assert list(found.index) == [f"G_ema/{key}" for key in net.state_dict()]
+    assert found.objects["G_ema"] == "Generator"
 
 
 def test_real_legacy_weights() -> None:

@@ -74,7 +74,12 @@ def read_header(source: Source) -> tuple[dict[str, TensorSpec], dict[str, object
     if type(header) is not dict:
         raise NotACheckpoint("damaged: its safetensors header is not an object", source.path)
     found = header.pop("__metadata__", None)
-    metadata = dict(found) if type(found) is dict else {}
+    metadata: dict[str, object] = {}
+    for key, value in found.items() if type(found) is dict else ():
+        if type(value) is str:
+            metadata[key] = value[: limits.METADATA_TEXT]  # kohya keeps every tag of its images
+        elif type(value) in (int, float, bool):
+            metadata[key] = value
     return _tensors(source, header, 8 + length), metadata
 
 
