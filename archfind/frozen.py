@@ -50,11 +50,13 @@ def _hash(self: Any) -> int:
 @dataclass_transform(frozen_default=True)
 def frozen(cls: type[T]) -> type[T]:
     """Make a class of annotated fields immutable and comparable, with an `__init__` that takes them
-    by position or name. Defaults are shared, so they must be immutable themselves."""
+    by position or name. Defaults are shared, so they must be immutable themselves. A class made by
+    the hundred thousand may bring an `__init__` of its own, which updates `__dict__`."""
     names = tuple(cls.__annotations__)
     cls._fields = cls.__match_args__ = names  # pyright: ignore[reportAttributeAccessIssue]
     cls._defaults = {name: vars(cls)[name] for name in names if name in vars(cls)}  # pyright: ignore
-    cls.__init__ = _init
+    if "__init__" not in vars(cls):
+        cls.__init__ = _init
     cls.__setattr__ = cls.__delattr__ = _refuse  # pyright: ignore
     cls.__repr__, cls.__eq__, cls.__hash__ = _repr, _eq, _hash  # pyright: ignore
     return cls

@@ -110,6 +110,8 @@ def _guess_state_dict(canonical: Canonical, database: Database, choose: str) -> 
         p: _decided(strip(best, p), parts[p], choose) for p in sorted(parts, key=order.__getitem__)
     }
     if len(guesses) > 1:
+        if sum(len(one.canonical.index) for one in guesses.values()) < len(best.index):
+            guesses[""] = _near(best, fits, choose)  # there is more than these networks
         return guesses
     # One known network within an unknown whole is a part of it, not the answer.
     return {

@@ -32,6 +32,9 @@ class Storage:
     start: int
     nbytes: int
 
+    def __init__(self, file: str, name: str, start: int, nbytes: int) -> None:
+        self.__dict__.update(file=file, name=name, start=start, nbytes=nbytes)
+
 
 @frozen
 class TensorSpec:
@@ -43,6 +46,18 @@ class TensorSpec:
     storage: Storage
     offset: int = 0
     stride: tuple[int, ...] | None = None
+
+    def __init__(
+        self,
+        dtype: str,
+        shape: tuple[int, ...],
+        storage: Storage,
+        offset: int = 0,
+        stride: tuple[int, ...] | None = None,
+    ) -> None:
+        self.__dict__.update(
+            dtype=dtype, shape=shape, storage=storage, offset=offset, stride=stride
+        )
 
 
 @frozen

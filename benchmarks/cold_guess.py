@@ -2,10 +2,10 @@
 
     nice python benchmarks/cold_guess.py
 
-Whole processes: `archfind guess -q FILE` (the console script) and `python -c pass` in turn, so that a
-busy machine slows both. Files of about 300 tensors in three containers; then two safetensors files
-of 140 GB (sparse: they take no disk) beside files of 1 MB with equally long headers. Every answer,
-exit code and list of imported modules is checked before anything is timed.
+Whole processes: `archfind guess -q FILE` (the console script) and `python -c pass` in turn, so that
+a busy machine slows both. Files of about 300 tensors in three containers; then two safetensors
+files of 140 GB (sparse: they take no disk) beside files of 1 MB with equally long headers. Every
+answer, exit code and list of imported modules is checked before anything is timed.
 """
 
 from __future__ import annotations
@@ -99,8 +99,7 @@ def check(path: Path, answer: str, code: int) -> None:
 
 def against(one: list[str], other: list[str], pairs: int) -> tuple[list[float], list[float]]:
     """Seconds of two commands, run in turn after a warm-up."""
-    run(one), run(other)
-    times = [(run(one), run(other)) for _ in range(pairs)]
+    times = [(run(one), run(other)) for _ in range(pairs + 1)][1:]
     return [t[0] for t in times], [t[1] for t in times]
 
 
@@ -136,13 +135,13 @@ def main() -> None:
         print("\n140 GB against 1 MB, headers of the same length")
         for kind, answer, code, small, large in (
             ("known", "timm/mobilenetv3_small_050 (", 0, mobilenet(2), mobilenet(HUGE // 2048)),
-            ("unknown", "unknown, ", 1, decoder(46), decoder(17_400)),
+            ("unknown", "unknown, ", 1, decoder(47), decoder(17_400)),
         ):
             near, far = write_pair(folder, kind, small, large)
             for path in (near, far):
                 check(path, answer, code)
-            commands = ([ARCHFIND, "guess", "-q", str(path)] for path in (far, near))
-            times = against(*commands, pairs)
+            guess = [ARCHFIND, "guess", "-q"]
+            times = against([*guess, str(far)], [*guess, str(near)], pairs)
             sizes = f"{far.stat().st_size / 1e9:.0f} GB / {near.stat().st_size / 1e6:.1f} MB"
             print(line(f"{kind}, {len(small)} tensors, {sizes}", *times))
             ratio = median(times[0]) / median(times[1])

@@ -3,9 +3,9 @@
     nice python benchmarks/guess_rate.py
 
 A seeded mix of networks of torchvision and timm with 200 to 400 tensors each, every one another
-entry, with a random class count and prefix, as headers in memory. The first pass starts with nothing
-cached, the second finds the signatures that the first one expanded. Every answer must be the entry
-or one of its twins.
+entry, with a random class count and prefix, as headers in memory. The first pass starts with
+nothing cached, the second finds the signatures that the first one expanded. Every answer must be
+the entry or one of its twins.
 """
 
 from __future__ import annotations
@@ -84,18 +84,19 @@ def main() -> None:
     checkpoints = list(mix.values())
 
     rates: dict[str, float] = {}
+    exact = 0
     for which in ("first pass", "second pass"):
         rates[which], guesses = timed(checkpoints)
         for name, guess in zip(mix, guesses, strict=True):
             assert guess.status in ("exact", "ambiguous"), (name, guess.status)
             assert name in names(guess), (name, names(guess))
-        if which == "first pass":
-            exact = sum(guess.status == "exact" for guess in guesses)
+        exact = sum(guess.status == "exact" for guess in guesses)
     libraries = [sum(name.startswith(p) for name in mix) for p in ("timm/", "torchvision/")]
     tensors = sum(len(checkpoint.index) for checkpoint in checkpoints) / len(checkpoints)
     print(
-        f"{len(mix)} entries ({libraries[0]} timm, {libraries[1]} torchvision), {tensors:.0f} tensors "
-        f"on average, {len(default())} signatures; {exact} exact, {len(mix) - exact} ambiguous"
+        f"{len(mix)} entries ({libraries[0]} timm, {libraries[1]} torchvision), {tensors:.0f} "
+        f"tensors on average, against {len(default())} signatures: {exact} exact, "
+        f"{len(mix) - exact} ambiguous"
     )
     for which, rate in rates.items():
         print(f"{which:<12} {rate:6.0f} guesses/s  ({1e3 / rate:.2f} ms each)")

@@ -5,8 +5,8 @@
 The library's own way is the constructor that one has to know, then torch.load(weights_only=True,
 mmap=True) and load_state_dict. Each load runs in a process of its own, the two in turn, with torch
 and the model library imported before the clock starts. Memory is the process's peak beyond that of
-one that only calls the constructor, as a multiple of the file's size. Both loaded networks must give
-the same output, which is computed after both figures are taken.
+one that only calls the constructor, as a multiple of the file's size. Both loaded networks must
+give the same output, which is computed after both figures are taken.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ def main() -> None:
     if given.one:
         print(json.dumps(one(*given.one)))
         return
-    print(f"archfind.load(path) against constructor + torch.load + load_state_dict, {given.pairs} pairs")
+    print(f"archfind.load(path) against the library's own way, {given.pairs} pairs")
     with tempfile.TemporaryDirectory() as folder:
         for name in NAMES:
             print(measure(name, Path(folder), given.pairs), flush=True)

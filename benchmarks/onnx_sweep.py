@@ -13,7 +13,7 @@ import argparse
 import contextlib
 import io
 import json
-import subprocess
+import multiprocessing
 import sys
 import tempfile
 import time
@@ -21,6 +21,7 @@ import warnings
 from collections import Counter
 from importlib import import_module
 from math import prod
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import torch
@@ -120,17 +121,33 @@ def one(name: str) -> dict[str, object]:
 
 def apart(name: str) -> dict[str, object]:
     """`one` in a process of its own, which may crash or hang."""
-    command = [sys.executable, __file__, "--one", name]
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["torch.onnx", "timm", "torchvision", "onnxscript"])
+    here, there = context.Pipe(duplex=False)
+    process = context.Process(target=_send, args=(name, there))
     start = time.perf_counter()
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
-    except subprocess.TimeoutExpired:
-        return {"status": "too slow", "seconds": float(SECONDS), "reason": f"over {SECONDS} s"}
-    try:
-        return json.loads(done.stdout.splitlines()[-1])
-    except (IndexError, ValueError):
-        last = (done.stderr.splitlines() or [f"exit {done.returncode}"])[-1]
-        return {"status": "crashes", "seconds": time.perf_counter() - start, "reason": last}
+    process.start()
+    there.close()
+    row: dict[str, object] = {"status": "too slow", "reason": f"over {SECONDS} s"}
+    if here.poll(SECONDS):
+        try:
+            row = here.recv()
+        except EOFError:
+            process.join()
+            row = {"status": "crashes", "reason": f"the process ends with {process.exitcode}"}
+        process.join(SECONDS)
+    process.kill()  # where it is still there
+    process.join()
+    return {"seconds": time.perf_counter() - start, **row}
+
+
+def _send(name: str, there: Connection) -> None:
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            there.send(one(name))
+        except Exception as error:  # a row like any other
+            there.send({"status": "crashes", "reason": f"{type(error).__name__}: {error}"})
 
 
 def table(rows: dict[str, dict[str, object]]) -> str:
@@ -157,14 +174,7 @@ def main() -> None:
     """The table on stdout, progress on stderr."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", help="ids such as timm/resnet50; all families if none")
-    parser.add_argument("--one", help=argparse.SUPPRESS)
     given = parser.parse_args()
-    if given.one:
-        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            row = one(given.one)
-        sys.stdout.write(json.dumps(row) + "\n")
-        return
     names: list[str] = given.names or members()
     rows: dict[str, dict[str, object]] = {}
     for number, name in enumerate(names, 1):

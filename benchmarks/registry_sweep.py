@@ -20,7 +20,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from math import prod
 from pathlib import Path
@@ -44,6 +44,7 @@ LARGEST = 120_000_000  # parameters
 SECONDS = 240  # for one case
 CLOSE_TO = 1e-5  # of the largest output
 ALIAS_CLOSE_TO = 1e-4  # for a twin, which may do the same sums in another order
+MOST, MOST_BOXED = 20_000, 100  # classes, and those of detectors
 SIDE = 128  # of the image, where a network doesn't insist on its own
 
 WRAPPERS = ("none", "state_dict", "model", "params_ema", "lightning", "module", "nested")
@@ -120,7 +121,8 @@ def draw_classes(member: Member, draw: random.Random) -> int | None:
         return None
     if member.headless and chance < 0.5:
         return 0
-    return draw.randint(2, 20_000)
+    # A detector has a box for every class and proposal, and random weights reject none of them.
+    return draw.randint(2, MOST_BOXED if ".detection." in member.entry.cls else MOST)
 
 
 def parameters(signature: Signature) -> int:
@@ -226,8 +228,8 @@ def one(case: Case, folder: Path) -> Row:
     del module
 
     guess = archfind.guess(path)
-    wanted = source.fields(architecture).get("num_classes") if case.classes is None else case.classes
-    row = judge(row, guess, wanted)
+    own = source.fields(architecture).get("num_classes")
+    row = judge(row, guess, own if case.classes is None else case.classes)
     if not row.named:
         return row
     try:
@@ -320,7 +322,7 @@ def run(module: nn.Module, inputs: tuple[object, ...]) -> list[Tensor]:
     for part in module.modules():
         # Random weights score no box above a detector's threshold.
         if isinstance(getattr(part, "score_thresh", None), float):
-            part.score_thresh = -1.0  # pyright: ignore[reportAttributeAccessIssue]
+            vars(part)["score_thresh"] = -1.0
     torch.manual_seed(0)
     with torch.inference_mode():
         return list(tensors(module(*inputs)))
@@ -351,7 +353,7 @@ def work(cases: list[Case], first: int) -> None:
                 row = one(cases[number], Path(folder))
             except Exception as error:  # a failing case is a row
                 row = Row(cases[number], reason=f"{type(error).__name__}: {error}")
-        found = asdict(replace(row, seconds=time.perf_counter() - start))
+        found = vars(replace(row, seconds=time.perf_counter() - start)) | {"case": None}
         sys.stdout.write(json.dumps({"number": number, **found}) + "\n")
         sys.stdout.flush()
 
@@ -368,8 +370,9 @@ def rows(cases: list[Case], arguments: list[str]) -> Iterator[Row]:
                     continue
                 found = json.loads(line)
                 assert found.pop("number") == done
+                found["case"] = cases[done]
                 done += 1
-                yield Row(**{**found, "case": Case(**found["case"])})
+                yield Row(**found)
         if done < len(cases):
             died = process.returncode == -signal.SIGALRM
             why = f"over {SECONDS} s" if died else f"the process ended with {process.returncode}"
@@ -401,7 +404,8 @@ def table(title: str, key: Callable[[Row], str], found: list[Row]) -> list[str]:
 
 def classes_of(row: Row) -> str:
     """How the case's class count was drawn."""
-    return {None: "the entry's own", 0: "none (no head)"}.get(row.case.classes, "2 to 20,000")
+    named = {None: "the entry's own", 0: "none (no head)"}
+    return named.get(row.case.classes, "any from 2 to 20,000")
 
 
 def shown(row: Row) -> str:
@@ -429,28 +433,31 @@ def document(found: list[Row], large: list[str], seed: int, minutes: float) -> s
     ]  # fmt: skip
     noted = [row for row in found if row.reason and row not in failed]
     versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "torchvision", "timm"))
+
     def share(some: list[Row], every: list[Row]) -> str:
         return f"{len(some)} of {len(every)} | {len(some) / max(1, len(every)):.1%} |"
 
     intro = (
-        f"{count} networks drawn from the {sum_members():,} entries of the database ({versions}), each "
+        f"{count} networks drawn from the {entries():,} entries of the database ({versions}), each "
         "with random weights and saved in a way drawn from the wrappers, key prefixes, containers, "
-        "dtypes and class counts below. archfind gets the file, which doesn't say what it holds. Then "
-        "it loads the file strictly under the true name, and the loaded network must give the "
-        f"original's outputs in float32 to {CLOSE_TO:g} of the largest. Where the answer is exact, it "
-        "is also loaded without the name. The files are made here, from the libraries that the "
-        "signatures come from: this says what tensors reveal and whether the way from file to network "
-        "holds, not how archfind fares with files found in the wild.",
+        "dtypes and class counts below. archfind gets the file, which doesn't say what it holds. "
+        "Then it loads the file strictly under the true name, and the loaded network must give the "
+        f"original's outputs in float32 to {CLOSE_TO:g} of the largest. Where the answer is exact "
+        "it is also loaded without the name. The files are made here, from the libraries that the "
+        "signatures come from: this says what tensors reveal and whether the way from file to "
+        "network holds, not how archfind fares with files found in the wild.",
         "- **named**: the entry itself is among the answers, or listed as a twin of one.",
-        "- **exact**: one answer, because all entries that fit every key and shape compute the same "
-        "function, or because one of them is the plain network and the others are rare variants of it "
-        "(`signatures/prior.txt`).",
-        "- **ambiguous**: entries that compute different functions fit every key and shape, and nothing "
-        "in the file chooses. archfind lists them and loads none unasked; here it is told the name.",
+        "- **exact**: one answer, because all entries that fit every key and shape compute the "
+        "same function, or because one of them is the plain network and the others are rare "
+        "variants of it (`signatures/prior.txt`).",
+        "- **ambiguous**: entries that compute different functions fit every key and shape, and "
+        "nothing in the file chooses. archfind lists them and loads none unasked; here it is told "
+        "the name.",
     )
+    command = f"registry_sweep.py --cases {count} --seed {seed} --out docs/accuracy.md"
     lines = [
         "# Accuracy", "",
-        f"    python benchmarks/registry_sweep.py --cases {count} --seed {seed} --out docs/accuracy.md",
+        f"    python benchmarks/{command}",
         "", fill(intro[0], 100), "",
         *(fill(item, 100, subsequent_indent="  ") for item in intro[1:]),
         "", "## Totals", "",
@@ -465,8 +472,8 @@ def document(found: list[Row], large: list[str], seed: int, minutes: float) -> s
         f"| outputs equal, where the original gives any | {share(equal, compared)}",
         f"| outputs equal, loaded without the name (exact, the same function) | "
         f"{share([row for row in untold if row.untold], untold)}", "",
-        f"{len(large)} entries with more than {LARGEST // 10**6} million parameters were passed over "
-        f"while drawing, and others drawn.",
+        f"{len(large)} entries with more than {LARGEST // 10**6} million parameters were passed "
+        f"over and others drawn. Detectors got {MOST_BOXED} classes at most.",
         f"The run took {minutes:.0f} minutes in one thread of a busy machine.", "",
         *table("library", lambda row: row.case.id.partition("/")[0], found),
         *table("wrapper", lambda row: row.case.wrapper, found),
@@ -483,7 +490,7 @@ def document(found: list[Row], large: list[str], seed: int, minutes: float) -> s
     return "\n".join(lines).rstrip() + "\n"
 
 
-def sum_members() -> int:
+def entries() -> int:
     """Entries of the database."""
     database = default()
     return sum(len(database.signature(number).members) for number in range(len(database)))
@@ -507,9 +514,8 @@ def main() -> None:
     for row in rows(cases, arguments):
         found.append(row)
         state = "equal" if row.equal else "loaded" if row.loaded else "FAILED"
-        sys.stderr.write(
-            f"{len(found)}/{len(cases)} {state} {row.status or '-'} {row.seconds:.1f} s {shown(row)[2:]}\n"
-        )
+        what = f"{state} {row.status or '-'} {row.seconds:.1f} s {shown(row)[2:]}"
+        sys.stderr.write(f"{len(found)}/{len(cases)} {what}\n")
     text = document(found, large, given.seed, (time.perf_counter() - start) / 60)
     if given.out:
         given.out.write_text(text)

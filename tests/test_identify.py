@@ -297,3 +297,13 @@ def test_modules_saved_apart_are_one_network(tmp_path: Path) -> None:
     torch.save(parts, tmp_path / "apart.pth")
     found = archfind.guess(tmp_path / "apart.pth")
     assert (found.status, found.matches[0].entry.name) == ("exact", "squeezenet1_1")
+
+
+def test_a_student_and_a_teacher_with_something_else_are_not_one_answer() -> None:
+    state = state_of("timm/test_resnet")
+    both = {f"{who}.{k}": t for who in ("student", "teacher") for k, t in state.items()}
+    found = guess_state(both)
+    assert (found.status, found.part) == ("exact", "teacher")
+    assert any("--part" in warning for warning in found.warnings)
+    both["projector.weight"] = torch.empty(7, 5, device="meta")
+    assert guess_state(both).status == "ambiguous"

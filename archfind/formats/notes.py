@@ -105,7 +105,7 @@ def _page(text: bytes) -> str:
 
 def _text(text: bytes, source: Source) -> str:
     quoted = _quote(text)
-    if text.startswith(b"{") and b'"error"' in text:
+    if text.startswith(b"{") and b'"error"' in text[:40]:
         return f"an error message ({quoted}), not a checkpoint: the download failed."
     if text.startswith((b"{", b"[")):
         return f"a JSON text ({quoted}), not a checkpoint"
