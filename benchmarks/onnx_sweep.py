@@ -1,6 +1,6 @@
 """How many families export to ONNX and agree with torch: the table in docs/export.md.
 
-    nice python benchmarks/onnx_sweep.py > sweep.md
+    nice python benchmarks/onnx_sweep.py --into docs/export.md
 
 One network of each family that timm and torchvision define (a family is a module of the library;
 the smallest by parameters, timm's test_* aside), with random weights from a fixed seed. Each goes
@@ -35,6 +35,7 @@ from archfind.providers import provider
 from archfind.types import Entry
 
 SECONDS = 240
+MARK = "<!-- below: written by benchmarks/onnx_sweep.py -->\n"
 LARGEST = {"timm": 32e6, "torchvision": 100e6}  # parameters; torchvision's detectors start at 32 M
 
 
@@ -171,16 +172,21 @@ def table(rows: dict[str, dict[str, object]]) -> str:
 
 
 def main() -> None:
-    """The table on stdout, progress on stderr."""
+    """The table on stdout or into a file, progress on stderr."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", help="ids such as timm/resnet50; all families if none")
+    parser.add_argument("--into", type=Path, help="replace what stands below the mark in this file")
     given = parser.parse_args()
     names: list[str] = given.names or members()
     rows: dict[str, dict[str, object]] = {}
     for number, name in enumerate(names, 1):
         rows[name] = row = apart(name)
         sys.stderr.write(f"{number}/{len(names)} {name}: {json.dumps(row)}\n")
-    sys.stdout.write(table(rows) + "\n")
+    if given.into:
+        above, mark, _ = given.into.read_text().partition(MARK)
+        given.into.write_text(f"{above.rstrip()}\n\n{mark or MARK}\n{table(rows)}\n")
+    else:
+        sys.stdout.write(table(rows) + "\n")
 
 
 if __name__ == "__main__":
