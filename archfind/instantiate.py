@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Mapping
 from importlib.metadata import version
 
@@ -129,4 +130,8 @@ def _load(module: nn.Module, state: dict[str, torch.Tensor], found: Match, path:
             f"unexpected, {len(mismatched)} mismatched{why}"
         )
         raise BuildError(text, path, missing, unexpected, mismatched)
-    module.load_state_dict(state, strict=True)
+    # The tensors have this module's own keys and shapes, so they're of its own layout version;
+    # without a version, BatchNorm and MNASNet would convert them from an older one.
+    versioned = OrderedDict(state)
+    versioned._metadata = getattr(own, "_metadata", None)  # pyright: ignore[reportAttributeAccessIssue]
+    module.load_state_dict(versioned, strict=True)

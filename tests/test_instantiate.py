@@ -154,3 +154,15 @@ def test_each_stage_takes_the_earlier_ones_result(mobilenet: Path) -> None:
         archfind.guess
     )  # no submodule shadows the function
     assert open_checkpoint(mobilenet).index.keys() == checkpoint.index.keys()
+
+
+@pytest.mark.parametrize("name", ["mnasnet0_5", "shufflenet_v2_x0_5"])
+def test_networks_that_convert_old_layouts_take_a_plain_state_dict(
+    tmp_path: Path, name: str
+) -> None:
+    original = network(f"torchvision/{name}", num_classes=3)
+    save_file(original.state_dict(), tmp_path / "net.safetensors")
+    assert same_outputs(archfind.load(tmp_path / "net.safetensors"), original, (3, 64, 64))
+    state = {k: t for k, t in original.state_dict().items() if "num_batches_tracked" not in k}
+    torch.save(state, tmp_path / "old.pth")
+    assert same_outputs(archfind.load(tmp_path / "old.pth"), original, (3, 64, 64))
