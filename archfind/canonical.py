@@ -12,6 +12,8 @@ from archfind.types import Canonical, Step
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from archfind.types import Checkpoint
 
 # Wrappers that hold averaged weights, the ones that people mean when both are there.
@@ -161,25 +163,23 @@ def strip(canonical: Canonical, prefix: str) -> Canonical:
     return replace(canonical, index=index, origin=origin, steps=steps, merged=merged)
 
 
-def readings(canonical: Canonical) -> list[Canonical]:
+def readings(canonical: Canonical) -> Iterator[Canonical]:
     """The ways to read the keys, the likeliest first: with what training adds to them taken out,
     then as they stand, since a few networks have such names of their own."""
     bare = _unwrapped(canonical)
-    found: list[Canonical] = []
-    for reading in (
-        merge_parametrisations(bare),
-        bare,
-        merge_parametrisations(canonical),
-        canonical,
-    ):
-        if all(reading is not other for other in found):
-            found.append(reading)
-    return found
+    for reading in (bare,) if bare is canonical else (bare, canonical):
+        merged = merge_parametrisations(reading)
+        yield merged
+        if merged is not reading:
+            yield reading
 
 
 def _unwrapped(canonical: Canonical) -> Canonical:
     """Keys less the components that training wrappers add; itself where there are none, or where
     two keys would become one."""
+    every = "\n".join(canonical.index)
+    if not any(f"{word}." in every for word in _WRAPPERS):
+        return canonical
     renamed: dict[str, str] = {}
     seen: dict[str, None] = {}
     for key in canonical.index:
@@ -222,10 +222,14 @@ _PARAMETRISED = (
 def merge_parametrisations(canonical: Canonical) -> Canonical:
     """weight_norm and spectral_norm parts as the one weight that they stand for; itself where there
     are none. `merged` names the recipe and the file's keys, in the recipe's order."""
+    every = "\n".join(canonical.index) + "\n"
+    present = [row for row in _PARAMETRISED if f"{row[0][0]}\n" in every]
+    if not present:
+        return canonical
     index, origin = dict(canonical.index), dict(canonical.origin)
     merged: dict[str, tuple[str, ...]] = {}
     counts: dict[str, int] = {}
-    for suffixes, full, recipe in _PARAMETRISED:
+    for suffixes, full, recipe in present:
         for key in [k for k in index if k.endswith("." + suffixes[0]) or k == suffixes[0]]:
             base = key[: -len(suffixes[0])]
             parts = [base + suffix for suffix in suffixes]
