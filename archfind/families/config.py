@@ -1,0 +1,149 @@
+"""A constructor's arguments as a tree of leaves, each with a dotted path, that can be moved one by
+one: `depths.2`, `cfg.blocks.0.d`, `norm_layer.eps`.
+
+A list has one more axis, its length, under the path `depths.#`.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import is_dataclass
+from typing import Any
+
+from torch import nn
+
+Leaf = bool | int | float | str | None
+Config = dict[str, Any]  # constructor argument -> value
+
+_OPAQUE = object()
+
+
+def captured(make: Callable[[], nn.Module]) -> tuple[nn.Module, type[nn.Module], Config]:
+    """A module, its class, and every argument that its constructor got, defaults included."""
+    cls = type(make())
+    original = cls.__init__
+    calls: dict[int, Config] = {}
+    signature = inspect.signature(original)
+
+    @functools.wraps(original)
+    def record(self: nn.Module, *args: object, **kwargs: object) -> None:
+        if id(self) not in calls:
+            bound = signature.bind(self, *args, **kwargs)
+            bound.apply_defaults()
+            # Some constructors edit the lists that they are given.
+            calls[id(self)] = {k: fresh(v) for k, v in flat(bound.arguments, signature).items()}
+        original(self, *args, **kwargs)
+
+    cls.__init__ = record  # pyright: ignore[reportAttributeAccessIssue]
+    try:
+        module = make()
+    finally:
+        cls.__init__ = original
+    return module, cls, calls.get(id(module), {})
+
+
+def flat(arguments: Mapping[str, Any], signature: inspect.Signature) -> Config:
+    """Bound arguments as keywords; what **kwargs took stands beside the rest."""
+    found: Config = {}
+    for number, (name, value) in enumerate(arguments.items()):
+        kind = signature.parameters[name].kind
+        if number == 0:
+            continue  # self
+        if kind is inspect.Parameter.VAR_KEYWORD:
+            found.update(value)
+        elif kind is not inspect.Parameter.VAR_POSITIONAL:
+            found[name] = value
+    return found
+
+
+def fresh(value: Any) -> Any:
+    """A copy of the lists and dicts in a value, sharing what isn't data."""
+    if type(value) in (list, tuple):
+        return type(value)(fresh(item) for item in value)
+    if type(value) is dict:
+        return {key: fresh(item) for key, item in value.items()}
+    return value
+
+
+def leaves(config: Config) -> dict[str, Leaf]:
+    """Every leaf by its path, and the length of every list."""
+    found: dict[str, Leaf] = {}
+    for name, value in config.items():
+        _collect(name, value, found)
+    return found
+
+
+def _children(value: object) -> dict[str, Any] | None:
+    """The parts of a value that can be replaced one at a time, or None for a leaf or an object that
+    isn't data."""
+    if isinstance(value, list | tuple):
+        return {str(n): item for n, item in enumerate(value)}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+    if isinstance(value, Mapping):
+        return {str(key): item for key, item in value.items()}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+    if isinstance(value, functools.partial):
+        return dict(value.keywords)  # pyright: ignore[reportUnknownArgumentType]
+    if is_dataclass(value) and not isinstance(value, type):
+        return dict(value.__dict__)
+    if isinstance(value, type) or callable(value) or isinstance(value, nn.Module):
+        return None
+    inner = getattr(value, "__dict__", None)
+    return dict(inner) if inner else None
+
+
+def _collect(path: str, value: object, found: dict[str, Leaf]) -> None:
+    if value is None or isinstance(value, bool | int | float | str):
+        found[path] = value
+        return
+    parts = _children(value)
+    if parts is None:
+        return
+    if isinstance(value, list | tuple):
+        found[f"{path}.#"] = len(parts)
+    for name, item in parts.items():
+        _collect(f"{path}.{name}", item, found)
+
+
+def moved(config: Config, moves: Mapping[str, Leaf]) -> Config:
+    """The config with some leaves at other values. A list that grows repeats its last item."""
+    out = {name: fresh(value) for name, value in config.items()}
+    lengths = {path[:-2]: n for path, n in moves.items() if path.endswith(".#")}
+    for path, n in sorted(lengths.items(), key=lambda item: item[0].count(".")):
+        name, *rest = path.split(".")
+        out[name] = _with_length(out[name], rest, n)  # pyright: ignore[reportArgumentType]
+    for path, value in moves.items():
+        if not path.endswith(".#"):
+            name, *rest = path.split(".")
+            out[name] = _with_leaf(out[name], rest, value)
+    return out
+
+
+def _with_length(value: Any, path: list[str], length: int) -> Any:
+    if path:
+        return _with_leaf(value, path[:1], _with_length(_children(value)[path[0]], path[1:], length))  # pyright: ignore[reportOptionalSubscript]
+    items = list(value)
+    items = items[:length] + [copy.copy(items[-1]) for _ in range(length - len(items))]
+    return type(value)(items) if type(value) in (list, tuple) else items
+
+
+def _with_leaf(value: Any, path: list[str], leaf: Any) -> Any:
+    """A copy of `value` with one part of it replaced."""
+    if not path:
+        return leaf
+    name, *rest = path
+    new = _with_leaf((_children(value) or {}).get(name), rest, leaf)
+    if isinstance(value, tuple):
+        items = [*value[: int(name)], new, *value[int(name) + 1 :]]
+        return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
+    if isinstance(value, list):
+        return [*value[: int(name)], new, *value[int(name) + 1 :]]
+    if isinstance(value, Mapping):
+        kind = dict if type(value) is dict else type(value)
+        return kind({key: new if str(key) == name else item for key, item in value.items()})  # pyright: ignore[reportCallIssue]
+    if isinstance(value, functools.partial):
+        return functools.partial(value.func, *value.args, **{**value.keywords, name: new})
+    changed = copy.copy(value)
+    object.__setattr__(changed, name, new)
+    return changed

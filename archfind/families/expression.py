@@ -1,0 +1,194 @@
+"""Sizes and conditions as text: `3*embed_dim`, `img_size//patch_size`, `round8(32*width_mult)`,
+`qkv_bias and {i} != 0`.
+
+Names are paths of a config's leaves; `{i}` is the index of a repeat, `{i#}` how often it repeats,
+`depths.{i}` the list's item at that index. This module is on the cold path of `archfind guess`.
+"""
+
+from __future__ import annotations
+
+from archfind.errors import SignatureError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any
+
+    Values = Mapping[str, Any]
+
+
+class Expression:
+    """A parsed expression: `value(values)` computes it, `names` are the leaves that it reads."""
+
+    __slots__ = ("names", "text", "value")
+
+    def __init__(self, text: str, names: tuple[str, ...], value: Callable[[Values], Any]) -> None:
+        self.text = text
+        self.names = names
+        self.value = value
+
+    def __repr__(self) -> str:
+        return self.text
+
+
+_parsed: dict[str, Expression] = {}
+
+
+def parse(text: str) -> Expression:
+    """The expression of a text, parsed once. SignatureError shows a text that isn't one."""
+    found = _parsed.get(text)
+    if found is None:
+        found = _parsed[text] = _Parser(text).whole()
+    return found
+
+
+def resolved(name: str, values: Values) -> str:
+    """`depths.{i}` as `depths.2`; `{i-1}` is the index before."""
+    while (start := name.find("{")) >= 0:
+        end = name.index("}", start)
+        index, _, back = name[start + 1 : end].partition("-")
+        number = values[f"{{{index}}}"] - int(back or 0)
+        name = f"{name[:start]}{number}{name[end + 1 :]}"
+    return name
+
+
+def make_divisible(value: float, divisor: int) -> int:
+    """The multiple of `divisor` that is nearest to `value`, but not under nine tenths of it: the
+    rounding of the MobileNet code, which most later mobile networks share
+    (https://github.com/tensorflow/models/blob/master/research/slim/nets/mobilenet/mobilenet.py)."""
+    rounded = max(divisor, int(value + divisor / 2) // divisor * divisor)
+    return rounded + divisor if rounded < 0.9 * value else rounded
+
+
+_FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "round2": lambda x: make_divisible(x, 2),
+    "round4": lambda x: make_divisible(x, 4),
+    "round8": lambda x: make_divisible(x, 8),
+    "round16": lambda x: make_divisible(x, 16),
+    "round32": lambda x: make_divisible(x, 32),
+    "floor": lambda x: int(x // 1),
+    "ceil": lambda x: -int(-x // 1),
+    "near": round,
+    "min": min,
+    "max": max,
+}
+_OPERATORS: dict[str, tuple[int, Callable[[Any, Any], Any]]] = {
+    "or": (1, lambda a, b: a or b),
+    "and": (2, lambda a, b: a and b),
+    "==": (4, lambda a, b: a == b),
+    "!=": (4, lambda a, b: a != b),
+    "<": (4, lambda a, b: a < b),
+    ">": (4, lambda a, b: a > b),
+    "+": (5, lambda a, b: a + b),
+    "-": (5, lambda a, b: a - b),
+    "*": (6, lambda a, b: a * b),
+    "/": (6, lambda a, b: a / b),
+    "//": (6, lambda a, b: a // b),
+    "%": (6, lambda a, b: a % b),
+    "**": (7, lambda a, b: a**b),
+}
+_WORDS = {"None": None, "True": True, "False": False}
+
+
+class _Parser:
+    """Operator precedence over the tokens of one text."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.tokens = _tokens(text)
+        self.at = 0
+        self.names: dict[str, None] = {}
+
+    def whole(self) -> Expression:
+        value = self.expression(0)
+        if self.at < len(self.tokens):
+            raise SignatureError(f"not an expression: {self.text!r}")
+        return Expression(self.text, tuple(self.names), value)
+
+    def next(self) -> str:
+        if self.at == len(self.tokens):
+            raise SignatureError(f"an expression ends too early: {self.text!r}")
+        self.at += 1
+        return self.tokens[self.at - 1]
+
+    def expression(self, level: int) -> Callable[[Values], Any]:
+        left = self.operand()
+        while self.at < len(self.tokens):
+            operator = _OPERATORS.get(self.tokens[self.at])
+            if operator is None or operator[0] <= level:
+                break
+            self.at += 1
+            left = _binary(operator[1], left, self.expression(operator[0]))
+        return left
+
+    def operand(self) -> Callable[[Values], Any]:
+        token = self.next()
+        if token == "(":
+            inner = self.expression(0)
+            self.next()
+            return inner
+        if token == "not":
+            inner = self.expression(3)
+            return lambda values: not inner(values)
+        if token == "-":
+            inner = self.expression(6)
+            return lambda values: -inner(values)
+        if token[0] == "'":
+            return _constant(token[1:-1])
+        if token[0].isdigit():
+            return _constant(float(token) if "." in token else int(token))
+        if token in _WORDS:
+            return _constant(_WORDS[token])
+        if token in _FUNCTIONS and self.at < len(self.tokens) and self.tokens[self.at] == "(":
+            return self.call(_FUNCTIONS[token])
+        self.names[token] = None
+        if "{" not in token or token[-1] == "}" and token.count("{") == 1 and token[0] == "{":
+            return lambda values: values.get(token)
+        return lambda values: values.get(resolved(token, values))
+
+    def call(self, function: Callable[..., Any]) -> Callable[[Values], Any]:
+        arguments: list[Callable[[Values], Any]] = []
+        token = self.next()
+        while token != ")":
+            arguments.append(self.expression(0))
+            token = self.next()
+        if len(arguments) == 1:
+            only = arguments[0]
+            return lambda values: function(only(values))
+        return lambda values: function(*[argument(values) for argument in arguments])
+
+
+def _binary(
+    function: Callable[[Any, Any], Any],
+    left: Callable[[Values], Any],
+    right: Callable[[Values], Any],
+) -> Callable[[Values], Any]:
+    return lambda values: function(left(values), right(values))
+
+
+def _constant(value: Any) -> Callable[[Values], Any]:
+    return lambda _values: value
+
+
+def _tokens(text: str) -> list[str]:
+    found: list[str] = []
+    at = 0
+    while at < len(text):
+        start = at
+        char = text[at]
+        if char == " ":
+            at += 1
+            continue
+        if char == "'":
+            at = text.index("'", at + 1) + 1
+        elif char.isalnum() or char in "_{":
+            inside = 0
+            while at < len(text) and (inside or text[at].isalnum() or text[at] in "_.{#"):
+                inside += (text[at] == "{") - (text[at] == "}")
+                at += 1
+        elif text[at : at + 2] in ("//", "**", "==", "!="):
+            at += 2
+        else:
+            at += 1
+        found.append(text[start:at])
+    return found

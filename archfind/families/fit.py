@@ -1,0 +1,260 @@
+"""Numbers as expressions of the values that they move with, found from examples.
+
+Each search proposes a text and checks it on every row; the first that holds on all of them is the
+simplest one there is in the order of trying: a constant, a value, a multiple, sums of products of
+values with small rational factors, then roundings and bounds.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from archfind.families.expression import parse
+
+Row = Mapping[str, Any]
+Numbers = np.ndarray[Any, np.dtype[np.float64]]
+
+_SAMPLE = 40  # rows that a proposal is made from; all rows check it
+_ROUNDINGS = ("floor", "ceil", "near", "round8", "round16", "round4", "round32", "round2")
+_STEPS = {"floor": 1, "ceil": 1, "near": 1, "round2": 2, "round4": 4, "round8": 8, "round16": 16}
+
+
+def holds(text: str, rows: Sequence[Row], targets: Sequence[int]) -> bool:
+    """Whether an expression gives every target."""
+    value = parse(text).value
+    try:
+        return all(value(row) == target for row, target in zip(rows, targets, strict=True))
+    except (KeyError, TypeError, ZeroDivisionError, OverflowError, ValueError):
+        return False
+
+
+def fit(
+    rows: Sequence[Row],
+    targets: Sequence[int],
+    names: Sequence[str],
+    pool: Sequence[str] = (),
+    quick: bool = False,
+) -> str | None:
+    """The simplest expression in `names` (and, as they stand, those of `pool`) that gives every
+    target, or None. `quick` leaves out the searches that are long when they find nothing."""
+    first = targets[0]
+    if all(target == first for target in targets):
+        return str(first)
+    for text in pool:
+        if holds(text, rows, targets):
+            return text
+    chosen = _spread(rows, targets, names)
+    few = [rows[n] for n in chosen]
+    y = np.array([targets[n] for n in chosen], dtype=float)
+    columns = _columns(few, names, pool)
+    for text in _proposals(columns, y, quick):
+        if holds(text, rows, targets):
+            return text
+    return None
+
+
+def _spread(rows: Sequence[Row], targets: Sequence[int], names: Sequence[str]) -> list[int]:
+    """Rows that differ in the named values or the target, at most `_SAMPLE`."""
+    seen: dict[tuple[object, ...], int] = {}
+    for number, row in enumerate(rows):
+        seen.setdefault((targets[number], *(_get(row, name) for name in names)), number)
+    found = list(seen.values())
+    return found if len(found) <= _SAMPLE else found[:: len(found) // _SAMPLE + 1]
+
+
+def _get(row: Row, name: str) -> object:
+    try:
+        return parse(name).value(row)
+    except (KeyError, TypeError, ZeroDivisionError, IndexError):
+        return None
+
+
+def _columns(
+    rows: Sequence[Row], names: Sequence[str], pool: Sequence[str]
+) -> list[tuple[str, Numbers]]:
+    """Numeric values by name, those that are the same in all rows left out."""
+    found: list[tuple[str, Numbers]] = []
+    for name in [*names, *pool]:
+        values = [_get(row, name) for row in rows]
+        if any(isinstance(v, bool) or not isinstance(v, int | float) for v in values):
+            continue
+        column = np.array(values, dtype=float)
+        if (column == column[0]).all() or any((column == c).all() for _, c in found):
+            continue
+        found.append((name, column))
+    return found
+
+
+def _derived(columns: list[tuple[str, Numbers]]) -> Iterator[tuple[str, Numbers]]:
+    """Values made from one or two others that libraries use inside products."""
+    for name, column in columns:
+        if (column == column.round()).all() and "//" not in name:
+            if column.max() <= 64:
+                yield f"(2*{name}-1)", 2 * column - 1
+            if name[0] == "{" and column.max() < 12:
+                yield f"2**{name}", 2.0**column
+            elif column.max() < 12 and "{" not in name:
+                yield f"2**{name}", 2.0**column
+    for (one, a), (two, b) in itertools.permutations(columns, 2):
+        if b.min() > 0 and a.min() >= 0 and (a == a.round()).all() and (b == b.round()).all():
+            quotient = a // b
+            if quotient.max() > 0 and not (quotient == quotient[0]).all():
+                yield f"({one}//{two})", quotient
+                if (quotient * b != a).any():
+                    yield f"ceil({one}/{two})", np.ceil(a / b)
+
+
+def _proposals(
+    columns: list[tuple[str, Numbers]], y: Numbers, quick: bool
+) -> Iterator[str]:
+    for name, column in columns:
+        if (column == y).all():
+            yield name
+    base = columns[:7]
+    derived = [item for item in _derived(base) if not any((item[1] == c).all() for _, c in base)]
+    monomials = _monomials(base, derived[:16])
+    one = ("", np.ones(len(y)))
+    for terms in [[m] for m in monomials] + [[m, one] for m in monomials]:
+        yield from _linear(terms, y)
+    few = monomials[: 30 if quick else 60]
+    for added in base:
+        for product in few:
+            yield from _linear([product, added], y)
+            yield from _linear([product, added, one], y)
+    yield from _rounded(few, y)
+    yield from _bounded(base, few, y)
+    if quick:
+        return
+    for pair in itertools.combinations(few, 2):
+        yield from _linear(list(pair), y)
+        yield from _linear([*pair, one], y)
+    for added in itertools.combinations(base, 2):
+        for product in few:
+            yield from _linear([product, *added], y)
+            yield from _linear([product, *added, one], y)
+
+
+def _monomials(
+    base: list[tuple[str, Numbers]], derived: list[tuple[str, Numbers]]
+) -> list[tuple[str, Numbers]]:
+    """Values, products of two or three, and quotients, the simplest first."""
+    found = [*base, *derived]
+    quotients = [item for item in derived if "/" in item[0]]
+    others = [item for item in derived if "/" not in item[0]]
+    atoms = [*quotients, *base, *others]
+    pairs = [
+        *itertools.combinations_with_replacement(quotients[:8], 2),
+        *itertools.combinations_with_replacement(base, 2),
+        *itertools.combinations_with_replacement(atoms, 2),
+    ]
+    for (a, x), (b, y) in pairs:
+        found.append((f"{a}*{b}", x * y))
+    for (a, x), (b, y) in itertools.permutations(base, 2):
+        if (y != 0).all():
+            found.append((f"{a}/{b}", x / y))
+    if len(base) >= 2:
+        for (a, x), (b, y), (c, z) in itertools.permutations(base, 3):
+            if a < b and (z != 0).all():
+                found.append((f"{a}*{b}/{c}", x * y / z))
+        few = (base + derived)[:8]
+        for (a, x), (b, y), (c, z) in itertools.combinations_with_replacement(few, 3):
+            found.append((f"{a}*{b}*{c}", x * y * z))
+    unique: list[tuple[str, Numbers]] = []
+    seen: set[bytes] = set()
+    for name, column in found:
+        if column.tobytes() not in seen and np.isfinite(column).all():
+            seen.add(column.tobytes())
+            unique.append((name, column))
+    return unique
+
+
+def _linear(terms: list[tuple[str, Numbers]], y: Numbers) -> Iterator[str]:
+    """y as a sum of the terms with rational factors."""
+    if len(y) < len(terms) + 2 and len(terms) > 1:
+        return
+    if len(terms) == 1:
+        column = terms[0][1]
+        if not column[0]:
+            return
+        factors = np.array([y[0] / column[0]])
+        if abs(column * factors[0] - y).max() > 1e-6 * max(1.0, abs(y).max()):
+            return
+    else:
+        matrix = np.stack([column for _, column in terms], axis=1)
+        gram = matrix.T @ matrix
+        try:
+            factors = np.linalg.solve(gram, matrix.T @ y)
+        except np.linalg.LinAlgError:
+            return
+        if abs(matrix @ factors - y).max() > 1e-4 * max(1.0, abs(y).max() * 1e-2):
+            return
+    words: list[str] = []
+    for (name, _), factor in zip(terms, factors, strict=True):
+        rational = Fraction(float(factor)).limit_denominator(64)
+        if abs(float(rational) - factor) > 1e-3 * max(1.0, abs(factor)) or not rational:
+            return
+        words.append(_term(rational, name))
+    text = "+".join(words).replace("+-", "-")
+    yield text
+
+
+def _term(factor: Fraction, name: str) -> str:
+    if not name:
+        return str(factor.numerator) if factor.denominator == 1 else f"{factor}"
+    text = name if factor.numerator == 1 else f"{factor.numerator}*{name}"
+    if factor == -1:
+        text = f"-1*{name}"
+    return text if factor.denominator == 1 else f"{text}/{factor.denominator}"
+
+
+def _rounded(monomials: list[tuple[str, Numbers]], y: Numbers) -> Iterator[str]:
+    """y as a product, rounded to a whole number or to a multiple of some step."""
+    for name, column in monomials[:60]:
+        if (column <= 0).any():
+            continue
+        for rounding in _ROUNDINGS:
+            step = _STEPS.get(rounding, 32)
+            if (y % step).any():
+                continue
+            slack = {"floor": (0, 1), "ceil": (-1, 0), "near": (-0.5, 0.5)}.get(
+                rounding, (-step / 2, step * 0.6)
+            )
+            low, high = ((y + slack[0]) / column).max(), ((y + slack[1]) / column).min()
+            if low > high or high <= 0:
+                continue
+            factor = simplest(max(low, 1e-9), high)
+            if factor is not None:
+                yield f"{rounding}({_term(factor, name)})"
+
+
+def simplest(low: float, high: float) -> Fraction | None:
+    """The fraction of smallest denominator, up to 64, in an interval; whole numbers first."""
+    for denominator in range(1, 65):
+        numerator = -int(-low * denominator // 1)
+        for n in (numerator, numerator + 1):
+            if n > 0 and low <= n / denominator <= high:
+                return Fraction(n, denominator)
+    return None
+
+
+def _bounded(
+    base: list[tuple[str, Numbers]], monomials: list[tuple[str, Numbers]], y: Numbers
+) -> Iterator[str]:
+    """y as the smaller or larger of two values, or of a product and a constant."""
+    for (one, a), (two, b) in itertools.combinations(base, 2):
+        if (np.minimum(a, b) == y).all():
+            yield f"min({one}, {two})"
+        if (np.maximum(a, b) == y).all():
+            yield f"max({one}, {two})"
+    for function, bound in (("max", y.min()), ("min", y.max())):
+        free = y != bound
+        if free.sum() < 3:
+            continue
+        for name, column in monomials[:40]:
+            for text in _linear([(name, column[free])], y[free]):
+                yield f"{function}({text}, {int(bound)})"

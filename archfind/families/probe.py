@@ -1,0 +1,255 @@
+"""What a constructor makes of its arguments, found by calling it on the meta device: one leaf moved
+at a time, then many at random.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import inspect
+import io
+import random
+import sys
+import typing
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from archfind.families.config import Config, Leaf, leaves, moved
+
+Shapes = dict[str, tuple[tuple[int, ...], str]]  # key -> shape, dtype
+Moves = dict[str, Leaf]
+
+_LEAVES = 400  # a constructor with more has its later ones left alone
+_TRIES = 6  # values tried for a leaf before it counts as one that can't be moved
+_LARGEST = 4_000  # keys: a random network beyond that teaches nothing new
+
+
+class Sample:
+    """One network that could be built: all its leaves, and what it holds."""
+
+    def __init__(self, values: dict[str, Leaf], shapes: Shapes, moves: Moves) -> None:
+        self.values = values
+        self.shapes = shapes
+        self.moves = moves
+
+
+class Probe:
+    """A constructor with base arguments, and every network that was built with others."""
+
+    def __init__(self, make: Callable[..., nn.Module], config: Config) -> None:
+        self.make = make
+        self.config = config
+        self.base = leaves(config)
+        self.failures = 0
+        self._built: dict[frozenset[tuple[str, Leaf]], Sample | None] = {}
+        first = self.sample({})
+        if first is None:
+            raise ValueError("the base network can't be built again from its own arguments")
+        self.first = first
+
+    def sample(self, moves: Moves) -> Sample | None:
+        """The network with these leaves moved, or None where the constructor refuses."""
+        key = frozenset((path, f"{type(v).__name__} {v}") for path, v in moves.items())
+        if key not in self._built:
+            self._built[key] = self._sample(moves)
+        return self._built[key]
+
+    def _sample(self, moves: Moves) -> Sample | None:
+        try:
+            config = moved(self.config, moves)
+            shapes = shapes_of(on_meta(self.make, config))
+        except Exception:  # a library refuses values in its own ways
+            self.failures += 1
+            return None
+        if len(shapes) > _LARGEST or any(0 in shape for shape, _ in shapes.values()):
+            return None
+        return Sample(leaves(config), shapes, dict(moves))
+
+    def samples(self) -> list[Sample]:
+        """Every network that was built, the base first."""
+        return [sample for sample in self._built.values() if sample is not None]
+
+
+def on_meta(make: Callable[..., nn.Module], config: Config) -> nn.Module:
+    """The module without storage where its constructor allows, with storage where it doesn't."""
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        try:
+            with torch.device("meta"):
+                return make(**config)
+        except (RuntimeError, NotImplementedError) as error:
+            if "meta" not in str(error).lower():
+                raise
+            return make(**config)
+
+
+def shapes_of(module: nn.Module) -> Shapes:
+    """Keys, shapes and kinds of number of a module's state dict."""
+    found: Shapes = {}
+    for key, tensor in module.state_dict().items():
+        real = tensor.is_floating_point()
+        dtype = "float" if real else str(tensor.dtype).removeprefix("torch.")
+        found[key] = (tuple(tensor.shape), dtype)
+    return found
+
+
+def explore(
+    probe: Probe, cls: type[nn.Module], known: Mapping[str, Iterable[Leaf]], seed: int = 0
+) -> dict[str, list[Leaf]]:
+    """Move every leaf alone, then many at random. Returns the leaves that change a key or a shape,
+    each with the values that were accepted. `known` has values that other networks of the class
+    use."""
+    hints = literals(cls)
+    for path, values in _annotated(cls, probe.base).items():
+        hints.setdefault(path, []).extend(values)
+    visible: dict[str, list[Leaf]] = {}
+    joint = _coupled(probe.base)
+    for path in list(probe.base)[:_LEAVES]:
+        accepted = _alone(probe, path, joint, [*known.get(path, ()), *hints.get(_name(path), ())][:24])
+        if accepted:
+            visible[path] = accepted
+    _paired(probe, visible)
+    _random(probe, visible, joint, random.Random(seed))
+    return visible
+
+
+def _paired(probe: Probe, visible: dict[str, list[Leaf]]) -> None:
+    """Keys that only a switch brings are seen to depend on other leaves with that switch on; a leaf
+    that moves nothing without it becomes visible."""
+    seen = set(probe.first.shapes)
+    numbers = [p for p, v in probe.base.items() if type(v) in (int, float) and p not in visible]
+    for path, values in list(visible.items()):
+        for value in values:
+            sample = probe.sample({path: value})
+            if sample is None or path.endswith(".#") or not sample.shapes.keys() - seen:
+                continue
+            seen |= sample.shapes.keys()
+            for other, choices in list(visible.items()):
+                if other != path:
+                    probe.sample({path: value, other: choices[0]})
+            for other in numbers if len(numbers) < 60 else ():
+                accepted: list[Leaf] = []
+                for choice in alternates(other, probe.base[other], ())[:5]:
+                    found = probe.sample({path: value, other: choice})
+                    if found is not None and found.shapes != sample.shapes:
+                        accepted.append(choice)
+                if accepted:
+                    visible[other] = accepted
+
+
+def _random(
+    probe: Probe,
+    visible: Mapping[str, list[Leaf]],
+    joint: Mapping[str, tuple[str, ...]],
+    draw: random.Random,
+) -> None:
+    """Networks with many leaves moved, for the fits and to hold back."""
+    wanted = min(160, 16 + 5 * len(visible))
+    tries = 0
+    found = 0
+    while found < wanted and tries < 4 * wanted:
+        tries += 1
+        share = draw.choice((0.15, 0.3, 0.5, 0.8)) if len(visible) > 3 else 0.7
+        moves: Moves = {}
+        for path, values in visible.items():
+            if draw.random() < share and path not in moves:
+                value = draw.choice(values)
+                together = joint.get(path, ())
+                moves |= dict.fromkeys(together, value) if draw.random() < 0.5 else {path: value}
+        moves = {path: value for path, value in moves.items() if path in visible}
+        found += bool(moves) and probe.sample(moves) is not None
+
+
+def alternates(path: str, value: Leaf, known: Iterable[Leaf]) -> list[Leaf]:
+    """Other values to try for a leaf, the likeliest to be accepted first."""
+    found: list[Leaf] = []
+    if path.endswith(".#"):
+        assert isinstance(value, int)
+        found = [value + 1, value - 1] if value > 1 else [value + 1]
+        return [n for n in found if n > 0]
+    if isinstance(value, bool):
+        found = [not value]
+    elif isinstance(value, int):
+        found = [*known, *_integers(value)]
+    elif isinstance(value, float):
+        found = [value * 2, value / 2, value * 1.5, value + 1.0, *known] if value else [*known, 0.5]
+    else:
+        found = list(known)
+    unique: list[Leaf] = []
+    for item in found:
+        if item != value and all(item is not old and item != old for old in unique):
+            unique.append(item)
+    return unique
+
+
+def _integers(value: int) -> list[int]:
+    if value <= 12:
+        tried = [value + 1, value + 2, value * 2, value - 1, value * 3, 1, value + 3]
+    else:
+        tried = [value * 2, value // 2, value * 3, value * 3 // 2, value + 8, value + 1, value * 5]
+    return [n for n in tried if n > 0 and n != value]
+
+
+def _annotated(cls: type[nn.Module], base: Mapping[str, Leaf]) -> dict[str, list[Leaf]]:
+    """Values that the annotation of a leaf allows which is None by default."""
+    found: dict[str, list[Leaf]] = {}
+    for name, parameter in inspect.signature(cls.__init__).parameters.items():
+        if base.get(name, "") is not None:
+            continue
+        words = str(parameter.annotation)
+        if "Callable" in words or "Module" in words:
+            continue
+        found[name] = [True] * ("bool" in words)
+        found[name] += [1e-5, 2.0] * ("float" in words) + [32, 16, 48] * ("int" in words)
+    return found
+
+
+def _name(path: str) -> str:
+    """The name that code uses for a leaf: its last component that isn't a number."""
+    return next((part for part in reversed(path.split(".")) if not part.isdigit()), path)
+
+
+def literals(cls: type[nn.Module]) -> dict[str, list[Leaf]]:
+    """The constants that a class's own source compares each name with, and those that its
+    annotations allow."""
+    found: dict[str, dict[Leaf, None]] = {}
+
+    def add(name: str, value: object) -> None:
+        if isinstance(value, str | int) and not isinstance(value, bool):
+            found.setdefault(name, {})[value] = None
+
+    for name, parameter in inspect.signature(cls.__init__).parameters.items():
+        for value in typing.get_args(parameter.annotation):
+            add(name, value)
+    for module in {base.__module__ for base in cls.__mro__ if base.__module__[:6] != "torch."}:
+        try:
+            tree = ast.parse(inspect.getsource(sys.modules[module]))
+        except (OSError, TypeError, KeyError):
+            continue
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Compare) and len(node.ops) == 1:
+                sides = [node.left, node.comparators[0]]
+                names = [_named(side) for side in sides]
+                constants = [list(_constants(side)) for side in sides]
+                for name, values in ((names[0], constants[1]), (names[1], constants[0])):
+                    for value in values if name else ():
+                        add(name, value)
+    return {name: list(values) for name, values in found.items()}
+
+
+def _named(node: ast.expr) -> str:
+    if isinstance(node, ast.Name):
+        return node.id
+    return node.attr if isinstance(node, ast.Attribute) else ""
+
+
+def _constants(node: ast.expr) -> Iterable[Any]:
+    if isinstance(node, ast.Constant):
+        yield node.value
+    elif isinstance(node, ast.Tuple | ast.List | ast.Set):
+        for item in node.elts:
+            yield from _constants(item)

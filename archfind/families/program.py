@@ -1,0 +1,113 @@
+"""A family's tensors as a program: lines that expand to exact keys and shapes for given values.
+
+    blocks.{i<depth}.attn.qkv.weight    3*embed_dim embed_dim
+    blocks.{i<depth}.attn.qkv.bias      3*embed_dim               if qkv_bias
+    pos_embed                           1 (img_size//patch_size)**2+1 embed_dim
+
+`{i<depth}` repeats; sizes and conditions are expressions (expression.py). Lines may share a pattern
+under conditions that exclude each other. On the cold path of `archfind guess`.
+"""
+
+from __future__ import annotations
+
+from archfind.families.expression import parse
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from typing import Any
+
+    from archfind.families.expression import Expression
+
+    Values = Mapping[str, Any]
+
+Shape = tuple[int, ...]
+
+
+class Part:
+    """One component of a pattern: literal text, or a repeat with its bound."""
+
+    __slots__ = ("bound", "index", "text")
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.index = ""
+        self.bound: Expression | None = None
+        if text[0] == "{":
+            name, _, bound = text[1:-1].partition("<")
+            self.index = f"{{{name}}}"
+            self.bound = parse(bound)
+
+
+class FamilyLine:
+    """Keys, sizes, dtype, condition."""
+
+    __slots__ = ("condition", "dtype", "parts", "pattern", "sizes")
+
+    def __init__(self, text: str) -> None:
+        self.pattern, _, rest = text.partition("  ")
+        body, _, condition = rest.strip().partition("  if ")
+        words = body.split()
+        self.dtype = words.pop() if words and words[-1] in _DTYPES else "float"
+        self.sizes = tuple(parse(word) for word in words if word != "()")
+        self.condition = parse(condition.strip()) if condition else None
+        self.parts = [Part(part) for part in split(self.pattern)]
+
+
+_DTYPES = frozenset("bool uint8 int8 int16 int32 int64 complex64 complex128".split())
+
+
+def split(pattern: str) -> list[str]:
+    """The components of a pattern; a repeat's bound may have dots of its own."""
+    found: list[str] = []
+    inside = 0
+    start = 0
+    for at, char in enumerate(pattern):
+        if char == "{":
+            inside += 1
+        elif char == "}":
+            inside -= 1
+        elif char == "." and not inside:
+            found.append(pattern[start:at])
+            start = at + 1
+    return [*found, pattern[start:]]
+
+
+class Program:
+    """The lines of a family."""
+
+    def __init__(self, lines: list[str]) -> None:
+        self.lines = [FamilyLine(line) for line in lines]
+
+    def expand(self, values: Values) -> dict[str, tuple[Shape, str]]:
+        """Every key with its shape and dtype. KeyError where a value is missing."""
+        found: dict[str, tuple[Shape, str]] = {}
+        for line in self.lines:
+            for key, env in places(line.parts, values):
+                if line.condition is None or line.condition.value(env):
+                    shape = tuple([int(size.value(env)) for size in line.sizes])
+                    found[key] = shape, line.dtype
+        return found
+
+
+def places(parts: list[Part], values: Values) -> Iterator[tuple[str, Values]]:
+    """Every key of a pattern, with the values of its repeats."""
+    if not any(part.bound for part in parts):
+        yield ".".join(part.text for part in parts), values
+        return
+    yield from _places(parts, 0, "", values)
+
+
+def _places(parts: list[Part], at: int, head: str, values: Values) -> Iterator[tuple[str, Values]]:
+    while at < len(parts) and parts[at].bound is None:
+        head = f"{head}.{parts[at].text}" if head else parts[at].text
+        at += 1
+    if at == len(parts):
+        yield head, values
+        return
+    part = parts[at]
+    assert part.bound is not None
+    count = int(part.bound.value(values))
+    for number in range(count):
+        env = {**values, part.index: number, f"{part.index[:-1]}#}}": count}
+        yield from _places(parts, at + 1, f"{head}.{number}" if head else str(number), env)
