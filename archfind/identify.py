@@ -7,7 +7,9 @@ from archfind.canonical import AVERAGED, joined, networks, readings, strip
 from archfind.errors import UnknownError
 from archfind.evidence.hints import named_in_file
 from archfind.frozen import replace
+from archfind.heads import headed, notes, pooled
 from archfind.match import match, plain
+from archfind.parts import children, common_prefix, flat, is_cut, places, resolve
 from archfind.types import Canonical, Guess, Match
 
 TYPE_CHECKING = False
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
 CLOSE = 0.8  # of the tensors on both sides must fit for an answer to be called close
 _CANDIDATES = 3
+_SURE = ("exact", "ambiguous")
 
 
 class _Fit:
@@ -56,14 +59,14 @@ def guess(checkpoint: Checkpoint, database: Database, choose: str = "", part: st
             if len(whole) == 1 and whole[""].status in ("exact", "ambiguous"):
                 found = whole
     if part:
-        wanted = part.rstrip("./")
         inner = {
             "/".join(filter(None, (n, p))): g
             for n, one in found.items()
             for p, g in one.parts.items()
         }
         known = {**inner, **found}
-        if wanted not in known:
+        wanted = resolve(part, known)
+        if not wanted:
             parts = ", ".join(name for name in known if name) or "one network alone"
             raise UnknownError(f"has no part {part!r}; it has {parts}", checkpoint.path, ())
         return replace(known[wanted], part=wanted)
@@ -84,7 +87,7 @@ def _together(checkpoint: Checkpoint, found: Mapping[str, Guess]) -> Guess:
         note = f"also holds raw weights of the network; {averaged[0]} is preferred, --part chooses"
         return replace(chosen, parts=found, part=averaged[0], warnings=(*chosen.warnings, note))
     first = found[(certain or list(found))[0]]
-    status = "ambiguous" if certain else "unknown"
+    status = "ambiguous" if any(one.status in _SURE for one in found.values()) else "unknown"
     matches = tuple(found[name].matches[0] for name in certain) or first.matches
     return replace(first, status=status, matches=matches, chosen_by="", parts=found)
 
@@ -92,13 +95,19 @@ def _together(checkpoint: Checkpoint, found: Mapping[str, Guess]) -> Guess:
 def _guess_state_dict(canonical: Canonical, database: Database, choose: str) -> dict[str, Guess]:
     """The networks in one state dict by prefix; "" for the whole of it."""
     best, fits = canonical, []
+    tries: list[tuple[Canonical, list[_Fit]]] = []
     for reading in readings(canonical):
         tried = _fits(reading, database)
+        tries.append((reading, tried))
         if tried and (not fits or tried[0].share > fits[0].share):
             best, fits = reading, tried
         whole = [fit for fit in tried if _whole(fit)]
         if whole:
             return {"": _decided(strip(reading, whole[0].prefix), whole, choose)}
+    for reading, tried in tries:
+        other = _headed(reading, tried, choose)
+        if other is not None:
+            return {"": other}
     parts: dict[str, list[_Fit]] = {}
     for fit in fits:
         if fit.match.fits and not any(
@@ -109,14 +118,46 @@ def _guess_state_dict(canonical: Canonical, database: Database, choose: str) -> 
     guesses = {
         p: _decided(strip(best, p), parts[p], choose) for p in sorted(parts, key=order.__getitem__)
     }
-    if len(guesses) > 1:
+    for prefix in places(best.index, database) if not fits or fits[0].share < CLOSE else ():
+        if not any(_overlap(prefix, other) for other in parts):
+            guesses.update(flat(prefix, _guess_state_dict(strip(best, prefix), database, choose)))
+    if sum(one.status in _SURE for one in guesses.values()) > 1:
         if sum(len(one.canonical.index) for one in guesses.values()) < len(best.index):
             guesses[""] = _near(best, fits, choose)  # there is more than these networks
         return guesses
     # One known network within an unknown whole is a part of it, not the answer.
-    return {
-        "": replace(_near(best, fits, choose), parts={p.rstrip("."): g for p, g in guesses.items()})
-    }
+    known = {p.rstrip("."): g for p, g in guesses.items()}
+    for prefix in children(best.index) if known else ():
+        if not any(_overlap(prefix, f"{name}.") for name in known):
+            known[prefix.rstrip(".")] = Guess(strip(best, prefix), "unknown", ())
+    return {"": replace(_near(best, fits, choose), parts=known)}
+
+
+def _headed(canonical: Canonical, fits: list[_Fit], choose: str) -> Guess | None:
+    """The library's network with another head, where one is."""
+    shared = common_prefix(canonical.index)
+    found: list[_Fit] = []
+    outer = ""
+    for fit in fits:
+        cut = fit.prefix if shared.startswith(fit.prefix) else shared
+        if found and cut != outer:
+            continue
+        whole = strip(canonical, cut)
+        prefix = fit.prefix[len(cut) :]
+        other = headed(whole.index, prefix, fit.signature, fit.match)
+        if other is not None:
+            total, outer = len(whole.index), cut
+            found.append(_Fit(prefix, fit.signature, other, total, total))
+    # A head in the library's own place says more than one of any name.
+    placed = [fit for fit in found if fit.match.head and not fit.match.head.beside]
+    if not found:
+        return None
+    answer = _decided(strip(canonical, outer), placed or found, choose)
+    assumed = notes(answer.matches[0])
+    if answer.chosen_by == "prior" and len(answer.matches) > 1:
+        # The prior chooses among twins; these are networks that differ in the head they had.
+        answer = replace(answer, status="ambiguous", chosen_by="")
+    return replace(answer, warnings=(*answer.warnings, *assumed))
 
 
 def _head(key: str, prefixes: Iterable[str]) -> str:
@@ -172,6 +213,9 @@ def _chosen(fit: _Fit, canonical: Canonical, choose: str) -> Match:
     wanted = [e for e in entries if choose and choose in (e.id, e.name)]
     wanted = wanted or named_in_file(canonical.checkpoint, entries)
     if wanted and wanted[0].id != fit.match.entry.id:
+        if fit.match.head:
+            again = headed(canonical.index, fit.prefix, fit.signature, fit.match, wanted[0].id)
+            return again or fit.match
         return match(canonical.index, fit.signature, first=wanted[0].id)
     return fit.match
 
@@ -206,8 +250,15 @@ def _near(canonical: Canonical, fits: list[_Fit], choose: str) -> Guess:
     if not top:
         return Guess(canonical, "unknown", ())
     fit = nearest[0][0]
-    status = "close" if fit.share >= CLOSE else "unknown"
-    return Guess(strip(canonical, fit.prefix), status, top, "user" if choose else "")
+    found = nearest[0][1]
+    cut = not (found.unexpected or found.mismatched) and is_cut(
+        found.missing, fit.signature.fixed, found.matched
+    )
+    status = "close" if fit.share >= CLOSE or cut else "unknown"
+    below = strip(canonical, fit.prefix)
+    note = pooled(below.index, fit.signature, fit.match) if status == "close" else ""
+    warnings = (note,) if note else ()
+    return Guess(below, status, top, "user" if choose else "", warnings=warnings)
 
 
 def _shapes_in_common(index: Index, signature: Signature) -> int:

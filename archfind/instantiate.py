@@ -11,6 +11,8 @@ from torch import nn
 
 from archfind.errors import AmbiguousError, ArchfindError, BuildError, UnknownError
 from archfind.providers import provider
+from archfind.rebuild_head import rebuilt
+from archfind.recipe import arguments
 from archfind.tensors import TensorReader, merged_weight
 from archfind.types import Built, Canonical, Guess, Match
 
@@ -27,9 +29,11 @@ def build(
     `.unexpected` and `.mismatched`.
     """
     found = _match(guess, accept_ambiguous)
-    config = {**{k: s.value for k, s in found.config.items()}, **(settings or {})}
+    config = {**arguments(found), **(settings or {})}
     path = guess.canonical.checkpoint.path
     module = _create(found, config, path)
+    if found.head is not None:
+        module = rebuilt(module, found.head)
     own = module.state_dict()
     state = read_state(guess.canonical, drop=set(found.tolerated))
     loaded = len(state)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from archfind.formats.escape import escape
 from archfind.recipe import recipe
+from archfind.render_parts import head_document, head_words, part_choice, part_document, part_lines
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,11 +41,12 @@ def guess_document(guess: Guess) -> dict[str, object]:
         if best
         else {},
         "keys": _keys(best) if best else {},
+        "head": head_document(best) if best else [],
         "chosen_by": guess.chosen_by or None,
         "twins": _twins(best) if best else [],
         "steps": [[step.kind, step.detail] for step in guess.canonical.steps],
         "candidates": [_candidate(found) for found in guess.matches],
-        "parts": {name: _part(one) for name, one in guess.parts.items()},
+        "parts": {name: part_document(one) for name, one in guess.parts.items()},
         "part": guess.part or None,
         "tensors": len(index),
         "parameters": parameters,
@@ -99,11 +101,6 @@ def _candidate(found: Match) -> dict[str, object]:
     }
 
 
-def _part(one: Guess) -> dict[str, object]:
-    best = one.matches[0].entry.id if one.matches and one.status != "unknown" else None
-    return {"status": one.status, "architecture": best, "tensors": len(one.canonical.index)}
-
-
 def guess_lines(
     document: dict[str, object], quiet: bool = False, verbose: bool = False
 ) -> list[str]:
@@ -131,10 +128,10 @@ def _exact(document: dict, path: str) -> tuple[str, list[str]]:  # pyright: igno
         rest.append(f"config    {shown:<42} read from {_sources(config)}")
     rest.append(_evidence(document))
     rest += _twin_lines(document)
-    rest += _part_lines(document)
+    rest += part_lines(document)
     build = document["build"]
     words = [repr(a) for a in build["args"]] + [f"{k}={v!r}" for k, v in build["kwargs"].items()]
-    rest.append(f"build     {build['callable']}({', '.join(words)})")
+    rest.append(f"build     {build['callable']}({', '.join(words)}){head_words(document)}")
     return _title(document), rest
 
 
@@ -182,21 +179,11 @@ def _twin_lines(document: dict) -> list[str]:  # pyright: ignore
     return lines
 
 
-def _part_lines(document: dict) -> list[str]:  # pyright: ignore
-    return [
-        f"part      {escape(name or 'the whole')}: {one['architecture'] or 'unknown'}, "
-        f"{one['tensors']} tensors"
-        for name, one in document["parts"].items()
-    ]
-
-
 def _ambiguous(document: dict, path: str) -> tuple[str, list[str]]:  # pyright: ignore
     parts = document["parts"]
     if len(parts) > 1:
-        known = next(name for name, one in parts.items() if one["architecture"])
-        rest = _part_lines(document)
-        rest.append(f"Choose:  archfind export {path} out.onnx --part {escape(known)}")
-        return f"ambiguous, {len(parts)} networks in one file", rest
+        rest = part_lines(document) + part_choice(document, path)
+        return f"ambiguous, {sum(map(bool, parts))} networks in one file", rest
     first = {"provider": document["provider"], "architecture": document["architecture"]}
     others = [t for t in document["twins"] if not t["same_function"]]
     others += document["candidates"][1:]
@@ -228,7 +215,7 @@ def _close(document: dict, path: str) -> tuple[str, list[str]]:  # pyright: igno
     left = sum(max(0, len(keys[kind]) - 8) for kind in ("missing", "unexpected", "mismatched"))
     if left:
         rest.append(f"... and {left} more; --json lists them all")
-    rest += _part_lines(document)
+    rest += part_lines(document) + part_choice(document, path)
     counts = [
         f"{len(keys[kind])} {kind}"
         for kind in ("missing", "unexpected", "mismatched")
@@ -246,7 +233,7 @@ def _unknown(document: dict, path: str) -> tuple[str, list[str]]:  # pyright: ig
     rest += [f"nearest   {_counts(one)}" for one in document["candidates"]]
     if not document["candidates"]:
         rest.append("nearest   none: no network in the database shares a tensor with it")
-    rest += _part_lines(document)
+    rest += part_lines(document) + part_choice(document, path)
     return "unknown, no signature fits", rest
 
 

@@ -154,9 +154,45 @@ class Mismatch:
 
 
 @frozen
+class HeadLayer:
+    """One layer of a head that isn't the library's own.
+
+    `name` is the layer's path in the state dict, "" for a function that has none. `sizes` are the
+    constructor's: (in, out) of a Linear, the width of a norm. `branch` names the output that the
+    layer belongs to where there are several, "" for what they share. `assumed` layers have no
+    tensors: their place, or what must stand between two others, says that they are there.
+    """
+
+    name: str
+    kind: str  # Linear | BatchNorm1d | LayerNorm | PReLU | ReLU | Dropout
+    sizes: tuple[int, ...] = ()
+    bias: bool = True
+    branch: str = ""
+    assumed: bool = False
+
+
+@frozen
+class Head:
+    """What stands where a library's network has its own last layers. No `layers`: nothing does.
+
+    `replaces` is the path of the library's module that gives way, in a Sequential from its child
+    number `start` on; "" where the library itself leaves its head out (num_classes=0). `beside`:
+    the layers have names of their own, and run on what the network gives, which stands at
+    `backbone` ("" where its keys and theirs are on one level).
+    """
+
+    layers: tuple[HeadLayer, ...]
+    replaces: str = ""
+    start: int = 0
+    beside: bool = False
+    backbone: str = ""
+
+
+@frozen
 class Match:
     """How well one entry explains a canonical state dict. `missing` and `unexpected` are as torch
-    words them; `tolerated` are derived buffers that one side lacks and that carry no training."""
+    words them; `tolerated` are derived buffers that one side lacks and that carry no training.
+    `head` is there where everything but the head is the entry's own."""
 
     entry: Entry
     config: Mapping[str, Setting]
@@ -168,6 +204,7 @@ class Match:
     tolerated: tuple[str, ...] = ()
     twins: tuple[Twin, ...] = ()
     reasons: tuple[str, ...] = ()
+    head: Head | None = None
 
     @property
     def fits(self) -> bool:

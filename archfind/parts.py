@@ -1,0 +1,93 @@
+"""Which submodules of a state dict may be networks of their own: an encoder beside a decoder,
+towers, a generator and its critic. This module is on the cold path of `archfind guess`."""
+
+from __future__ import annotations
+
+from archfind.database import feature
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from archfind.database import Database
+    from archfind.types import Guess, TensorSpec
+
+    Index = Mapping[str, TensorSpec]
+
+_FEWEST = 8  # tensors of anything worth a name
+_SAMPLE = 24  # keys of a submodule that are looked up
+_CUT = 20  # tensors that a network must have before it counts as one without its end
+
+
+def common_prefix(index: Index) -> str:
+    """The dotted prefix of every key."""
+    first, last = min(index, default=""), max(index, default="")
+    same = 0
+    while same < min(len(first), len(last)) and first[same] == last[same]:
+        same += 1
+    return first[: first.rfind(".", 0, same) + 1]
+
+
+def children(index: Index) -> dict[str, int]:
+    """Prefix -> tensors, of every submodule with more than a few where the keys first part."""
+    start = len(common_prefix(index))
+    counts: dict[str, int] = {}
+    for key in index:
+        end = key.find(".", start) + 1
+        if end:
+            counts[key[:end]] = counts.get(key[:end], 0) + 1
+    return {prefix: count for prefix, count in counts.items() if count >= _FEWEST}
+
+
+def places(index: Index, database: Database) -> list[str]:
+    """The submodules most of whose tensors the database knows, under their names less any prefix
+    that is below the submodule's own."""
+    found: list[str] = []
+    for prefix in children(index):
+        keys = [key for key in index if key.startswith(prefix)]
+        sample = keys[:: max(1, len(keys) // _SAMPLE)]
+        known = sum(_known(key, len(prefix), index[key], database) for key in sample)
+        if known * 2 >= len(sample):
+            found.append(prefix)
+    return found
+
+
+def _known(key: str, start: int, spec: TensorSpec, database: Database) -> bool:
+    while start:
+        if database.holders(feature(key[start:], spec.shape)) >= 0:
+            return True
+        start = key.find(".", start) + 1
+    return not spec.shape  # counters are in no index
+
+
+def flat(prefix: str, found: Mapping[str, Guess]) -> dict[str, Guess]:
+    """What was found below a submodule, by name in the whole: it, or the parts that it has."""
+    named: dict[str, Guess] = {}
+    for name, one in found.items():
+        if one.parts or one.status == "unknown":
+            within = prefix + name
+            named.update((within + inner, part) for inner, part in one.parts.items())
+        else:
+            # What the answer itself stripped: "backbone." of "backbone.body."
+            steps = one.canonical.steps
+            own = steps[-1].detail if not name and steps[-1].detail != prefix else name
+            named[(prefix + own).rstrip(".")] = one
+    return named
+
+
+def is_cut(missing: tuple[str, ...], fixed: Mapping[str, object], matched: int) -> bool:
+    """Whether what is missing is the end of a network, in the order of its modules: what a getter
+    of intermediate layers leaves out."""
+    gone = set(missing)
+    order = [key in gone for key in fixed]
+    start = order.index(True) if True in order else len(order)
+    return matched >= _CUT and start * 3 >= len(order) and all(order[start:])
+
+
+def resolve(wanted: str, names: Mapping[str, object]) -> str:
+    """The name of the part that `wanted` means: itself, or the one whose last words it is."""
+    name = wanted.rstrip("./")
+    if name in names:
+        return name
+    ends = [one for one in names if one.replace("/", ".").endswith("." + name.replace("/", "."))]
+    return ends[0] if len(ends) == 1 else ""
