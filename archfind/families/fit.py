@@ -81,7 +81,7 @@ def _columns(
     found: list[tuple[str, Numbers]] = []
     for name in [*names, *pool]:
         values = [_get(row, name) for row in rows]
-        if any(isinstance(v, bool) or not isinstance(v, int | float) for v in values):
+        if not all(isinstance(v, int | float) for v in values):
             continue
         column = np.array(values, dtype=float)
         if (column == column[0]).all() or any((column == c).all() for _, c in found):
@@ -128,15 +128,15 @@ def _proposals(
             yield from _linear([product, added, one], y)
     yield from _rounded(few, y)
     yield from _bounded(base, few, y)
+    for added in itertools.combinations(base, 2):
+        for product in monomials[: 16 if quick else 60]:
+            yield from _linear([product, *added], y)
+            yield from _linear([product, *added, one], y)
     if quick:
         return
     for pair in itertools.combinations(few, 2):
         yield from _linear(list(pair), y)
         yield from _linear([*pair, one], y)
-    for added in itertools.combinations(base, 2):
-        for product in few:
-            yield from _linear([product, *added], y)
-            yield from _linear([product, *added, one], y)
 
 
 def _monomials(
@@ -248,13 +248,13 @@ def _bounded(
     """y as the smaller or larger of two values, or of a product and a constant."""
     for (one, a), (two, b) in itertools.combinations(base, 2):
         if (np.minimum(a, b) == y).all():
-            yield f"min({one}, {two})"
+            yield f"min({one},{two})"
         if (np.maximum(a, b) == y).all():
-            yield f"max({one}, {two})"
+            yield f"max({one},{two})"
     for function, bound in (("max", y.min()), ("min", y.max())):
         free = y != bound
         if free.sum() < 3:
             continue
         for name, column in monomials[:40]:
             for text in _linear([(name, column[free])], y[free]):
-                yield f"{function}({text}, {int(bound)})"
+                yield f"{function}({text},{int(bound)})"

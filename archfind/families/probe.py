@@ -25,6 +25,7 @@ Moves = dict[str, Leaf]
 
 _LEAVES = 400  # a constructor with more has its later ones left alone
 _TRIES = 6  # values tried for a leaf before it counts as one that can't be moved
+_FEW = 3  # blocks in a row: a first, a last and one between
 _LARGEST = 4_000  # keys: a random network beyond that teaches nothing new
 
 
@@ -74,6 +75,23 @@ class Probe:
         return [sample for sample in self._built.values() if sample is not None]
 
 
+def small(make: Callable[..., nn.Module], config: Config) -> Config:
+    """The config with fewer blocks: the same rules from smaller networks. Counts are the whole
+    numbers, and the lengths of inner lists, that take keys away when they fall."""
+    probe = Probe(make, config)
+    moves: Moves = {}
+    keys = len(probe.first.shapes)
+    for path, value in probe.base.items():
+        inner = path.endswith(".#") and path.count(".") > 1
+        if type(value) is not int or not _FEW < value <= 64 or (path.endswith(".#") and not inner):
+            continue
+        tried = probe.sample({**moves, path: 2 if inner else _FEW})
+        if tried is not None and len(tried.shapes) < keys:
+            moves[path] = 2 if inner else _FEW
+            keys = len(tried.shapes)
+    return moved(config, moves)
+
+
 def on_meta(make: Callable[..., nn.Module], config: Config) -> nn.Module:
     """The module without storage where its constructor allows, with storage where it doesn't."""
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
@@ -115,6 +133,41 @@ def explore(
     _paired(probe, visible)
     _random(probe, visible, joint, random.Random(seed))
     return visible
+
+
+def _alone(
+    probe: Probe, path: str, joint: Mapping[str, tuple[str, ...]], known: Iterable[Leaf]
+) -> list[Leaf]:
+    """The values that one leaf can take by itself, or with those that must move with it, and that
+    change a shape."""
+    accepted: list[Leaf] = []
+    tries = 0
+    for value in alternates(path, probe.base[path], known):
+        if len(accepted) >= (3 if type(value) in (int, float) else 24) or tries >= _TRIES + 24 * (
+            isinstance(value, str)
+        ):
+            break
+        tries += 1
+        found = probe.sample({path: value})
+        if found is None and path in joint:
+            found = probe.sample(dict.fromkeys(joint[path], value))
+        if found is not None and found.shapes != probe.first.shapes:
+            accepted.append(value)
+    return accepted
+
+
+def _coupled(base: Mapping[str, Leaf]) -> dict[str, tuple[str, ...]]:
+    """Leaves that may have to move together: the lengths of lists that are equally long, and both
+    items of a pair."""
+    lengths: dict[Leaf, list[str]] = {}
+    pairs: dict[str, list[str]] = {}
+    for path, value in base.items():
+        if path.endswith(".#"):
+            lengths.setdefault(value, []).append(path)
+        elif path.endswith((".0", ".1")) and base.get(f"{path[:-2]}.#") == 2:
+            pairs.setdefault(path[:-2], []).append(path)
+    groups = [g for g in (*lengths.values(), *pairs.values()) if len(g) > 1]
+    return {path: tuple(group) for group in groups for path in group}
 
 
 def _paired(probe: Probe, visible: dict[str, list[Leaf]]) -> None:
