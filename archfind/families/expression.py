@@ -69,6 +69,7 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "floor": lambda x: int(x // 1),
     "ceil": lambda x: -int(-x // 1),
     "near": round,
+    "case": lambda condition, one, two: one if condition else two,
     "min": min,
     "max": max,
 }
@@ -152,6 +153,9 @@ class _Parser:
         while token != ")":
             arguments.append(self.expression(0))
             token = self.next()
+        if function is _FUNCTIONS["case"]:  # what isn't the case may have no value
+            condition, one, two = arguments
+            return lambda values: one(values) if condition(values) else two(values)
         if len(arguments) == 1:
             only = arguments[0]
             return lambda values: function(only(values))

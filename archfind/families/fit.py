@@ -8,6 +8,7 @@ values with small rational factors, then roundings and bounds.
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
@@ -52,9 +53,12 @@ def fit(
     few = [rows[n] for n in chosen]
     y = np.array([targets[n] for n in chosen], dtype=float)
     columns = _columns(few, names, pool)
+    end = time.monotonic() + (0.15 if quick else 1.5)
     for text in _proposals(columns, y, quick):
-        if holds(text, rows, targets):
+        if text and holds(text, rows, targets):
             return text
+        if time.monotonic() > end:
+            break
     return None
 
 
@@ -79,7 +83,7 @@ def _columns(
 ) -> list[tuple[str, Numbers]]:
     """Numeric values by name, those that are the same in all rows left out."""
     found: list[tuple[str, Numbers]] = []
-    for name in [*names, *pool]:
+    for name in [*pool[:3], *names]:
         values = [_get(row, name) for row in rows]
         if not all(isinstance(v, int | float) for v in values):
             continue
@@ -103,8 +107,10 @@ def _derived(columns: list[tuple[str, Numbers]]) -> Iterator[tuple[str, Numbers]
     for (one, a), (two, b) in itertools.permutations(columns, 2):
         if b.min() > 0 and a.min() >= 0 and (a == a.round()).all() and (b == b.round()).all():
             quotient = a // b
-            if quotient.max() > 0 and not (quotient == quotient[0]).all():
+            if quotient.min() > 0 and not (quotient == quotient[0]).all():
                 yield f"({one}//{two})", quotient
+                if not (one + two).count("("):
+                    yield f"(2*({one}//{two})-1)", 2 * quotient - 1
                 if (quotient * b != a).any():
                     yield f"ceil({one}/{two})", np.ceil(a / b)
 
@@ -115,7 +121,7 @@ def _proposals(
     for name, column in columns:
         if (column == y).all():
             yield name
-    base = columns[:7]
+    base = columns[:9]
     derived = [item for item in _derived(base) if not any((item[1] == c).all() for _, c in base)]
     monomials = _monomials(base, derived[:16])
     one = ("", np.ones(len(y)))
@@ -128,6 +134,10 @@ def _proposals(
             yield from _linear([product, added, one], y)
     yield from _rounded(few, y)
     yield from _bounded(base, few, y)
+    for added in base:
+        for product in few[:40]:
+            for rounding in ("floor", "ceil"):
+                yield from _halved(rounding, product, added, y)
     for added in itertools.combinations(base, 2):
         for product in monomials[: 16 if quick else 60]:
             yield from _linear([product, *added], y)
@@ -137,6 +147,15 @@ def _proposals(
     for pair in itertools.combinations(few, 2):
         yield from _linear(list(pair), y)
         yield from _linear([*pair, one], y)
+
+
+def _halved(
+    rounding: str, product: tuple[str, Numbers], added: tuple[str, Numbers], y: Numbers
+) -> Iterator[str]:
+    """y as a product and the half of a value, rounded: widths that a transition halves."""
+    half = np.floor(added[1] / 2) if rounding == "floor" else np.ceil(added[1] / 2)
+    for text in _linear([product], y - half):
+        yield text and f"{text}+{rounding}({added[0]}/2)"
 
 
 def _monomials(
@@ -174,7 +193,8 @@ def _monomials(
 
 
 def _linear(terms: list[tuple[str, Numbers]], y: Numbers) -> Iterator[str]:
-    """y as a sum of the terms with rational factors."""
+    """y as a sum of the terms with rational factors; "" where it isn't, for the clock to be seen."""
+    yield ""
     if len(y) < len(terms) + 2 and len(terms) > 1:
         return
     if len(terms) == 1:
@@ -217,6 +237,7 @@ def _rounded(monomials: list[tuple[str, Numbers]], y: Numbers) -> Iterator[str]:
     for name, column in monomials[:60]:
         if (column <= 0).any():
             continue
+        yield ""
         for rounding in _ROUNDINGS:
             step = _STEPS.get(rounding, 32)
             if (y % step).any():
@@ -253,8 +274,8 @@ def _bounded(
             yield f"max({one},{two})"
     for function, bound in (("max", y.min()), ("min", y.max())):
         free = y != bound
-        if free.sum() < 3:
+        if free.sum() < 2:
             continue
         for name, column in monomials[:40]:
             for text in _linear([(name, column[free])], y[free]):
-                yield f"{function}({text},{int(bound)})"
+                yield text and f"{function}({text},{int(bound)})"

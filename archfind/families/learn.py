@@ -7,20 +7,30 @@ and are looked at together, and the shapes at the leaves become expressions.
 
 from __future__ import annotations
 
+import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import time
-
 import numpy as np
 
-from archfind.families.conditions import both, decide, tests
+from archfind.families.conditions import both, decide, negated, tests
+from archfind.families.expression import parse
 from archfind.families.fit import fit
 from archfind.families.probe import Sample
+from archfind.families.program import numbered
 
 Row = Mapping[str, Any]
 Tree = dict[str, Any]  # component -> Tree, or (shape, dtype) at a leaf
 _INDICES = "ijklmno"
+
+
+class Blame(Exception):
+    """Leaves without which the search goes on: what they do to a size couldn't be said."""
+
+    def __init__(self, paths: set[str], why: str) -> None:
+        super().__init__(why)
+        self.paths = paths
 
 
 class Place:
@@ -44,7 +54,9 @@ class Learner:
         self.lines: list[str] = []
         self.unfit: list[str] = []
         self.pool: list[str] = []
+        self.around: list[str] = []  # what the tensor looked at moves with, in all examples
         self.deadline = time.monotonic() + seconds
+        self._patience = self.deadline
         self._fits: dict[object, str | None] = {}
         self._pieced: dict[object, list[tuple[str, tuple[str, ...], str]] | None] = {}
         # Pairs of examples that differ in one leaf, or in two that were moved together.
@@ -63,7 +75,7 @@ class Learner:
                     pairs.append(((path,), at[rest]))
                 alike = [n for n in like[path, rest] if n != number]
                 pairs += [((path,), n) for n in alike[:3]]
-            if 1 < len(moves) <= 4 and not pairs and frozenset() in at:
+            if len(moves) > 1 and len(set(moves.values())) == 1 and not pairs and frozenset() in at:
                 pairs.append((tuple(moves), at[frozenset()]))
             self.partners.append(pairs)
         self._choices = [
@@ -87,7 +99,7 @@ class Learner:
         for place in sorted(places, key=lambda p: -len(p.tree)):
             names.update(dict.fromkeys(place.tree))
         numbers = [name for name in names if name.isdigit()]
-        held = {frozenset(n for n in place.tree if n.isdigit()) for place in places}
+        held = {frozenset(n for n in place.tree if n.isdigit()) for place in places} - {frozenset()}
         for name in names:
             if name not in numbers:
                 self._child(places, name, pattern, condition)
@@ -104,12 +116,16 @@ class Learner:
         inner = [Place(p.sample, p.env, p.tree[name]) for p in places if name in p.tree]
         if when is None:
             self.unfit.append(f"{joined}: when it is there")
-            return
+            if not all(t for t, place in zip(there, places, strict=True) if not place.sample):
+                return
+            when = ""  # as it mostly is; the leaf that this is wrong for is found and left alone
         self._node(inner, joined, both(condition, when))
 
     def _when(self, places: list[Place], there: list[bool]) -> str | None:
         if all(there):
             return ""
+        if time.monotonic() > self.deadline:
+            return None
         key = "when", tuple(there), self._key(places)
         if key not in self._fits:
             rows = [p.env for p in places]
@@ -158,7 +174,13 @@ class Learner:
             inner = [p if p.tree is not None else Place(p.sample, p.env, {}) for p in inner]
             if not any(there):
                 return True
-        self._node(inner, joined, condition)
+        try:
+            self._node(inner, joined, condition)
+        except Blame:
+            if len(numbers) > 8:
+                raise
+            del self.lines[before[0] :], self.unfit[before[1] :]
+            return False
         if len(self.unfit) > before[1] and len(numbers) <= 40:
             kept = self.lines[before[0] :], self.unfit[before[1] :]
             del self.lines[before[0] :], self.unfit[before[1] :]
@@ -172,81 +194,115 @@ class Learner:
 
     def _leaf(self, places: list[Place], pattern: str, condition: str) -> None:
         """A tensor: one line, or several under conditions that exclude each other."""
+        self.around = list(self._depends(places, [p.tree for p in places]))
         key = "pieces", tuple(p.tree for p in places), self._key(places)
         if key not in self._pieced:
-            self._pieced[key] = self._pieces(places, 3)
+            self._pieced[key] = self._pieces(places)
         pieces = self._pieced[key]
         if pieces is None:
             self.unfit.append(f"{pattern}: its shape")
-            return
+            base = [place.tree for place in places if not place.sample]
+            usual = base[0] if base else Counter(p.tree for p in places).most_common(1)[0][0]
+            pieces = [("", tuple(map(str, usual[0])), usual[1])]
         for when, sizes, dtype in pieces:
             words = " ".join(sizes) or "()"
             words += f" {dtype}" * (dtype != "float")
             when = both(condition, when)
             self.lines.append(f"{pattern}  {words}" + (f"  if {when}" if when else ""))
 
-    def _pieces(
-        self, places: list[Place], splits: int
-    ) -> list[tuple[str, tuple[str, ...], str]] | None:
-        whole = self._sizes(places)
-        if whole is not None:
-            return [("", *whole)]
-        if not splits:
-            return None
-        shapes = [p.tree for p in places]
-        known: dict[str, Any] = {}
-        for names in self._names(places, shapes):
-            known |= tests([p.env for p in places], [*names, *self._choices])
-        order = list(known.items())
-        best: tuple[int, str, Any, Any, Any] | None = None
-        for text, truth in order:
-            yes = [p for p, t in zip(places, truth, strict=True) if t]
-            no = [p for p, t in zip(places, truth, strict=True) if not t]
-            one = self._sizes(yes, quick=True)
-            two = self._sizes(no, quick=True) if one is not None or splits > 1 else None
-            if one is not None and two is not None:
-                return [(text, *one), (_not(text), *two)]
-            for found, rest, when in ((one, no, text), (two, yes, _not(text))):
-                if found is not None and (best is None or len(rest) < best[0]):
-                    best = len(rest), when, found, rest, None
-        if best is None or splits < 2:
-            return None
-        _, when, found, rest, _ = best
-        others = self._pieces(rest, splits - 1)
-        if others is None:
-            return None
-        return [(when, *found), *((both(_not(when), w), s, d) for w, s, d in others)]
+    def _pieces(self, places: list[Place]) -> list[tuple[str, tuple[str, ...], str]] | None:
+        """(condition, sizes, dtype) for each number of dimensions and dtype that the tensor has."""
+        own = [(len(place.tree[0]), place.tree[1]) for place in places]
+        kinds = {kind: [kind == one for one in own] for kind in dict.fromkeys(own)}
+        found: list[tuple[str, tuple[str, ...], str]] = []
+        for (_, dtype), there in kinds.items():
+            when = self._when(places, there)
+            held = [p for p, t in zip(places, there, strict=True) if t]
+            sizes = self._sizes(held) if when is not None else None
+            if when is None or sizes is None:
+                return None
+            found.append((when, sizes, dtype))
+        return found
 
-    def _sizes(self, places: list[Place], quick: bool = False) -> tuple[tuple[str, ...], str] | None:
+    def _sizes(self, places: list[Place]) -> tuple[str, ...] | None:
         """The expressions of a shape that hold in every place."""
-        shapes = [p.tree[0] for p in places]
-        dtypes = {p.tree[1] for p in places}
-        if len(dtypes) > 1 or len({len(shape) for shape in shapes}) > 1:
-            return None
         sizes: list[str] = []
-        for axis in range(len(shapes[0])):
-            text = self._number(places, [shape[axis] for shape in shapes], quick)
+        for axis in range(len(places[0].tree[0])):
+            targets = [place.tree[0][axis] for place in places]
+            text = self._number(places, targets)
             if text is None:
+                self._patience = min(self.deadline, time.monotonic() + 2.5)
+                text = self._cases(places, targets, 3)
+            if text is None:
+                self._blame(places, targets)
                 return None
             sizes.append(text)
-        return tuple(sizes), dtypes.pop()
+        return tuple(sizes)
+
+    def _blame(self, places: list[Place], targets: list[int]) -> None:
+        """Raise Blame with the leaf that a size can be said without, if there is one. Switches go
+        before sizes, which people change more."""
+        names = list(self._depends(places, targets))
+        names.sort(key=lambda p: (type(self.base[p]) in (int, float), p.endswith(".#"), p))
+        for path in names if len(names) > 1 else ():
+            some = [n for n, p in enumerate(places) if path not in self.samples[p.sample].moves]
+            there = [places[n] for n in some]
+            if some and self._number(there, [targets[n] for n in some]) is not None:
+                raise Blame({path}, f"{targets[:3]}")
+        if names:
+            raise Blame(set(names), f"{targets[:3]}")
+
+    def _cases(self, places: list[Place], targets: list[int], splits: int) -> str | None:
+        """A size that follows one rule or another: `case(deep_stem,32,64)`."""
+        key = "cases", tuple(targets), self._key(places)
+        if key not in self._fits:
+            self._fits[key] = self._split(places, targets, splits)
+        return self._fits[key]
+
+    def _split(self, places: list[Place], targets: list[int], splits: int) -> str | None:
+        known: dict[str, Any] = {}
+        for names in self._names(places, targets):
+            known |= tests([p.env for p in places], [*names, *self._choices])
+        best: tuple[int, str, str, list[int]] | None = None
+        for text, truth in known.items():
+            if time.monotonic() > self._patience:
+                return None
+            yes = [n for n, t in enumerate(truth) if t]
+            no = [n for n, t in enumerate(truth) if not t]
+            one = self._part(places, targets, yes)
+            two = self._part(places, targets, no)
+            if one is not None and two is not None:
+                return f"case({text},{one},{two})"
+            for found, rest, when in ((one, no, text), (two, yes, negated(text))):
+                if found is not None and (best is None or len(rest) < best[0]):
+                    best = len(rest), when, found, rest
+        if best is None or splits < 2:
+            return None
+        _, when, found, rest = best
+        others = self._cases([places[n] for n in rest], [targets[n] for n in rest], splits - 1)
+        return None if others is None else f"case({when},{found},{others})"
+
+    def _part(self, places: list[Place], targets: list[int], some: list[int]) -> str | None:
+        return self._number([places[n] for n in some], [targets[n] for n in some], quick=True)
 
     def _number(self, places: list[Place], targets: list[int], quick: bool = False) -> str | None:
         if all(target == targets[0] for target in targets):
             return str(targets[0])
-        quick = quick or time.monotonic() > self.deadline
+        if time.monotonic() > self.deadline:
+            return None
         key = "number", quick, tuple(targets), self._key(places)
         if key not in self._fits:
             rows = [p.env for p in places]
             text = None
             for names in self._names(places, targets):
-                pool = [t for t in self.pool if set(names) & set(_plain(t))][:12]
+                pool = [t for t in self.pool if set(names) >= set(_plain(t))][:8]
                 text = fit(rows, targets, names, pool, quick)
                 if text is not None:
                     break
             self._fits[key] = text
-            if text and "(" in text and text not in self.pool and "{" not in text:
-                self.pool.append(text)
+            composite = text and not text.isdigit() and text not in self.base and "{" not in text
+            if text and composite and text not in self.pool and "case" not in text:
+                self.pool.insert(0, f"({text})")  # a later width is often made from the one before
         return self._fits[key]
 
     def _key(self, places: list[Place]) -> int:
@@ -270,7 +326,7 @@ class Learner:
     def _names(self, places: list[Place], targets: Sequence[object]) -> list[list[str]]:
         """Names to explain a target with, one list an attempt: leaves by their own paths with the
         repeats' indices, then list items by the index of the repeat that they stand for."""
-        found = list(self._depends(places, targets))
+        found = list(self._depends(places, targets)) or self.around
         indices = [key for key in places[0].env if key[0] == "{"]
         attempts = [found]
         if indices:
@@ -291,15 +347,7 @@ def _without(moves: Mapping[str, Any], path: str) -> frozenset[tuple[str, Any]]:
     return frozenset((p, v) for p, v in moves.items() if p != path)
 
 
-def _not(text: str) -> str:
-    from archfind.families.conditions import negated
-
-    return f"not ({text})" if " and " in text or " or " in text else negated(text)
-
-
 def _plain(text: str) -> tuple[str, ...]:
-    from archfind.families.expression import parse
-
     return parse(text).names
 
 
@@ -328,7 +376,7 @@ def tree_of(sample: Sample) -> Tree:
     """Keys as a tree of their components."""
     root: Tree = {}
     for key, spec in sample.shapes.items():
-        *path, last = key.split(".")
+        *path, last = numbered(key).split(".")
         node = root
         for part in path:
             node = node.setdefault(part, {})

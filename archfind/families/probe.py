@@ -10,6 +10,7 @@ import inspect
 import io
 import random
 import sys
+import time
 import typing
 import warnings
 from collections.abc import Callable, Iterable, Mapping
@@ -17,6 +18,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from archfind.families.config import Config, Leaf, leaves, moved
 
@@ -25,7 +27,10 @@ Moves = dict[str, Leaf]
 
 _LEAVES = 400  # a constructor with more has its later ones left alone
 _TRIES = 6  # values tried for a leaf before it counts as one that can't be moved
-_FEW = 3  # blocks in a row: a first, a last and one between
+_FEW = 2  # blocks in a row: the random networks have more
+_FILLING = frozenset(
+    "normal_ uniform_ fill_ zero_ clamp_ erfinv_ mul_ add_ sub_ div_ copy_ trunc_normal_ log_ exp_".split()
+)
 _LARGEST = 4_000  # keys: a random network beyond that teaches nothing new
 
 
@@ -92,12 +97,23 @@ def small(make: Callable[..., nn.Module], config: Config) -> Config:
     return moved(config, moves)
 
 
+class _NoValues(TorchFunctionMode):
+    """On meta nothing has values: filling tensors in place is most of a constructor's time."""
+
+    def __torch_function__(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        if getattr(func, "__name__", "") in _FILLING and args and args[0].is_meta:
+            return args[0]
+        return func(*args, **(kwargs or {}))
+
+
 def on_meta(make: Callable[..., nn.Module], config: Config) -> nn.Module:
     """The module without storage where its constructor allows, with storage where it doesn't."""
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         try:
-            with torch.device("meta"):
+            with torch.device("meta"), _NoValues():
                 return make(**config)
         except (RuntimeError, NotImplementedError) as error:
             if "meta" not in str(error).lower():
@@ -116,11 +132,12 @@ def shapes_of(module: nn.Module) -> Shapes:
 
 
 def explore(
-    probe: Probe, cls: type[nn.Module], known: Mapping[str, Iterable[Leaf]], seed: int = 0
+    probe: Probe, cls: type[nn.Module], known: Mapping[str, Iterable[Leaf]], seconds: float = 30
 ) -> dict[str, list[Leaf]]:
     """Move every leaf alone, then many at random. Returns the leaves that change a key or a shape,
     each with the values that were accepted. `known` has values that other networks of the class
-    use."""
+    use. Work stops after `seconds`."""
+    end = time.monotonic() + seconds
     hints = literals(cls)
     for path, values in _annotated(cls, probe.base).items():
         hints.setdefault(path, []).extend(values)
@@ -130,8 +147,10 @@ def explore(
         accepted = _alone(probe, path, joint, [*known.get(path, ()), *hints.get(_name(path), ())][:24])
         if accepted:
             visible[path] = accepted
-    _paired(probe, visible)
-    _random(probe, visible, joint, random.Random(seed))
+        if time.monotonic() > end:
+            break
+    _paired(probe, visible, end + seconds / 2)
+    draw_random(probe, visible, min(160, 16 + 5 * len(visible)), random.Random(0), end + seconds)
     return visible
 
 
@@ -143,7 +162,7 @@ def _alone(
     accepted: list[Leaf] = []
     tries = 0
     for value in alternates(path, probe.base[path], known):
-        if len(accepted) >= (3 if type(value) in (int, float) else 24) or tries >= _TRIES + 24 * (
+        if len(accepted) >= {int: 3, float: 5}.get(type(value), 24) or tries >= _TRIES + 24 * (
             isinstance(value, str)
         ):
             break
@@ -170,17 +189,19 @@ def _coupled(base: Mapping[str, Leaf]) -> dict[str, tuple[str, ...]]:
     return {path: tuple(group) for group in groups for path in group}
 
 
-def _paired(probe: Probe, visible: dict[str, list[Leaf]]) -> None:
+def _paired(probe: Probe, visible: dict[str, list[Leaf]], end: float) -> None:
     """Keys that only a switch brings are seen to depend on other leaves with that switch on; a leaf
     that moves nothing without it becomes visible."""
-    seen = set(probe.first.shapes)
+    seen = _ranks(probe.first)
     numbers = [p for p, v in probe.base.items() if type(v) in (int, float) and p not in visible]
     for path, values in list(visible.items()):
         for value in values:
             sample = probe.sample({path: value})
-            if sample is None or path.endswith(".#") or not sample.shapes.keys() - seen:
+            if sample is None or path.endswith(".#") or not _ranks(sample) - seen:
                 continue
-            seen |= sample.shapes.keys()
+            if time.monotonic() > end:
+                return
+            seen |= _ranks(sample)
             for other, choices in list(visible.items()):
                 if other != path:
                     probe.sample({path: value, other: choices[0]})
@@ -194,18 +215,23 @@ def _paired(probe: Probe, visible: dict[str, list[Leaf]]) -> None:
                     visible[other] = accepted
 
 
-def _random(
+def _ranks(sample: Sample) -> set[tuple[str, int]]:
+    return {(key, len(shape)) for key, (shape, _) in sample.shapes.items()}
+
+
+def draw_random(
     probe: Probe,
     visible: Mapping[str, list[Leaf]],
-    joint: Mapping[str, tuple[str, ...]],
+    wanted: int,
     draw: random.Random,
-) -> None:
+    end: float,
+) -> list[Sample]:
     """Networks with many leaves moved, for the fits and to hold back."""
-    wanted = min(160, 16 + 5 * len(visible))
-    tries = 0
-    found = 0
-    while found < wanted and tries < 4 * wanted:
-        tries += 1
+    joint = _coupled(probe.base)
+    found: list[Sample] = []
+    for _ in range(4 * wanted):
+        if len(found) >= wanted or time.monotonic() > end:
+            break
         share = draw.choice((0.15, 0.3, 0.5, 0.8)) if len(visible) > 3 else 0.7
         moves: Moves = {}
         for path, values in visible.items():
@@ -214,7 +240,10 @@ def _random(
                 together = joint.get(path, ())
                 moves |= dict.fromkeys(together, value) if draw.random() < 0.5 else {path: value}
         moves = {path: value for path, value in moves.items() if path in visible}
-        found += bool(moves) and probe.sample(moves) is not None
+        sample = probe.sample(moves) if moves else None
+        if sample is not None:
+            found.append(sample)
+    return found
 
 
 def alternates(path: str, value: Leaf, known: Iterable[Leaf]) -> list[Leaf]:
@@ -241,7 +270,7 @@ def alternates(path: str, value: Leaf, known: Iterable[Leaf]) -> list[Leaf]:
 
 def _integers(value: int) -> list[int]:
     if value <= 12:
-        tried = [value + 1, value + 2, value * 2, value - 1, value * 3, 1, value + 3]
+        tried = [value + 1, value - 1, value + 2, value * 2, value * 3, 1, value + 3]
     else:
         tried = [value * 2, value // 2, value * 3, value * 3 // 2, value + 8, value + 1, value * 5]
     return [n for n in tried if n > 0 and n != value]

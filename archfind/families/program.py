@@ -47,7 +47,7 @@ class FamilyLine:
     def __init__(self, text: str) -> None:
         self.pattern, _, rest = text.partition("  ")
         body, _, condition = rest.strip().partition("  if ")
-        words = body.split()
+        words = spaced(body)
         self.dtype = words.pop() if words and words[-1] in _DTYPES else "float"
         self.sizes = tuple(parse(word) for word in words if word != "()")
         self.condition = parse(condition.strip()) if condition else None
@@ -73,6 +73,40 @@ def split(pattern: str) -> list[str]:
     return [*found, pattern[start:]]
 
 
+def spaced(body: str) -> list[str]:
+    """The words of a line; those within brackets or quotes belong together."""
+    found: list[str] = []
+    inside = 0
+    for word in body.split():
+        if inside:
+            found[-1] += f" {word}"
+        else:
+            found.append(word)
+        inside += word.count("(") - word.count(")")
+    return found
+
+
+def numbered(key: str) -> str:
+    """A key with the numbers at the ends of its components apart: `layer~.1.0.conv~.2.weight`."""
+    if not any(char.isdigit() for char in key):
+        return key
+    found: list[str] = []
+    for part in key.split("."):
+        text = part.rstrip("0123456789")
+        number = part[len(text) :]
+        found += [f"{text}~", number] if text and number and _plain(number) else [part]
+    return ".".join(found)
+
+
+def _plain(number: str) -> bool:
+    return number == "0" or number[0] != "0"
+
+
+def joined(key: str) -> str:
+    """The key that `numbered` took apart."""
+    return key.replace("~.", "")
+
+
 class Program:
     """The lines of a family."""
 
@@ -86,7 +120,7 @@ class Program:
             for key, env in places(line.parts, values):
                 if line.condition is None or line.condition.value(env):
                     shape = tuple([int(size.value(env)) for size in line.sizes])
-                    found[key] = shape, line.dtype
+                    found[joined(key)] = shape, line.dtype
         return found
 
 

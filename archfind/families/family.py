@@ -1,0 +1,145 @@
+"""A class of networks -> families: programs that give the tensors of every network that the class
+builds, each learned from one base network and checked on others.
+
+What a leaf does is learned or left alone: where the program is wrong for networks in which a leaf
+is moved, the leaf is held at its base value, and the rest is learned again without it. Presets that
+hold another value there start a family of their own.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from torch import nn
+
+from archfind.families.config import Config, Leaf, leaves
+from archfind.families.learn import Blame, Learner
+from archfind.families.probe import Probe, Sample, Shapes, draw_random, explore, small
+from archfind.families.program import Program
+
+_ROUNDS = 12
+_HELD_BACK = 12
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A registered network: the arguments that its class got, and what it holds."""
+
+    name: str
+    config: Config
+    shapes: Shapes
+
+    def values(self) -> dict[str, Leaf]:
+        return leaves(self.config)
+
+
+@dataclass(frozen=True)
+class Learned:
+    """A program; the leaves that it reads, with the values that the class accepts; the presets that
+    it explains; how many networks that it was not made from it gets right, of how many."""
+
+    base: str
+    lines: list[str]
+    options: dict[str, list[Leaf]]
+    presets: list[Preset]
+    right: int
+    held: int
+
+
+def families(
+    make: Callable[..., nn.Module],
+    cls: type[nn.Module],
+    presets: Sequence[Preset],
+    seconds: float,
+    most: int = 8,
+) -> list[Learned]:
+    """Families that explain the presets of a class, from the smallest preset on; fewer where the
+    class can't be called again, or time runs out. `make` takes the config."""
+    known: dict[str, list[Leaf]] = {}
+    for preset in presets:
+        for path, value in preset.values().items():
+            if value not in known.setdefault(path, []):
+                known[path].append(value)
+    left = sorted(presets, key=lambda preset: len(preset.shapes))
+    found: list[Learned] = []
+    end = time.monotonic() + seconds
+    while left and len(found) < most and (not found or time.monotonic() < end):
+        base = left.pop(0)
+        try:
+            probe = Probe(make, small(make, base.config))
+        except ValueError:
+            continue
+        family = _family(base, probe, cls, known, left, seconds / 3)
+        if family is not None:
+            found.append(family)
+            covered = {preset.name for preset in family.presets}
+            left = [preset for preset in left if preset.name not in covered]
+    return found
+
+
+def _family(
+    base: Preset,
+    probe: Probe,
+    cls: type[nn.Module],
+    known: Mapping[str, list[Leaf]],
+    others: Sequence[Preset],
+    seconds: float,
+) -> Learned | None:
+    visible = explore(probe, cls, known, seconds)
+    samples = [*probe.samples(), Sample(base.values(), base.shapes, {})]
+    fixed: set[str] = set()
+    program = Program([])
+    lines: list[str] = []
+    for _ in range(_ROUNDS):
+        free = [path for path in visible if path not in fixed]
+        samples = [s for s in samples if not fixed & s.moves.keys()]
+        try:
+            lines = Learner(samples[:-1], free, seconds / 3).learn()
+        except Blame as blame:
+            fixed |= blame.paths
+            continue
+        program = Program(lines)
+        wrong = [sample for sample in samples if not explains(program, sample)]
+        if not wrong:
+            break
+        fixed |= _culprits(samples, wrong)
+    else:
+        return None
+    free = {path: values for path, values in visible.items() if path not in fixed}
+    fresh = draw_random(probe, free, _HELD_BACK, random.Random(1), time.monotonic() + seconds)
+    right = sum(explains(program, sample) for sample in fresh)
+    alike = [p for p in others if _is_built(program, p.values(), p.shapes)]
+    return Learned(base.name, lines, free, [base, *alike], right, len(fresh))
+
+
+def _culprits(samples: Sequence[Sample], wrong: Sequence[Sample]) -> set[str]:
+    """The leaves that the program is wrong about: alone where it can be seen, else the one that most
+    of the wrong networks have moved."""
+    bad = {id(sample) for sample in wrong}
+    for count in (1, 2, 3):
+        alone = [s for s in samples if len(s.moves) == count]
+        total = Counter(path for s in alone for path in s.moves)
+        failed = Counter(path for s in alone if id(s) in bad for path in s.moves)
+        if failed:
+            if count == 1:
+                return set(failed)
+            return {max(failed, key=lambda path: (failed[path] / total[path], failed[path]))}
+    total = Counter(path for s in samples for path in s.moves)
+    failed = Counter(path for s in wrong for path in s.moves)
+    return {max(failed, key=lambda p: (failed[p] / total[p], failed[p]))} if failed else set()
+
+
+def explains(program: Program, sample: Sample) -> bool:
+    """Whether the program gives exactly the sample's tensors."""
+    return _is_built(program, sample.values, sample.shapes)
+
+
+def _is_built(program: Program, values: Mapping[str, Leaf], shapes: Shapes) -> bool:
+    try:
+        return program.expand(values) == shapes
+    except (KeyError, TypeError, ValueError, ZeroDivisionError, OverflowError):
+        return False
