@@ -66,8 +66,8 @@ def families(
                 known[path].append(value)
     left = sorted(presets, key=lambda preset: len(preset.shapes))
     found: list[Learned] = []
-    end = time.monotonic() + seconds
-    while left and len(found) < most and (not found or time.monotonic() < end):
+    end = time.process_time() + seconds
+    while left and len(found) < most and (not found or time.process_time() < end):
         base = left.pop(0)
         try:
             probe = Probe(make, small(make, base.config))
@@ -110,7 +110,7 @@ def _family(
     else:
         return None
     free = {path: values for path, values in visible.items() if path not in fixed}
-    fresh = draw_random(probe, free, _HELD_BACK, random.Random(1), time.monotonic() + seconds)
+    fresh = draw_random(probe, free, _HELD_BACK, random.Random(1), time.process_time() + seconds)
     right = sum(explains(program, sample) for sample in fresh)
     alike = [p for p in others if _is_built(program, p.values(), p.shapes)]
     return Learned(base.name, lines, free, [base, *alike], right, len(fresh))

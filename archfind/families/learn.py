@@ -55,7 +55,7 @@ class Learner:
         self.unfit: list[str] = []
         self.pool: list[str] = []
         self.around: list[str] = []  # what the tensor looked at moves with, in all examples
-        self.deadline = time.monotonic() + seconds
+        self.deadline = time.process_time() + seconds
         self._patience = self.deadline
         self._fits: dict[object, str | None] = {}
         self._pieced: dict[object, list[tuple[str, tuple[str, ...], str]] | None] = {}
@@ -124,7 +124,7 @@ class Learner:
     def _when(self, places: list[Place], there: list[bool]) -> str | None:
         if all(there):
             return ""
-        if time.monotonic() > self.deadline:
+        if time.process_time() > self.deadline:
             return None
         key = "when", tuple(there), self._key(places)
         if key not in self._fits:
@@ -231,7 +231,7 @@ class Learner:
             targets = [place.tree[0][axis] for place in places]
             text = self._number(places, targets)
             if text is None:
-                self._patience = min(self.deadline, time.monotonic() + 2.5)
+                self._patience = min(self.deadline, time.process_time() + 2.5)
                 text = self._cases(places, targets, 3)
             if text is None:
                 self._blame(places, targets)
@@ -265,7 +265,7 @@ class Learner:
             known |= tests([p.env for p in places], [*names, *self._choices])
         best: tuple[int, str, str, list[int]] | None = None
         for text, truth in known.items():
-            if time.monotonic() > self._patience:
+            if time.process_time() > self._patience:
                 return None
             yes = [n for n, t in enumerate(truth) if t]
             no = [n for n, t in enumerate(truth) if not t]
@@ -288,7 +288,7 @@ class Learner:
     def _number(self, places: list[Place], targets: list[int], quick: bool = False) -> str | None:
         if all(target == targets[0] for target in targets):
             return str(targets[0])
-        if time.monotonic() > self.deadline:
+        if time.process_time() > self.deadline:
             return None
         key = "number", quick, tuple(targets), self._key(places)
         if key not in self._fits:

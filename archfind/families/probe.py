@@ -137,7 +137,7 @@ def explore(
     """Move every leaf alone, then many at random. Returns the leaves that change a key or a shape,
     each with the values that were accepted. `known` has values that other networks of the class
     use. Work stops after `seconds`."""
-    end = time.monotonic() + seconds
+    end = time.process_time() + seconds
     hints = literals(cls)
     for path, values in _annotated(cls, probe.base).items():
         hints.setdefault(path, []).extend(values)
@@ -147,7 +147,7 @@ def explore(
         accepted = _alone(probe, path, joint, [*known.get(path, ()), *hints.get(_name(path), ())][:24])
         if accepted:
             visible[path] = accepted
-        if time.monotonic() > end:
+        if time.process_time() > end:
             break
     _paired(probe, visible, end + seconds / 2)
     draw_random(probe, visible, min(160, 16 + 5 * len(visible)), random.Random(0), end + seconds)
@@ -199,7 +199,7 @@ def _paired(probe: Probe, visible: dict[str, list[Leaf]], end: float) -> None:
             sample = probe.sample({path: value})
             if sample is None or path.endswith(".#") or not _ranks(sample) - seen:
                 continue
-            if time.monotonic() > end:
+            if time.process_time() > end:
                 return
             seen |= _ranks(sample)
             for other, choices in list(visible.items()):
@@ -230,7 +230,7 @@ def draw_random(
     joint = _coupled(probe.base)
     found: list[Sample] = []
     for _ in range(4 * wanted):
-        if len(found) >= wanted or time.monotonic() > end:
+        if len(found) >= wanted or time.process_time() > end:
             break
         share = draw.choice((0.15, 0.3, 0.5, 0.8)) if len(visible) > 3 else 0.7
         moves: Moves = {}

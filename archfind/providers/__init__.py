@@ -37,7 +37,7 @@ if TYPE_CHECKING:
         def example(self, name: str, module: nn.Module) -> Example: ...
 
 
-PROVIDERS = ("torchvision", "timm")
+PROVIDERS = ("torchvision", "timm", "spandrel")
 
 
 def provider(name: str) -> Provider:

@@ -1,0 +1,387 @@
+"""A state dict against a family: the values of its leaves, solved from keys and shapes.
+
+Every tensor that a line explains votes: the sizes, the counts of repeats and the presence of keys
+are equations, and one with a single unknown leaf gives its value. What no equation gives is taken
+from the preset that agrees most, and marked so. The result is proven by expanding the program: every
+key and shape that it gives against the file's. On the cold path of `archfind guess`.
+"""
+
+from __future__ import annotations
+
+from archfind.families.expression import resolved
+from archfind.families.program import joined, numbered
+from archfind.families.text import template
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from typing import Any
+
+    from archfind.families.expression import Expression
+    from archfind.families.program import FamilyLine, Shape
+    from archfind.families.text import Family
+    from archfind.types import TensorSpec
+
+    Index = Mapping[str, TensorSpec]
+    Values = dict[str, Any]
+
+_ERRORS = (KeyError, TypeError, ValueError, ZeroDivisionError, OverflowError, IndexError)
+_LARGEST = 1 << 20
+_EXPANSIONS = 80
+
+
+class Solution:
+    """Leaves with their values; `solved` are those that shapes gave, the rest are the preset's.
+    `expected` is what the program then gives, key -> shape and dtype."""
+
+    __slots__ = ("expected", "preset", "score", "solved", "values")
+
+    def __init__(self, values: Values, solved: set[str], preset: str) -> None:
+        self.values = values
+        self.solved = solved
+        self.preset = preset
+        self.expected: dict[str, tuple[Shape, str]] = {}
+        self.score = 0.0
+
+
+class Equation:
+    """What an expression is in the file: a size, a count, or whether it's true."""
+
+    __slots__ = ("env", "expression", "names", "value", "votes")
+
+    def __init__(self, expression: Expression, env: Values, value: object) -> None:
+        self.expression = expression
+        self.env = env
+        self.value = value
+        self.votes = 1
+        found = [resolved(n, env) if n[0] != "{" else n for n in expression.names]
+        self.names = tuple(dict.fromkeys(n for n in found if n[0] != "{"))
+
+    def holds(self, values: Values) -> bool:
+        try:
+            found = self.expression.value({**values, **self.env})
+        except _ERRORS:
+            return False
+        return bool(found) == self.value if self.value in (True, False) and (
+            type(self.value) is bool
+        ) else found == self.value
+
+
+def solve(index: Index, family: Family) -> Solution | None:
+    """The best values for a family, or None where it has nothing in common with the file."""
+    equations = list(_equations(index, family))
+    if not equations:
+        return None
+    values = {p: v for p, v in family.leaves.items() if _is_fixed(p, family)}
+    solved: set[str] = set()
+    assumed: set[str] = set()
+    _propagate(equations, values, solved, family)
+    preset = _nearest(values, family)
+    unknown = [p for p in {**family.leaves, **family.presets[preset]} if p not in values]
+    while unknown:
+        # One leaf from the preset may be all that several others waited for.
+        path = unknown.pop(0)
+        if path in values:
+            continue
+        value = family.presets[preset].get(path, family.leaves.get(path))
+        _pair(path, equations, values, solved)
+        if path not in values:
+            values[path] = value
+            assumed.add(path)
+        _propagate(equations, values, solved, family)
+    return _polished(index, family, Solution(values, solved - assumed, preset))
+
+
+def _is_fixed(path: str, family: Family) -> bool:
+    """Whether no network of the family has another value here."""
+    if path in family.options:
+        return False
+    value = family.leaves[path]
+    return all(values.get(path) == value for values in family.presets.values())
+
+
+def _equations(index: Index, family: Family) -> Iterator[Equation]:
+    keys = {numbered(key): spec.shape for key, spec in index.items()}
+    counts: dict[str, int] = {}
+    for key in keys:
+        parts = key.split(".")
+        for at, part in enumerate(parts):
+            if part.isdigit():
+                place = ".".join(parts[:at])
+                counts[place] = max(counts.get(place, 0), int(part) + 1)
+    lines: dict[str, list[FamilyLine]] = {}
+    for line in family.program.lines:
+        shape = ".".join("0" if part.bound else part.text for part in line.parts)
+        lines.setdefault(template(shape), []).append(line)
+    unique: dict[tuple[object, ...], Equation] = {}
+
+    def add(expression: Expression, env: Values, value: object) -> None:
+        if not expression.names:
+            return
+        used = tuple(v for k, v in env.items() if k[0] == "{")
+        key = expression.text, used if "{" in expression.text else (), value
+        if key in unique:
+            unique[key].votes += 1
+        else:
+            unique[key] = Equation(expression, env, value)
+
+    seen: set[int] = set()
+    for key, shape in keys.items():
+        parts = key.split(".")
+        for line in lines.get(template(key), ()):
+            env = _placed(line, parts, counts)
+            if env is None or len(line.sizes) != len(shape):
+                continue
+            alone = len(lines[template(key)]) == 1 or not _rivals(line, lines[template(key)])
+            seen.add(id(line))
+            if line.condition is not None and alone:
+                add(line.condition, env, True)
+            for size, found in zip(line.sizes, shape, strict=True):
+                add(size, env, found)
+            place: list[str] = []
+            for part, word in zip(line.parts, parts, strict=True):
+                if part.bound is not None:
+                    add(part.bound, env, counts[".".join(place)])
+                place.append(word)
+    for line in family.program.lines:
+        if id(line) in seen or line.condition is None:
+            continue
+        if not any(part.bound for part in line.parts):
+            add(line.condition, {}, False)
+    yield from unique.values()
+
+
+def _rivals(line: FamilyLine, others: list[FamilyLine]) -> bool:
+    """Whether another line gives the same key with as many dimensions, under another condition."""
+    return any(
+        o is not line and o.pattern == line.pattern and len(o.sizes) == len(line.sizes)
+        for o in others
+    )
+
+
+def _placed(line: FamilyLine, parts: list[str], counts: Mapping[str, int]) -> Values | None:
+    """The values of a line's repeats at a key, or None where the key isn't the line's."""
+    if len(parts) != len(line.parts):
+        return None
+    env: Values = {}
+    for at, (part, word) in enumerate(zip(line.parts, parts, strict=True)):
+        if part.bound is None:
+            if part.text != word:
+                return None
+        elif not word.isdigit():
+            return None
+        else:
+            env[part.index] = int(word)
+            env[f"{part.index[:-1]}#}}"] = counts[".".join(parts[:at])]
+    return env
+
+
+def _propagate(
+    equations: list[Equation], values: Values, solved: set[str], family: Family
+) -> None:
+    """Give every leaf the value that most equations with no other unknown give it."""
+    waiting = [e for e in equations if any(n not in values for n in e.names)]
+    while waiting:
+        votes: dict[str, dict[Any, int]] = {}
+        left: list[Equation] = []
+        for equation in waiting:
+            unknown = [name for name in equation.names if name not in values]
+            if len(unknown) > 1:
+                left.append(equation)
+            elif unknown:
+                found = _values(equation, unknown[0], values, family)
+                if len(found) == 1:
+                    counted = votes.setdefault(unknown[0], {})
+                    mark = (type(found[0]).__name__, found[0])
+                    counted[mark] = counted.get(mark, 0) + equation.votes
+                elif found:
+                    left.append(equation)
+        if not votes:
+            return
+        for path, counted in votes.items():
+            values[path] = max(counted, key=lambda mark: counted[mark])[1]
+            solved.add(path)
+        waiting = left
+
+
+def _values(equation: Equation, path: str, values: Values, family: Family) -> list[Any]:
+    """What one leaf can be for an equation to hold, as far as it can be told."""
+    if equation.expression.text == path or (
+        equation.names == (path,) and "{" in equation.expression.text and _bare(equation)
+    ):
+        return [equation.value] if type(equation.value) is not bool else _chosen(
+            equation, path, values, family
+        )
+    if type(equation.value) is bool:
+        return _chosen(equation, path, values, family)
+    found = _chosen(equation, path, values, family)
+    if found:
+        return found[:1]
+    number = _inverted(equation, path, values)
+    return [] if number is None else [number]
+
+
+def _bare(equation: Equation) -> bool:
+    text = equation.expression.text
+    return not any(char in text for char in "+-*/(= ") or text.replace("-1}", "}").isidentifier()
+
+
+def _chosen(equation: Equation, path: str, values: Values, family: Family) -> list[Any]:
+    """Those of the values that the leaf is known to take that make an equation hold."""
+    found: list[Any] = []
+    for value in known_values(path, family):
+        if equation.holds({**values, path: value}):
+            found.append(value)
+    return found
+
+
+def known_values(path: str, family: Family) -> list[Any]:
+    """Values that a leaf has in the family's networks, the base's first."""
+    found: list[Any] = []
+    for value in (
+        family.leaves.get(path, _NONE),
+        *(preset.get(path, _NONE) for preset in family.presets.values()),
+        *family.options.get(path, ()),
+    ):
+        if value is not _NONE and not any(
+            value == old and type(value) is type(old) for old in found
+        ):
+            found.append(value)
+    return found
+
+
+_NONE = object()
+
+
+def _inverted(equation: Equation, path: str, values: Values) -> int | float | None:
+    """The whole number at which a rising expression has its value: by a straight line, else by
+    halving; a few usual fractions after that."""
+    wanted = equation.value
+    assert isinstance(wanted, int)
+    env = {**values, **equation.env}
+
+    def at(x: float) -> Any:
+        env[path] = x
+        try:
+            return equation.expression.value(env)
+        except _ERRORS:
+            return None
+
+    one, two = at(1), at(2)
+    if isinstance(one, int | float) and isinstance(two, int | float) and one != two:
+        guess = 1 + (wanted - one) / (two - one)
+        if 0 < guess < _LARGEST and guess == int(guess) and at(int(guess)) == wanted:
+            return int(guess)
+    low, high = 1, _LARGEST
+    while low < high:
+        middle = (low + high) // 2
+        found = at(middle)
+        if not isinstance(found, int | float) or found < wanted:
+            low = middle + 1
+        else:
+            high = middle
+    if at(low) == wanted:
+        return low
+    for denominator in (2, 4, 8, 3, 10, 16, 20, 100):
+        for numerator in range(1, 8 * denominator):
+            if at(numerator / denominator) == wanted:
+                return numerator / denominator
+    return None
+
+
+def _pair(path: str, equations: list[Equation], values: Values, solved: set[str]) -> None:
+    """Height and width at once, taken as equal where one size shows only both."""
+    root, _, last = path.rpartition(".")
+    if last not in ("0", "1"):
+        return
+    other = f"{root}.{1 - int(last)}"
+    for equation in equations:
+        unknown = {name for name in equation.names if name not in values}
+        if unknown == {path, other} and type(equation.value) is int:
+            env = dict(values)
+            low, high = 1, 1 << 14
+            while low < high:
+                middle = (low + high) // 2
+                found = _at(equation, {**env, path: middle, other: middle})
+                if found is None or found < equation.value:
+                    low = middle + 1
+                else:
+                    high = middle
+            if _at(equation, {**env, path: low, other: low}) == equation.value:
+                values[path] = values[other] = low
+                solved |= {path, other}
+                return
+
+
+def _at(equation: Equation, values: Values) -> Any:
+    try:
+        return equation.expression.value({**values, **equation.env})
+    except _ERRORS:
+        return None
+
+
+def _nearest(values: Values, family: Family) -> str:
+    """The preset that agrees with most of the values."""
+
+    def agreement(name: str) -> int:
+        preset = family.presets[name]
+        return sum(path in preset and preset[path] == value for path, value in values.items())
+
+    return max(family.presets, key=agreement)
+
+
+def _polished(index: Index, family: Family, solution: Solution) -> Solution:
+    """Other values for the leaves behind what doesn't fit, kept where more fits."""
+    _score(index, family, solution)
+    tries = 0
+    better = True
+    while better and solution.score < 1 and tries < _EXPANSIONS:
+        better = False
+        for path in _implicated(index, family, solution):
+            for value in known_values(path, family):
+                if value == solution.values.get(path) or tries >= _EXPANSIONS:
+                    continue
+                tries += 1
+                other = Solution({**solution.values, path: value}, solution.solved, solution.preset)
+                _score(index, family, other)
+                if other.score > solution.score:
+                    other.solved = solution.solved | {path}
+                    solution, better = other, True
+            if solution.score == 1:
+                break
+    return solution
+
+
+def _score(index: Index, family: Family, solution: Solution) -> None:
+    """The share of tensors, on both sides, that fit."""
+    try:
+        solution.expected = family.program.expand(solution.values)
+    except _ERRORS:
+        solution.expected = {}
+    fits = 0
+    for key, (shape, _) in solution.expected.items():
+        spec = index.get(key)
+        fits += spec is not None and spec.shape == shape
+    union = len(solution.expected) + len(index) - sum(k in index for k in solution.expected)
+    solution.score = fits / max(union, 1)
+
+
+def _implicated(index: Index, family: Family, solution: Solution) -> list[str]:
+    """Leaves that the lines behind a misfit read."""
+    wrong: set[str] = set()
+    for key, (shape, _) in solution.expected.items():
+        spec = index.get(key)
+        if spec is None or spec.shape != shape:
+            wrong.add(template(key))
+    wrong |= {template(key) for key in index if key not in solution.expected}
+    found: dict[str, None] = {}
+    for line in family.program.lines:
+        shape = joined(".".join("0" if part.bound else part.text for part in line.parts))
+        if template(shape) not in wrong:
+            continue
+        for expression in (*line.sizes, line.condition, *(p.bound for p in line.parts)):
+            for name in expression.names if expression is not None else ():
+                start = name.partition("{")[0]
+                if start:
+                    found.update(dict.fromkeys(p for p in family.options if p.startswith(start)))
+    return list(found)

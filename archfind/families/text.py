@@ -1,0 +1,124 @@
+"""The notation of families in signatures/: a head, the leaves, the presets, the program.
+
+    [timm.models.vision_transformer.VisionTransformer/1]
+    base    timm/vit_tiny_patch16_224
+    held    12 12                           networks it wasn't learned from: right, of how many
+    direct  depth embed_dim img_size ...    arguments that the base's own builder takes
+    leaf    depth 12 options [3, 1]         a leaf's base value, and others that the class takes
+    preset  timm/vit_base_patch16_224 {"embed_dim": 768, "num_heads": 12}
+    blocks.{i<depth}.attn.qkv.weight  3*embed_dim embed_dim
+
+A leaf without options is read by the program and never moved. On the cold path of `archfind guess`.
+"""
+
+from __future__ import annotations
+
+import json
+
+from archfind.families.program import Program, joined
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    Values = Mapping[str, Any]
+
+
+class Family:
+    """A program with what its leaves can be. `presets` are the leaves' values by entry id."""
+
+    __slots__ = ("base", "cls", "direct", "held", "leaves", "options", "presets", "program")
+
+    def __init__(self, text: str) -> None:
+        head, *lines = text.strip("\n").split("\n")
+        self.cls = head.strip("[]").rpartition("/")[0]
+        self.base = ""
+        self.held = (0, 0)
+        self.direct: tuple[str, ...] = ()
+        self.leaves: dict[str, Any] = {}
+        self.options: dict[str, list[Any]] = {}
+        moves: dict[str, Values] = {}
+        body: list[str] = []
+        for line in lines:
+            word, _, rest = line.partition(" ")
+            rest = rest.strip()
+            if word == "base":
+                self.base = rest
+            elif word == "held":
+                right, _, total = rest.partition(" ")
+                self.held = int(right), int(total)
+            elif word == "direct":
+                self.direct = tuple(rest.split())
+            elif word == "leaf":
+                name, _, value = rest.partition(" ")
+                value, _, options = value.partition(" options ")
+                self.leaves[name] = json.loads(value)
+                if options:
+                    self.options[name] = json.loads(options)
+            elif word == "preset":
+                name, _, values = rest.partition(" ")
+                moves[name] = json.loads(values)
+            else:
+                body.append(line)
+        self.presets: dict[str, Values] = {
+            name: {k: v for k, v in {**self.leaves, **moved}.items() if v != _GONE}
+            for name, moved in moves.items()
+        }
+        self.program = Program(body)
+
+
+_GONE = "(no such leaf)"  # of a list that is shorter than the base's
+
+
+def family_text(
+    name: str,
+    base: str,
+    held: tuple[int, int],
+    direct: list[str],
+    options: Mapping[str, list[Any]],
+    presets: Mapping[str, Values],
+    lines: list[str],
+) -> str:
+    """The text of a family; `presets` has the values of all leaves of each, the base's first."""
+    program = Program(lines)
+    read: set[str] = set(options)
+    for line in program.lines:
+        for expression in [*line.sizes, line.condition, *(p.bound for p in line.parts)]:
+            read |= set(expression.names if expression is not None else ())
+    roots = {path.partition(".")[0] for path in read if path[0] != "{"}
+    leaves = {
+        path: value
+        for path, value in presets[base].items()
+        if path in options or _is_read(path, read) or path.partition(".")[0] in roots
+    }
+    text = [f"[{name}]", f"base    {base}", f"held    {held[0]} {held[1]}"]
+    text += [f"direct  {' '.join(direct)}"] * bool(direct)
+    for path, value in leaves.items():
+        others = f" options {json.dumps(options[path])}" if path in options else ""
+        text.append(f"leaf    {path} {json.dumps(value)}{others}")
+    for preset, values in presets.items():
+        own = {p: v for p, v in values.items() if p.partition(".")[0] in roots or p in leaves}
+        moved = {p: v for p, v in own.items() if p not in leaves or leaves[p] != v}
+        moved |= {p: _GONE for p in leaves if p not in own}
+        text.append(f"preset  {preset} {json.dumps(moved)}")
+    return "\n".join([*text, *lines]) + "\n"
+
+
+def _is_read(path: str, read: set[str]) -> bool:
+    return path in read
+
+
+def template(key: str) -> str:
+    """A key with every number as `#`: what the keys of a repeat have in common."""
+    found: list[str] = []
+    last = ""
+    for char in joined(key):
+        if char.isdigit():
+            if last != "#":
+                found.append("#")
+            last = "#"
+        else:
+            found.append(char)
+            last = char
+    return "".join(found)
