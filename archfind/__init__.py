@@ -48,6 +48,7 @@ __all__ = [
     "guess",
     "load",
     "open",
+    "variant",
 ]
 
 
@@ -154,3 +155,12 @@ def export(
         )
     )
     return exporters.export(built, out, force=force, opset=opset, keep_unchecked=keep_unchecked)
+
+
+def variant(entry: str, changes: Mapping[str, object]) -> nn.Module:
+    """The class of a registered entry with other arguments, and fresh weights: what `build` in an
+    answer calls where the library's own builder doesn't take them. `changes` has whole arguments
+    ({"embed_dim": 72}) or leaves of nested ones ({"depths.2": 9}). Raises BuildError."""
+    from archfind.instantiate import variant as build_variant
+
+    return build_variant(entry, changes)

@@ -143,14 +143,15 @@ def _blob(
     chosen = functions.get(members[0].id, (0, ""))[0]
     # Aliases of the chosen function stand beside it, whatever the library.
     members.sort(key=lambda text: functions.get(text.id, (0, ""))[0] != chosen)
-    heads: list[str] = []
-    for text in members:
-        function, differs = functions.get(text.id, (0, ""))
-        marks = f"{function} {int(text.id in prior)} {int(_headless(text))}"
-        heads.append(
-            "\t".join([text.id, text.cls, text.build, text.version, marks, text.fields, differs])
-        )
+    heads = [head_line(text, functions, prior) for text in members]
     return "\n".join([*heads, "", *map(str, lines)])
+
+
+def head_line(text: Text, functions: dict[str, tuple[int, str]], prior: list[str]) -> str:
+    """An entry in one line, as `database.Member` reads it."""
+    function, differs = functions.get(text.id, (0, ""))
+    marks = f"{function} {int(text.id in prior)} {int(_headless(text))}"
+    return "\t".join([text.id, text.cls, text.build, text.version, marks, text.fields, differs])
 
 
 def read_twins(path: Path) -> dict[str, tuple[int, str]]:

@@ -85,6 +85,7 @@ class Database:
     """A compiled index; `source` is a path or the bytes themselves."""
 
     def __init__(self, source: str | bytes) -> None:
+        self.path = source if isinstance(source, str) else ""
         if isinstance(source, bytes):
             data = memoryview(source)
         else:

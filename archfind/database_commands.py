@@ -62,14 +62,25 @@ def show_lines(names: list[str]) -> list[str]:
 def compile_lines() -> list[str]:
     """Write signatures/index.bin from the text beside it."""
     from archfind.compile_index import compile_index
+    from archfind.families.compile import compile_families
+    from archfind.families.database import Families
 
     place = Path(folder())
     data = compile_index(place)
-    beside = place / "index.bin.new"
+    _write(place / "index.bin", data)
+    lines = [f"{place / 'index.bin'}: {len(Database(data))} signatures, {len(data):,} bytes"]
+    data = compile_families(place)
+    _write(place / "families.bin", data)
+    return [
+        *lines,
+        f"{place / 'families.bin'}: {len(Families(data))} families, {len(data):,} bytes",
+    ]
+
+
+def _write(path: Path, data: bytes) -> None:
+    beside = path.with_suffix(".new")
     beside.write_bytes(data)
-    os.replace(beside, place / "index.bin")
-    database = Database(data)
-    return [f"{place / 'index.bin'}: {len(database)} signatures, {len(data):,} bytes"]
+    os.replace(beside, path)
 
 
 def build_lines(names: list[str]) -> tuple[list[str], bool]:

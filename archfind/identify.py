@@ -6,11 +6,13 @@ from archfind import shortlist
 from archfind.canonical import AVERAGED, joined, networks, readings, strip
 from archfind.errors import UnknownError
 from archfind.evidence.hints import named_in_file
+from archfind.families.database import beside
 from archfind.frozen import replace
 from archfind.heads import headed, notes, pooled
 from archfind.match import match, plain
 from archfind.parts import children, common_prefix, flat, is_cut, places, resolve
 from archfind.types import Canonical, Guess, Match
+from archfind.variants import is_thin, together, variants
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -104,6 +106,11 @@ def _guess_state_dict(canonical: Canonical, database: Database, choose: str) -> 
         whole = [fit for fit in tried if _whole(fit)]
         if whole:
             return {"": _decided(strip(reading, whole[0].prefix), whole, choose)}
+    near: list[tuple[float, str, Canonical, Match]] = []
+    for reading, _ in tries:
+        other = _varied(reading, database, choose, near)
+        if other is not None:
+            return {"": other}
     for reading, tried in tries:
         other = _headed(reading, tried, choose)
         if other is not None:
@@ -125,12 +132,45 @@ def _guess_state_dict(canonical: Canonical, database: Database, choose: str) -> 
         if sum(len(one.canonical.index) for one in guesses.values()) < len(best.index):
             guesses[""] = _near(best, fits, choose)  # there is more than these networks
         return guesses
+    if near and not guesses:
+        share, prefix, reading, found = max(near, key=lambda item: item[0])
+        if share >= CLOSE and share > (fits[0].share if fits else 0.0):
+            below = strip(reading, prefix) if prefix else reading
+            return {"": Guess(below, "close", (found,), "user" if choose else "")}
     # One known network within an unknown whole is a part of it, not the answer.
     known = {p.rstrip("."): g for p, g in guesses.items()}
     for prefix in children(best.index) if known else ():
         if not any(_overlap(prefix, f"{name}.") for name in known):
             known[prefix.rstrip(".")] = Guess(strip(best, prefix), "unknown", ())
     return {"": replace(_near(best, fits, choose), parts=known)}
+
+
+def _varied(
+    canonical: Canonical,
+    database: Database,
+    choose: str,
+    near: list[tuple[float, str, Canonical, Match]],
+) -> Guess | None:
+    """The library's network with other arguments, where every tensor fits; what nearly does goes
+    to `near` as (share, prefix, reading, match)."""
+    families = beside(database.path)
+    shared = common_prefix(canonical.index)
+    prefixes = [p for p in shortlist.prefixes(canonical.index, database) if shared.startswith(p)]
+    for prefix in dict.fromkeys([*prefixes, "", shared]) if families else ():
+        below = strip(canonical, prefix) if prefix else canonical
+        found = variants(below.index, families)
+        whole = together([match for _, match in found if match.fits])
+        picked = [m for m in whole if _is(m, choose)] if choose else []
+        note = (f"what no tensor shows is taken from {m.entry.id}" for m in picked or whole)
+        if picked:
+            return Guess(below, "exact", (picked[0],), "user", warnings=(next(note),))
+        if whole:
+            sure = len(whole) == 1 and not is_thin(below.index)
+            status = "exact" if sure else "ambiguous"
+            chosen_by = "only" if sure else ""
+            return Guess(below, status, tuple(whole), chosen_by, warnings=(next(note),))
+        near += [(share, prefix, canonical, match) for share, match in found[:1]]
+    return None
 
 
 def _headed(canonical: Canonical, fits: list[_Fit], choose: str) -> Guess | None:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Mapping
 from importlib.metadata import version
+from typing import Any
 
 import torch
 from torch import nn
 
 from archfind.errors import AmbiguousError, ArchfindError, BuildError, UnknownError
+from archfind.harvest import create_on_meta
+from archfind.probing.config import captured, leaves, moved
 from archfind.providers import provider
 from archfind.rebuild_head import rebuilt
 from archfind.recipe import arguments
@@ -106,12 +109,34 @@ def _create(found: Match, config: Mapping[str, object], path: str) -> nn.Module:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # advice on initial weights, which are replaced
+            if found.variant is not None:
+                return variant(entry.id, config)
             return provider(entry.provider).create(entry.name, **config)
     except ArchfindError:
         raise
     except Exception as error:  # a constructor may raise anything on settings that it refuses
         given = ", ".join(f"{k}={v!r}" for k, v in config.items())
         raise BuildError(f"{entry.id}({given}) can't be built: {error}", path) from error
+
+
+def variant(entry: str, moves: Mapping[str, Any]) -> nn.Module:
+    """The class of an entry ("timm/resnet50") with its arguments, some leaves of them moved:
+    {"layers.2": 9, "num_classes": 10}; an argument that is a list may be given whole. Fresh
+    weights. BuildError where there is no such entry or argument."""
+    library, _, name = entry.partition("/")
+    module, cls, config = captured(lambda: create_on_meta(provider(library), name))
+    base = leaves(config)
+    leaf_moves: dict[str, Any] = {}
+    for path, value in moves.items():
+        if path.partition(".")[0] not in config:
+            raise BuildError(f"{entry} has no argument {path!r}; it has {', '.join(config)}")
+        given = leaves({path: value}) if path not in base and "." not in path else {path: value}
+        leaf_moves |= given
+    made = cls(**moved(config, leaf_moves))
+    for attribute in ("pretrained_cfg", "default_cfg"):  # where timm says what a network is fed
+        if hasattr(module, attribute) and not hasattr(made, attribute):
+            setattr(made, attribute, getattr(module, attribute))
+    return made
 
 
 def _load(module: nn.Module, state: dict[str, torch.Tensor], found: Match, path: str) -> None:

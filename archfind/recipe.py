@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 def arguments(found: Match) -> dict[str, object]:
     """The settings that are the library's, by field; those of a changed head are not."""
     own = {k: s.value for k, s in found.config.items()}
+    if found.variant is not None:
+        return dict(found.variant.moved)
     if found.head is None:
         return own
     given = {k: v for k, v in own.items() if k in found.entry.fields}
@@ -22,5 +24,21 @@ def recipe(found: Match) -> dict[str, object]:
     """{"callable": "timm.create_model", "args": ["resnet50"], "kwargs": {"num_classes": 10}}: what
     differs from the library's defaults, and what keeps it from downloading weights."""
     entry = found.entry
+    if found.variant is not None:
+        return _variant(found)
     moved = {k: v for k, v in arguments(found).items() if entry.fields.get(k) != v}
-    return {"callable": entry.callable, "args": [entry.name], "kwargs": {**entry.fixed, **moved}}
+    args = [] if entry.callable.endswith(f".{entry.name}") else [entry.name]
+    return {"callable": entry.callable, "args": args, "kwargs": {**entry.fixed, **moved}}
+
+
+def _variant(found: Match) -> dict[str, object]:
+    """As the library's own builder takes it, where it does; else archfind's."""
+    entry, variant = found.entry, found.variant
+    assert variant is not None
+    if not variant.direct:
+        args: list[object] = [entry.id, dict(variant.moved)]
+        return {"callable": "archfind.variant", "args": args, "kwargs": {}}
+    roots = dict.fromkeys(path.partition(".")[0] for path in variant.moved)
+    kwargs = {name: found.config[name].value for name in roots}
+    args = [] if entry.callable.endswith(f".{entry.name}") else [entry.name]
+    return {"callable": entry.callable, "args": args, "kwargs": {**entry.fixed, **kwargs}}

@@ -189,10 +189,26 @@ class Head:
 
 
 @frozen
+class Variant:
+    """A library's class with other arguments than a registered entry's.
+
+    `moved` are the leaves that differ from the entry's arguments: {"depths.2": 9, "embed_dim": 72,
+    "depths.#": 4} (`#` is a list's length). `direct`: the library's own builder takes them too.
+    `function` numbers what the entry computes among all.
+    """
+
+    cls: str
+    moved: Mapping[str, object]
+    direct: bool = False
+    function: tuple[int, int] = (-1, 0)
+
+
+@frozen
 class Match:
     """How well one entry explains a canonical state dict. `missing` and `unexpected` are as torch
     words them; `tolerated` are derived buffers that one side lacks and that carry no training.
-    `head` is there where everything but the head is the entry's own."""
+    `head` is there where everything but the head is the entry's own, `variant` where its class has
+    other arguments."""
 
     entry: Entry
     config: Mapping[str, Setting]
@@ -205,6 +221,7 @@ class Match:
     twins: tuple[Twin, ...] = ()
     reasons: tuple[str, ...] = ()
     head: Head | None = None
+    variant: Variant | None = None
 
     @property
     def fits(self) -> bool:

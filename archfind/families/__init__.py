@@ -1,1 +1,2 @@
-"""Networks that no library registers by name: a class, and the values that its constructor got."""
+"""Families: one program for every network that a class builds, and its arguments solved from a
+state dict. Light: `archfind guess` imports this."""

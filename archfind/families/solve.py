@@ -9,8 +9,9 @@ key and shape that it gives against the file's. On the cold path of `archfind gu
 from __future__ import annotations
 
 from archfind.families.expression import resolved
-from archfind.families.program import joined, numbered
-from archfind.families.text import template
+from archfind.canonical import DERIVED
+from archfind.families.program import numbered
+from archfind.families.text import template, template_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -111,8 +112,7 @@ def _equations(index: Index, family: Family) -> Iterator[Equation]:
                 counts[place] = max(counts.get(place, 0), int(part) + 1)
     lines: dict[str, list[FamilyLine]] = {}
     for line in family.program.lines:
-        shape = ".".join("0" if part.bound else part.text for part in line.parts)
-        lines.setdefault(template(shape), []).append(line)
+        lines.setdefault(template_of(line), []).append(line)
     unique: dict[tuple[object, ...], Equation] = {}
 
     def add(expression: Expression, env: Values, value: object) -> None:
@@ -358,12 +358,18 @@ def _score(index: Index, family: Family, solution: Solution) -> None:
         solution.expected = family.program.expand(solution.values)
     except _ERRORS:
         solution.expected = {}
-    fits = 0
-    for key, (shape, _) in solution.expected.items():
+    fits = union = 0
+    for key, (shape, dtype) in solution.expected.items():
         spec = index.get(key)
         fits += spec is not None and spec.shape == shape
-    union = len(solution.expected) + len(index) - sum(k in index for k in solution.expected)
+        union += spec is not None or not is_derived(key, dtype)
+    union += sum(k not in solution.expected and not is_derived(k, "float") for k in index)
     solution.score = fits / max(union, 1)
+
+
+def is_derived(key: str, dtype: str) -> bool:
+    """Counters, index tables and the like, which the library makes by itself."""
+    return dtype != "float" or key.rpartition(".")[2] in DERIVED
 
 
 def _implicated(index: Index, family: Family, solution: Solution) -> list[str]:
@@ -376,8 +382,7 @@ def _implicated(index: Index, family: Family, solution: Solution) -> list[str]:
     wrong |= {template(key) for key in index if key not in solution.expected}
     found: dict[str, None] = {}
     for line in family.program.lines:
-        shape = joined(".".join("0" if part.bound else part.text for part in line.parts))
-        if template(shape) not in wrong:
+        if template_of(line) not in wrong:
             continue
         for expression in (*line.sizes, line.condition, *(p.bound for p in line.parts)):
             for name in expression.names if expression is not None else ():

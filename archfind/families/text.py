@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
+    from archfind.families.program import FamilyLine
+
     Values = Mapping[str, Any]
 
 
@@ -90,7 +92,7 @@ def family_text(
     leaves = {
         path: value
         for path, value in presets[base].items()
-        if path in options or _is_read(path, read) or path.partition(".")[0] in roots
+        if path.partition(".")[0] in roots
     }
     text = [f"[{name}]", f"base    {base}", f"held    {held[0]} {held[1]}"]
     text += [f"direct  {' '.join(direct)}"] * bool(direct)
@@ -105,8 +107,9 @@ def family_text(
     return "\n".join([*text, *lines]) + "\n"
 
 
-def _is_read(path: str, read: set[str]) -> bool:
-    return path in read
+def template_of(line: FamilyLine) -> str:
+    """The template of a line's keys."""
+    return template(".".join("0" if part.bound else part.text for part in line.parts))
 
 
 def template(key: str) -> str:

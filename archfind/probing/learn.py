@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from archfind.families.conditions import both, decide, negated, tests
+from archfind.probing.conditions import both, decide, negated, tests
 from archfind.families.expression import parse
-from archfind.families.fit import fit
-from archfind.families.probe import Sample
+from archfind.probing.fit import fit
+from archfind.probing.probe import Sample
 from archfind.families.program import numbered
 
 Row = Mapping[str, Any]

@@ -20,7 +20,7 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from archfind.families.config import Config, Leaf, leaves, moved
+from archfind.probing.config import Config, Leaf, leaves, moved
 
 Shapes = dict[str, tuple[tuple[int, ...], str]]  # key -> shape, dtype
 Moves = dict[str, Leaf]

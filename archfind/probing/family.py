@@ -16,9 +16,9 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from archfind.families.config import Config, Leaf, leaves
-from archfind.families.learn import Blame, Learner
-from archfind.families.probe import Probe, Sample, Shapes, draw_random, explore, small
+from archfind.probing.config import Config, Leaf, leaves
+from archfind.probing.learn import Blame, Learner
+from archfind.probing.probe import Probe, Sample, Shapes, draw_random, explore, small
 from archfind.families.program import Program
 
 _ROUNDS = 12

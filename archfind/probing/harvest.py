@@ -10,9 +10,9 @@ from pathlib import Path
 
 from torch import nn
 
-from archfind.families.config import Config, Leaf, captured, moved
-from archfind.families.family import Learned, Preset, families
-from archfind.families.probe import on_meta, shapes_of
+from archfind.probing.config import Config, Leaf, captured, moved
+from archfind.probing.family import Learned, Preset, families
+from archfind.probing.probe import on_meta, shapes_of
 from archfind.families.text import family_text
 from archfind.harvest import create_on_meta
 from archfind.progress import progress

@@ -1,0 +1,104 @@
+"""The compiled families: mapped into memory, one inflated when a file resembles it."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+import zlib
+from bisect import bisect_left
+
+from archfind.database import Member
+from archfind.errors import SignatureError
+from archfind.families.text import Family, template
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+MAGIC = b"archfam1"
+_COMMON = 0.3  # of the templates on both sides must be shared for a family to be tried
+
+
+def feature(template: str) -> int:
+    """A hash of a key template."""
+    return zlib.crc32(template.encode())
+
+
+class Known:
+    """A family, and the entries of its presets by id; `group` numbers those with the same tensors
+    among all entries, and a member's `function` what it computes among them."""
+
+    __slots__ = ("family", "groups", "members")
+
+    def __init__(self, text: str) -> None:
+        heads, _, body = text.partition("\n\n")
+        self.members: dict[str, Member] = {}
+        self.groups: dict[str, int] = {}
+        for line in heads.split("\n"):
+            head, _, group = line.rpartition("\t")
+            member = Member(head)
+            self.members[member.entry.id] = member
+            self.groups[member.entry.id] = int(group)
+        self.family = Family(body)
+        self.family.presets = {k: v for k, v in self.family.presets.items() if k in self.members}
+
+
+class Families:
+    """The compiled index; `source` is a path or the bytes themselves."""
+
+    def __init__(self, source: str | bytes) -> None:
+        if isinstance(source, bytes):
+            data = memoryview(source)
+        else:
+            with open(source, "rb") as file:
+                data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        if data[: len(MAGIC)] != MAGIC:
+            raise SignatureError("not an index of this version; run: archfind signatures compile")
+        start = len(MAGIC) + 16
+        arrays: list[memoryview] = []
+        for count in struct.unpack_from("<4I", data, len(MAGIC)):
+            arrays.append(data[start : start + 4 * count].cast("I"))
+            start += 4 * count
+        self._features, self._starts, self._postings, places = arrays
+        self._count = (len(places) - 1) // 2
+        self._blobs, self._sizes = places[: self._count + 1], places[self._count + 1 :]
+        self._text = data[start:]
+        self._known: dict[int, Known] = {}
+
+    def __len__(self) -> int:
+        return self._count
+
+    def known(self, number: int) -> Known:
+        """A family, parsed; kept, since guessing again is common."""
+        found = self._known.get(number)
+        if found is None:
+            blob = self._text[self._blobs[number] : self._blobs[number + 1]]
+            found = self._known[number] = Known(zlib.decompress(blob).decode())
+        return found
+
+    def resembling(self, keys: Iterable[str], most: int = 5) -> list[int]:
+        """Families whose keys are like these, numbers aside, the most alike first."""
+        templates = {template(key) for key in keys}
+        counts: dict[int, int] = {}
+        for item in templates:
+            wanted = feature(item)
+            at = bisect_left(self._features, wanted)
+            if at < len(self._features) and self._features[at] == wanted:
+                for number in self._postings[self._starts[at] : self._starts[at + 1]]:
+                    counts[number] = counts.get(number, 0) + 1
+        # A family has lines for what switches bring: what counts is that it explains the file.
+        share = {n: count / len(templates) for n, count in counts.items()}
+        ranked = sorted(share, key=lambda n: (-share[n], self._sizes[n], n))
+        return [n for n in ranked[:most] if share[n] >= _COMMON]
+
+
+_opened: dict[str, Families] = {}
+
+
+def beside(index: str) -> Families | None:
+    """The families that belong to an index.bin, opened once; None where there are none."""
+    path = os.path.join(os.path.dirname(index), "families.bin")
+    if path not in _opened and index and os.path.exists(path):
+        _opened[path] = Families(path)
+    return _opened.get(path)

@@ -1,0 +1,156 @@
+"""A library's network with other arguments: families tried on a state dict that no registered entry
+fits. On the cold path of `archfind guess`."""
+
+from __future__ import annotations
+
+from archfind.families.solve import is_derived, solve
+from archfind.frozen import replace
+from archfind.types import Match, Mismatch, Setting, Twin, Variant
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from archfind.families.database import Families, Known
+    from archfind.families.solve import Solution
+    from archfind.families.text import Family
+    from archfind.types import TensorSpec
+
+    Index = Mapping[str, TensorSpec]
+
+_WORDS = 2  # of its own that a family must have in its keys, for its name to be sure
+
+
+def variants(index: Index, families: Families) -> list[tuple[float, Match]]:
+    """Matches of the families that resemble a state dict with the share of tensors, on both sides,
+    that fit; the best first, and of equals the one that moves least."""
+    found: list[tuple[float, int, int, Match]] = []
+    for number in families.resembling(index):
+        known = families.known(number)
+        solution = solve(index, known.family)
+        if solution is not None and solution.score:
+            match = _match(index, known, solution)
+            moved = len(match.variant.moved) if match.variant else 0
+            found.append((-solution.score, moved, number, match))
+    found.sort(key=lambda item: item[:3])
+    return [(-item[0], item[3]) for item in found]
+
+
+def _match(index: Index, known: Known, solution: Solution) -> Match:
+    family = known.family
+    name = _nearest(known, solution.values)
+    preset = family.presets[name]
+    moved = {
+        path: value
+        for path, value in solution.values.items()
+        if path not in preset or preset[path] != value or type(preset[path]) is not type(value)
+    }
+    matched = 0
+    missing: list[str] = []
+    mismatched: list[Mismatch] = []
+    tolerated: list[str] = []
+    for key, (shape, dtype) in solution.expected.items():
+        spec = index.get(key)
+        if spec is None:
+            (tolerated if is_derived(key, dtype) else missing).append(key)
+        elif spec.shape == shape:
+            matched += 1
+        else:
+            mismatched.append(Mismatch(key, str(list(spec.shape)), str(list(shape))))
+    unexpected: list[str] = []
+    for key in index:
+        if key not in solution.expected:
+            (tolerated if is_derived(key, "float") else unexpected).append(key)
+    entry = known.members[name].entry
+    return Match(
+        entry=entry,
+        config=_config(family, solution, moved),
+        expected=matched + len(mismatched) + len(missing),
+        matched=matched,
+        missing=tuple(missing),
+        unexpected=tuple(unexpected),
+        mismatched=tuple(mismatched),
+        tolerated=tuple(tolerated),
+        twins=(),
+        variant=Variant(
+            family.cls,
+            moved,
+            set(_roots(moved)) <= set(family.direct),
+            (known.groups[name], known.members[name].function),
+        ),
+    )
+
+
+def _nearest(known: Known, values: Mapping[str, Any]) -> str:
+    """The preset from which least is moved; of several, the one that the prior names, then the one
+    with the shortest name."""
+
+    def distance(name: str) -> tuple[object, ...]:
+        preset = known.family.presets[name]
+        moved = sum(path not in preset or preset[path] != value for path, value in values.items())
+        return moved, not known.members[name].plain, len(name), name
+
+    return min(known.family.presets, key=distance)
+
+
+def _roots(paths: Mapping[str, Any]) -> list[str]:
+    return list(dict.fromkeys(path.partition(".")[0] for path in paths))
+
+
+def _config(
+    family: Family, solution: Solution, moved: Mapping[str, Any]
+) -> dict[str, Setting]:
+    """Settings by argument, a plain list as one; `default` where no tensor showed the value."""
+    config: dict[str, Setting] = {}
+    for root in _roots({**moved, **family.options}):
+        own = {p: v for p, v in solution.values.items() if p == root or p.startswith(f"{root}.")}
+        for name, value in gathered(root, own).items():
+            below = [p for p in own if p == name or p.startswith(f"{name}.")]
+            seen = any(p in solution.solved for p in below)
+            config[name] = Setting(value, "shape" if seen else "default")
+    return config
+
+
+def gathered(root: str, leaves: Mapping[str, Any]) -> dict[str, Any]:
+    """Leaves below one argument as values: lists of plain items together, the rest each by path."""
+    if root in leaves:
+        return {root: leaves[root]}
+    length = leaves.get(f"{root}.#")
+    items = [leaves.get(f"{root}.{n}") for n in range(length)] if length is not None else []
+    if length is not None and all(f"{root}.{n}" in leaves for n in range(length)):
+        return {root: items}
+    return {path: value for path, value in leaves.items() if not path.endswith(".#")}
+
+
+_COMMON = frozenset(
+    ("", "weight", "bias", "running_mean", "running_var", "num_batches_tracked", "conv", "bn")
+)
+
+
+def is_thin(index: Index) -> bool:
+    """Whether a family's keys say so little that any stack of layers could have them."""
+    words = {w.strip("0123456789") for key in index for w in key.split(".")}
+    return len(words - _COMMON) < _WORDS
+
+
+def together(matches: list[Match]) -> list[Match]:
+    """One match for each function: those that are known to compute the same stand as twins of the
+    first, and of one class with several settings that no tensor shows, the nearest stands."""
+    kept: list[Match] = []
+    for match in matches:
+        assert match.variant is not None
+        for at, other in enumerate(kept):
+            assert other.variant is not None
+            same = other.variant.function == match.variant.function
+            if same and other.entry.id != match.entry.id:
+                twin = Twin(match.entry.provider, match.entry.name, True)
+                kept[at] = replace(other, twins=(*other.twins, twin))
+            if same or (
+                other.variant.cls == match.variant.cls
+                and len(other.variant.moved) < len(match.variant.moved)
+            ):
+                break
+        else:
+            kept.append(match)
+    return kept
