@@ -104,6 +104,7 @@ def _write(built: Built, kind: str, path: Path, opset: int | None, keep: bool) -
         from archfind.exporters.job import Job
         from archfind.exporters.provenance import metadata
         from archfind.providers import provider
+        from archfind.providers.example import fitted
 
         writer = import_module(f"{__name__}.{kind}")
     except ModuleNotFoundError as error:
@@ -113,6 +114,8 @@ def _write(built: Built, kind: str, path: Path, opset: int | None, keep: bool) -
         raise ExportError(f"{what}: pip install 'archfind[all]'") from error
     entry = built.match.entry
     example = provider(entry.provider).example(entry.name, built.module)
+    if built.match.variant is not None:
+        example = fitted(example, {k: s.value for k, s in built.match.config.items()})
     written = writer.write(built, Job(path, metadata(built, example), example, opset, keep))
     return replace(written, notes={"input": example.describe(), **written.notes})
 

@@ -69,11 +69,12 @@ def families(
     end = time.process_time() + seconds
     while left and len(found) < most and (not found or time.process_time() < end):
         base = left.pop(0)
+        family = None
         try:
-            probe = Probe(make, small(make, base.config))
-        except ValueError:
+            for config in (small(make, base.config), base.config):
+                family = family or _family(base, Probe(make, config), cls, known, left, seconds / 3)
+        except ValueError:  # the class doesn't build again from what it was given
             continue
-        family = _family(base, probe, cls, known, left, seconds / 3)
         if family is not None:
             found.append(family)
             covered = {preset.name for preset in family.presets}
@@ -90,15 +91,18 @@ def _family(
     seconds: float,
 ) -> Learned | None:
     visible = explore(probe, cls, known, seconds)
-    samples = [*probe.samples(), Sample(base.values(), base.shapes, {})]
+    # The base at its own size stands beside the small networks, as one with its sizes moved.
+    grown = {p: v for p, v in base.values().items() if probe.base.get(p, v) != v}
+    samples = [*probe.samples(), Sample(base.values(), base.shapes, grown)]
     fixed: set[str] = set()
     program = Program([])
     lines: list[str] = []
+    used = -1  # the base at its own size is held back at first
     for _ in range(_ROUNDS):
         free = [path for path in visible if path not in fixed]
         samples = [s for s in samples if not fixed & s.moves.keys()]
         try:
-            lines = Learner(samples[:-1], free, seconds / 3).learn()
+            lines = Learner(samples[: used or None], free, seconds / 3).learn()
         except Blame as blame:
             fixed |= blame.paths
             continue
@@ -106,12 +110,17 @@ def _family(
         wrong = [sample for sample in samples if not explains(program, sample)]
         if not wrong:
             break
+        if wrong == samples[-1:] and used:
+            used = 0  # more blocks than in the small networks show another rule
+            continue
         fixed |= _culprits(samples, wrong)
     else:
         return None
     free = {path: values for path, values in visible.items() if path not in fixed}
     fresh = draw_random(probe, free, _HELD_BACK, random.Random(1), time.process_time() + seconds)
     right = sum(explains(program, sample) for sample in fresh)
+    if not _is_built(program, base.values(), base.shapes):
+        return None  # how deep it is was left alone, at the small network's depth
     alike = [p for p in others if _is_built(program, p.values(), p.shapes)]
     return Learned(base.name, lines, free, [base, *alike], right, len(fresh))
 

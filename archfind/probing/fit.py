@@ -50,6 +50,8 @@ def fit(
         if holds(text, rows, targets):
             return text
     chosen = _spread(rows, targets, names)
+    if chosen is None:
+        return None
     few = [rows[n] for n in chosen]
     y = np.array([targets[n] for n in chosen], dtype=float)
     columns = _columns(few, names, pool)
@@ -62,11 +64,16 @@ def fit(
     return None
 
 
-def _spread(rows: Sequence[Row], targets: Sequence[int], names: Sequence[str]) -> list[int]:
-    """Rows that differ in the named values or the target, at most `_SAMPLE`."""
+def _spread(
+    rows: Sequence[Row], targets: Sequence[int], names: Sequence[str]
+) -> list[int] | None:
+    """Rows that differ in the named values, at most `_SAMPLE`; None where two that don't have
+    different targets, which no expression can give."""
     seen: dict[tuple[object, ...], int] = {}
     for number, row in enumerate(rows):
-        seen.setdefault((targets[number], *(_get(row, name) for name in names)), number)
+        first = seen.setdefault(tuple([_get(row, name) for name in names]), number)
+        if targets[first] != targets[number]:
+            return None
     found = list(seen.values())
     return found if len(found) <= _SAMPLE else found[:: len(found) // _SAMPLE + 1]
 
@@ -195,7 +202,7 @@ def _monomials(
 def _linear(terms: list[tuple[str, Numbers]], y: Numbers) -> Iterator[str]:
     """y as a sum of the terms with rational factors; "" where it isn't, for the clock to be seen."""
     yield ""
-    if len(y) < len(terms) + 2 and len(terms) > 1:
+    if len(terms) > 1 and len(y) < (len(terms) + 2 if len(terms) == 2 else 2 * len(terms) + 2):
         return
     if len(terms) == 1:
         column = terms[0][1]
@@ -218,6 +225,8 @@ def _linear(terms: list[tuple[str, Numbers]], y: Numbers) -> Iterator[str]:
         rational = Fraction(float(factor)).limit_denominator(64)
         if abs(float(rational) - factor) > 1e-3 * max(1.0, abs(factor)) or not rational:
             return
+        if len(terms) > 2 and name and max(abs(rational.numerator), rational.denominator) > 16:
+            return  # many terms with odd factors can be drawn through any few points
         words.append(_term(rational, name))
     text = "+".join(words).replace("+-", "-")
     yield text

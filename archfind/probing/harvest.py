@@ -4,7 +4,7 @@ learned by probing."""
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from archfind.probing.config import Config, Leaf, captured, moved
 from archfind.probing.family import Learned, Preset, families
 from archfind.probing.probe import on_meta, shapes_of
 from archfind.families.text import family_text
+from archfind.compile_index import read_texts
 from archfind.harvest import create_on_meta
 from archfind.progress import progress
 from archfind.providers import provider
@@ -35,31 +36,42 @@ def build_families(
     release = version(source.LIBRARY)
     out = folder / name / "families"
     out.mkdir(parents=True, exist_ok=True)
-    classes = presets_of(source, name)
-    chosen = [cls for cls in classes if only in f"{cls.__module__}.{cls.__qualname__}"]
+    names = _names_by_class(folder, name)
+    # Few entries first: a class of a hundred takes as long as ten others.
+    chosen = sorted((cls for cls in names if only in cls), key=lambda cls: len(names[cls]))
+    chosen = chosen[part[0] :: part[1]]
     lines: list[str] = []
-    for cls in progress(chosen[part[0] :: part[1]], len(chosen) // part[1], f"families {name}"):
-        path = out / f"{cls.__module__.rsplit('.', 1)[-1]}.{cls.__qualname__}.txt"
-        if path.exists():
+    for path in progress(chosen, len(chosen), f"families {name}"):
+        module, _, qualified = path.rpartition(".")
+        file = out / f"{module.rsplit('.', 1)[-1]}.{qualified}.txt"
+        if file.exists():
             continue
-        presets = classes[cls]
-        found = families(cls, cls, presets, seconds)
-        texts = [
-            _text(name, source, cls, number, family) for number, family in enumerate(found, 1)
-        ]
-        beside = path.with_suffix(".new")
-        beside.write_text("\n".join([f"# {source.LIBRARY} {release}\n", *texts]))
-        beside.replace(path)
-        covered = sum(len(family.presets) for family in found)
-        lines.append(f"{cls.__qualname__}: {covered} of {len(presets)} in {len(found)} families")
+        found: list[str] = []
+        for cls, presets in presets_of(source, names[path]).items():
+            learned = families(cls, cls, presets, seconds)
+            found += [_text(name, source, cls, n, one) for n, one in enumerate(learned, 1)]
+            covered = sum(len(family.presets) for family in learned)
+            lines.append(f"{path}: {covered} of {len(presets)} in {len(learned)} families")
+        beside = file.with_suffix(".new")
+        beside.write_text("\n".join([f"# {source.LIBRARY} {release}\n", *found]))
+        beside.replace(file)
     return lines
 
 
-def presets_of(source: Provider, library: str) -> Classes:
-    """Every registered network by its class, with the arguments that the class got."""
+def _names_by_class(folder: Path, library: str) -> dict[str, list[str]]:
+    """The entries of a library in signatures/ by the class that they build."""
+    found: dict[str, list[str]] = {}
+    for text in read_texts(folder):
+        provider_name, _, name = text.id.partition("/")
+        if provider_name == library:
+            found.setdefault(text.cls, []).append(name)
+    return found
+
+
+def presets_of(source: Provider, names: Sequence[str]) -> Classes:
+    """Registered networks by their class, with the arguments that the class got."""
     found: Classes = {}
-    names = source.names()
-    for name in progress(names, len(names), f"presets {library}"):
+    for name in names:
         try:
             module, cls, config = captured(lambda name=name: create_on_meta(source, name))
         except Exception:  # a library may raise anything; that name has no family then

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
@@ -30,6 +31,27 @@ class Example:
             return f"{size}, values in 0..1 (the network normalises by itself, or nobody says how)"
         numbers = [" ".join(f"{n:.4g}" for n in numbers) for numbers in (self.mean, self.std)]
         return f"{size}, mean {numbers[0]}, std {numbers[1]}, the library's default"
+
+
+def fitted(example: Example, settings: Mapping[str, object]) -> Example:
+    """An entry's example for a variant of it: the image as large, and with as many channels, as the
+    settings say."""
+    height, width = example.size[-2:]
+    for name in ("img_size", "image_size"):
+        value = settings.get(name)
+        sides = value if isinstance(value, list | tuple) else [value, value]
+        if len(sides) == 2 and all(isinstance(side, int) for side in sides):
+            height, width = sides
+    channels = example.size[0]
+    for name in ("in_chans", "in_channels", "num_in_ch", "in_nc", "in_channel"):
+        value = settings.get(name)
+        channels = value if isinstance(value, int) else channels
+    size = (channels, *example.size[1:-2], height, width)
+    if len(example.args) != 1 or isinstance(example.args[0], list) or size == example.size:
+        return example
+    same = len(example.mean) == channels
+    mean, std = (example.mean, example.std) if same else ((), ())
+    return replace(example, args=(images(size),), size=size, mean=mean, std=std)  # pyright: ignore[reportArgumentType]
 
 
 def tensors(args: tuple[object, ...]) -> list[Tensor]:

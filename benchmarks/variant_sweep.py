@@ -1,0 +1,223 @@
+"""Networks with arguments that no preset has: named, solved, loaded, and their outputs compared.
+
+    nice python benchmarks/variant_sweep.py --cases 400 --seed 0
+
+Each case draws a family, one of its presets, and new values for a few of the arguments that keys or
+shapes show: not the values that the family was learned from, but others of their kind. The class is
+built, its weights are randomised, and it is saved as .pth or .safetensors. A case counts as
+    right    the class, and every argument that shapes show, as drawn (or what gives the same tensors)
+    loaded   the file loads strictly, the invisible arguments given
+    equal    and computes what the original computes
+Progress on stderr, a line for each miss on stdout. The exit code is 1 below --wanted percent.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import random
+import sys
+import tempfile
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from registry_sweep import CLOSE_TO, difference, run, run_original, separate
+from safetensors.torch import save_file
+from torch import nn
+
+import archfind
+from archfind.database import folder
+from archfind.errors import ArchfindError
+from archfind.families.text import Family
+from archfind.harvest import create_on_meta
+from archfind.probing.config import Config, captured, leaves, moved
+from archfind.probing.probe import Shapes, on_meta, shapes_of
+from archfind.progress import progress
+from archfind.providers import provider
+from archfind.providers.example import fitted
+from archfind.twins import randomise
+from archfind.variants import gathered
+
+LARGEST = 40e6  # parameters
+TRIES = 60
+BIGGEST_PRESET = 90e6
+
+
+class Case:
+    """A variant that its class builds."""
+
+    def __init__(
+        self, entry: str, cls: type[nn.Module], base: Config, moves: dict[str, Any], shapes: Shapes
+    ) -> None:
+        self.entry = entry
+        self.cls = cls
+        self.base = base
+        self.moves = moves
+        self.shapes = shapes
+
+    def __str__(self) -> str:
+        return f"{self.entry} {json.dumps(self.moves)}"
+
+
+def families(only: str) -> Iterator[Family]:
+    """Every family in signatures/ whose class has `only` in its path."""
+    for path in sorted(Path(folder()).glob("*/families/*.txt")):
+        for block in path.read_text().split("\n[")[1:]:
+            family = Family(f"[{block}")
+            if only in f"{family.base} {family.cls}":
+                yield family
+
+
+def other(draw: random.Random, value: Any, options: list[Any]) -> Any:
+    """A value of the same kind: not only those that a family's text lists."""
+    if type(value) is int:
+        if value <= 12:
+            return draw.choice([n for n in range(1, 9) if n != value])
+        return value * draw.randint(1, 12) // 8 or value
+    return draw.choice(options)
+
+
+def variant(draw: random.Random, family: Family) -> Case | None:
+    """Some of a preset's arguments moved, as long as the class takes them."""
+    name = draw.choice(list(family.presets))
+    library, _, architecture = name.partition("/")
+    source = provider(library)
+    _, cls, base = captured(lambda: create_on_meta(source, architecture))
+    values = leaves(base)
+    paths = [path for path in family.options if path in values]
+    for _ in range(TRIES if paths else 0):
+        some = draw.sample(paths, min(len(paths), draw.choice((1, 2, 2, 3, 4))))
+        moves = {path: other(draw, values[path], family.options[path]) for path in some}
+        try:
+            shapes = shapes_of(on_meta(cls, moved(base, moves)))
+        except Exception:  # a class refuses values in its own ways
+            continue
+        total = sum(torch.Size(shape).numel() for shape, _ in shapes.values())
+        if total < LARGEST and all(0 not in shape for shape, _ in shapes.values()):
+            return Case(name, cls, base, moves, shapes)
+    return None
+
+
+def wrong_arguments(case: Case, found: archfind.types.Match) -> dict[str, Any]:  # pyright: ignore
+    """Arguments read as other than drawn, although shapes show them."""
+    read = arguments_of(found)
+    truth = leaves(moved(case.base, case.moves))
+    wrong: dict[str, Any] = {}
+    for path, value in read.items():
+        if path in truth and truth[path] != value:
+            try:
+                same = shapes_of(on_meta(case.cls, moved(case.base, {**case.moves, path: value})))
+            except Exception:  # one of several that go together
+                same = case.shapes
+            if same != case.shapes:
+                wrong[path] = (truth[path], value)
+    return wrong
+
+
+def arguments_of(found: archfind.types.Match) -> dict[str, Any]:  # pyright: ignore
+    """The leaves that an answer's config gives."""
+    return leaves({name: setting.value for name, setting in found.config.items()})
+
+
+def judge(case: Case, path: Path, counts: Counter[str]) -> str:
+    """Count one case; what's wrong with it, if anything."""
+    module = case.cls(**moved(case.base, case.moves)).eval()
+    randomise(module)
+    library, _, name = case.entry.partition("/")
+    truth = leaves(moved(case.base, case.moves))
+    whole = {k: v for root in case.base for k, v in gathered(root, below(root, truth)).items()}
+    if (cfg := getattr(create_on_meta(provider(library), name), "pretrained_cfg", None)) is not None:
+        module.pretrained_cfg = cfg
+    example = fitted(provider(library).example(name, module), whole)
+    inputs, expected, why = run_original(example.args, module)
+    if path.suffix == ".pth":
+        torch.save({"state_dict": module.state_dict()}, path)
+    else:
+        save_file(separate(module.state_dict()), path)
+    del module
+    guess = archfind.guess(path)
+    counts["cases"] += 1
+    counts[guess.status] += 1
+    fits = [m for m in guess.matches if m.fits and m.entry.cls.endswith(case.cls.__qualname__)]
+    if guess.status not in ("exact", "ambiguous") or not fits:
+        near = guess.matches[0] if guess.matches else None
+        return f"{guess.status} {near.entry.id if near else ''} " + (
+            f"{near.matched}/{near.expected}" if near else ""
+        )
+    found = fits[0]
+    wrong = wrong_arguments(case, found)
+    counts["right"] += not wrong
+    if wrong:
+        return f"read {wrong}"
+    read = arguments_of(found)
+    invisible = {
+        root: whole[root]
+        for root in whole
+        if "." not in root and any(read.get(p, v) != v for p, v in below(root, truth).items())
+    }
+    entry_values = leaves(captured(lambda: create_on_meta(provider(found.entry.provider), found.entry.name))[2])
+    for root in case.base:
+        if any(entry_values.get(p) != v and p not in read for p, v in below(root, truth).items()):
+            invisible[root] = whole.get(root, truth.get(root))
+    try:
+        loaded = archfind.load(path, choose=found.entry.id, settings=invisible)
+    except ArchfindError as error:
+        return f"load: {error.message}"
+    counts["loaded"] += 1
+    if expected is None:
+        counts["not run"] += 1
+        return f"not compared: {why}"
+    worst = difference(expected, run(loaded, inputs))
+    counts["equal"] += worst <= CLOSE_TO
+    return "" if worst <= CLOSE_TO else f"outputs differ by {worst:.1e}"
+
+
+def below(root: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    return {p: v for p, v in values.items() if p == root or p.startswith(f"{root}.")}
+
+
+def main() -> int:
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--cases", type=int, default=400)
+    options.add_argument("--seed", type=int, default=0)
+    options.add_argument("--only", default="")
+    options.add_argument("--wanted", type=float, default=98)
+    arguments = options.parse_args()
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(2)
+    known = list(families(arguments.only))
+    draw = random.Random(arguments.seed)
+    draw.shuffle(known)
+    counts: Counter[str] = Counter()
+    classes: dict[str, set[str]] = {}
+    with tempfile.TemporaryDirectory() as place:
+        for number in progress(range(arguments.cases), arguments.cases, "variants"):
+            family = known[number % len(known)]
+            own = random.Random(f"{arguments.seed} {number}")
+            case = variant(own, family)
+            if case is None:
+                counts["not built"] += 1
+                continue
+            classes.setdefault(case.entry.partition("/")[0], set()).add(family.cls)
+            path = Path(place) / f"{number}{own.choice(('.pth', '.safetensors'))}"
+            why = judge(case, path, counts)
+            path.unlink()
+            gc.collect()
+            if why:
+                print(f"{case}: {why}", flush=True)
+    for library, names in sorted(classes.items()):
+        print(f"{library}: {len(names)} classes")
+    print(dict(counts))
+    share = {k: 100 * counts[k] / max(1, counts["cases"]) for k in ("right", "loaded")}
+    share["equal"] = 100 * counts["equal"] / max(1, counts["cases"] - counts["not run"])
+    print(", ".join(f"{name} {value:.1f} %" for name, value in share.items()))
+    return int(min(share.values()) < arguments.wanted)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
