@@ -14,7 +14,7 @@ def test_no_outsider_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     from false_accepts import run  # pyright: ignore[reportMissingImports]
 
-    count = run(own=2, changed=6, inside=6, seed=1)
-    assert count.total == 2 * 18 + 6 * 4 + 6
+    count = run(own=1, changed=4, inside=4, seed=1)
+    assert count.total == 18 + 4 * 4 + 4
     assert not count.failures
     assert sys.modules.pop("false_accepts") and sys.modules.pop("outsiders")
