@@ -118,6 +118,19 @@ class Database:
         """The numbers of the signatures in a class."""
         return self._postings[self._starts[holders] : self._starts[holders + 1]]
 
+    def named(self, name: str) -> list[int]:
+        """The signatures that have an entry of this name, with its library ("timm/resnet18") or
+        without. Slow: the names are in no index, as only a user asks for one."""
+        found: list[int] = []
+        for number in range(len(self)):
+            blob = self._text[self._blobs[number] : self._blobs[number + 1]]
+            heads = zlib.decompress(blob).partition(b"\n\n")[0].decode()
+            if name in heads and any(
+                name in (m.entry.id, m.entry.name) for m in map(Member, heads.split("\n"))
+            ):
+                found.append(number)
+        return found
+
     def signature(self, number: int) -> Signature:
         """A signature, expanded; kept, since guessing again is common."""
         found = self._signatures.get(number)

@@ -6,47 +6,70 @@ from archfind import shortlist
 from archfind.canonical import AVERAGED, joined, networks, readings, strip
 from archfind.errors import UnknownError
 from archfind.evidence.hints import named_in_file
-from archfind.families.database import beside
 from archfind.frozen import replace
-from archfind.heads import headed, notes, pooled
+from archfind.heads import headed, notes
 from archfind.match import match, plain
-from archfind.parts import children, common_prefix, flat, is_cut, places, resolve
-from archfind.types import Canonical, Guess, Match
-from archfind.variants import is_thin, together, variants
+from archfind.nearest import CLOSE, Fit, chosen, is_, near
+from archfind.parts import children, common_prefix, flat, places, resolve
+from archfind.types import Canonical, Guess
+from archfind.variants import varied
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from archfind.database import Database, Signature
-    from archfind.shortlist import Index
+    from archfind.database import Database
     from archfind.types import Checkpoint
 
-CLOSE = 0.8  # of the tensors on both sides must fit for an answer to be called close
-_CANDIDATES = 3
 _SURE = ("exact", "ambiguous")
-
-
-class _Fit:
-    """One signature tried below one prefix; `share` counts fitting tensors against both sides."""
-
-    __slots__ = ("match", "outside", "prefix", "share", "signature")
-
-    def __init__(
-        self, prefix: str, signature: Signature, found: Match, total: int, below: int
-    ) -> None:
-        self.prefix = prefix
-        self.signature = signature
-        self.match = found
-        self.outside = total - below
-        known = found.matched + len(found.mismatched) + len(found.unexpected)
-        self.share = found.matched / max(found.expected, known + self.outside, 1)
 
 
 def guess(checkpoint: Checkpoint, database: Database, choose: str = "", part: str = "") -> Guess:
     """Which network `checkpoint` holds. `choose` names an entry ("timm/resnetaa50" or
     "resnetaa50"), `part` one of several networks in the file. UnknownError where the file has no
-    such part."""
+    such part, or the database no such entry."""
+    found = _unasked(checkpoint, database, choose, part)
+    if not choose or (found.matches and is_(found.matches[0], choose)):
+        return found
+    wanted = database.named(choose)
+    if not wanted:
+        text = f"no network is called {choose!r}; `archfind signatures list` has the names"
+        raise UnknownError(text, checkpoint.path, ())
+    if len(found.parts) > 1:
+        return found  # the choice may be for one of them; nothing is settled by it
+    return _asked(checkpoint, database, choose, wanted, found)
+
+
+def _asked(
+    checkpoint: Checkpoint, database: Database, choose: str, wanted: list[int], found: Guess
+) -> Guess:
+    """What the entry that the user names makes of the file, where `found` is something else."""
+    whole = [] if found.part else list(networks(checkpoint).values())
+    best, fits = found.canonical, []
+    for reading in readings(whole[0] if len(whole) == 1 else found.canonical):
+        tried: list[Fit] = []
+        for prefix in dict.fromkeys(["", *shortlist.prefixes(reading.index, database)]):
+            index = shortlist.below(reading.index, prefix)
+            for signature in map(database.signature, wanted):
+                one = match(index, signature)
+                tried.append(Fit(prefix, signature, one, len(reading.index), len(index)))
+        tried.sort(key=lambda fit: (not _whole(fit), -fit.share))
+        if _whole(tried[0]):
+            return _decided(strip(reading, tried[0].prefix), tried[:1], choose)
+        other = _headed(reading, tried, choose)
+        if other is not None:
+            return other
+        if not fits or tried[0].share > fits[0].share:
+            best, fits = reading, tried
+    answer = near(best, fits, choose)
+    if found.status not in _SURE:
+        return answer
+    others = f"{choose} doesn't fit; without that choice: {found.matches[0].entry.id}"
+    return replace(answer, part=found.part, warnings=(*answer.warnings, others))
+
+
+def _unasked(checkpoint: Checkpoint, database: Database, choose: str, part: str) -> Guess:
+    """The best of what fits; `choose` decides only where it is among that."""
     found: dict[str, Guess] = {}
     for place, canonical in networks(checkpoint).items():
         for name, one in _guess_state_dict(canonical, database, choose).items():
@@ -85,9 +108,9 @@ def _together(checkpoint: Checkpoint, found: Mapping[str, Guess]) -> Guess:
     averaged = [n for n in certain if n.replace("/", ".").rpartition(".")[2] in AVERAGED]
     alike = {found[name].matches[0].entry.id for name in certain}
     if averaged and len(certain) == len(found) and len(alike) == 1:
-        chosen = found[averaged[0]]
+        best = found[averaged[0]]
         note = f"also holds raw weights of the network; {averaged[0]} is preferred, --part chooses"
-        return replace(chosen, parts=found, part=averaged[0], warnings=(*chosen.warnings, note))
+        return replace(best, parts=found, part=averaged[0], warnings=(*best.warnings, note))
     first = found[(certain or list(found))[0]]
     status = "ambiguous" if any(one.status in _SURE for one in found.values()) else "unknown"
     matches = tuple(found[name].matches[0] for name in certain) or first.matches
@@ -97,7 +120,7 @@ def _together(checkpoint: Checkpoint, found: Mapping[str, Guess]) -> Guess:
 def _guess_state_dict(canonical: Canonical, database: Database, choose: str) -> dict[str, Guess]:
     """The networks in one state dict by prefix; "" for the whole of it."""
     best, fits = canonical, []
-    tries: list[tuple[Canonical, list[_Fit]]] = []
+    tries: list[tuple[Canonical, list[Fit]]] = []
     for reading in readings(canonical):
         tried = _fits(reading, database)
         tries.append((reading, tried))
@@ -106,16 +129,18 @@ def _guess_state_dict(canonical: Canonical, database: Database, choose: str) -> 
         whole = [fit for fit in tried if _whole(fit)]
         if whole:
             return {"": _decided(strip(reading, whole[0].prefix), whole, choose)}
-    near: list[tuple[float, str, Canonical, Match]] = []
+    nearly: list[tuple[float, Guess]] = []
     for reading, _ in tries:
-        other = _varied(reading, database, choose, near)
-        if other is not None:
+        share, other = varied(reading, database, choose)
+        if other is not None and share == 1:
             return {"": other}
+        if other is not None:
+            nearly.append((share, other))
     for reading, tried in tries:
         other = _headed(reading, tried, choose)
         if other is not None:
             return {"": other}
-    parts: dict[str, list[_Fit]] = {}
+    parts: dict[str, list[Fit]] = {}
     for fit in fits:
         if fit.match.fits and not any(
             _overlap(fit.prefix, other) for other in parts if other != fit.prefix
@@ -130,53 +155,24 @@ def _guess_state_dict(canonical: Canonical, database: Database, choose: str) -> 
             guesses.update(flat(prefix, _guess_state_dict(strip(best, prefix), database, choose)))
     if sum(one.status in _SURE for one in guesses.values()) > 1:
         if sum(len(one.canonical.index) for one in guesses.values()) < len(best.index):
-            guesses[""] = _near(best, fits, choose)  # there is more than these networks
+            guesses[""] = near(best, fits, choose)  # there is more than these networks
         return guesses
-    if near and not guesses:
-        share, prefix, reading, found = max(near, key=lambda item: item[0])
+    if nearly and not guesses:
+        share, other = max(nearly, key=lambda item: item[0])
         if share >= CLOSE and share > (fits[0].share if fits else 0.0):
-            below = strip(reading, prefix) if prefix else reading
-            return {"": Guess(below, "close", (found,), "user" if choose else "")}
+            return {"": other}
     # One known network within an unknown whole is a part of it, not the answer.
     known = {p.rstrip("."): g for p, g in guesses.items()}
     for prefix in children(best.index) if known else ():
         if not any(_overlap(prefix, f"{name}.") for name in known):
             known[prefix.rstrip(".")] = Guess(strip(best, prefix), "unknown", ())
-    return {"": replace(_near(best, fits, choose), parts=known)}
+    return {"": replace(near(best, fits, choose), parts=known)}
 
 
-def _varied(
-    canonical: Canonical,
-    database: Database,
-    choose: str,
-    near: list[tuple[float, str, Canonical, Match]],
-) -> Guess | None:
-    """The library's network with other arguments, where every tensor fits; what nearly does goes
-    to `near` as (share, prefix, reading, match)."""
-    families = beside(database.path)
-    shared = common_prefix(canonical.index)
-    prefixes = [p for p in shortlist.prefixes(canonical.index, database) if shared.startswith(p)]
-    for prefix in dict.fromkeys([*prefixes, "", shared]) if families else ():
-        below = strip(canonical, prefix) if prefix else canonical
-        found = variants(below.index, families)
-        whole = together([match for _, match in found if match.fits])
-        picked = [m for m in whole if _is(m, choose)] if choose else []
-        note = (f"what no tensor shows is taken from {m.entry.id}" for m in picked or whole)
-        if picked:
-            return Guess(below, "exact", (picked[0],), "user", warnings=(next(note),))
-        if whole:
-            sure = len(whole) == 1 and not is_thin(below.index)
-            status = "exact" if sure else "ambiguous"
-            chosen_by = "only" if sure else ""
-            return Guess(below, status, tuple(whole), chosen_by, warnings=(next(note),))
-        near += [(share, prefix, canonical, match) for share, match in found[:1]]
-    return None
-
-
-def _headed(canonical: Canonical, fits: list[_Fit], choose: str) -> Guess | None:
+def _headed(canonical: Canonical, fits: list[Fit], choose: str) -> Guess | None:
     """The library's network with another head, where one is."""
     shared = common_prefix(canonical.index)
-    found: list[_Fit] = []
+    found: list[Fit] = []
     outer = ""
     for fit in fits:
         cut = fit.prefix if shared.startswith(fit.prefix) else shared
@@ -187,7 +183,7 @@ def _headed(canonical: Canonical, fits: list[_Fit], choose: str) -> Guess | None
         other = headed(whole.index, prefix, fit.signature, fit.match)
         if other is not None:
             total, outer = len(whole.index), cut
-            found.append(_Fit(prefix, fit.signature, other, total, total))
+            found.append(Fit(prefix, fit.signature, other, total, total, fit.rare))
     # A head in the library's own place says more than one of any name.
     placed = [fit for fit in found if fit.match.head and not fit.match.head.beside]
     if not found:
@@ -205,25 +201,26 @@ def _head(key: str, prefixes: Iterable[str]) -> str:
     return next((prefix for prefix in prefixes if key.startswith(prefix)), "")
 
 
-def _fits(canonical: Canonical, database: Database) -> list[_Fit]:
+def _fits(canonical: Canonical, database: Database) -> list[Fit]:
     """Signatures tried, the best first."""
-    fits: list[_Fit] = []
+    fits: list[Fit] = []
     total = len(canonical.index)
     for prefix in shortlist.prefixes(canonical.index, database):
         index = shortlist.below(canonical.index, prefix)
-        for rank, (number, common) in enumerate(shortlist.signatures(index, database)):
+        for rank, (number, common, rare) in enumerate(shortlist.signatures(index, database)):
             # After a fit, only those that could fit as well are worth the comparison.
             if rank and fits and fits[-1].match.fits and common < database.sizes[number]:
                 continue
             signature = database.signature(number)
-            fits.append(_Fit(prefix, signature, match(index, signature), total, len(index)))
+            found = match(index, signature)
+            fits.append(Fit(prefix, signature, found, total, len(index), rare))
         if any(_whole(fit) for fit in fits):
             break
     fits.sort(key=lambda fit: (-fit.match.fits, -fit.share))
     return fits
 
 
-def _whole(fit: _Fit) -> bool:
+def _whole(fit: Fit) -> bool:
     return fit.match.fits and not fit.outside
 
 
@@ -231,10 +228,10 @@ def _overlap(one: str, other: str) -> bool:
     return one.startswith(other) or other.startswith(one)
 
 
-def _decided(canonical: Canonical, fits: list[_Fit], choose: str) -> Guess:
+def _decided(canonical: Canonical, fits: list[Fit], choose: str) -> Guess:
     """Exact where one function stands out among everything that fits, ambiguous otherwise."""
-    matches = [_chosen(fit, canonical, choose) for fit in fits if fit.match.fits]
-    picked = [m for m in matches if _is(m, choose)] if choose else []
+    matches = [chosen(fit, canonical, choose) for fit in fits if fit.match.fits]
+    picked = [m for m in matches if is_(m, choose)] if choose else []
     if picked:
         return Guess(canonical, "exact", (picked[0],), "user")
     if len(matches) == 1 and all(twin.same_function for twin in matches[0].twins):
@@ -245,74 +242,3 @@ def _decided(canonical: Canonical, fits: list[_Fit], choose: str) -> Guess:
     if plain(fits[0].signature):
         return Guess(canonical, "exact", tuple(matches), "prior")
     return Guess(canonical, "ambiguous", tuple(matches), "")
-
-
-def _chosen(fit: _Fit, canonical: Canonical, choose: str) -> Match:
-    """The match under the name of the twin that the user or the file asks for."""
-    entries = [member.entry for member in fit.signature.members]
-    wanted = [e for e in entries if choose and choose in (e.id, e.name)]
-    wanted = wanted or named_in_file(canonical.checkpoint, entries)
-    if wanted and wanted[0].id != fit.match.entry.id:
-        if fit.match.head:
-            again = headed(canonical.index, fit.prefix, fit.signature, fit.match, wanted[0].id)
-            return again or fit.match
-        return match(canonical.index, fit.signature, first=wanted[0].id)
-    return fit.match
-
-
-def _is(found: Match, choose: str) -> bool:
-    return choose in (found.entry.id, found.entry.name)
-
-
-def _near(canonical: Canonical, fits: list[_Fit], choose: str) -> Guess:
-    """Close to the best fit, or unknown with the nearest few."""
-    if choose:
-        fits = [f for f in fits if _is_member(f.signature, choose)] or fits
-    nearest: list[tuple[_Fit, Match]] = []
-    seen: set[str] = set()
-    for fit in fits:
-        if fit.match.entry.id in seen:
-            continue
-        seen.add(fit.match.entry.id)
-        below = strip(canonical, fit.prefix)
-        outside = tuple(k for k in canonical.index if not k.startswith(fit.prefix))
-        found = _chosen(fit, below, choose)
-        common = _shapes_in_common(below.index, fit.signature)
-        reasons = (f"{common} of its {len(fit.signature)} shapes are in the file, under any name",)
-        nearest.append(
-            (fit, replace(found, unexpected=(*found.unexpected, *outside), reasons=reasons))
-        )
-    # Where no key is shared, shapes say more than the order in which candidates came.
-    nearest.sort(
-        key=lambda pair: (-pair[0].share, -_shapes_in_common(canonical.index, pair[0].signature))
-    )
-    top = tuple(found for _, found in nearest[:_CANDIDATES])
-    if not top:
-        return Guess(canonical, "unknown", ())
-    fit = nearest[0][0]
-    found = nearest[0][1]
-    cut = not (found.unexpected or found.mismatched) and is_cut(
-        found.missing, fit.signature.fixed, found.matched
-    )
-    status = "close" if fit.share >= CLOSE or cut else "unknown"
-    below = strip(canonical, fit.prefix)
-    note = pooled(below.index, fit.signature, fit.match) if status == "close" else ""
-    warnings = (note,) if note else ()
-    return Guess(below, status, top, "user" if choose else "", warnings=warnings)
-
-
-def _shapes_in_common(index: Index, signature: Signature) -> int:
-    """How many of the signature's shapes the file has, whatever they're called."""
-    held: dict[tuple[int, ...], int] = {}
-    for spec in index.values():
-        held[spec.shape] = held.get(spec.shape, 0) + 1
-    common = 0
-    for shape in signature.fixed.values():
-        if held.get(shape):
-            held[shape] -= 1
-            common += 1
-    return common
-
-
-def _is_member(signature: Signature, choose: str) -> bool:
-    return any(choose in (m.entry.id, m.entry.name) for m in signature.members)

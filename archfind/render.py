@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from archfind.types import Exported, Guess, Match
 
 SCHEMA = 1
+_EXAMPLES = 3  # keys named for each count of a candidate
 
 
 def guess_document(guess: Guess) -> dict[str, object]:
@@ -97,6 +98,11 @@ def _candidate(found: Match) -> dict[str, object]:
         "missing": len(found.missing),
         "unexpected": len(found.unexpected),
         "mismatched": len(found.mismatched),
+        "examples": {
+            "missing": list(found.missing[:_EXAMPLES]),
+            "unexpected": list(found.unexpected[:_EXAMPLES]),
+            "mismatched": [m.key for m in found.mismatched[:_EXAMPLES]],
+        },
         "reasons": list(found.reasons),
     }
 
@@ -109,13 +115,15 @@ def guess_lines(
     status = document["status"]
     answer = {"exact": _exact, "ambiguous": _ambiguous, "close": _close}.get(str(status), _unknown)
     first, rest = answer(document, path)
+    if verbose:  # the nearest stand among what was tried, with more said of them
+        rest = [line for line in rest if not line.startswith("nearest   ") or "none:" in line]
     lines = [f"{path}: {first}"]
     if quiet:
         return lines
     lines += [f"  {line}" for line in rest]
-    if verbose and status != "unknown":
+    if verbose:
         for one in document["candidates"]:  # pyright: ignore
-            lines.append(f"  tried     {_counts(one)}")
+            lines.append(f"  tried     {_counts(one, named=True)}")
     lines += [f"  warning   {escape(str(text))}" for text in document["warnings"]]  # pyright: ignore
     return lines
 
@@ -237,10 +245,16 @@ def _unknown(document: dict, path: str) -> tuple[str, list[str]]:  # pyright: ig
     return "unknown, no signature fits", rest
 
 
-def _counts(one: dict) -> str:  # pyright: ignore
+def _counts(one: dict, named: bool = False) -> str:  # pyright: ignore
+    """What fits and what doesn't, and why it was kept; `named`: with a few keys of each kind."""
+    words: list[str] = []
+    for kind in ("missing", "unexpected", "mismatched"):
+        keys = [escape(key) for key in one["examples"][kind]] if named else []
+        more = ["..."] * (len(keys) < one[kind])
+        words.append(f"{one[kind]} {kind}" + (f": {' '.join(keys + more)}" if keys else ""))
     return (
         f"{one['provider']}/{one['architecture']}: {one['matched']}/{one['expected']} tensors fit; "
-        f"{one['missing']} missing, {one['unexpected']} unexpected, {one['mismatched']} mismatched"
+        + ", ".join(words)
         + "".join(f"; {reason}" for reason in one["reasons"])
     )
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     Index = Mapping[str, TensorSpec]
 
 _SAMPLE = 48  # keys that vote for a prefix
+_RARE = 8  # signatures with a tensor in common, at most, for it to say much
 _POSTINGS = 20_000  # signature numbers counted per prefix: the rarest features come first
 
 
@@ -54,9 +55,9 @@ def below(index: Index, prefix: str) -> Index:
     return {key[len(prefix) :]: spec for key, spec in index.items() if key.startswith(prefix)}
 
 
-def signatures(index: Index, database: Database, most: int = 6) -> list[tuple[int, int]]:
-    """Signatures as (number, tensors in common), most alike first: by key and shape; where nothing
-    has both, by key alone; where no key is known, by shapes alone."""
+def signatures(index: Index, database: Database, most: int = 6) -> list[tuple[int, int, int]]:
+    """Signatures as (number, tensors in common, rare ones of them), most alike first: by key and
+    shape; where nothing has both, by key alone; where no key is known, by shapes alone."""
     for kind in ("both", "key", "shape"):
         classes: dict[int, int] = {}
         for key, spec in index.items():
@@ -68,6 +69,7 @@ def signatures(index: Index, database: Database, most: int = 6) -> list[tuple[in
             if holders >= 0:
                 classes[holders] = classes.get(holders, 0) + 1
         counts: dict[int, int] = {}
+        rare: dict[int, int] = {}
         counted = 0
         for holders in sorted(classes, key=lambda c: len(database.members(c))):
             members = database.members(holders)
@@ -77,8 +79,10 @@ def signatures(index: Index, database: Database, most: int = 6) -> list[tuple[in
             weight = classes[holders]
             for number in members:
                 counts[number] = counts.get(number, 0) + weight
+            if len(members) <= _RARE:
+                rare.update((n, counts[n]) for n in members)
         # Dice's coefficient: common tensors against both sides' counts.
         ranked = sorted(counts, key=lambda n: (-counts[n] / (len(index) + database.sizes[n]), n))
         if ranked and (kind != "both" or counts[ranked[0]] * 4 >= len(index)):
-            return [(number, counts[number]) for number in ranked[:most]]
+            return [(number, counts[number], rare.get(number, 0)) for number in ranked[:most]]
     return []

@@ -3,23 +3,53 @@ fits. On the cold path of `archfind guess`."""
 
 from __future__ import annotations
 
+from archfind.canonical import strip
+from archfind.families.database import beside
 from archfind.families.solve import is_derived, solve
 from archfind.frozen import replace
-from archfind.types import Match, Mismatch, Setting, Twin, Variant
+from archfind.parts import common_prefix
+from archfind.shortlist import prefixes as prefixes_of
+from archfind.types import Guess, Match, Mismatch, Setting, Twin, Variant
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
+    from archfind.database import Database
     from archfind.families.database import Families, Known
     from archfind.families.solve import Solution
     from archfind.families.text import Family
-    from archfind.types import TensorSpec
+    from archfind.types import Canonical, TensorSpec
 
     Index = Mapping[str, TensorSpec]
 
 _WORDS = 2  # of its own that a family must have in its keys, for its name to be sure
+
+
+def varied(canonical: Canonical, database: Database, choose: str) -> tuple[float, Guess | None]:
+    """The library's network with other arguments: 1 and the answer where every tensor fits, else
+    the share that does and the nearest."""
+    families = beside(database.path)
+    shared = common_prefix(canonical.index)
+    prefixes = [p for p in prefixes_of(canonical.index, database) if shared.startswith(p)]
+    nearest: tuple[float, Guess | None] = 0.0, None
+    for prefix in dict.fromkeys([*prefixes, "", shared]) if families else ():
+        below = strip(canonical, prefix) if prefix else canonical
+        found = variants(below.index, families) if families else []
+        whole = together([match for _, match in found if match.fits])
+        picked = [m for m in whole if choose in (m.entry.id, m.entry.name)]
+        note = (f"what no tensor shows is taken from {m.entry.id}" for m in picked or whole)
+        if picked:
+            return 1, Guess(below, "exact", (picked[0],), "user", warnings=(next(note),))
+        if whole:
+            sure = len(whole) == 1 and not is_thin(below.index)
+            status, chosen_by = ("exact", "only") if sure else ("ambiguous", "")
+            return 1, Guess(below, status, tuple(whole), chosen_by, warnings=(next(note),))
+        for share, match in found[:1]:
+            if share > nearest[0]:
+                nearest = share, Guess(below, "close", (match,), "")
+    return nearest
 
 
 def variants(index: Index, families: Families) -> list[tuple[float, Match]]:
@@ -98,9 +128,7 @@ def _roots(paths: Mapping[str, Any]) -> list[str]:
     return list(dict.fromkeys(path.partition(".")[0] for path in paths))
 
 
-def _config(
-    family: Family, solution: Solution, moved: Mapping[str, Any]
-) -> dict[str, Setting]:
+def _config(family: Family, solution: Solution, moved: Mapping[str, Any]) -> dict[str, Setting]:
     """Settings by argument, a plain list as one; `default` where no tensor showed the value."""
     config: dict[str, Setting] = {}
     for root in _roots({**moved, **family.options}):

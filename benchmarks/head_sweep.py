@@ -88,11 +88,12 @@ def head(style: str, width: int, draw: random.Random) -> nn.Module:
     classes, inner = draw.randint(2, 300), draw.choice((16, 32, 100))
     if style == STYLES[0]:
         return nn.Sequential(nn.Dropout(0.3), nn.Linear(width, classes))
-    first: list[nn.Module] = [nn.Dropout()] * draw.randint(0, 1) + [nn.Linear(width, inner)]
+    first: list[nn.Module] = [nn.Dropout() for _ in range(draw.randint(0, 1))]
+    first.append(nn.Linear(width, inner))
     if style == STYLES[1]:
         first.append(draw.choice((nn.BatchNorm1d, nn.LayerNorm))(inner))
-    last: list[nn.Module] = [nn.ReLU()] + [nn.Dropout()] * draw.randint(0, 1)
-    return nn.Sequential(*first, *last, nn.Linear(inner, classes))
+    last = [nn.Dropout() for _ in range(draw.randint(0, 1))]
+    return nn.Sequential(*first, nn.ReLU(), *last, nn.Linear(inner, classes))
 
 
 def network(name: str, place: str, style: str, draw: random.Random) -> nn.Module:
@@ -101,7 +102,8 @@ def network(name: str, place: str, style: str, draw: random.Random) -> nn.Module
     module = provider(library).create(architecture, num_classes=7)
     parent, _, child = place.rpartition(".")
     own = module.get_submodule(place)
-    setattr(module.get_submodule(parent), child, head(style, own.weight.shape[1], draw))
+    assert isinstance(own, nn.Linear)
+    setattr(module.get_submodule(parent), child, head(style, own.in_features, draw))
     with torch.no_grad():
         randomise(module, draw.randrange(1000))
     return module.eval()

@@ -2,10 +2,10 @@
 
     nice python benchmarks/variant_sweep.py --cases 400 --seed 0
 
-Each case draws a family, one of its presets, and new values for a few of the arguments that keys or
-shapes show: not the values that the family was learned from, but others of their kind. The class is
-built, its weights are randomised, and it is saved as .pth or .safetensors. A case counts as
-    right    the class, and every argument that shapes show, as drawn (or what gives the same tensors)
+Each case draws a family, one of its presets, and new values for a few of the arguments that keys
+or shapes show: not the values that the family was learned from, but others of their kind. The
+class is built, its weights are randomised, and it is saved as .pth or .safetensors. It counts as
+    right    the class, and every argument that shapes show (or others that give the same tensors)
     loaded   the file loads strictly, the invisible arguments given
     equal    and computes what the original computes
 Progress on stderr, a line for each miss on stdout. The exit code is 1 below --wanted percent.
@@ -131,7 +131,9 @@ def judge(case: Case, path: Path, counts: Counter[str]) -> str:
     library, _, name = case.entry.partition("/")
     truth = leaves(moved(case.base, case.moves))
     whole = {k: v for root in case.base for k, v in gathered(root, below(root, truth)).items()}
-    if (cfg := getattr(create_on_meta(provider(library), name), "pretrained_cfg", None)) is not None:
+    if (
+        cfg := getattr(create_on_meta(provider(library), name), "pretrained_cfg", None)
+    ) is not None:
         module.pretrained_cfg = cfg
     example = fitted(provider(library).example(name, module), whole)
     inputs, expected, why = run_original(example.args, module)
@@ -160,7 +162,9 @@ def judge(case: Case, path: Path, counts: Counter[str]) -> str:
         for root in whole
         if "." not in root and any(read.get(p, v) != v for p, v in below(root, truth).items())
     }
-    entry_values = leaves(captured(lambda: create_on_meta(provider(found.entry.provider), found.entry.name))[2])
+    entry_values = leaves(
+        captured(lambda: create_on_meta(provider(found.entry.provider), found.entry.name))[2]
+    )
     for root in case.base:
         if any(entry_values.get(p) != v and p not in read for p, v in below(root, truth).items()):
             invisible[root] = whole.get(root, truth.get(root))

@@ -19,6 +19,7 @@ LAYERS = [
     {"shortlist", "match", "evidence", "compile_index", "inspection", "providers"},
     {"head_layers", "parts", "rebuild_head"},
     {"heads"},
+    {"nearest"},
     {"identify", "harvest", "tensors"},
     {"instantiate", "check", "twins", "render"},
     {"exporters", "database_commands", "demo"},

@@ -293,3 +293,34 @@ def test_without_torch_the_error_says_what_to_install(
     )
     assert done.returncode == 2 and "needs torch: pip install 'archfind[" in done.stderr
     assert done.stderr.count("\n") == 1 and not (folder / "never.onnx").exists()
+
+
+def test_verbose_counts_why_each_candidate_was_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = dict(provider("timm").create("test_resnet").state_dict())
+    del state["layer1.0.conv1.weight"]
+    torch.save(state, tmp_path / "net.pth")
+    assert main(["guess", "-v", str(tmp_path / "net.pth")]) == 1
+    tried = [line for line in capsys.readouterr().out.split("\n") if line.startswith("  tried ")]
+    first = re.fullmatch(
+        r"  tried     timm/test_resnet: (\d+)/(\d+) tensors fit; 1 missing: layer1.0.conv1.weight, "
+        r"0 unexpected, 0 mismatched; \d+ of its \d+ shapes are in the file, under any name; "
+        r"shares (\d+) rare keys",
+        tried[0],
+    )
+    assert first and int(first[1]) == int(first[2]) - 1 and int(first[3]) > 0
+    assert len(tried) == 3 and all("tensors fit" in line for line in tried)
+
+
+def test_a_choice_that_does_not_fit_is_not_exact(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = str(tmp_path / "net.pth")
+    torch.save(provider("timm").create("test_resnet").state_dict(), path)
+    assert main(["guess", "--as", "timm/vgg11", path]) == 1
+    assert "unknown, no signature fits" in capsys.readouterr().out
+    assert main(["export", "--as", "timm/vgg11", path, str(tmp_path / "out.pth")]) == 2
+    assert not (tmp_path / "out.pth").exists()
+    assert main(["guess", "--as", "vgg11000", path]) == 2
+    assert "no network is called 'vgg11000'" in capsys.readouterr().err

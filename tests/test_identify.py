@@ -196,6 +196,54 @@ def test_the_file_may_name_a_twin_and_the_user_overrides() -> None:
     assert (found.chosen_by, found.matches[0].entry.name) == ("user", "resnetblur50")
 
 
+def test_a_name_that_does_not_fit_is_not_exact() -> None:
+    plain = checkpoint_of({f"net.{k}": t for k, t in state_of("torchvision/resnet18").items()})
+    for name in ("timm/vgg11", "vgg11", "timm/resnet34"):
+        found = guess(plain, default(), choose=name)
+        assert found.status in ("close", "unknown") and found.chosen_by == "user"
+        best = found.matches[0]
+        assert name in (best.entry.id, best.entry.name) and not best.fits
+        assert "without that choice: torchvision/resnet18" in found.warnings[-1]
+        assert len({m.entry.id for m in found.matches}) == len(found.matches)
+    with pytest.raises(UnknownError, match="no network is called"):
+        guess(plain, default(), choose="timm/no_such_net")
+
+
+def test_a_name_that_differs_in_a_tensor_names_it() -> None:
+    state = dict(state_of("timm/resnet50"))
+    state["conv1.weight"] = torch.empty(64, 4, 7, 7, device="meta")
+    found = guess(checkpoint_of(state), default(), choose="timm/resnetaa50")
+    assert (found.status, found.matches[0].entry.name) == ("close", "resnetaa50")
+    assert [m.key for m in found.matches[0].mismatched] == ["conv1.weight"]
+
+
+def test_a_name_goes_for_a_changed_head_too() -> None:
+    state = dict(state_of("timm/resnet50"))
+    del state["fc.weight"], state["fc.bias"]
+    state["fc.1.weight"], state["fc.1.bias"] = torch.empty(5, 2048), torch.empty(5)
+    assert guess(checkpoint_of(state), default(), choose="timm/resnetaa50").status == "exact"
+    assert guess(checkpoint_of(state), default(), choose="timm/resnet101").status != "exact"
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_one_resized_tensor_of_any_network_is_one_mismatch(seed: int) -> None:
+    draw = random.Random(seed)
+    database = default()
+    signature = database.signature(draw.randrange(len(database)))
+    member = draw.choice(signature.members)
+    state = dict(state_of(member.entry.id))
+    key = draw.choice([k for k, t in state.items() if k in signature.fixed and t.dim()])
+    at = draw.randrange(state[key].dim())
+    shape = list(state[key].shape)
+    shape[at] += draw.choice((1, 8, shape[at]))
+    state[key] = torch.empty(shape, device="meta")
+    found = guess_state(state)
+    best = found.matches[0]
+    assert found.status == "close" and member.entry.id in names_of(found)
+    assert [m.key for m in best.mismatched] == [key]
+    assert not best.missing and not best.unexpected
+
+
 def test_a_hint_that_does_not_fit_changes_nothing() -> None:
     plain = checkpoint_of(state_of("torchvision/resnet18"))
     said = Checkpoint(plain.path, plain.format, plain.index, hints={"arch": "resnet50"})

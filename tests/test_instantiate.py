@@ -130,6 +130,14 @@ def test_settings_are_checked_by_the_strict_load(tmp_path: Path) -> None:
         archfind.load(tmp_path / "net.pth", settings={"no_such_field": 5})
 
 
+def test_a_choice_that_does_not_fit_is_not_built(tmp_path: Path) -> None:
+    torch.save(network("timm/test_resnet").state_dict(), tmp_path / "net.pth")
+    with pytest.raises((BuildError, UnknownError), match="timm/vgg11"):
+        archfind.load(tmp_path / "net.pth", choose="timm/vgg11")
+    with pytest.raises(UnknownError, match="no network is called"):
+        archfind.load(tmp_path / "net.pth", choose="vgg_no_such")
+
+
 def test_loading_leaves_the_file_as_it_was(tmp_path: Path) -> None:
     path = tmp_path / "net.pth"
     torch.save(network("timm/test_resnet").state_dict(), path)

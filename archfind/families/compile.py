@@ -2,7 +2,7 @@
 
 Layout, little-endian: the magic, four u32 (how many of each), then the arrays
 
-    features  u32 x F    sorted crc32 of key templates
+    features  u32 x F    sorted crc32 of key templates, alone and with a preset's shape
     starts    u32 x F+1  where a feature's postings start
     postings  u32 x P    family numbers
     blobs     u32 x 2S+1 where a family's text starts, then the number of its templates
@@ -17,7 +17,7 @@ from pathlib import Path
 
 from archfind.compile_index import Text, groups, head_line, read_prior, read_texts, read_twins
 from archfind.families.database import MAGIC, feature
-from archfind.families.text import Family, template_of
+from archfind.families.text import Family, template, template_of
 
 
 def compile_families(folder: Path) -> bytes:
@@ -43,7 +43,7 @@ def compile_families(folder: Path) -> bytes:
             if not heads or family.base not in entries:
                 continue
             templates = {feature(template_of(line)) for line in family.program.lines}
-            for item in templates:
+            for item in templates | _shapes(family):
                 holders.setdefault(item, []).append(len(blobs))
             sizes.append(len(templates))
             blobs.append(zlib.compress("\n".join([*heads, "", text]).encode(), 9))
@@ -58,3 +58,13 @@ def compile_families(folder: Path) -> bytes:
     arrays = [features, starts, postings, [*places, *sizes]]
     head = MAGIC + struct.pack("<4I", *map(len, arrays))
     return head + b"".join(struct.pack(f"<{len(a)}I", *a) for a in arrays) + b"".join(blobs)
+
+
+def _shapes(family: Family) -> set[int]:
+    """Features of the shapes that the family's presets have."""
+    found: set[int] = set()
+    for values in family.presets.values():
+        for key, (shape, dtype) in family.program.expand(values).items():
+            if dtype == "float":
+                found.add(feature(template(key), shape))
+    return found

@@ -14,15 +14,17 @@ from archfind.families.text import Family, template
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
+
+    from archfind.types import TensorSpec
 
 MAGIC = b"archfam1"
 _COMMON = 0.3  # of the templates on both sides must be shared for a family to be tried
 
 
-def feature(template: str) -> int:
-    """A hash of a key template."""
-    return zlib.crc32(template.encode())
+def feature(template: str, shape: tuple[int, ...] | None = None) -> int:
+    """A hash of a key template, alone or with a shape."""
+    return zlib.crc32((template if shape is None else f"{template} {shape}").encode())
 
 
 class Known:
@@ -77,20 +79,30 @@ class Families:
             found = self._known[number] = Known(zlib.decompress(blob).decode())
         return found
 
-    def resembling(self, keys: Iterable[str], most: int = 5) -> list[int]:
-        """Families whose keys are like these, numbers aside, the most alike first."""
-        templates = {template(key) for key in keys}
+    def resembling(self, index: Mapping[str, TensorSpec], most: int = 6) -> list[int]:
+        """Families whose keys are like a state dict's, numbers aside, the most alike first; of those
+        with the same keys, the ones that have more of its shapes."""
+        templates: dict[str, set[tuple[int, ...]]] = {}
+        for key, spec in index.items():
+            templates.setdefault(template(key), set()).add(spec.shape)
+        named = self._counted(feature(item) for item in templates)
+        shaped = self._counted(feature(i, shape) for i, held in templates.items() for shape in held)
+        # A family has lines for what switches bring: what counts is that it explains the file.
+        ranked = sorted(
+            (n for n, count in named.items() if count >= _COMMON * len(templates)),
+            key=lambda n: (-named[n], -shaped.get(n, 0), self._sizes[n], n),
+        )
+        return ranked[:most]
+
+    def _counted(self, wanted: Iterable[int]) -> dict[int, int]:
+        """How many of the features each family has."""
         counts: dict[int, int] = {}
-        for item in templates:
-            wanted = feature(item)
-            at = bisect_left(self._features, wanted)
-            if at < len(self._features) and self._features[at] == wanted:
+        for item in wanted:
+            at = bisect_left(self._features, item)
+            if at < len(self._features) and self._features[at] == item:
                 for number in self._postings[self._starts[at] : self._starts[at + 1]]:
                     counts[number] = counts.get(number, 0) + 1
-        # A family has lines for what switches bring: what counts is that it explains the file.
-        share = {n: count / len(templates) for n, count in counts.items()}
-        ranked = sorted(share, key=lambda n: (-share[n], self._sizes[n], n))
-        return [n for n in ranked[:most] if share[n] >= _COMMON]
+        return counts
 
 
 _opened: dict[str, Families] = {}

@@ -7,6 +7,8 @@ Names are paths of a config's leaves; `{i}` is the index of a repeat, `{i#}` how
 
 from __future__ import annotations
 
+import math
+
 from archfind.errors import SignatureError
 
 TYPE_CHECKING = False
@@ -60,16 +62,25 @@ def make_divisible(value: float, divisor: int) -> int:
     return rounded + divisor if rounded < 0.9 * value else rounded
 
 
+def _case(condition: Any, one: Any, two: Any) -> Any:
+    """What `call` doesn't call: only one of the two may have a value."""
+    return one if condition else two
+
+
+def _rounding(divisor: int) -> Callable[[float], int]:
+    return lambda value: make_divisible(value, divisor)
+
+
 _FUNCTIONS: dict[str, Callable[..., Any]] = {
-    "round2": lambda x: make_divisible(x, 2),
-    "round4": lambda x: make_divisible(x, 4),
-    "round8": lambda x: make_divisible(x, 8),
-    "round16": lambda x: make_divisible(x, 16),
-    "round32": lambda x: make_divisible(x, 32),
-    "floor": lambda x: int(x // 1),
-    "ceil": lambda x: -int(-x // 1),
+    "round2": _rounding(2),
+    "round4": _rounding(4),
+    "round8": _rounding(8),
+    "round16": _rounding(16),
+    "round32": _rounding(32),
+    "floor": math.floor,
+    "ceil": math.ceil,
     "near": round,
-    "case": lambda condition, one, two: one if condition else two,
+    "case": _case,
     "min": min,
     "max": max,
 }
@@ -143,7 +154,7 @@ class _Parser:
         if token in _FUNCTIONS and self.at < len(self.tokens) and self.tokens[self.at] == "(":
             return self.call(_FUNCTIONS[token])
         self.names[token] = None
-        if "{" not in token or token[-1] == "}" and token.count("{") == 1 and token[0] == "{":
+        if "{" not in token or (token[-1] == "}" and token.count("{") == 1 and token[0] == "{"):
             return lambda values: values.get(token)
         return lambda values: values.get(resolved(token, values))
 
@@ -153,7 +164,7 @@ class _Parser:
         while token != ")":
             arguments.append(self.expression(0))
             token = self.next()
-        if function is _FUNCTIONS["case"]:  # what isn't the case may have no value
+        if function is _case:
             condition, one, two = arguments
             return lambda values: one(values) if condition(values) else two(values)
         if len(arguments) == 1:

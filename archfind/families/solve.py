@@ -2,14 +2,14 @@
 
 Every tensor that a line explains votes: the sizes, the counts of repeats and the presence of keys
 are equations, and one with a single unknown leaf gives its value. What no equation gives is taken
-from the preset that agrees most, and marked so. The result is proven by expanding the program: every
-key and shape that it gives against the file's. On the cold path of `archfind guess`.
+from the preset that agrees most, and marked so. The result is proven by expanding the program:
+every key and shape that it gives against the file's. On the cold path of `archfind guess`.
 """
 
 from __future__ import annotations
 
-from archfind.families.expression import resolved
 from archfind.canonical import DERIVED
+from archfind.families.expression import resolved
 from archfind.families.program import numbered
 from archfind.families.text import template, template_of
 
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 _ERRORS = (KeyError, TypeError, ValueError, ZeroDivisionError, OverflowError, IndexError)
 _LARGEST = 1 << 20
 _EXPANSIONS = 80
+_VAGUE = 1e-3  # the vote of an equation that other values fulfil too
+_OBLONG = 200  # sides tried for a table that no square gives
 
 
 class Solution:
@@ -63,9 +65,11 @@ class Equation:
             found = self.expression.value({**values, **self.env})
         except _ERRORS:
             return False
-        return bool(found) == self.value if self.value in (True, False) and (
-            type(self.value) is bool
-        ) else found == self.value
+        return (
+            bool(found) == self.value
+            if self.value in (True, False) and (type(self.value) is bool)
+            else found == self.value
+        )
 
 
 def solve(index: Index, family: Family) -> Solution | None:
@@ -108,8 +112,8 @@ def _equations(index: Index, family: Family) -> Iterator[Equation]:
         parts = key.split(".")
         for at, part in enumerate(parts):
             if part.isdigit():
-                place = ".".join(parts[:at])
-                counts[place] = max(counts.get(place, 0), int(part) + 1)
+                above = ".".join(parts[:at])
+                counts[above] = max(counts.get(above, 0), int(part) + 1)
     lines: dict[str, list[FamilyLine]] = {}
     for line in family.program.lines:
         lines.setdefault(template_of(line), []).append(line)
@@ -176,13 +180,11 @@ def _placed(line: FamilyLine, parts: list[str], counts: Mapping[str, int]) -> Va
     return env
 
 
-def _propagate(
-    equations: list[Equation], values: Values, solved: set[str], family: Family
-) -> None:
+def _propagate(equations: list[Equation], values: Values, solved: set[str], family: Family) -> None:
     """Give every leaf the value that most equations with no other unknown give it."""
     waiting = [e for e in equations if any(n not in values for n in e.names)]
     while waiting:
-        votes: dict[str, dict[Any, int]] = {}
+        votes: dict[str, dict[Any, float]] = {}
         left: list[Equation] = []
         for equation in waiting:
             unknown = [name for name in equation.names if name not in values]
@@ -193,7 +195,8 @@ def _propagate(
                 if len(found) == 1:
                     counted = votes.setdefault(unknown[0], {})
                     mark = (type(found[0]).__name__, found[0])
-                    counted[mark] = counted.get(mark, 0) + equation.votes
+                    weight = 1.0 if _is_sure(equation, unknown[0], found[0], values) else _VAGUE
+                    counted[mark] = counted.get(mark, 0) + equation.votes * weight
                 elif found:
                     left.append(equation)
         if not votes:
@@ -209,8 +212,10 @@ def _values(equation: Equation, path: str, values: Values, family: Family) -> li
     if equation.expression.text == path or (
         equation.names == (path,) and "{" in equation.expression.text and _bare(equation)
     ):
-        return [equation.value] if type(equation.value) is not bool else _chosen(
-            equation, path, values, family
+        return (
+            [equation.value]
+            if type(equation.value) is not bool
+            else _chosen(equation, path, values, family)
         )
     if type(equation.value) is bool:
         return _chosen(equation, path, values, family)
@@ -219,6 +224,14 @@ def _values(equation: Equation, path: str, values: Values, family: Family) -> li
         return found[:1]
     number = _inverted(equation, path, values)
     return [] if number is None else [number]
+
+
+def _is_sure(equation: Equation, path: str, value: Any, values: Values) -> bool:
+    """Whether the next numbers up and down wouldn't do as well: half of it, rounded, says little."""
+    if type(value) is not int:
+        return True
+    others = (value - 1, value + 1)
+    return not any(equation.holds({**values, path: other}) for other in others)
 
 
 def _bare(equation: Equation) -> bool:
@@ -307,10 +320,13 @@ def _pair(path: str, equations: list[Equation], values: Values, solved: set[str]
                     low = middle + 1
                 else:
                     high = middle
-            if _at(equation, {**env, path: low, other: low}) == equation.value:
-                values[path] = values[other] = low
-                solved |= {path, other}
-                return
+            # Where no square does, the rectangle that is nearest to one.
+            for side in range(low, max(low - _OBLONG, 0), -1):
+                last = _inverted(equation, other, {**env, path: side})
+                if isinstance(last, int) and last >= low:
+                    values[path], values[other] = side, last
+                    solved |= {path, other}
+                    return
 
 
 def _at(equation: Equation, values: Values) -> Any:

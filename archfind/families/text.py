@@ -90,9 +90,7 @@ def family_text(
             read |= set(expression.names if expression is not None else ())
     roots = {path.partition(".")[0] for path in read if path[0] != "{"}
     leaves = {
-        path: value
-        for path, value in presets[base].items()
-        if path.partition(".")[0] in roots
+        path: value for path, value in presets[base].items() if path.partition(".")[0] in roots
     }
     text = [f"[{name}]", f"base    {base}", f"held    {held[0]} {held[1]}"]
     text += [f"direct  {' '.join(direct)}"] * bool(direct)

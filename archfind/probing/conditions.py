@@ -19,7 +19,7 @@ def tests(rows: Sequence[Row], names: Iterable[str]) -> dict[str, Truth]:
     found: dict[str, Truth] = {}
     seen: set[bytes] = set()
     names = list(dict.fromkeys(names))
-    columns = {name: [_value(row, name) for row in rows] for name in names}
+    columns: dict[str, list[Any]] = {name: [_value(row, name) for row in rows] for name in names}
 
     def add(text: str, truth: Sequence[bool]) -> None:
         vector = np.array(truth, dtype=bool)
@@ -40,7 +40,9 @@ def tests(rows: Sequence[Row], names: Iterable[str]) -> dict[str, Truth]:
             add(f"{name} != None", [value is not None for value in column])
         words = sorted({v for v in column if isinstance(v, str)})
         for count in (1, 2, 3):
-            for some in itertools.combinations(words, count) if len(words) < 9 or count == 1 else ():
+            for some in (
+                itertools.combinations(words, count) if len(words) < 9 or count == 1 else ()
+            ):
                 text = " or ".join(f"{name} == '{word}'" for word in some)
                 add(text if count == 1 else f"({text})", [v in some for v in column])
         numbers = [v for v in column if isinstance(v, int | float) and not isinstance(v, bool)]
@@ -107,7 +109,8 @@ def decide(truth: Truth, known: Mapping[str, Truth]) -> str | None:
     for text, vector in literals:
         if (vector == truth).all():
             return text
-    # `a and b` needs literals that hold wherever the truth does; `a or b` those that hold nowhere else.
+    # `a and b` needs literals that hold wherever the truth does; `a or b` those that hold nowhere
+    # else.
     wider = [(t, v) for t, v in literals if not (truth & ~v).any()]
     within = [(t, v) for t, v in literals if not (v & ~truth).any()]
     for (a, x), (b, y) in itertools.combinations(wider, 2):

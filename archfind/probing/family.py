@@ -16,10 +16,10 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from archfind.families.program import Program
 from archfind.probing.config import Config, Leaf, leaves
 from archfind.probing.learn import Blame, Learner
 from archfind.probing.probe import Probe, Sample, Shapes, draw_random, explore, small
-from archfind.families.program import Program
 
 _ROUNDS = 12
 _HELD_BACK = 12
@@ -102,7 +102,7 @@ def _family(
         free = [path for path in visible if path not in fixed]
         samples = [s for s in samples if not fixed & s.moves.keys()]
         try:
-            lines = Learner(samples[: used or None], free, seconds / 3).learn()
+            lines = Learner(samples[: used or None], free, max(20, seconds)).learn()
         except Blame as blame:
             fixed |= blame.paths
             continue
@@ -126,8 +126,8 @@ def _family(
 
 
 def _culprits(samples: Sequence[Sample], wrong: Sequence[Sample]) -> set[str]:
-    """The leaves that the program is wrong about: alone where it can be seen, else the one that most
-    of the wrong networks have moved."""
+    """The leaves that the program is wrong about: alone where it can be seen, else the one that
+    most of the wrong networks have moved."""
     bad = {id(sample) for sample in wrong}
     for count in (1, 2, 3):
         alone = [s for s in samples if len(s.moves) == count]

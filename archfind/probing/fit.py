@@ -56,17 +56,15 @@ def fit(
     y = np.array([targets[n] for n in chosen], dtype=float)
     columns = _columns(few, names, pool)
     end = time.process_time() + (0.15 if quick else 1.5)
-    for text in _proposals(columns, y, quick):
+    for number, text in enumerate(_proposals(columns, y, quick)):
         if text and holds(text, rows, targets):
             return text
-        if time.process_time() > end:
+        if number % 100 == 99 and time.process_time() > end:  # the clock is slow to read
             break
     return None
 
 
-def _spread(
-    rows: Sequence[Row], targets: Sequence[int], names: Sequence[str]
-) -> list[int] | None:
+def _spread(rows: Sequence[Row], targets: Sequence[int], names: Sequence[str]) -> list[int] | None:
     """Rows that differ in the named values, at most `_SAMPLE`; None where two that don't have
     different targets, which no expression can give."""
     seen: dict[tuple[object, ...], int] = {}
@@ -107,9 +105,7 @@ def _derived(columns: list[tuple[str, Numbers]]) -> Iterator[tuple[str, Numbers]
         if (column == column.round()).all() and "//" not in name:
             if column.max() <= 64:
                 yield f"(2*{name}-1)", 2 * column - 1
-            if name[0] == "{" and column.max() < 12:
-                yield f"2**{name}", 2.0**column
-            elif column.max() < 12 and "{" not in name:
+            if (name[0] == "{" and column.max() < 12) or (column.max() < 12 and "{" not in name):
                 yield f"2**{name}", 2.0**column
     for (one, a), (two, b) in itertools.permutations(columns, 2):
         if b.min() > 0 and a.min() >= 0 and (a == a.round()).all() and (b == b.round()).all():
@@ -122,9 +118,7 @@ def _derived(columns: list[tuple[str, Numbers]]) -> Iterator[tuple[str, Numbers]
                     yield f"ceil({one}/{two})", np.ceil(a / b)
 
 
-def _proposals(
-    columns: list[tuple[str, Numbers]], y: Numbers, quick: bool
-) -> Iterator[str]:
+def _proposals(columns: list[tuple[str, Numbers]], y: Numbers, quick: bool) -> Iterator[str]:
     for name, column in columns:
         if (column == y).all():
             yield name
@@ -200,7 +194,7 @@ def _monomials(
 
 
 def _linear(terms: list[tuple[str, Numbers]], y: Numbers) -> Iterator[str]:
-    """y as a sum of the terms with rational factors; "" where it isn't, for the clock to be seen."""
+    """y as a sum of the terms with rational factors; "" where it isn't: time is looked at there."""
     yield ""
     if len(terms) > 1 and len(y) < (len(terms) + 2 if len(terms) == 2 else 2 * len(terms) + 2):
         return
@@ -286,5 +280,7 @@ def _bounded(
         if free.sum() < 2:
             continue
         for name, column in monomials[:40]:
-            for text in _linear([(name, column[free])], y[free]):
-                yield text and f"{function}({text},{int(bound)})"
+            product, rest = (name, column[free]), y[free]
+            for terms in ([product], [product, ("", np.ones(len(rest)))]):
+                for text in _linear(terms, rest):
+                    yield text and f"{function}({text},{int(bound)})"

@@ -10,12 +10,12 @@ from pathlib import Path
 
 from torch import nn
 
+from archfind.compile_index import read_texts
+from archfind.families.text import family_text
+from archfind.harvest import create_on_meta
 from archfind.probing.config import Config, Leaf, captured, moved
 from archfind.probing.family import Learned, Preset, families
 from archfind.probing.probe import on_meta, shapes_of
-from archfind.families.text import family_text
-from archfind.compile_index import read_texts
-from archfind.harvest import create_on_meta
 from archfind.progress import progress
 from archfind.providers import provider
 

@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from archfind.probing.conditions import both, decide, negated, tests
 from archfind.families.expression import parse
+from archfind.families.program import numbered
+from archfind.probing.conditions import both, decide, negated, tests
 from archfind.probing.fit import fit
 from archfind.probing.probe import Sample
-from archfind.families.program import numbered
 
 Row = Mapping[str, Any]
 Tree = dict[str, Any]  # component -> Tree, or (shape, dtype) at a leaf
@@ -36,18 +36,21 @@ class Blame(Exception):
 class Place:
     """A node of the key tree in one example."""
 
-    __slots__ = ("env", "sample", "tree")
+    __slots__ = ("at", "env", "sample", "tree")
 
-    def __init__(self, sample: int, env: Row, tree: Any) -> None:
+    def __init__(self, sample: int, env: Row, tree: Any, at: tuple[int, ...] = ()) -> None:
         self.sample = sample
+        self.at = at  # the indices of the repeats around it
         self.env = env
         self.tree = tree
 
 
 class Learner:
-    """The search over one family's examples; `lines` is the program, `unfit` what it couldn't say."""
+    """The search over one family's examples; `lines` is the program, `unfit` what has no rule."""
 
-    def __init__(self, samples: Sequence[Sample], visible: Sequence[str], seconds: float = 60) -> None:
+    def __init__(
+        self, samples: Sequence[Sample], visible: Sequence[str], seconds: float = 60
+    ) -> None:
         self.samples = samples
         self.visible = list(visible)
         self.base = samples[0].values
@@ -78,9 +81,7 @@ class Learner:
             if len(moves) > 1 and len(set(moves.values())) == 1 and not pairs and frozenset() in at:
                 pairs.append((tuple(moves), at[frozenset()]))
             self.partners.append(pairs)
-        self._choices = [
-            p for p in visible if isinstance(self.base.get(p), bool | str | None)
-        ]
+        self._choices = [p for p in visible if isinstance(self.base.get(p), bool | str | None)]
 
     def learn(self) -> list[str]:
         """The program's lines."""
@@ -113,7 +114,7 @@ class Learner:
         there = [name in place.tree for place in places]
         when = self._when(places, there)
         joined = f"{pattern}.{name}" if pattern else name
-        inner = [Place(p.sample, p.env, p.tree[name]) for p in places if name in p.tree]
+        inner = [Place(p.sample, p.env, p.tree[name], p.at) for p in places if name in p.tree]
         if when is None:
             self.unfit.append(f"{joined}: when it is there")
             if not all(t for t, place in zip(there, places, strict=True) if not place.sample):
@@ -165,13 +166,13 @@ class Learner:
                 env = {**place.env, f"{{{index}}}": number, f"{{{index}#}}": count}
                 tree = place.tree.get(str(number))
                 holes = holes or tree is None
-                inner.append(Place(place.sample, env, tree))
+                inner.append(Place(place.sample, env, tree, (*place.at, number)))
         joined = f"{pattern}.{{{index}<{bound}}}" if pattern else f"{{{index}<{bound}}}"
         before = len(self.lines), len(self.unfit)
         if holes:
             there = [p.tree is not None for p in inner]
             # What stands at a place without tensors isn't of one kind: let each child say.
-            inner = [p if p.tree is not None else Place(p.sample, p.env, {}) for p in inner]
+            inner = [p if p.tree is not None else Place(p.sample, p.env, {}, p.at) for p in inner]
             if not any(there):
                 return True
         try:
@@ -308,17 +309,17 @@ class Learner:
         return self._fits[key]
 
     def _key(self, places: list[Place]) -> int:
-        return hash(tuple((p.sample, *_index(p.env)) for p in places))
+        return hash(tuple((p.sample, *p.at) for p in places))
 
     def _depends(self, places: list[Place], targets: Sequence[object]) -> dict[str, None]:
         """The leaves that a target moves with: of two examples that differ in one leaf, or in a few
         that had to move together, the target differs too."""
         at: dict[tuple[object, ...], object] = {}
         for place, target in zip(places, targets, strict=True):
-            at[place.sample, *_index(place.env)] = target
+            at[place.sample, *place.at] = target
         found: dict[str, None] = {}
         for place, target in zip(places, targets, strict=True):
-            index = _index(place.env)
+            index = place.at
             for paths, partner in self.partners[place.sample]:
                 other = at.get((partner, *index), target)
                 if other != target:
@@ -351,10 +352,6 @@ def _without(moves: Mapping[str, Any], path: str) -> frozenset[tuple[str, Any]]:
 
 def _plain(text: str) -> tuple[str, ...]:
     return parse(text).names
-
-
-def _index(env: Row) -> tuple[int, ...]:
-    return tuple(value for key, value in env.items() if key[0] == "{" and "#" not in key)
 
 
 def generalised(path: str, env: Row) -> list[str]:

@@ -26,10 +26,13 @@ Shapes = dict[str, tuple[tuple[int, ...], str]]  # key -> shape, dtype
 Moves = dict[str, Leaf]
 
 _LEAVES = 400  # a constructor with more has its later ones left alone
+_ACCEPTED: dict[type, int] = {int: 3, float: 5}  # values of a number that are kept
+_COUNT = 12  # a whole number up to this may count blocks
 _TRIES = 6  # values tried for a leaf before it counts as one that can't be moved
 _FEW = 2  # blocks in a row: the random networks have more
 _FILLING = frozenset(
-    "normal_ uniform_ fill_ zero_ clamp_ erfinv_ mul_ add_ sub_ div_ copy_ trunc_normal_ log_ exp_".split()
+    "normal_ uniform_ fill_ zero_ clamp_ erfinv_ mul_ add_ sub_ div_ copy_ trunc_normal_ log_ "
+    "exp_".split()
 )
 _LARGEST = 4_000  # keys: a random network beyond that teaches nothing new
 
@@ -144,7 +147,9 @@ def explore(
     visible: dict[str, list[Leaf]] = {}
     joint = _coupled(probe.base)
     for path in list(probe.base)[:_LEAVES]:
-        accepted = _alone(probe, path, joint, [*known.get(path, ()), *hints.get(_name(path), ())][:24])
+        accepted = _alone(
+            probe, path, joint, [*known.get(path, ()), *hints.get(_name(path), ())][:24]
+        )
         if accepted:
             visible[path] = accepted
         if time.process_time() > end:
@@ -160,13 +165,13 @@ def _alone(
     """The values that one leaf can take by itself, or with those that must move with it, and that
     change a shape."""
     accepted: list[Leaf] = []
-    tries = 0
-    for value in alternates(path, probe.base[path], known):
-        if len(accepted) >= {int: 3, float: 5}.get(type(value), 24) or tries >= _TRIES + 24 * (
-            isinstance(value, str)
-        ):
+    base = probe.base[path]
+    most = _ACCEPTED.get(type(base), 24)
+    if type(base) is int and base <= _COUNT:
+        most += 3  # counts, which rules say more about than widths
+    for tries, value in enumerate(alternates(path, base, known)):
+        if len(accepted) >= most or tries >= _TRIES + 24 * isinstance(value, str):
             break
-        tries += 1
         found = probe.sample({path: value})
         if found is None and path in joint:
             found = probe.sample(dict.fromkeys(joint[path], value))
@@ -269,7 +274,7 @@ def alternates(path: str, value: Leaf, known: Iterable[Leaf]) -> list[Leaf]:
 
 
 def _integers(value: int) -> list[int]:
-    if value <= 12:
+    if value <= _COUNT:
         tried = [value + 1, value - 1, value + 2, value * 2, value * 3, 1, value + 3]
     else:
         tried = [value * 2, value // 2, value * 3, value * 3 // 2, value + 8, value + 1, value * 5]

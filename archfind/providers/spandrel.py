@@ -89,8 +89,6 @@ def fields(name: str) -> Mapping[str, object]:
 
 def example(name: str, module: nn.Module) -> Example:
     """A small image in 0..1 with as many channels as the first convolution takes."""
-    channels = next(
-        (m.in_channels for m in module.modules() if isinstance(m, nn.Conv2d)), 3
-    )
+    channels = next((m.in_channels for m in module.modules() if isinstance(m, nn.Conv2d)), 3)
     size = (channels, _SIDE, _SIDE)
     return Example((torch.sigmoid(images(size)),), ("input",), size, (), ())
