@@ -36,7 +36,12 @@ def _variant(found: Match) -> dict[str, object]:
     entry, variant = found.entry, found.variant
     assert variant is not None
     if not variant.direct:
-        args: list[object] = [entry.id, dict(variant.moved)]
+        given: dict[str, object] = {}
+        for path, value in variant.moved.items():
+            root = path.partition(".")[0]
+            whole = found.config.get(root)
+            given[root if whole else path] = whole.value if whole else value
+        args: list[object] = [entry.id, given]
         return {"callable": "archfind.variant", "args": args, "kwargs": {}}
     roots = dict.fromkeys(path.partition(".")[0] for path in variant.moved)
     kwargs = {name: found.config[name].value for name in roots}

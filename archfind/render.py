@@ -38,6 +38,7 @@ def guess_document(guess: Guess) -> dict[str, object]:
         "architecture": best.entry.name if best else None,
         "class": best.entry.cls if best else None,
         "build": recipe(best) if best else None,
+        "variant": dict(best.variant.moved) if best and best.variant else None,
         "config": {k: {"value": s.value, "source": s.source} for k, s in best.config.items()}
         if best
         else {},
@@ -145,7 +146,8 @@ def _exact(document: dict, path: str) -> tuple[str, list[str]]:  # pyright: igno
 
 def _title(document: dict) -> str:  # pyright: ignore
     cls = str(document["class"]).rpartition(".")[2]
-    return f"{document['provider']}/{document['architecture']} ({cls})"
+    other = " with other arguments" if document["variant"] else ""
+    return f"{document['provider']}/{document['architecture']}{other} ({cls})"
 
 
 def _sources(config: dict) -> str:  # pyright: ignore

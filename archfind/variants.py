@@ -36,7 +36,7 @@ def varied(canonical: Canonical, database: Database, choose: str) -> tuple[float
     nearest: tuple[float, Guess | None] = 0.0, None
     for prefix in dict.fromkeys([*prefixes, "", shared]) if families else ():
         below = strip(canonical, prefix) if prefix else canonical
-        found = variants(below.index, families) if families else []
+        found = variants(below.index, families, choose) if families else []
         whole = together([match for _, match in found if match.fits])
         picked = [m for m in whole if choose in (m.entry.id, m.entry.name)]
         note = (f"what no tensor shows is taken from {m.entry.id}" for m in picked or whole)
@@ -52,28 +52,32 @@ def varied(canonical: Canonical, database: Database, choose: str) -> tuple[float
     return nearest
 
 
-def variants(index: Index, families: Families) -> list[tuple[float, Match]]:
+def variants(index: Index, families: Families, choose: str = "") -> list[tuple[float, Match]]:
     """Matches of the families that resemble a state dict with the share of tensors, on both sides,
-    that fit; the best first, and of equals the one that moves least."""
+    that fit; the best first, and of equals the one that moves least. What no tensor shows is that
+    of the entry that `choose` names, if it is one of a family's."""
     found: list[tuple[float, int, int, Match]] = []
     for number in families.resembling(index):
         known = families.known(number)
         solution = solve(index, known.family)
         if solution is not None and solution.score:
-            match = _match(index, known, solution)
+            match = _match(index, known, solution, choose)
             moved = len(match.variant.moved) if match.variant else 0
             found.append((-solution.score, moved, number, match))
     found.sort(key=lambda item: item[:3])
     return [(-item[0], item[3]) for item in found]
 
 
-def _match(index: Index, known: Known, solution: Solution) -> Match:
+def _match(index: Index, known: Known, solution: Solution, choose: str) -> Match:
     family = known.family
-    name = _nearest(known, solution.values)
+    chosen = [n for n in family.presets if choose and choose in (n, n.partition("/")[2])]
+    shown = {path: solution.values[path] for path in solution.solved}
+    name = chosen[0] if chosen else _nearest(known, shown)
     preset = family.presets[name]
+    values = _completed(family, solution, preset)
     moved = {
         path: value
-        for path, value in solution.values.items()
+        for path, value in values.items()
         if path not in preset or preset[path] != value or type(preset[path]) is not type(value)
     }
     matched = 0
@@ -95,7 +99,7 @@ def _match(index: Index, known: Known, solution: Solution) -> Match:
     entry = known.members[name].entry
     return Match(
         entry=entry,
-        config=_config(family, solution, moved),
+        config=_config(family, solution.solved, values, moved),
         expected=matched + len(mismatched) + len(missing),
         matched=matched,
         missing=tuple(missing),
@@ -110,6 +114,16 @@ def _match(index: Index, known: Known, solution: Solution) -> Match:
             (known.groups[name], known.members[name].function),
         ),
     )
+
+
+def _completed(family: Family, solution: Solution, preset: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The values, with those that no tensor showed as the preset has them, where that gives the
+    same tensors."""
+    values = {
+        path: value if path in solution.solved else preset.get(path, value)
+        for path, value in solution.values.items()
+    }
+    return values if family.program.expand(values) == solution.expected else solution.values
 
 
 def _nearest(known: Known, values: Mapping[str, Any]) -> str:
@@ -128,14 +142,16 @@ def _roots(paths: Mapping[str, Any]) -> list[str]:
     return list(dict.fromkeys(path.partition(".")[0] for path in paths))
 
 
-def _config(family: Family, solution: Solution, moved: Mapping[str, Any]) -> dict[str, Setting]:
+def _config(
+    family: Family, solved: set[str], values: Mapping[str, Any], moved: Mapping[str, Any]
+) -> dict[str, Setting]:
     """Settings by argument, a plain list as one; `default` where no tensor showed the value."""
     config: dict[str, Setting] = {}
     for root in _roots({**moved, **family.options}):
-        own = {p: v for p, v in solution.values.items() if p == root or p.startswith(f"{root}.")}
+        own = {p: v for p, v in values.items() if p == root or p.startswith(f"{root}.")}
         for name, value in gathered(root, own).items():
             below = [p for p in own if p == name or p.startswith(f"{name}.")]
-            seen = any(p in solution.solved for p in below)
+            seen = any(p in solved for p in below)
             config[name] = Setting(value, "shape" if seen else "default")
     return config
 

@@ -80,8 +80,8 @@ class Families:
         return found
 
     def resembling(self, index: Mapping[str, TensorSpec], most: int = 6) -> list[int]:
-        """Families whose keys are like a state dict's, numbers aside, the most alike first; of those
-        with the same keys, the ones that have more of its shapes."""
+        """Families whose keys are like a state dict's, numbers aside, the most alike first; of
+        those with the same keys, the ones that have more of its shapes."""
         templates: dict[str, set[tuple[int, ...]]] = {}
         for key, spec in index.items():
             templates.setdefault(template(key), set()).add(spec.shape)

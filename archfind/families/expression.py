@@ -137,7 +137,8 @@ class _Parser:
         token = self.next()
         if token == "(":
             inner = self.expression(0)
-            self.next()
+            if self.next() != ")":
+                raise SignatureError(f"a bracket isn't closed: {self.text!r}")
             return inner
         if token == "not":
             inner = self.expression(3)
@@ -153,6 +154,8 @@ class _Parser:
             return _constant(_WORDS[token])
         if token in _FUNCTIONS and self.at < len(self.tokens) and self.tokens[self.at] == "(":
             return self.call(_FUNCTIONS[token])
+        if not (token[0].isalpha() or token[0] in "_{"):
+            raise SignatureError(f"not an expression: {self.text!r}")
         self.names[token] = None
         if "{" not in token or (token[-1] == "}" and token.count("{") == 1 and token[0] == "{"):
             return lambda values: values.get(token)

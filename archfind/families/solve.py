@@ -227,7 +227,7 @@ def _values(equation: Equation, path: str, values: Values, family: Family) -> li
 
 
 def _is_sure(equation: Equation, path: str, value: Any, values: Values) -> bool:
-    """Whether the next numbers up and down wouldn't do as well: half of it, rounded, says little."""
+    """Whether the next numbers up and down wouldn't do as well; a rounded half says little."""
     if type(value) is not int:
         return True
     others = (value - 1, value + 1)

@@ -122,9 +122,8 @@ def moved(config: Config, moves: Mapping[str, Leaf]) -> Config:
 
 def _with_length(value: Any, path: list[str], length: int) -> Any:
     if path:
-        return _with_leaf(
-            value, path[:1], _with_length(_children(value)[path[0]], path[1:], length)
-        )  # pyright: ignore[reportOptionalSubscript]
+        inner = (_children(value) or {})[path[0]]
+        return _with_leaf(value, path[:1], _with_length(inner, path[1:], length))
     items = list(value)
     items = items[:length] + [copy.copy(items[-1]) for _ in range(length - len(items))]
     return type(value)(items) if type(value) in (list, tuple) else items

@@ -91,29 +91,32 @@ def _family(
     seconds: float,
 ) -> Learned | None:
     visible = explore(probe, cls, known, seconds)
-    # The base at its own size stands beside the small networks, as one with its sizes moved.
+    samples = probe.samples()
+    # The base at its own size stands beside the small networks, as one with its sizes moved. It is
+    # held back, unless more blocks than those have show another rule.
     grown = {p: v for p, v in base.values().items() if probe.base.get(p, v) != v}
-    samples = [*probe.samples(), Sample(base.values(), base.shapes, grown)]
+    real = Sample(base.values(), base.shapes, grown)
+    held_back = True
     fixed: set[str] = set()
     program = Program([])
     lines: list[str] = []
-    used = -1  # the base at its own size is held back at first
     for _ in range(_ROUNDS):
         free = [path for path in visible if path not in fixed]
         samples = [s for s in samples if not fixed & s.moves.keys()]
+        asked = samples if fixed & grown.keys() else [*samples, real]
         try:
-            lines = Learner(samples[: used or None], free, max(20, seconds)).learn()
+            lines = Learner(samples if held_back else asked, free, max(20, seconds)).learn()
         except Blame as blame:
             fixed |= blame.paths
             continue
         program = Program(lines)
-        wrong = [sample for sample in samples if not explains(program, sample)]
+        wrong = [sample for sample in asked if not explains(program, sample)]
         if not wrong:
             break
-        if wrong == samples[-1:] and used:
-            used = 0  # more blocks than in the small networks show another rule
+        if wrong == [real] and held_back:
+            held_back = False
             continue
-        fixed |= _culprits(samples, wrong)
+        fixed |= _culprits(asked, wrong)
     else:
         return None
     free = {path: values for path, values in visible.items() if path not in fixed}

@@ -48,7 +48,11 @@ def build_families(
             continue
         found: list[str] = []
         for cls, presets in presets_of(source, names[path]).items():
-            learned = families(cls, cls, presets, seconds)
+            try:
+                learned = families(cls, cls, presets, seconds)
+            except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
+                lines.append(f"{path}: {type(error).__name__}: {error}")
+                continue
             found += [_text(name, source, cls, n, one) for n, one in enumerate(learned, 1)]
             covered = sum(len(family.presets) for family in learned)
             lines.append(f"{path}: {covered} of {len(presets)} in {len(learned)} families")

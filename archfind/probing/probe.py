@@ -256,8 +256,7 @@ def alternates(path: str, value: Leaf, known: Iterable[Leaf]) -> list[Leaf]:
     found: list[Leaf] = []
     if path.endswith(".#"):
         assert isinstance(value, int)
-        found = [value + 1, value - 1] if value > 1 else [value + 1]
-        return [n for n in found if n > 0]
+        return [value + 1, value - 1] if value > 1 else [value + 1]
     if isinstance(value, bool):
         found = [not value]
     elif isinstance(value, int):

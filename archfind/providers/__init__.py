@@ -49,6 +49,7 @@ def provider(name: str) -> Provider:
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("archfind"):
             raise
+        extra = name if name == "spandrel" else "torch"
         raise BuildError(
-            f"building a {name} network needs {error.name}: pip install 'archfind[torch]'"
+            f"building a {name} network needs {error.name}: pip install 'archfind[{extra}]'"
         ) from error

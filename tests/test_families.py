@@ -1,0 +1,214 @@
+"""Families: expressions, programs, solving, and learning them by probing."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from archfind.errors import SignatureError
+from archfind.families.expression import parse
+from archfind.families.program import Program, joined, numbered
+from archfind.families.solve import solve
+from archfind.families.text import Family, family_text, template
+from archfind.probing.config import captured, leaves, moved
+from archfind.probing.family import Preset, families
+from archfind.probing.probe import on_meta, shapes_of
+from archfind.types import Storage, TensorSpec
+
+NOWHERE = Storage("", "", -1, 0)
+
+TEXT = """\
+[toy.Net/1]
+base    toy/net
+held    12 12
+direct  width depth
+leaf    width 32 options [64, 16]
+leaf    depth 2 options [3, 1]
+leaf    bias true options [false]
+leaf    img.# 2
+leaf    img.0 32 options [64]
+leaf    img.1 32 options [64]
+leaf    patch 8 options [4]
+leaf    kind "a" options ["b"]
+preset  toy/net {}
+preset  toy/large {"width": 64, "depth": 4}
+stem.weight  width 3 patch patch
+pos  1 (img.0//patch)*(img.1//patch)+1 width
+blocks.{i<depth}.fc~.1.weight  4*width width
+blocks.{i<depth}.fc~.1.bias  4*width  if bias
+blocks.{i<depth}.norm.weight  width  if {i} == {i#}-1
+extra.weight  case(kind == 'b',2*width,7) 5  if kind == 'b'
+"""
+
+
+def index_of(shapes: dict[str, tuple[tuple[int, ...], str]]) -> dict[str, TensorSpec]:
+    kinds = {"float": "float32"}
+    return {k: TensorSpec(kinds.get(d, d), s, NOWHERE) for k, (s, d) in shapes.items()}
+
+
+numbers = st.integers(1, 9)
+
+
+@given(numbers, numbers, numbers, st.permutations(["+", "*", "-"]))
+def test_expressions_compute_as_python_does(a: int, b: int, c: int, ops: list[str]) -> None:
+    plain = {"+": int.__add__, "*": int.__mul__, "-": int.__sub__, "//": int.__floordiv__}
+    level = {"+": 1, "-": 1, "*": 2, "//": 2}
+    row: list[int] = [a, b, plain[ops[2]](c, 2), 3]
+    signs = [ops[0], ops[1], "//"]
+    while signs:  # the slow way: the leftmost of the strongest operators first
+        at = max(range(len(signs)), key=lambda n: (level[signs[n]], -n))
+        row[at : at + 2] = [plain[signs.pop(at)](row[at], row[at + 1])]
+    text = f"a{ops[0]}b{ops[1]}(c{ops[2]}2)//3"
+    assert parse(text).value({"a": a, "b": b, "c": c}) == row[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "values", "wanted"),
+    [
+        ("depths.{i-1}", {"{i}": 2, "depths.1": 7}, 7),
+        ("not bias and {i} != 0", {"bias": False, "{i}": 1}, True),
+        ("kind == 'x' or kind == 'y'", {"kind": "y"}, True),
+        ("round8(32*w)", {"w": 1.4}, 48),
+        ("case(n > 2,10,1/0)", {"n": 3}, 10),
+        ("max(3*n-3,3)", {"n": 1}, 3),
+        ("floor(n/2)+ceil(n/2)", {"n": 7}, 7),
+        ("x != None", {}, False),
+    ],
+)
+def test_expressions(text: str, values: dict[str, object], wanted: object) -> None:
+    assert parse(text).value(values) == wanted
+
+
+@pytest.mark.parametrize("text", ["3*", "a b", "min(a", ")"])
+def test_what_is_no_expression_is_refused(text: str) -> None:
+    with pytest.raises(SignatureError):
+        parse(text).value({"a": 1, "b": 2})
+
+
+@given(
+    st.lists(st.from_regex(r"[a-z_]{1,6}(0|[1-9][0-9]{0,2})?|[0-9]", fullmatch=True), min_size=1)
+)
+def test_numbers_taken_apart_come_back(parts: list[str]) -> None:
+    key = ".".join(parts)
+    assert joined(numbered(key)) == key
+    assert template(numbered(key)) == template(key)
+
+
+def test_a_program_expands_to_exact_keys() -> None:
+    program = Family(TEXT).program
+    values = {
+        "width": 8,
+        "depth": 2,
+        "bias": False,
+        "img.0": 16,
+        "img.1": 8,
+        "patch": 4,
+        "kind": "a",
+    }
+    assert program.expand(values) == {
+        "stem.weight": ((8, 3, 4, 4), "float"),
+        "pos": ((1, 9, 8), "float"),
+        "blocks.0.fc1.weight": ((32, 8), "float"),
+        "blocks.1.fc1.weight": ((32, 8), "float"),
+        "blocks.1.norm.weight": ((8,), "float"),
+    }
+
+
+@settings(deadline=None)
+@given(
+    st.integers(1, 300), st.integers(1, 9), st.booleans(), st.sampled_from("ab"),
+    st.integers(1, 9), st.integers(1, 9),
+)  # fmt: skip
+def test_solving_undoes_expanding(
+    width: int, depth: int, bias: bool, kind: str, patch: int, grid: int
+) -> None:
+    family = Family(TEXT)
+    side = patch * grid
+    values = {"width": width, "depth": depth, "bias": bias, "kind": kind, "patch": patch}
+    values |= {"img.0": side, "img.1": side, "img.#": 2}
+    found = solve(index_of(family.program.expand(values)), family)
+    assert found is not None and found.score == 1
+    assert {path: found.values[path] for path in values} == values
+
+
+def test_a_damaged_tensor_is_outvoted() -> None:
+    family = Family(TEXT)
+    values = {**family.leaves, "width": 48, "depth": 5}
+    index = index_of(family.program.expand(values))
+    index["blocks.3.fc1.weight"] = TensorSpec("float32", (192, 47), NOWHERE)
+    found = solve(index, family)
+    assert found is not None and found.values["width"] == 48
+    wrong = [k for k, (shape, _) in found.expected.items() if index[k].shape != shape]
+    assert wrong == ["blocks.3.fc1.weight"]
+
+
+class Block(nn.Module):
+    def __init__(self, dim: int, ratio: float, bias: bool, last: bool) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(dim, int(dim * ratio), bias=bias)
+        self.fc2 = nn.Linear(int(dim * ratio), dim)
+        if last:
+            self.norm = nn.LayerNorm(dim)
+
+
+class Toy(nn.Module):
+    """A network with what constructors do: lists, products, switches, a last block."""
+
+    def __init__(
+        self,
+        dims: tuple[int, ...] = (32, 64),
+        depths: tuple[int, ...] = (2, 5),
+        ratio: float = 2.0,
+        bias: bool = True,
+        stem: str = "conv",
+        heads: int = 4,
+    ) -> None:
+        super().__init__()
+        if stem not in ("conv", "pool"):
+            raise ValueError(stem)
+        if stem == "conv":
+            self.stem = nn.Conv2d(3, dims[0], 3)
+        elif stem == "pool":
+            self.stem = nn.Conv2d(3, dims[0] // 2, 1)
+        self.heads = heads
+        self.stages = nn.ModuleList(
+            nn.Sequential(*[Block(dim, ratio, bias, n == depth - 1) for n in range(depth)])
+            for dim, depth in zip(dims, depths, strict=True)
+        )
+        self.merge = nn.Linear(sum(dims), 2 * dims[1])
+
+
+def test_a_family_is_learned_from_its_constructor() -> None:
+    module, cls, config = captured(Toy)
+    (found,) = families(cls, cls, [Preset("toy", config, shapes_of(module))], 20)
+    assert found.right == found.held > 0
+    assert {"dims.0", "depths.1", "ratio", "bias", "stem"} <= found.options.keys()
+    assert "heads" not in found.options
+    text = family_text(
+        "t.Toy/1", "x/toy", (1, 1), [], found.options, {"x/toy": leaves(config)}, found.lines
+    )
+    family = Family(text)
+    for moves in ({"dims.0": 48, "depths.1": 7}, {"bias": False, "stem": "pool"}, {"ratio": 3.0}):
+        other = moved(config, moves)
+        shapes = shapes_of(on_meta(cls, other))
+        assert Program(found.lines).expand(leaves(other)) == shapes
+        solved = solve(index_of(shapes), family)
+        assert solved is not None and solved.score == 1
+        assert {path: solved.values[path] for path in moves} == moves
+
+
+def test_arguments_are_captured_and_moved() -> None:
+    _, cls, config = captured(lambda: Toy(depths=[1, 2]))
+    assert cls is Toy and config["ratio"] == 2.0
+    assert leaves(config)["depths.#"] == 2
+    longer = moved(config, {"depths.#": 3, "depths.2": 9})
+    assert longer["depths"] == [1, 2, 9] and config["depths"] == [1, 2]
+
+
+def test_probing_makes_no_storage() -> None:
+    module = on_meta(Toy, captured(Toy)[2])
+    assert all(p.is_meta for p in module.parameters())
+    assert isinstance(module, Toy) and torch.is_grad_enabled()

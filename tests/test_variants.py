@@ -1,0 +1,125 @@
+"""Networks with arguments that no registered entry has: solved, built, loaded, and run."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+import archfind
+from archfind.cli import main
+from archfind.database import folder
+from archfind.errors import BuildError
+from archfind.families.text import Family
+from archfind.harvest import create_on_meta
+from archfind.probing.config import captured
+from archfind.probing.probe import shapes_of
+from archfind.providers import provider
+from archfind.twins import randomise
+
+VARIANTS = [
+    ("torchvision/resnet50", {"layers": [2, 3, 5, 1], "num_classes": 7}),
+    ("torchvision/swin_t", {"depths": [2, 2, 4, 2], "embed_dim": 48, "num_heads": [2, 4, 8, 16]}),
+    ("timm/vit_tiny_patch16_224", {"depth": 5, "embed_dim": 96, "in_chans": 1, "num_classes": 3}),
+    ("timm/convnext_tiny", {"depths": [1, 2, 4, 1], "dims": [24, 48, 96, 200]}),
+    ("spandrel/SwinIR", {"embed_dim": 36, "depths": [2, 3], "num_heads": [6, 4]}),
+    ("spandrel/ESRGAN", {"num_blocks": 3, "num_filters": 24, "scale": 2}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("entry", "arguments"), VARIANTS, ids=[v[0] for v in VARIANTS])
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_arguments_are_solved_and_the_network_is_the_same(
+    entry: str, arguments: dict[str, object], suffix: str, tmp_path: Path
+) -> None:
+    module = archfind.variant(entry, arguments).eval()
+    randomise(module)
+    path = tmp_path / f"net{suffix}"
+    state = {key: tensor.contiguous() for key, tensor in module.state_dict().items()}
+    if suffix == ".pth":
+        torch.save({"state_dict": {f"module.{k}": t for k, t in state.items()}}, path)
+    else:
+        save_file(state, path)
+    guess = archfind.guess(path)
+    assert guess.status == "exact"
+    best = guess.matches[0]
+    assert best.entry.cls == f"{type(module).__module__}.{type(module).__qualname__}"
+    shown = {name: best.config[name].value for name in arguments if name != "num_heads"}
+    assert shown == {name: value for name, value in arguments.items() if name != "num_heads"}
+    invisible = {k: v for k, v in arguments.items() if k == "num_heads"}
+    loaded = archfind.load(path, choose=entry, settings=invisible)
+    channels = next(m.in_channels for m in module.modules() if isinstance(m, nn.Conv2d))
+    image = torch.rand(1, channels, 224 if "timm" in entry else 64, 224 if "timm" in entry else 64)
+    with torch.inference_mode():
+        assert torch.equal(module(image), loaded(image))
+
+
+def test_the_answer_says_what_it_rests_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "net.pth"
+    torch.save(
+        archfind.variant("torchvision/resnet18", {"layers": [1, 2, 1, 3]}).state_dict(), path
+    )
+    assert main(["guess", "--json", str(path)]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["status"] == "exact" and answer["architecture"] == "resnet18"
+    assert answer["config"]["layers"] == {"value": [1, 2, 1, 3], "source": "shape"}
+    assert answer["build"]["callable"] == "archfind.variant"
+    built = archfind.variant(*answer["build"]["args"])
+    assert shapes_of(built) == shapes_of(archfind.load(path))
+    assert main(["guess", str(path)]) == 0
+    assert "with other arguments" in capsys.readouterr().out.partition("\n")[0]
+
+
+def test_one_wrong_tensor_is_one_mismatch(tmp_path: Path) -> None:
+    state = archfind.variant("torchvision/resnet18", {"layers": [1, 2, 1, 3]}).state_dict()
+    state["layer4.1.conv2.weight"] = torch.zeros(512, 500, 3, 3)
+    path = tmp_path / "net.pth"
+    torch.save(state, path)
+    guess = archfind.guess(path)
+    assert guess.status == "close"
+    best = guess.matches[0]
+    assert [m.key for m in best.mismatched] == ["layer4.1.conv2.weight"]
+    assert not best.missing and not best.unexpected
+    with pytest.raises(BuildError):
+        archfind.load(path)
+
+
+@pytest.mark.parametrize("out", [3, 12, 5])
+def test_a_plain_stack_of_convolutions_is_no_restorer(out: int, tmp_path: Path) -> None:
+    body = [nn.Conv2d(3, 24, 3, padding=1), nn.PReLU(24)]
+    for _ in range(4):
+        body += [nn.Conv2d(24, 24, 3, padding=1), nn.PReLU(24)]
+    net = nn.Module()
+    net.body = nn.Sequential(*body, nn.Conv2d(24, out, 3, padding=1))
+    path = tmp_path / "net.pth"
+    torch.save(net.state_dict(), path)
+    assert archfind.guess(path).status != "exact"
+
+
+def test_a_variant_has_the_arguments_of_its_class() -> None:
+    with pytest.raises(BuildError, match="no argument 'depth'"):
+        archfind.variant("torchvision/resnet18", {"depth": 3})
+
+
+def _families() -> list[Family]:
+    found: list[Family] = []
+    for path in sorted(Path(folder()).glob("*/families/*.txt")):
+        found += [Family(f"[{b}") for b in path.read_text().split("\n[")[1:]]
+    return random.Random(0).sample(found, 12)
+
+
+@pytest.mark.parametrize("family", _families(), ids=lambda family: family.base)
+def test_families_say_what_the_library_builds(family: Family) -> None:
+    """A sample; benchmarks/variant_sweep.py draws from all."""
+    name = min(family.presets, key=len)
+    library, _, architecture = name.partition("/")
+    module, cls, _ = captured(lambda: create_on_meta(provider(library), architecture))
+    assert family.cls == f"{cls.__module__}.{cls.__qualname__}"
+    assert family.program.expand(family.presets[name]) == shapes_of(module)
