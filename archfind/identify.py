@@ -10,6 +10,7 @@ from archfind.frozen import replace
 from archfind.heads import headed, notes, pooled
 from archfind.match import match, plain
 from archfind.parts import children, common_prefix, flat, is_cut, places, resolve
+from archfind.renamed import renamings
 from archfind.types import Canonical, Guess, Match
 
 TYPE_CHECKING = False
@@ -108,6 +109,10 @@ def _guess_state_dict(canonical: Canonical, database: Database, choose: str) -> 
         other = _headed(reading, tried, choose)
         if other is not None:
             return {"": other}
+    for reading, tried in tries:
+        other = _renamed(reading, database, tried[0].match.matched if tried else 0, choose)
+        if other is not None:
+            return {"": other}
     parts: dict[str, list[_Fit]] = {}
     for fit in fits:
         if fit.match.fits and not any(
@@ -158,6 +163,26 @@ def _headed(canonical: Canonical, fits: list[_Fit], choose: str) -> Guess | None
         # The prior chooses among twins; these are networks that differ in the head they had.
         answer = replace(answer, status="ambiguous", chosen_by="")
     return replace(answer, warnings=(*answer.warnings, *assumed))
+
+
+def _renamed(canonical: Canonical, database: Database, known: int, choose: str) -> Guess | None:
+    """The library's network under other names, where more of them fit than the `known` by name."""
+    found = renamings(canonical, database)
+    if choose:
+        found = [one for one in found if _is_member(one.signature, choose)] or found
+    if not found or found[0].match.matched <= known:
+        return None
+    first = found[0]
+    total = len(first.canonical.index)
+    fit = _Fit("", first.signature, first.match, total, total)
+    if not first.whole:
+        match = _chosen(fit, first.canonical, choose)
+        return Guess(first.canonical, "close", (match,), warnings=first.notes)
+    answer = _decided(first.canonical, [fit], choose)
+    if answer.chosen_by != "user" and (len(found) > 1 or not first.enough):
+        every = (*answer.matches, *(one.match for one in found[1:]))
+        answer = replace(answer, status="ambiguous", matches=every, chosen_by="")
+    return replace(answer, warnings=first.notes)
 
 
 def _head(key: str, prefixes: Iterable[str]) -> str:
