@@ -10,9 +10,9 @@ from __future__ import annotations
 from itertools import product
 
 from archfind import shortlist
-from archfind.alignment import align, natural, skeleton
-from archfind.alignment import in_order as stands_in_order
+from archfind.alignment import align
 from archfind.frozen import replace
+from archfind.key_names import natural, own_order, skeleton
 from archfind.match import holds, kind, match
 from archfind.signature import Size, ordered
 from archfind.types import Step
@@ -21,8 +21,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from archfind.alignment import Token
     from archfind.database import Database, Signature
+    from archfind.key_trees import Token
     from archfind.types import Canonical, Match, TensorSpec
 
     Index = Mapping[str, TensorSpec]
@@ -77,6 +77,9 @@ def renamings(canonical: Canonical, database: Database) -> list[Renaming]:
             break
     likeness = max((one.likeness for one in found), default=0)
     best = [one for one in found if one.likeness == likeness]
+    others = ", ".join(one.match.entry.id for one in found if one.likeness < likeness)
+    for one in best if others else ():
+        one.notes += (f"{others} has the same shapes in another order or nesting, which decides",)
     return sorted(best, key=lambda one: (not one.whole, -one.match.matched))
 
 
@@ -87,7 +90,7 @@ def _sorted(index: Index) -> tuple[Index, bool]:
         return {key: index[key] for key in sorted(index, key=natural)}, True
     kinds = {spec.dtype for spec in index.values()}
     names = [[key for key, spec in index.items() if spec.dtype == dtype] for dtype in kinds]
-    return index, any(map(stands_in_order, names))
+    return index, any(map(own_order, names))
 
 
 def _expected(index: Index, signature: Signature) -> Iterator[dict[str, Token]]:

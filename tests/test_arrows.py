@@ -14,7 +14,7 @@ ROOT = Path(archfind.__file__).parent
 LAYERS = [
     {"errors", "frozen"},
     {"types", "progress"},
-    {"formats", "signature"},
+    {"formats", "signature", "key_names", "key_trees"},
     {"canonical", "grouping", "database", "recipe", "render_parts", "alignment"},
     {"shortlist", "match", "evidence", "compile_index", "inspection", "providers"},
     {"head_layers", "parts", "rebuild_head", "renamed"},
