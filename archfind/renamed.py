@@ -61,9 +61,7 @@ class Renaming:
 def renamings(canonical: Canonical, database: Database) -> list[Renaming]:
     """Signatures with the same shapes, those whose order and tree are most like the file's, the
     wholly paired first."""
-    index, keeps_order = _sorted(canonical.index)
-    if canonical.checkpoint.format.startswith(_SORTED):
-        keeps_order = False
+    index, keeps_order = _ordered(canonical)
     if len(index) < 2:
         return []
     found: list[Renaming] = []
@@ -83,11 +81,14 @@ def renamings(canonical: Canonical, database: Database) -> list[Renaming]:
     return sorted(best, key=lambda one: (not one.whole, -one.match.matched))
 
 
-def _sorted(index: Index) -> tuple[Index, bool]:
+def _ordered(canonical: Canonical) -> tuple[Index, bool]:
     """The file's tensors, and whether they stand in the order of modules. Names that are numbered
     through are put into that order."""
+    index = canonical.index
     if len({skeleton(key) for key in index}) == 1:
         return {key: index[key] for key in sorted(index, key=natural)}, True
+    if canonical.checkpoint.format.startswith(_SORTED):
+        return index, False
     kinds = {spec.dtype for spec in index.values()}
     names = [[key for key, spec in index.items() if spec.dtype == dtype] for dtype in kinds]
     return index, any(map(own_order, names))

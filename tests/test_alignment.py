@@ -363,8 +363,10 @@ def test_networks_made_by_hand_are_never_exact() -> None:
 # --- the proof ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("container", ["pth", "safetensors"])
-@pytest.mark.parametrize("name", ["torchvision/shufflenet_v2_x0_5", "timm/test_vit"])
+@pytest.mark.parametrize(
+    ("name", "container"),
+    [("torchvision/shufflenet_v2_x0_5", "pth"), ("timm/test_vit", "safetensors")],
+)
 def test_loaded_outputs_are_the_originals(name: str, container: str, tmp_path: Path) -> None:
     module = network(name, num_classes=5).eval()
     with torch.no_grad():
