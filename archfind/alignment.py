@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 _SIBLINGS = 64  # beyond these, what names stand for isn't noted: the cost is their square
 
+_COMPANY = 2  # siblings that must mean the same before a name means what it means elsewhere
+
 
 class Alignment:
     """Left key -> right key, of every tensor that is decided. `by_order` of them are told apart by
@@ -194,6 +196,10 @@ class _Pairing:
             elif not chosen and set(group.left) == set(group.right) and not series([*ours]):
                 chosen, group.named = {name: name for name in group.left}, True
                 level.in_step = level.in_step and not group.against_order(chosen)
+            elif not chosen and not mine[0].children and not others[0].children:
+                chosen = {
+                    name: name for name in group.left if name.isalpha() and name in group.right
+                }
             self._settle(group, chosen)
 
     def _settle(self, group: _Group, chosen: dict[str, str], note: bool = True) -> None:
@@ -225,11 +231,22 @@ class _Pairing:
             return {}
         chosen: dict[str, str] = {}
         for name in group.left:
-            found: set[str] = set()
-            for beside in group.left:
-                for other, its in self.facts.get((name, beside), ()):
-                    if other in group.right and its in group.right:
-                        found.add(other)
+            found = {
+                other
+                for beside in group.left
+                for other, its in self.facts.get((name, beside), ())
+                if other in group.right and its in group.right
+            } or self._in_company(name, group)
             if len(found) == 1:
                 chosen[name] = found.pop()
         return chosen if len(set(chosen.values())) == len(chosen) else {}
+
+    def _in_company(self, name: str, group: _Group) -> set[str]:
+        """What a name stands for elsewhere, beside two more names that mean there what they mean
+        here: in a module of the same kind, that is."""
+        seen: dict[str, int] = {}
+        for beside, its in group.level.names:
+            for other, meaning in self.facts.get((name, beside), ()):
+                if meaning == its and other in group.right:
+                    seen[other] = seen.get(other, 0) + 1
+        return set(seen) if all(count >= _COMPANY for count in seen.values()) else set()
