@@ -10,7 +10,7 @@ What none of them decides stays undecided. This module is on the cold path of `a
 from __future__ import annotations
 
 from archfind.key_names import backwards, by_number, by_words, series
-from archfind.key_trees import below, classes, dissolved, leaves, steps, tree
+from archfind.key_trees import below, classes, dissolved, ends, plain, steps, tree, uniform
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,8 +25,8 @@ _COMPANY = 2  # siblings that must mean the same before a name means what it mea
 
 class Alignment:
     """Left key -> right key, of every tensor that is decided. `by_order` of them are told apart by
-    the order of the file alone. `likeness` counts the whole views that agree: the order of all
-    tensors, and the form of the tree."""
+    the order of the file alone. `likeness` is 2 where all names are the same but for what joins
+    their words, and 1 more where the order of all tensors is the same."""
 
     __slots__ = ("by_order", "likeness", "pairs")
 
@@ -45,6 +45,7 @@ def align(left: Mapping[str, Token], right: Mapping[str, Token], in_order: bool)
     best = Alignment({}, 0, 0)
     for separators in _separators(left):
         trees = tree(left, separators), tree(right, ".")
+        in_order = in_order and (bool(straight) or uniform(trees[0]))
         pairing = _Pairing(*trees, in_order)
         pairing.run(False)
         if pairing.backwards:
@@ -62,7 +63,8 @@ def align(left: Mapping[str, Token], right: Mapping[str, Token], in_order: bool)
             pairing.run(True)
             pairs, by_order = pairing.sound(), len(pairing.pairs) - len(pairs)
         if len(pairs) > len(best.pairs):
-            best = Alignment(pairs, by_order, bool(straight and agreed) + pairing.alike)
+            same = all(plain(key) == plain(to) for key, to in pairs.items())
+            best = Alignment(pairs, by_order, 2 * same + bool(straight and agreed))
         if len(pairs) == len(left):
             break
     return best
@@ -130,7 +132,6 @@ class _Pairing:
         self.groups: list[_Group] = []
         self.facts: dict[tuple[str, str], set[tuple[str, str]]] = {}
         self.ordered: list[tuple[_Group, dict[str, str]]] = []
-        self.alike = left.form == right.form
         self._todo: list[tuple[Node, Node, bool]] = [(left, right, False)]
 
     def run(self, by_order: bool) -> None:
@@ -167,8 +168,8 @@ class _Pairing:
         for group, chosen in self.ordered:
             if not group.level.in_step:
                 for name in chosen:
-                    for key in leaves(group.left[name]):
-                        pairs.pop(key, None)
+                    for end in ends(group.left[name]):
+                        pairs.pop(end.path, None)
         return pairs
 
     def _pair(self, left: Node, right: Node, named: bool) -> None:

@@ -73,13 +73,33 @@ def _stable(token: Token) -> tuple[int, ...]:
 def below(node: Node, parent: Node) -> str:
     """A node's name below its parent, whatever its words are joined with."""
     start = len(parent.path) + 1 if parent.path else 0
-    return node.path[start:].replace("_", ".").replace("/", ".")
+    return plain(node.path[start:])
 
 
-def leaves(node: Node) -> list[str]:
+def plain(name: str) -> str:
+    """A name, whatever its words are joined with."""
+    return name.replace("_", ".").replace("/", ".")
+
+
+def ends(node: Node) -> list[Node]:
+    """The tensors at or below a node."""
     if not node.children:
-        return [node.path]
-    return [key for child in node.children for key in leaves(child)]
+        return [node]
+    return [end for child in node.children for end in ends(child)]
+
+
+def uniform(root: Node) -> bool:
+    """Whether modules whose children have the same names have them in the same order, as those of
+    one class do."""
+    orders: dict[frozenset[str], list[str]] = {}
+    todo = [root]
+    while todo:
+        node = todo.pop()
+        todo += node.children
+        names = [below(child, node) for child in node.children]
+        if orders.setdefault(frozenset(names), names) != names:
+            return False
+    return True
 
 
 def _counts(nodes: list[Node], by: str) -> dict[int, int]:
@@ -93,6 +113,8 @@ def _counts(nodes: list[Node], by: str) -> dict[int, int]:
 def dissolved(left: list[Node], right: list[Node]) -> tuple[list[Node], list[Node]]:
     """Children on both sides, the largest without a counterpart replaced by their own children,
     until every one has a counterpart."""
+    if not any(node.children for node in left):
+        right = [end for node in right for end in ends(node)]
     while True:
         ours, theirs = _counts(left, "bag"), _counts(right, "bag")
         if ours == theirs:

@@ -59,7 +59,7 @@ class Renaming:
 
 
 def renamings(canonical: Canonical, database: Database) -> list[Renaming]:
-    """Signatures with the same shapes, those whose order and tree are most like the file's, the
+    """Signatures with the same shapes, those whose names or order are most like the file's, the
     wholly paired first."""
     index, keeps_order = _ordered(canonical)
     if len(index) < 2:
@@ -77,7 +77,9 @@ def renamings(canonical: Canonical, database: Database) -> list[Renaming]:
     best = [one for one in found if one.likeness == likeness]
     others = ", ".join(one.match.entry.id for one in found if one.likeness < likeness)
     for one in best if others else ():
-        one.notes += (f"{others} has the same shapes in another order or nesting, which decides",)
+        one.notes += (
+            f"{others} has the same shapes, and other names or another order, which decides",
+        )
     return sorted(best, key=lambda one: (not one.whole, -one.match.matched))
 
 

@@ -211,7 +211,7 @@ def test_any_names_in_the_order_of_modules(name: str, classes: int) -> None:
     assert found.canonical.steps[-1].detail == f"renamed, {len(state)} of {len(state)}"
 
 
-@pytest.mark.parametrize("name", ["torchvision/resnet50", "timm/swin_tiny_patch4_window7_224"])
+@pytest.mark.parametrize("name", ["torchvision/resnet50", "timm/vit_tiny_patch16_224"])
 @pytest.mark.parametrize("flats", [False, True])
 def test_other_words_without_order(name: str, flats: bool) -> None:
     state = shapes_of(name, num_classes=7)
@@ -292,12 +292,24 @@ def test_two_networks_of_the_same_shapes_are_ambiguous(tmp_path: Path) -> None:
         archfind.load(path, choose=name)
 
 
-def test_the_tree_tells_networks_of_the_same_shapes_apart() -> None:
-    state = shapes_of("torchvision/mobilenet_v2", num_classes=6)
+def test_order_and_spelling_tell_networks_of_the_same_shapes_apart() -> None:
+    state = shapes_of("timm/vit_base_patch16_224", num_classes=6)
     words = Words(2, numbers=False)
     found = guess_state({words(key): tensor for key, tensor in state.items()})
-    assert found.status == "exact" and found.matches[0].entry.id == "torchvision/mobilenet_v2"
-    assert any("timm/mobilenetv2_100 has the same shapes" in note for note in found.warnings)
+    assert found.matches[0].entry.id == "timm/vit_base_patch16_224"
+    assert any("torchvision/vit_b_16 has the same shapes" in note for note in found.warnings)
+    state = shapes_of("torchvision/mobilenet_v2", num_classes=6)
+    flats = {key.replace(".", "_"): tensor for key, tensor in state.items()}
+    for in_order in (True, False):
+        found = guess_state(flats, in_order)
+        assert found.status == "exact" and found.matches[0].entry.id == "torchvision/mobilenet_v2"
+
+
+def test_an_order_that_differs_from_module_to_module_is_none() -> None:
+    theirs = tokens("in 9, a.x 4, a.y 4, b.x 5, b.y 5, out 7")
+    assert len(align(tokens("i 9, o 7, a.g 4, a.h 4, b.g 5, b.h 5"), theirs, True).pairs) == 6
+    mixed = tokens("i 9, o 7, a.g 4, a.h 4, b.h 5, b.g 5")
+    assert align(mixed, theirs, True).pairs == {"i": "in", "o": "out"}
 
 
 def test_few_tensors_are_ambiguous() -> None:
