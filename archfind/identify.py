@@ -105,14 +105,12 @@ def _guess_state_dict(canonical: Canonical, database: Database, choose: str) -> 
         whole = [fit for fit in tried if _whole(fit)]
         if whole:
             return {"": _decided(strip(reading, whole[0].prefix), whole, choose)}
-    for reading, tried in tries:
-        other = _headed(reading, tried, choose)
-        if other is not None:
-            return {"": other}
-    for reading, tried in tries:
-        other = _renamed(reading, database, tried[0].match.matched if tried else 0, choose)
-        if other is not None:
-            return {"": other}
+    other = next(filter(None, (_headed(r, tried, choose) for r, tried in tries)), None)
+    other = other or next(
+        filter(None, (_renamed(r, tried, database, choose) for r, tried in tries)), None
+    )
+    if other is not None:
+        return {"": other}
     parts: dict[str, list[_Fit]] = {}
     for fit in fits:
         if fit.match.fits and not any(
@@ -165,19 +163,20 @@ def _headed(canonical: Canonical, fits: list[_Fit], choose: str) -> Guess | None
     return replace(answer, warnings=(*answer.warnings, *assumed))
 
 
-def _renamed(canonical: Canonical, database: Database, known: int, choose: str) -> Guess | None:
-    """The library's network under other names, where more of them fit than the `known` by name."""
+def _renamed(
+    canonical: Canonical, fits: list[_Fit], database: Database, choose: str
+) -> Guess | None:
+    """The library's network under other names, where more tensors fit than by their names."""
     found = renamings(canonical, database)
     if choose:
         found = [one for one in found if _is_member(one.signature, choose)] or found
-    if not found or found[0].match.matched <= known:
+    if not found or (fits and found[0].match.matched <= fits[0].match.matched):
         return None
     first = found[0]
-    total = len(first.canonical.index)
-    fit = _Fit("", first.signature, first.match, total, total)
+    fit = _Fit("", first.signature, first.match, 0, 0)
     if not first.whole:
-        match = _chosen(fit, first.canonical, choose)
-        return Guess(first.canonical, "close", (match,), warnings=first.notes)
+        near = (_chosen(fit, first.canonical, choose),)
+        return Guess(first.canonical, "close", near, warnings=first.notes)
     answer = _decided(first.canonical, [fit], choose)
     if answer.chosen_by != "user" and (len(found) > 1 or not first.enough):
         every = (*answer.matches, *(one.match for one in found[1:]))
