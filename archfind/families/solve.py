@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 _ERRORS = (KeyError, TypeError, ValueError, ZeroDivisionError, OverflowError, IndexError)
 _LARGEST = 1 << 20
 _EXPANSIONS = 80
+_COUNT = 16  # a leaf up to this may be any number up to this: a scale, a count of blocks
 _VAGUE = 1e-3  # the vote of an equation that other values fulfil too
 _OBLONG = 200  # sides tried for a table that no square gives
 
@@ -91,10 +92,23 @@ def solve(index: Index, family: Family) -> Solution | None:
         value = family.presets[preset].get(path, family.leaves.get(path))
         _pair(path, equations, values, solved)
         if path not in values:
-            values[path] = value
+            values[path] = _possible(path, value, equations, values, family)
             assumed.add(path)
         _propagate(equations, values, solved, family)
     return _polished(index, family, Solution(values, solved - assumed, preset))
+
+
+def _possible(
+    path: str, value: Any, equations: list[Equation], values: Values, family: Family
+) -> Any:
+    """The preset's value, or where the file's keys rule that out, one that they allow."""
+    allowed: list[Any] | None = None
+    for equation in equations:
+        if {name for name in equation.names if name not in values} == {path}:
+            found = _chosen(equation, path, values, family)
+            both = found if allowed is None else [n for n in allowed if n in found]
+            allowed = both or allowed  # an equation that contradicts the others is outvoted
+    return value if not allowed or value in allowed else allowed[0]
 
 
 def _is_fixed(path: str, family: Family) -> bool:
@@ -245,6 +259,9 @@ def _chosen(equation: Equation, path: str, values: Values, family: Family) -> li
     for value in known_values(path, family):
         if equation.holds({**values, path: value}):
             found.append(value)
+    base = family.leaves.get(path)
+    if not found and type(base) is int and base <= _COUNT:
+        found = [n for n in range(1, _COUNT + 1) if equation.holds({**values, path: n})]
     return found
 
 

@@ -120,6 +120,9 @@ def _family(
     else:
         return None
     free = {path: values for path, values in visible.items() if path not in fixed}
+    for path, values in free.items():
+        if probe.base[path] != base.values().get(path) and probe.base[path] not in values:
+            values.append(probe.base[path])  # the small network's own
     fresh = draw_random(probe, free, _HELD_BACK, random.Random(1), time.process_time() + seconds)
     right = sum(explains(program, sample) for sample in fresh)
     if not _is_built(program, base.values(), base.shapes):

@@ -178,7 +178,7 @@ class Learner:
         try:
             self._node(inner, joined, condition)
         except Blame:
-            if len(numbers) > 8:
+            if len(numbers) > 12:
                 raise
             del self.lines[before[0] :], self.unfit[before[1] :]
             return False
