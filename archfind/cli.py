@@ -86,9 +86,9 @@ def parser() -> argparse.ArgumentParser:
     _add_export(one)
     one.set_defaults(run=_export)
 
-    one = add("signatures", help="the database: list, show, build, check, compile")
-    one.add_argument("action", choices=("list", "show", "build", "check", "compile"))
-    one.add_argument("names", nargs="*", metavar="NAME", help="an entry, or for build a provider")
+    one = add("signatures", help="the database: list, show, build, families, check, compile")
+    one.add_argument("action", choices=("list", "show", "build", "families", "check", "compile"))
+    one.add_argument("names", nargs="*", metavar="NAME", help="an entry, or a provider to build")
     one.add_argument("--sample", type=int, default=30, metavar="N", help="check: how many (0: all)")
     one.add_argument("--seed", type=int, default=0, help="check: which sample")
     one.set_defaults(run=_signatures)
@@ -203,6 +203,8 @@ def _signatures(arguments: argparse.Namespace) -> int:
         lines, failed = commands.build_lines(arguments.names)
         _print(lines)
         return EXIT_FAILED if failed else EXIT_EXACT
+    elif arguments.action == "families":
+        _print(commands.families_lines(arguments.names))
     else:
         lines, failed = commands.check_lines(arguments.names, arguments.sample, arguments.seed)
         _print(lines)

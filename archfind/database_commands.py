@@ -101,6 +101,18 @@ def build_lines(names: list[str]) -> tuple[list[str], bool]:
     return [*lines, *failed, *compile_lines()], bool(failed)
 
 
+def families_lines(names: list[str]) -> list[str]:
+    """Learn the families of each provider's classes, those that have a file excepted, and compile.
+    It takes a minute a class; stopped work goes on where it stopped."""
+    from archfind.probing.harvest import build_families
+    from archfind.providers import PROVIDERS
+
+    if any(name not in PROVIDERS for name in names) or not names:
+        raise SignatureError(f"families wants a provider: {' or '.join(PROVIDERS)}")
+    lines = [line for name in names for line in build_families(name, Path(folder()))]
+    return [*lines, *compile_lines()]
+
+
 def check_lines(names: list[str], sample: int, seed: int) -> tuple[list[str], bool]:
     """Prove entries against the installed libraries: built for real with another class count,
     guessed back as themselves or a twin, and loaded strictly. `sample` 0 takes them all."""

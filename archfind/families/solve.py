@@ -260,8 +260,9 @@ def _chosen(equation: Equation, path: str, values: Values, family: Family) -> li
         if equation.holds({**values, path: value}):
             found.append(value)
     base = family.leaves.get(path)
-    if not found and type(base) is int and base <= _COUNT:
-        found = [n for n in range(1, _COUNT + 1) if equation.holds({**values, path: n})]
+    if type(base) is int and base <= _COUNT and (not found or type(equation.value) is bool):
+        more = [n for n in range(1, _COUNT + 1) if n not in found]
+        found += [n for n in more if equation.holds({**values, path: n})]
     return found
 
 
