@@ -105,10 +105,10 @@ def _guess_state_dict(canonical: Canonical, database: Database, choose: str) -> 
         whole = [fit for fit in tried if _whole(fit)]
         if whole:
             return {"": _decided(strip(reading, whole[0].prefix), whole, choose)}
-    other = next(filter(None, (_headed(r, tried, choose) for r, tried in tries)), None)
-    other = other or next(
-        filter(None, (_renamed(r, tried, database, choose) for r, tried in tries)), None
-    )
+    others = [_headed(reading, tried, choose) for reading, tried in tries]
+    if not any(others):
+        others = [_renamed(reading, tried, database, choose) for reading, tried in tries]
+    other = next(filter(None, others), None)
     if other is not None:
         return {"": other}
     parts: dict[str, list[_Fit]] = {}
@@ -166,8 +166,9 @@ def _headed(canonical: Canonical, fits: list[_Fit], choose: str) -> Guess | None
 def _renamed(
     canonical: Canonical, fits: list[_Fit], database: Database, choose: str
 ) -> Guess | None:
-    """The library's network under other names, where more tensors fit than by their names."""
-    found = renamings(canonical, database)
+    """The library's network under other names. Where nearly all names fit, those that don't are a
+    change to the network: another pooling before the same last layer, say."""
+    found = [] if fits and fits[0].share >= CLOSE else renamings(canonical, database)
     if choose:
         found = [one for one in found if _is_member(one.signature, choose)] or found
     if not found or (fits and found[0].match.matched <= fits[0].match.matched):
