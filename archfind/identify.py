@@ -205,8 +205,9 @@ def _headed(canonical: Canonical, fits: list[Fit], choose: str) -> Guess | None:
 def _renamed(
     canonical: Canonical, fits: list[Fit], database: Database, choose: str
 ) -> Guess | None:
-    """The library's network under other names, where more tensors fit than by their names."""
-    found = renamings(canonical, database)
+    """The library's network under other names. Where nearly all names fit, those that don't are a
+    change to the network: another pooling before the same last layer, say."""
+    found = [] if fits and fits[0].share >= CLOSE else renamings(canonical, database)
     if choose:
         found = [one for one in found if is_member(one.signature, choose)] or found
     if not found or (fits and found[0].match.matched <= fits[0].match.matched):

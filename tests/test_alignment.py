@@ -358,6 +358,12 @@ def test_a_changed_network_is_never_exact(name: str, how: str) -> None:
         assert guess_state(renamed, in_order=False).status not in ("exact", "ambiguous")
 
 
+def test_a_few_other_names_are_a_change_and_no_renaming() -> None:
+    state = shapes_of("torchvision/resnet18")
+    few = {key.replace("fc.", "head.linear."): tensor for key, tensor in state.items()}
+    assert not guess_state(few).key_map
+
+
 def test_networks_made_by_hand_are_never_exact() -> None:
     for seed in range(10):
         draw = random.Random(seed)
