@@ -57,9 +57,10 @@ def _values(text: str) -> dict[str, object]:
 
 class Signature:
     """The tensors that a group of entries shares: `fixed` keys have one shape, always; `free` lines
-    carry sizes that a field gives, a condition, or a dtype that isn't a float's."""
+    carry sizes that a field gives, a condition, or a dtype that isn't a float's. `written` has all
+    keys in the order of the text; signature.ordered makes the modules' order of it."""
 
-    __slots__ = ("fixed", "free", "members", "number")
+    __slots__ = ("fixed", "free", "members", "number", "written")
 
     def __init__(self, number: int, text: str) -> None:
         heads, _, body = text.partition("\n\n")
@@ -67,7 +68,9 @@ class Signature:
         self.members = [Member(line) for line in heads.split("\n")]
         self.fixed: dict[str, tuple[int, ...]] = {}
         self.free: dict[str, Line] = {}
+        self.written: list[str] = []
         for key, line in expand([parse_line(line) for line in body.split("\n")]):
+            self.written.append(key)
             if (
                 line.condition
                 or line.dtype != "float"

@@ -9,8 +9,9 @@ from archfind.evidence.hints import named_in_file
 from archfind.frozen import replace
 from archfind.heads import headed, notes
 from archfind.match import match, plain
-from archfind.nearest import CLOSE, Fit, chosen, is_, near
+from archfind.nearest import CLOSE, Fit, chosen, is_, is_member, near
 from archfind.parts import children, common_prefix, flat, places, resolve
+from archfind.renamed import renamings
 from archfind.types import Canonical, Guess
 
 TYPE_CHECKING = False
@@ -128,10 +129,12 @@ def _guess_state_dict(canonical: Canonical, database: Database, choose: str) -> 
         whole = [fit for fit in tried if _whole(fit)]
         if whole:
             return {"": _decided(strip(reading, whole[0].prefix), whole, choose)}
-    for reading, tried in tries:
-        other = _headed(reading, tried, choose)
-        if other is not None:
-            return {"": other}
+    others = [_headed(reading, tried, choose) for reading, tried in tries]
+    if not any(others):
+        others = [_renamed(reading, tried, database, choose) for reading, tried in tries]
+    other = next(filter(None, others), None)
+    if other is not None:
+        return {"": other}
     parts: dict[str, list[Fit]] = {}
     for fit in fits:
         if fit.match.fits and not any(
@@ -182,6 +185,28 @@ def _headed(canonical: Canonical, fits: list[Fit], choose: str) -> Guess | None:
         # The prior chooses among twins; these are networks that differ in the head they had.
         answer = replace(answer, status="ambiguous", chosen_by="")
     return replace(answer, warnings=(*answer.warnings, *assumed))
+
+
+def _renamed(
+    canonical: Canonical, fits: list[Fit], database: Database, choose: str
+) -> Guess | None:
+    """The library's network under other names. Where nearly all names fit, those that don't are a
+    change to the network: another pooling before the same last layer, say."""
+    found = [] if fits and fits[0].share >= CLOSE else renamings(canonical, database)
+    if choose:
+        found = [one for one in found if is_member(one.signature, choose)] or found
+    if not found or (fits and found[0].match.matched <= fits[0].match.matched):
+        return None
+    first = found[0]
+    fit = Fit("", first.signature, first.match, 0, 0)
+    if not first.whole:
+        best = (chosen(fit, first.canonical, choose),)
+        return Guess(first.canonical, "close", best, warnings=first.notes)
+    answer = _decided(first.canonical, [fit], choose)
+    if answer.chosen_by != "user" and (len(found) > 1 or not first.enough):
+        every = (*answer.matches, *(one.match for one in found[1:]))
+        answer = replace(answer, status="ambiguous", matches=every, chosen_by="")
+    return replace(answer, warnings=first.notes)
 
 
 def _head(key: str, prefixes: Iterable[str]) -> str:

@@ -41,7 +41,7 @@ def match(index: Index, signature: Signature, first: str = "") -> Match:
     absent: list[str] = []
     for key, line in signature.free.items():
         spec = index.get(key)
-        if not _holds(line.condition, fields):
+        if not holds(line.condition, fields):
             absent.append(key)
             continue
         expected += 1
@@ -51,7 +51,7 @@ def match(index: Index, signature: Signature, first: str = "") -> Match:
             expected -= 1
         elif spec is None:
             missing.append(key)
-        elif spec.shape == shape and _kind(spec) == line.dtype:
+        elif spec.shape == shape and kind(spec) == line.dtype:
             matched += 1
         else:
             mismatched.append(_mismatch(key, spec, shape, line.dtype))
@@ -124,7 +124,8 @@ def _elect(index: Index, signature: Signature) -> dict[str, object]:
     return fields
 
 
-def _holds(condition: str, fields: Mapping[str, object]) -> bool:
+def holds(condition: str, fields: Mapping[str, object]) -> bool:
+    """Whether a line's condition is met."""
     if not condition:
         return True
     if condition.startswith("not "):
@@ -137,12 +138,13 @@ def _derived(key: str, line: Line) -> bool:
     return line.dtype != "float" or key.rpartition(".")[2] in DERIVED
 
 
-def _kind(spec: TensorSpec) -> str:
+def kind(spec: TensorSpec) -> str:
+    """A tensor's kind of number as signatures write it: all floats are one."""
     return "float" if spec.dtype.startswith(_FLOATS) else spec.dtype
 
 
 def _mismatch(key: str, spec: TensorSpec, shape: tuple[int, ...], dtype: str) -> Mismatch:
     found, wanted = str(list(spec.shape)), str(list(shape))
-    if _kind(spec) != dtype:
+    if kind(spec) != dtype:
         found, wanted = f"{found} {spec.dtype}", f"{wanted} {dtype}"
     return Mismatch(key, found, wanted)

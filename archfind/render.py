@@ -45,6 +45,7 @@ def guess_document(guess: Guess) -> dict[str, object]:
         "head": head_document(best) if best else [],
         "chosen_by": guess.chosen_by or None,
         "twins": _twins(best) if best else [],
+        "key_map": dict(guess.key_map),
         "steps": [[step.kind, step.detail] for step in guess.canonical.steps],
         "candidates": [_candidate(found) for found in guess.matches],
         "parts": {name: part_document(one) for name, one in guess.parts.items()},
@@ -161,7 +162,10 @@ def _sources(config: dict) -> str:  # pyright: ignore
 
 def _evidence(document: dict) -> str:  # pyright: ignore
     keys = document["keys"]
-    where = "; ".join(f"{kind} {escape(detail)}" for kind, detail in document["steps"])
+    where = "; ".join(
+        escape(detail) if kind == "rename" else f"{kind} {escape(detail)}"
+        for kind, detail in document["steps"]
+    )
     size = f"{document['parameters'] / 1e6:.2f} M parameters, {document['dtype']}"
     counted = f"{keys['matched']}/{keys['expected']} keys and shapes"
     tolerated = len(keys["tolerated"])
@@ -209,7 +213,8 @@ def _ambiguous(document: dict, path: str) -> tuple[str, list[str]]:  # pyright: 
     rest.append(
         f"Choose:  archfind export {path} out.onnx --as {first['provider']}/{first['architecture']}"
     )
-    return f"ambiguous, {len(choices)} networks fit all {document['keys']['matched']} tensors", rest
+    fit = "1 network fits" if len(choices) == 1 else f"{len(choices)} networks fit"
+    return f"ambiguous, {fit} all {document['keys']['matched']} tensors", rest
 
 
 def _close(document: dict, path: str) -> tuple[str, list[str]]:  # pyright: ignore

@@ -22,6 +22,8 @@ _SAMPLE = 48  # keys that vote for a prefix
 _RARE = 8  # signatures with a tensor in common, at most, for it to say much
 _POSTINGS = 20_000  # signature numbers counted per prefix: the rarest features come first
 
+_SHARE = 0.7  # of the tensors have a shape that no field changes, in every network
+
 
 def prefixes(index: Index, database: Database, most: int = 4) -> list[str]:
     """Prefixes below which the index knows the keys, the best supported first; at least one."""
@@ -86,3 +88,31 @@ def signatures(index: Index, database: Database, most: int = 6) -> list[tuple[in
         if ranked and (kind != "both" or counts[ranked[0]] * 4 >= len(index)):
             return [(number, counts[number], rare.get(number, 0)) for number in ranked[:most]]
     return []
+
+
+def by_shape(index: Index, database: Database, most: int = 24) -> list[int]:
+    """Signatures that might have the file's float tensors under other names: about as many, and
+    most of the rare shapes; the likeliest first."""
+    shapes: dict[tuple[int, ...], int] = {}
+    for spec in index.values():
+        if "float" in spec.dtype:
+            shapes[spec.shape] = shapes.get(spec.shape, 0) + 1
+    total = sum(shapes.values())
+    classes: dict[int, int] = {}
+    for shape, count in shapes.items():
+        holders = database.holders(feature("", shape))
+        if holders >= 0:
+            classes[holders] = classes.get(holders, 0) + count
+    counts: dict[int, int] = {}
+    counted = seen = 0
+    for holders in sorted(classes, key=lambda c: len(database.members(c))):
+        members = database.members(holders)
+        counted += len(members)
+        if counted > _POSTINGS and counts:
+            break
+        seen += classes[holders]
+        for number in members:
+            if total * _SHARE <= database.sizes[number] <= total:
+                counts[number] = counts.get(number, 0) + classes[holders]
+    likely = [n for n in counts if counts[n] >= seen * _SHARE]
+    return sorted(likely, key=lambda n: (-counts[n], total - database.sizes[n], n))[:most]

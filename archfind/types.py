@@ -229,6 +229,13 @@ class Guess:
     parts: Mapping[str, Guess] = NOTHING
     warnings: tuple[str, ...] = ()
 
+    @property
+    def key_map(self) -> Mapping[str, str]:
+        """The file's key -> the library's, where its names are others; empty where they aren't."""
+        if not any(step.kind == "rename" for step in self.canonical.steps):
+            return NOTHING
+        return {at: key for key, at in self.canonical.origin.items()}
+
 
 @frozen
 class Built:

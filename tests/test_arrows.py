@@ -14,10 +14,10 @@ ROOT = Path(archfind.__file__).parent
 LAYERS = [
     {"errors", "frozen"},
     {"types", "progress"},
-    {"formats", "signature"},
-    {"canonical", "grouping", "database", "recipe", "render_parts"},
+    {"formats", "signature", "key_names", "key_trees"},
+    {"canonical", "grouping", "database", "recipe", "render_parts", "alignment"},
     {"shortlist", "match", "evidence", "compile_index", "inspection", "providers"},
-    {"head_layers", "parts", "rebuild_head"},
+    {"head_layers", "parts", "rebuild_head", "renamed"},
     {"heads"},
     {"nearest"},
     {"identify", "harvest", "tensors"},
