@@ -23,6 +23,7 @@ from archfind.probing.probe import Probe, Sample, Shapes, draw_random, explore, 
 
 _ROUNDS = 12
 _HELD_BACK = 12
+_REPAIRS = 3  # times that a program is learned again with what it was wrong about
 
 
 @dataclass(frozen=True)
@@ -66,20 +67,41 @@ def families(
                 known[path].append(value)
     left = sorted(presets, key=lambda preset: len(preset.shapes))
     found: list[Learned] = []
-    end = time.process_time() + seconds
-    while left and len(found) < most and (not found or time.process_time() < end):
-        base = left.pop(0)
-        family = None
-        try:
-            for config in (small(make, base.config), base.config):
-                family = family or _family(base, Probe(make, config), cls, known, left, seconds / 3)
-        except ValueError:  # the class doesn't build again from what it was given
-            continue
-        if family is not None:
-            found.append(family)
-            covered = {preset.name for preset in family.presets}
-            left = [preset for preset in left if preset.name not in covered]
+    # First as much as can be learned from few presets, then the numbers of those that are left.
+    for numbers, limit in ((False, most), (True, len(left))):
+        end = time.process_time() + seconds
+        waiting, started = left, len(found)
+        while waiting and len(found) < started + limit and time.process_time() < end:
+            base, *waiting = waiting
+            others = [preset for preset in left if preset is not base]
+            family = _smallest(base, make, cls, known, others, seconds / 3, numbers)
+            if family is not None:
+                found.append(family)
+                covered = {preset.name for preset in family.presets}
+                left = [preset for preset in left if preset.name not in covered]
+                waiting = [preset for preset in waiting if preset.name not in covered]
     return found
+
+
+def _smallest(
+    base: Preset,
+    make: Callable[..., nn.Module],
+    cls: type[nn.Module],
+    known: Mapping[str, list[Leaf]],
+    others: Sequence[Preset],
+    seconds: float,
+    numbers: bool,
+) -> Learned | None:
+    """The family around a preset, learned with fewer blocks if that goes."""
+    for config in (lambda: small(make, base.config), lambda: base.config):
+        try:
+            probe = Probe(make, config())
+        except ValueError:  # the class doesn't build again from what it was given
+            return None
+        family = _family(base, probe, cls, known, others, seconds, numbers)
+        if family is not None:
+            return family
+    return None
 
 
 def _family(
@@ -89,46 +111,69 @@ def _family(
     known: Mapping[str, list[Leaf]],
     others: Sequence[Preset],
     seconds: float,
+    numbers: bool,
 ) -> Learned | None:
-    visible = explore(probe, cls, known, seconds)
-    samples = probe.samples()
+    """The family around one preset; with `numbers`, of its numbers alone: no switches."""
+    end = time.process_time() + 4 * seconds
+    visible = explore(probe, cls, known, seconds, numbers)
     # The base at its own size stands beside the small networks, as one with its sizes moved. It is
     # held back, unless more blocks than those have show another rule.
     grown = {p: v for p, v in base.values().items() if probe.base.get(p, v) != v}
     real = Sample(base.values(), base.shapes, grown)
-    held_back = True
+    samples = probe.samples()
     fixed: set[str] = set()
-    program = Program([])
-    lines: list[str] = []
+    for number in range(_REPAIRS + 1):
+        lines = _program(samples, real, visible, fixed, max(20, seconds), end)
+        if lines is None:
+            return None
+        program = Program(lines)
+        free = {path: values for path, values in visible.items() if path not in fixed}
+        for path, values in free.items():
+            if probe.base[path] != base.values().get(path) and probe.base[path] not in values:
+                values.append(probe.base[path])  # the small network's own
+        draw = random.Random(number + 1)
+        fresh = draw_random(probe, free, _HELD_BACK, draw, time.process_time() + seconds)
+        right = sum(explains(program, sample) for sample in fresh)
+        if right == len(fresh) or time.process_time() > end:
+            break
+        samples = probe.samples()  # with the ones that it was wrong about
+    if not free or not _is_built(program, base.values(), base.shapes):
+        return None  # how deep it is was left alone, at the small network's depth
+    alike = [p for p in others if _is_built(program, p.values(), p.shapes)]
+    return Learned(base.name, lines, free, [base, *alike], right, len(fresh))
+
+
+def _program(
+    samples: Sequence[Sample],
+    real: Sample,
+    visible: Mapping[str, list[Leaf]],
+    fixed: set[str],
+    seconds: float,
+    end: float,
+) -> list[str] | None:
+    """A program that is right for every sample in which no leaf of `fixed` is moved. Leaves whose
+    rule isn't found join `fixed`."""
+    held_back = True
     for _ in range(_ROUNDS):
         free = [path for path in visible if path not in fixed]
         samples = [s for s in samples if not fixed & s.moves.keys()]
-        asked = samples if fixed & grown.keys() else [*samples, real]
+        asked = samples if fixed & real.moves.keys() else [*samples, real]
         try:
-            lines = Learner(samples if held_back else asked, free, max(20, seconds)).learn()
+            lines = Learner(samples if held_back else asked, free, seconds).learn()
         except Blame as blame:
             fixed |= blame.paths
             continue
         program = Program(lines)
         wrong = [sample for sample in asked if not explains(program, sample)]
         if not wrong:
-            break
+            return lines
         if wrong == [real] and held_back:
             held_back = False
             continue
         fixed |= _culprits(asked, wrong)
-    else:
-        return None
-    free = {path: values for path, values in visible.items() if path not in fixed}
-    for path, values in free.items():
-        if probe.base[path] != base.values().get(path) and probe.base[path] not in values:
-            values.append(probe.base[path])  # the small network's own
-    fresh = draw_random(probe, free, _HELD_BACK, random.Random(1), time.process_time() + seconds)
-    right = sum(explains(program, sample) for sample in fresh)
-    if not _is_built(program, base.values(), base.shapes):
-        return None  # how deep it is was left alone, at the small network's depth
-    alike = [p for p in others if _is_built(program, p.values(), p.shapes)]
-    return Learned(base.name, lines, free, [base, *alike], right, len(fresh))
+        if time.process_time() > end:
+            break
+    return None
 
 
 def _culprits(samples: Sequence[Sample], wrong: Sequence[Sample]) -> set[str]:

@@ -30,7 +30,7 @@ def holds(text: str, rows: Sequence[Row], targets: Sequence[int]) -> bool:
     value = parse(text).value
     try:
         return all(value(row) == target for row, target in zip(rows, targets, strict=True))
-    except (KeyError, TypeError, ZeroDivisionError, OverflowError, ValueError):
+    except (KeyError, TypeError, ValueError, ArithmeticError):
         return False
 
 
@@ -79,7 +79,7 @@ def _spread(rows: Sequence[Row], targets: Sequence[int], names: Sequence[str]) -
 def _get(row: Row, name: str) -> object:
     try:
         return parse(name).value(row)
-    except (KeyError, TypeError, ZeroDivisionError, IndexError):
+    except (KeyError, TypeError, ValueError, ArithmeticError, IndexError):
         return None
 
 
@@ -92,7 +92,10 @@ def _columns(
         values = [_get(row, name) for row in rows]
         if not all(isinstance(v, int | float) for v in values):
             continue
-        column = np.array(values, dtype=float)
+        try:
+            column = np.array(values, dtype=float)
+        except OverflowError:  # a power of a leaf that isn't an exponent
+            continue
         if (column == column[0]).all() or any((column == c).all() for _, c in found):
             continue
         found.append((name, column))

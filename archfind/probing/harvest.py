@@ -3,6 +3,8 @@ learned by probing."""
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
@@ -77,7 +79,8 @@ def presets_of(source: Provider, names: Sequence[str]) -> Classes:
     found: Classes = {}
     for name in names:
         try:
-            module, cls, config = captured(lambda name=name: create_on_meta(source, name))
+            with contextlib.redirect_stdout(io.StringIO()):  # some constructors print
+                module, cls, config = captured(lambda name=name: create_on_meta(source, name))
         except Exception:  # a library may raise anything; that name has no family then
             continue
         if config:

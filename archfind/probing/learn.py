@@ -244,7 +244,7 @@ class Learner:
         """Raise Blame with the leaf that a size can be said without, if there is one. Switches go
         before sizes, which people change more."""
         names = list(self._depends(places, targets))
-        names.sort(key=lambda p: (type(self.base[p]) in (int, float), p.endswith(".#"), p))
+        names.sort(key=lambda p: (type(self.base.get(p)) in (int, float), p.endswith(".#"), p))
         for path in names if len(names) > 1 else ():
             some = [n for n, p in enumerate(places) if path not in self.samples[p.sample].moves]
             there = [places[n] for n in some]

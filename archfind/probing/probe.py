@@ -29,6 +29,7 @@ _LEAVES = 400  # a constructor with more has its later ones left alone
 _ACCEPTED: dict[type, int] = {int: 3, float: 5}  # values of a number that are kept
 _COUNT = 12  # a whole number up to this may count blocks
 _TRIES = 6  # values tried for a leaf before it counts as one that can't be moved
+_USUAL = 0.65  # share of random moves to values that are known to be accepted
 _FEW = 2  # blocks in a row: the random networks have more
 _FILLING = frozenset(
     "normal_ uniform_ fill_ zero_ clamp_ erfinv_ mul_ add_ sub_ div_ copy_ trunc_normal_ log_ "
@@ -135,11 +136,15 @@ def shapes_of(module: nn.Module) -> Shapes:
 
 
 def explore(
-    probe: Probe, cls: type[nn.Module], known: Mapping[str, Iterable[Leaf]], seconds: float = 30
+    probe: Probe,
+    cls: type[nn.Module],
+    known: Mapping[str, Iterable[Leaf]],
+    seconds: float = 30,
+    numbers: bool = False,
 ) -> dict[str, list[Leaf]]:
     """Move every leaf alone, then many at random. Returns the leaves that change a key or a shape,
     each with the values that were accepted. `known` has values that other networks of the class
-    use. Work stops after `seconds`."""
+    use; with `numbers`, only numbers are moved. Work stops after `seconds`."""
     end = time.process_time() + seconds
     hints = literals(cls)
     for path, values in _annotated(cls, probe.base).items():
@@ -147,6 +152,8 @@ def explore(
     visible: dict[str, list[Leaf]] = {}
     joint = _coupled(probe.base)
     for path in list(probe.base)[:_LEAVES]:
+        if numbers and type(probe.base[path]) not in (int, float):
+            continue
         accepted = _alone(
             probe, path, joint, [*known.get(path, ()), *hints.get(_name(path), ())][:24]
         )
@@ -154,7 +161,8 @@ def explore(
             visible[path] = accepted
         if time.process_time() > end:
             break
-    _paired(probe, visible, end + seconds / 2)
+    if not numbers:
+        _paired(probe, visible, end + seconds / 2)
     draw_random(probe, visible, min(160, 16 + 5 * len(visible)), random.Random(0), end + seconds)
     return visible
 
@@ -241,7 +249,7 @@ def draw_random(
         moves: Moves = {}
         for path, values in visible.items():
             if draw.random() < share and path not in moves:
-                value = draw.choice(values)
+                value = _drawn(draw, path, probe.base[path], values)
                 together = joint.get(path, ())
                 moves |= dict.fromkeys(together, value) if draw.random() < 0.5 else {path: value}
         moves = {path: value for path, value in moves.items() if path in visible}
@@ -249,6 +257,14 @@ def draw_random(
         if sample is not None:
             found.append(sample)
     return found
+
+
+def _drawn(draw: random.Random, path: str, base: Leaf, values: list[Leaf]) -> Leaf:
+    """One of the values that a leaf takes alone, or a number that wasn't tried: rules that hold for
+    a few numbers by chance fail there."""
+    if type(base) is not int or path.endswith(".#") or draw.random() < _USUAL:
+        return draw.choice(values)
+    return draw.randint(1, 8) if base <= _COUNT else max(1, base * draw.randint(2, 14) // 8)
 
 
 def alternates(path: str, value: Leaf, known: Iterable[Leaf]) -> list[Leaf]:
