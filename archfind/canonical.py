@@ -14,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from archfind.types import Checkpoint
+    from archfind.types import Checkpoint, TensorSpec
 
 # Wrappers that hold averaged weights, the ones that people mean when both are there.
 AVERAGED = frozenset(
@@ -248,3 +248,8 @@ def merge_parametrisations(canonical: Canonical) -> Canonical:
     return replace(
         canonical, index=index, origin=origin, steps=(*canonical.steps, *steps), merged=merged
     )
+
+
+def kind(spec: TensorSpec) -> str:
+    """A tensor's kind of number as signatures write it: all floats are one."""
+    return "float" if spec.dtype.startswith(("float", "bfloat")) else spec.dtype

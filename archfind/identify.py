@@ -163,7 +163,9 @@ def _guess_state_dict(canonical: Canonical, database: Database, choose: str) -> 
         if sum(len(one.canonical.index) for one in guesses.values()) < len(best.index):
             guesses[""] = near(best, fits, choose)  # there is more than these networks
         return guesses
-    if nearly and not guesses:
+    # What only lacks tensors is cut from the network, not made with other arguments.
+    cut = bool(fits) and not (fits[0].match.unexpected or fits[0].match.mismatched)
+    if nearly and not guesses and not cut:
         share, other = max(nearly, key=lambda item: item[0])
         if share >= CLOSE and share > (fits[0].share if fits else 0.0):
             return {"": other}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from archfind.canonical import DERIVED
+from archfind.canonical import DERIVED, kind
 from archfind.signature import Size
 from archfind.types import Match, Mismatch, Setting, Twin
 
@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from archfind.types import TensorSpec
 
     Index = Mapping[str, TensorSpec]
-
-_FLOATS = ("float", "bfloat")
 
 
 def match(index: Index, signature: Signature, first: str = "") -> Match:
@@ -34,10 +32,10 @@ def match(index: Index, signature: Signature, first: str = "") -> Match:
         spec = index.get(key)
         if spec is None:
             missing.append(key)
-        elif spec.shape == shape and spec.dtype.startswith(_FLOATS):
+        elif spec.shape == shape and kind(spec) == "float":
             matched += 1
         else:
-            mismatched.append(_mismatch(key, spec, shape, "float"))
+            mismatched.append(mismatch(key, spec, shape, "float"))
     absent: list[str] = []
     for key, line in signature.free.items():
         spec = index.get(key)
@@ -54,7 +52,7 @@ def match(index: Index, signature: Signature, first: str = "") -> Match:
         elif spec.shape == shape and kind(spec) == line.dtype:
             matched += 1
         else:
-            mismatched.append(_mismatch(key, spec, shape, line.dtype))
+            mismatched.append(mismatch(key, spec, shape, line.dtype))
     unexpected: list[str] = []
     known = matched + len(mismatched)
     if known < len(index):
@@ -138,12 +136,7 @@ def _derived(key: str, line: Line) -> bool:
     return line.dtype != "float" or key.rpartition(".")[2] in DERIVED
 
 
-def kind(spec: TensorSpec) -> str:
-    """A tensor's kind of number as signatures write it: all floats are one."""
-    return "float" if spec.dtype.startswith(_FLOATS) else spec.dtype
-
-
-def _mismatch(key: str, spec: TensorSpec, shape: tuple[int, ...], dtype: str) -> Mismatch:
+def mismatch(key: str, spec: TensorSpec, shape: tuple[int, ...], dtype: str) -> Mismatch:
     found, wanted = str(list(spec.shape)), str(list(shape))
     if kind(spec) != dtype:
         found, wanted = f"{found} {spec.dtype}", f"{wanted} {dtype}"

@@ -11,9 +11,10 @@ from itertools import product
 
 from archfind import shortlist
 from archfind.alignment import align
+from archfind.canonical import kind
 from archfind.frozen import replace
 from archfind.key_names import natural, own_order, skeleton
-from archfind.match import holds, kind, match
+from archfind.match import holds, match
 from archfind.signature import Size, ordered
 from archfind.types import Step
 

@@ -201,6 +201,7 @@ class Variant:
     moved: Mapping[str, object]
     direct: bool = False
     function: tuple[int, int] = (-1, 0)
+    plain: bool = False  # the entry is one that the prior names
 
 
 @frozen

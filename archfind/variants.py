@@ -3,10 +3,11 @@ fits. On the cold path of `archfind guess`."""
 
 from __future__ import annotations
 
-from archfind.canonical import strip
+from archfind.canonical import kind, strip
 from archfind.families.database import beside
 from archfind.families.solve import is_derived, solve
 from archfind.frozen import replace
+from archfind.match import mismatch
 from archfind.parts import common_prefix
 from archfind.shortlist import prefixes as prefixes_of
 from archfind.types import Guess, Match, Mismatch, Setting, Twin, Variant
@@ -43,8 +44,10 @@ def varied(canonical: Canonical, database: Database, choose: str) -> tuple[float
         if picked:
             return 1, Guess(below, "exact", (picked[0],), "user", warnings=(next(note),))
         if whole:
-            sure = len(whole) == 1 and not is_thin(below.index)
-            status, chosen_by = ("exact", "only") if sure else ("ambiguous", "")
+            status, chosen_by = "exact", "only" if len(whole) == 1 else "prior"
+            usual = [m for m in whole if m.variant and m.variant.plain]
+            if is_thin(below.index) or (len(whole) > 1 and usual != whole[:1]):
+                status, chosen_by = "ambiguous", ""
             return 1, Guess(below, status, tuple(whole), chosen_by, warnings=(next(note),))
         for share, match in found[:1]:
             if share > nearest[0]:
@@ -54,18 +57,25 @@ def varied(canonical: Canonical, database: Database, choose: str) -> tuple[float
 
 def variants(index: Index, families: Families, choose: str = "") -> list[tuple[float, Match]]:
     """Matches of the families that resemble a state dict with the share of tensors, on both sides,
-    that fit; the best first, and of equals the one that moves least. What no tensor shows is that
+    that fit; the best first, of equals the networks that the prior names, then those that move
+    least. What no tensor shows is that
     of the entry that `choose` names, if it is one of a family's."""
-    found: list[tuple[float, int, int, Match]] = []
+    found: list[tuple[float, bool, int, int, Match]] = []
+    done: set[str] = set()
     for number in families.resembling(index):
         known = families.known(number)
+        if known.family.cls in done:
+            continue  # another family of the class could only say the same
         solution = solve(index, known.family)
         if solution is not None and solution.score:
             match = _match(index, known, solution, choose)
             moved = len(match.variant.moved) if match.variant else 0
-            found.append((-solution.score, moved, number, match))
-    found.sort(key=lambda item: item[:3])
-    return [(-item[0], item[3]) for item in found]
+            rare = not (match.variant and match.variant.plain)
+            found.append((-solution.score, rare, moved, number, match))
+            if match.fits and not choose:
+                done.add(known.family.cls)
+    found.sort(key=lambda item: item[:4])
+    return [(-item[0], item[4]) for item in found]
 
 
 def _match(index: Index, known: Known, solution: Solution, choose: str) -> Match:
@@ -88,10 +98,10 @@ def _match(index: Index, known: Known, solution: Solution, choose: str) -> Match
         spec = index.get(key)
         if spec is None:
             (tolerated if is_derived(key, dtype) else missing).append(key)
-        elif spec.shape == shape:
+        elif spec.shape == shape and (dtype != "float" or kind(spec) == dtype):
             matched += 1
         else:
-            mismatched.append(Mismatch(key, str(list(spec.shape)), str(list(shape))))
+            mismatched.append(mismatch(key, spec, shape, dtype))
     unexpected: list[str] = []
     for key in index:
         if key not in solution.expected:
@@ -112,6 +122,7 @@ def _match(index: Index, known: Known, solution: Solution, choose: str) -> Match
             moved,
             set(_roots(moved)) <= set(family.direct),
             (known.groups[name], known.members[name].function),
+            known.members[name].plain,
         ),
     )
 

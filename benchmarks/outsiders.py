@@ -27,12 +27,14 @@ def _widths(draw: random.Random, low: int, high: int) -> list[int]:
 
 
 def conv_prelu(draw: random.Random) -> nn.Module:
-    """Convolutions and PReLUs in a row, as small upscalers are."""
-    width = draw.choice(WIDTHS)
-    layers: list[nn.Module] = [nn.Conv2d(3, width, 3), nn.PReLU(width)]
-    for _ in range(draw.randint(2, 16)):
-        layers += [nn.Conv2d(width, width, 3), nn.PReLU(width)]
-    return _named(body=nn.Sequential(*layers, nn.Conv2d(width, 3 * draw.choice((4, 9, 16)), 3)))
+    """Convolutions and PReLUs in a row."""
+    layers: list[nn.Module] = []
+    width = 3
+    for out in _widths(draw, 3, 16):
+        layers += [nn.Conv2d(width, out, 3), nn.PReLU(out)]
+        width = out
+    last = 3 * draw.choice((4, 9, 16))
+    return _named(body=nn.Sequential(*layers, nn.Conv2d(width, last, 3)))
 
 
 def conv_norm(draw: random.Random) -> nn.Module:
@@ -83,7 +85,7 @@ def resnet(draw: random.Random) -> nn.Module:
 
 
 def vit(draw: random.Random) -> nn.Module:
-    """A ViT of another width, under timm's names."""
+    """A ViT of another width, under timm's names but for its three projections."""
     width, ratio = draw.choice(WIDTHS) * 4, draw.choice((2, 3, 4))
     whole = _named(patch_embed=_named(proj=nn.Conv2d(3, width, draw.choice((4, 8, 16)))))
     whole.cls_token = nn.Parameter(torch.empty(1, 1, width))
@@ -92,7 +94,12 @@ def vit(draw: random.Random) -> nn.Module:
         *(
             _named(
                 norm1=nn.LayerNorm(width),
-                attn=_named(qkv=nn.Linear(width, 3 * width), proj=nn.Linear(width, width)),
+                attn=_named(
+                    query=nn.Linear(width, width),
+                    key=nn.Linear(width, width),
+                    value=nn.Linear(width, width),
+                    proj=nn.Linear(width, width),
+                ),
                 norm2=nn.LayerNorm(width),
                 mlp=_named(
                     fc1=nn.Linear(width, ratio * width), fc2=nn.Linear(ratio * width, width)
@@ -253,7 +260,7 @@ def actor_critic(draw: random.Random) -> nn.Module:
 
 
 def mixer(draw: random.Random) -> nn.Module:
-    """MLPs over places and channels, under timm's names."""
+    """MLPs over places and channels, under timm's names, with a norm after each."""
     width, places = draw.choice(WIDTHS) * 4, draw.choice((64, 196))
 
     def mlp_of(size: int, inner: int) -> nn.Module:
@@ -265,6 +272,7 @@ def mixer(draw: random.Random) -> nn.Module:
             mlp_tokens=mlp_of(places, width // 2),
             norm2=nn.LayerNorm(width),
             mlp_channels=mlp_of(width, 4 * width),
+            norm3=nn.LayerNorm(width),
         )
         for _ in range(draw.randint(2, 10))
     ]

@@ -211,7 +211,7 @@ def test_a_name_that_does_not_fit_is_not_exact() -> None:
 
 def test_a_name_that_differs_in_a_tensor_names_it() -> None:
     state = dict(state_of("timm/resnet50"))
-    state["conv1.weight"] = torch.empty(64, 4, 7, 7, device="meta")
+    state["conv1.weight"] = torch.empty(64, 3, 5, 7, device="meta")
     found = guess(checkpoint_of(state), default(), choose="timm/resnetaa50")
     assert (found.status, found.matches[0].entry.name) == ("close", "resnetaa50")
     assert [m.key for m in found.matches[0].mismatched] == ["conv1.weight"]

@@ -67,6 +67,8 @@ def test_the_answer_says_what_it_rests_on(
         archfind.variant("torchvision/resnet18", {"layers": [1, 2, 1, 3]}).state_dict(), path
     )
     assert main(["guess", "--json", str(path)]) == 0
+    assert json.loads(capsys.readouterr().out)["architecture"] == "resnet18"
+    assert main(["guess", "--json", str(path), "--as", "torchvision/resnet18"]) == 0
     answer = json.loads(capsys.readouterr().out)
     assert answer["status"] == "exact" and answer["architecture"] == "resnet18"
     assert answer["config"]["layers"] == {"value": [1, 2, 1, 3], "source": "shape"}

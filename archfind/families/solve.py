@@ -8,7 +8,7 @@ every key and shape that it gives against the file's. On the cold path of `archf
 
 from __future__ import annotations
 
-from archfind.canonical import DERIVED
+from archfind.canonical import DERIVED, kind
 from archfind.families.expression import resolved
 from archfind.families.program import numbered
 from archfind.families.text import template, template_of
@@ -395,10 +395,15 @@ def _score(index: Index, family: Family, solution: Solution) -> None:
     fits = union = 0
     for key, (shape, dtype) in solution.expected.items():
         spec = index.get(key)
-        fits += spec is not None and spec.shape == shape
+        fits += spec is not None and spec.shape == shape and _is_kind(spec, dtype)
         union += spec is not None or not is_derived(key, dtype)
     union += sum(k not in solution.expected and not is_derived(k, "float") for k in index)
     solution.score = fits / max(union, 1)
+
+
+def _is_kind(spec: TensorSpec, dtype: str) -> bool:
+    """Whether a tensor has the kind of number that is expected; counters may be of any."""
+    return dtype != "float" or kind(spec) == "float"
 
 
 def is_derived(key: str, dtype: str) -> bool:
@@ -409,9 +414,9 @@ def is_derived(key: str, dtype: str) -> bool:
 def _implicated(index: Index, family: Family, solution: Solution) -> list[str]:
     """Leaves that the lines behind a misfit read."""
     wrong: set[str] = set()
-    for key, (shape, _) in solution.expected.items():
+    for key, (shape, dtype) in solution.expected.items():
         spec = index.get(key)
-        if spec is None or spec.shape != shape:
+        if spec is None or spec.shape != shape or not _is_kind(spec, dtype):
             wrong.add(template(key))
     wrong |= {template(key) for key in index if key not in solution.expected}
     found: dict[str, None] = {}

@@ -67,14 +67,15 @@ def families(
                 known[path].append(value)
     left = sorted(presets, key=lambda preset: len(preset.shapes))
     found: list[Learned] = []
-    # First as much as can be learned from few presets, then the numbers of those that are left.
-    for numbers, limit in ((False, most), (True, len(left))):
+    # First as much as can be learned from few presets, then the numbers of those that are left,
+    # and where that takes too long only those that stand among the arguments themselves.
+    for what, limit in (("all", most), ("numbers", len(left)), ("plain", len(left))):
         end = time.process_time() + seconds
         waiting, started = left, len(found)
         while waiting and len(found) < started + limit and time.process_time() < end:
             base, *waiting = waiting
             others = [preset for preset in left if preset is not base]
-            family = _smallest(base, make, cls, known, others, seconds / 3, numbers)
+            family = _smallest(base, make, cls, known, others, seconds / 3, what)
             if family is not None:
                 found.append(family)
                 covered = {preset.name for preset in family.presets}
@@ -90,15 +91,15 @@ def _smallest(
     known: Mapping[str, list[Leaf]],
     others: Sequence[Preset],
     seconds: float,
-    numbers: bool,
+    what: str,
 ) -> Learned | None:
     """The family around a preset, learned with fewer blocks if that goes."""
-    for config in (lambda: small(make, base.config), lambda: base.config):
+    for config in (lambda: small(make, base.config), lambda: base.config)[what == "plain" :]:
         try:
             probe = Probe(make, config())
         except ValueError:  # the class doesn't build again from what it was given
             return None
-        family = _family(base, probe, cls, known, others, seconds, numbers)
+        family = _family(base, probe, cls, known, others, seconds, what)
         if family is not None:
             return family
     return None
@@ -111,11 +112,11 @@ def _family(
     known: Mapping[str, list[Leaf]],
     others: Sequence[Preset],
     seconds: float,
-    numbers: bool,
+    what: str,
 ) -> Learned | None:
-    """The family around one preset; with `numbers`, of its numbers alone: no switches."""
+    """The family around one preset, of the leaves that `explore` moves for `what`."""
     end = time.process_time() + 4 * seconds
-    visible = explore(probe, cls, known, seconds, numbers)
+    visible = explore(probe, cls, known, seconds, what)
     # The base at its own size stands beside the small networks, as one with its sizes moved. It is
     # held back, unless more blocks than those have show another rule.
     grown = {p: v for p, v in base.values().items() if probe.base.get(p, v) != v}
