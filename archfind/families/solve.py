@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 _ERRORS = (KeyError, TypeError, ValueError, ZeroDivisionError, OverflowError, IndexError)
 _LARGEST = 1 << 20
 _EXPANSIONS = 80
+_EXPANDED = 40_000  # keys, by all expansions for one family
+_LIKELY = 0.8  # share of tensors that fit
+_HOPELESS = 0.2
 _COUNT = 16  # a leaf up to this may be any number up to this: a scale, a count of blocks
 _VAGUE = 1e-3  # the vote of an equation that other values fulfil too
 _OBLONG = 200  # sides tried for a table that no square gives
@@ -365,15 +368,19 @@ def _nearest(values: Values, family: Family) -> str:
 
 
 def _polished(index: Index, family: Family, solution: Solution) -> Solution:
-    """Other values for the leaves behind what doesn't fit, kept where more fits."""
+    """Other values for the leaves behind what doesn't fit, kept where more fits. Most files are of
+    no family, so the work is bounded by how much fits already."""
     _score(index, family, solution)
     tries = 0
-    better = True
-    while better and solution.score < 1 and tries < _EXPANSIONS:
+    better = solution.score > _HOPELESS
+    while better and solution.score < 1:
         better = False
         for path in _implicated(index, family, solution):
             for value in known_values(path, family):
-                if value == solution.values.get(path) or tries >= _EXPANSIONS:
+                most = _EXPANDED if solution.score > _LIKELY else _EXPANDED // 5
+                if tries * (len(index) + len(solution.expected)) > most or tries >= _EXPANSIONS:
+                    return solution
+                if value == solution.values.get(path):
                     continue
                 tries += 1
                 other = Solution({**solution.values, path: value}, solution.solved, solution.preset)
