@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
     from archfind.types import TensorSpec
 
-MAGIC = b"archfam1"
+MAGIC = b"archfam2"
+_CLASSES = 4  # tried for one state dict, with as many families of each as:
+_EACH = 3
 _COMMON = 0.3  # of the templates on both sides must be shared for a family to be tried
 
 
@@ -63,8 +65,9 @@ class Families:
             arrays.append(data[start : start + 4 * count].cast("I"))
             start += 4 * count
         self._features, self._starts, self._postings, places = arrays
-        self._count = (len(places) - 1) // 2
-        self._blobs, self._sizes = places[: self._count + 1], places[self._count + 1 :]
+        self._count = count = (len(places) - 1) // 3
+        self._blobs, self._sizes = places[: count + 1], places[count + 1 : 2 * count + 1]
+        self._classes = places[2 * count + 1 :]
         self._text = data[start:]
         self._known: dict[int, Known] = {}
 
@@ -79,9 +82,9 @@ class Families:
             found = self._known[number] = Known(zlib.decompress(blob).decode())
         return found
 
-    def resembling(self, index: Mapping[str, TensorSpec], most: int = 6) -> list[int]:
+    def resembling(self, index: Mapping[str, TensorSpec]) -> list[int]:
         """Families whose keys are like a state dict's, numbers aside, the most alike first; of
-        those with the same keys, the ones that have more of its shapes."""
+        those with the same keys, the ones that have more of its shapes. A few of a few classes."""
         templates: dict[str, set[tuple[int, ...]]] = {}
         for key, spec in index.items():
             templates.setdefault(template(key), set()).add(spec.shape)
@@ -92,7 +95,12 @@ class Families:
             (n for n, count in named.items() if count >= _COMMON * len(templates)),
             key=lambda n: (-named[n], -shaped.get(n, 0), self._sizes[n], n),
         )
-        return ranked[:most]
+        found: dict[int, list[int]] = {}
+        for number in ranked:
+            if len(found) < _CLASSES or self._classes[number] in found:
+                found.setdefault(self._classes[number], []).append(number)
+        few = {number for numbers in found.values() for number in numbers[:_EACH]}
+        return [number for number in ranked if number in few]
 
     def _counted(self, wanted: Iterable[int]) -> dict[int, int]:
         """How many of the features each family has."""

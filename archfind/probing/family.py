@@ -12,7 +12,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import nn
 
@@ -121,27 +121,28 @@ def _family(
     # held back, unless more blocks than those have show another rule.
     grown = {p: v for p, v in base.values().items() if probe.base.get(p, v) != v}
     real = Sample(base.values(), base.shapes, grown)
-    samples = probe.samples()
     fixed: set[str] = set()
+    found = Learned(base.name, [], {}, [], 0, 0)
     for number in range(_REPAIRS + 1):
-        lines = _program(samples, real, visible, fixed, max(20, seconds), end)
-        if lines is None:
-            return None
-        program = Program(lines)
+        # Those drawn last are among them, also the ones that the program was wrong about.
+        lines = _program(probe.samples(), real, visible, fixed, max(20, seconds), end)
         free = {path: values for path, values in visible.items() if path not in fixed}
+        if lines is None or not free:
+            return None
         for path, values in free.items():
             if probe.base[path] != base.values().get(path) and probe.base[path] not in values:
                 values.append(probe.base[path])  # the small network's own
         draw = random.Random(number + 1)
         fresh = draw_random(probe, free, _HELD_BACK, draw, time.process_time() + seconds)
-        right = sum(explains(program, sample) for sample in fresh)
+        right = sum(explains(Program(lines), sample) for sample in fresh)
+        found = Learned(base.name, lines, free, [base], right, len(fresh))
         if right == len(fresh) or time.process_time() > end:
             break
-        samples = probe.samples()  # with the ones that it was wrong about
-    if not free or not _is_built(program, base.values(), base.shapes):
+    program = Program(found.lines)
+    if not _is_built(program, base.values(), base.shapes):
         return None  # how deep it is was left alone, at the small network's depth
     alike = [p for p in others if _is_built(program, p.values(), p.shapes)]
-    return Learned(base.name, lines, free, [base, *alike], right, len(fresh))
+    return replace(found, presets=[base, *alike])
 
 
 def _program(
