@@ -46,6 +46,8 @@ def varied(canonical: Canonical, database: Database, choose: str) -> tuple[float
         if whole:
             status, chosen_by = "exact", "only" if len(whole) == 1 else "prior"
             usual = [m for m in whole if m.variant and m.variant.plain]
+            # One that has other sizes only is likelier than one with switches turned, too.
+            usual = usual or [m for m in whole if not _switches(m)]
             if is_thin(below.index) or (len(whole) > 1 and usual != whole[:1]):
                 status, chosen_by = "ambiguous", ""
             return 1, Guess(below, status, tuple(whole), chosen_by, warnings=(next(note),))
@@ -57,10 +59,10 @@ def varied(canonical: Canonical, database: Database, choose: str) -> tuple[float
 
 def variants(index: Index, families: Families, choose: str = "") -> list[tuple[float, Match]]:
     """Matches of the families that resemble a state dict with the share of tensors, on both sides,
-    that fit; the best first, of equals the networks that the prior names, then those that move
-    least. What no tensor shows is that
+    that fit; the best first, of equals the networks that the prior names, then those with
+    the fewest switches turned, and then those that move least. What no tensor shows is that
     of the entry that `choose` names, if it is one of a family's."""
-    found: list[tuple[float, bool, int, int, Match]] = []
+    found: list[tuple[float, bool, int, int, int, Match]] = []
     done: set[str] = set()
     for number in families.resembling(index):
         known = families.known(number)
@@ -71,11 +73,17 @@ def variants(index: Index, families: Families, choose: str = "") -> list[tuple[f
             match = _match(index, known, solution, choose)
             moved = len(match.variant.moved) if match.variant else 0
             rare = not (match.variant and match.variant.plain)
-            found.append((-solution.score, rare, moved, number, match))
+            found.append((-solution.score, rare, _switches(match), moved, number, match))
             if match.fits and not choose:
                 done.add(known.family.cls)
-    found.sort(key=lambda item: item[:4])
-    return [(-item[0], item[4]) for item in found]
+    found.sort(key=lambda item: item[:5])
+    return [(-item[0], item[5]) for item in found]
+
+
+def _switches(match: Match) -> int:
+    """How many of the arguments that a variant moves aren't numbers."""
+    moved = match.variant.moved.values() if match.variant else ()
+    return sum(type(value) not in (int, float) for value in moved)
 
 
 def _match(index: Index, known: Known, solution: Solution, choose: str) -> Match:

@@ -33,6 +33,7 @@ def compile_families(folder: Path) -> bytes:
     blobs: list[bytes] = []
     classes: dict[str, int] = {}
     kinds: list[int] = []
+    presets: list[int] = []
     for path in sorted(folder.glob("*/families/*.txt")):
         for block in path.read_text().split("\n[")[1:]:
             text = f"[{block}"
@@ -48,6 +49,7 @@ def compile_families(folder: Path) -> bytes:
             for item in templates | _shapes(family):
                 holders.setdefault(item, []).append(len(blobs))
             sizes.append(len(templates))
+            presets.append(len(heads))
             kinds.append(classes.setdefault(family.cls, len(classes)))
             blobs.append(zlib.compress("\n".join([*heads, "", text]).encode(), 9))
     starts, postings = [0], []
@@ -58,7 +60,7 @@ def compile_families(folder: Path) -> bytes:
     places = [0]
     for blob in blobs:
         places.append(places[-1] + len(blob))
-    arrays = [features, starts, postings, [*places, *sizes, *kinds]]
+    arrays = [features, starts, postings, [*places, *sizes, *kinds, *presets]]
     head = MAGIC + struct.pack("<4I", *map(len, arrays))
     return head + b"".join(struct.pack(f"<{len(a)}I", *a) for a in arrays) + b"".join(blobs)
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 MAGIC = b"archfam2"
 _CLASSES = 4  # tried for one state dict, with as many families of each as:
-_EACH = 3
+_EACH = 2
 _COMMON = 0.3  # of the templates on both sides must be shared for a family to be tried
 
 
@@ -65,9 +65,10 @@ class Families:
             arrays.append(data[start : start + 4 * count].cast("I"))
             start += 4 * count
         self._features, self._starts, self._postings, places = arrays
-        self._count = count = (len(places) - 1) // 3
+        self._count = count = (len(places) - 1) // 4
         self._blobs, self._sizes = places[: count + 1], places[count + 1 : 2 * count + 1]
-        self._classes = places[2 * count + 1 :]
+        self._classes = places[2 * count + 1 : 3 * count + 1]
+        self._presets = places[3 * count + 1 :]
         self._text = data[start:]
         self._known: dict[int, Known] = {}
 
@@ -84,7 +85,8 @@ class Families:
 
     def resembling(self, index: Mapping[str, TensorSpec]) -> list[int]:
         """Families whose keys are like a state dict's, numbers aside, the most alike first; of
-        those with the same keys, the ones that have more of its shapes. A few of a few classes."""
+        those with the same keys, the ones that have more of its shapes. Of a few classes the most
+        alike and those of most networks."""
         templates: dict[str, set[tuple[int, ...]]] = {}
         for key, spec in index.items():
             templates.setdefault(template(key), set()).add(spec.shape)
@@ -95,11 +97,15 @@ class Families:
             (n for n, count in named.items() if count >= _COMMON * len(templates)),
             key=lambda n: (-named[n], -shaped.get(n, 0), self._sizes[n], n),
         )
-        found: dict[int, list[int]] = {}
+        classes: dict[int, list[int]] = {}
         for number in ranked:
-            if len(found) < _CLASSES or self._classes[number] in found:
-                found.setdefault(self._classes[number], []).append(number)
-        few = {number for numbers in found.values() for number in numbers[:_EACH]}
+            if len(classes) < _CLASSES or self._classes[number] in classes:
+                classes.setdefault(self._classes[number], []).append(number)
+        few: set[int] = set()
+        for numbers in classes.values():
+            few |= {numbers[0]}
+            numbers.sort(key=lambda n: (-named[n], -self._presets[n]))
+            few |= set(numbers[:_EACH])
         return [number for number in ranked if number in few]
 
     def _counted(self, wanted: Iterable[int]) -> dict[int, int]:
