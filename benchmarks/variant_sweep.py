@@ -130,8 +130,11 @@ def arguments_of(found: archfind.types.Match) -> dict[str, Any]:  # pyright: ign
 def judge(case: Case, path: Path, counts: Counter[str]) -> str | None:
     """Count one case; what's wrong with it, if anything. None where the original itself doesn't
     run: shapes that go together aren't all that a network needs."""
-    module = case.cls(**moved(case.base, case.moves)).eval()
-    randomise(module)
+    try:
+        module = case.cls(**moved(case.base, case.moves)).eval()
+        randomise(module)
+    except Exception:  # what goes on the meta device doesn't always go without
+        return None
     library, _, name = case.entry.partition("/")
     truth = leaves(moved(case.base, case.moves))
     whole = {k: v for root in case.base for k, v in gathered(root, below(root, truth)).items()}
