@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from archfind.canonical import kind, strip
 from archfind.families.database import beside
-from archfind.families.solve import is_derived, solve
+from archfind.families.solve import is_derived, polished, solve
 from archfind.frozen import replace
 from archfind.match import mismatch
 from archfind.parts import common_prefix
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     Index = Mapping[str, TensorSpec]
 
+_NEARLY = 0.9  # share of tensors
 _WORDS = 2  # of its own that a family must have in its keys, for its name to be sure
 
 
@@ -62,20 +63,30 @@ def variants(index: Index, families: Families, choose: str = "") -> list[tuple[f
     that fit; the best first, of equals the networks that the prior names, then those with
     the fewest switches turned, and then those that move least. What no tensor shows is that
     of the entry that `choose` names, if it is one of a family's."""
-    found: list[tuple[float, bool, int, int, int, Match]] = []
+    solved: list[tuple[int, Solution]] = []
     done: set[str] = set()
     for number in families.resembling(index):
+        family = families.known(number).family
+        solution = solve(index, family) if family.cls not in done else None
+        if solution is not None:
+            solved.append((number, solution))
+        if solution is not None and solution.score == 1 and not choose:
+            done.add(family.cls)  # another family of the class could only say the same
+    found: list[tuple[float, bool, int, int, int, Match]] = []
+    for number, first in sorted(solved, key=lambda item: -item[1].score):
         known = families.known(number)
-        if known.family.cls in done:
-            continue  # another family of the class could only say the same
-        solution = solve(index, known.family)
-        if solution is not None and solution.score:
+        solution = first
+        if first.score < 1 and known.family.cls not in done:
+            # Beside one that fits, only what nearly does is worth the search.
+            if not done or first.score > _NEARLY:
+                solution = polished(index, known.family, first)
+            if solution.score == 1 and not choose:
+                done.add(known.family.cls)
+        if solution.score:
             match = _match(index, known, solution, choose)
             moved = len(match.variant.moved) if match.variant else 0
             rare = not (match.variant and match.variant.plain)
             found.append((-solution.score, rare, _switches(match), moved, number, match))
-            if match.fits and not choose:
-                done.add(known.family.cls)
     found.sort(key=lambda item: item[:5])
     return [(-item[0], item[5]) for item in found]
 

@@ -178,8 +178,12 @@ def judge(case: Case, path: Path, counts: Counter[str]) -> str | None:
     entry_values = leaves(found_base[2])
     for root in case.base:
         if any(entry_values.get(p) != v and p not in read for p, v in below(root, truth).items()):
-            invisible[root] = whole.get(root, truth.get(root))
-    invisible = {root: value for root, value in invisible.items() if root in found_base[2]}
+            if root in whole:
+                invisible[root] = whole[root]
+            else:  # leaves of a nested argument
+                own = below(root, truth)
+                invisible |= {p: v for p, v in own.items() if p not in read and p[-1] != "#"}
+    invisible = {p: v for p, v in invisible.items() if p.partition(".")[0] in found_base[2]}
     try:
         loaded = archfind.load(path, choose=found.entry.id, settings=invisible)
     except ArchfindError as error:

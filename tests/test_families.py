@@ -11,7 +11,7 @@ from torch import nn
 from archfind.errors import SignatureError
 from archfind.families.expression import parse
 from archfind.families.program import Program, joined, numbered
-from archfind.families.solve import solve
+from archfind.families.solve import Solution, polished, solve
 from archfind.families.text import Family, family_text, template
 from archfind.probing.config import captured, leaves, moved
 from archfind.probing.family import Preset, families
@@ -42,6 +42,12 @@ blocks.{i<depth}.fc~.1.bias  4*width  if bias
 blocks.{i<depth}.norm.weight  width  if {i} == {i#}-1
 extra.weight  case(kind == 'b',2*width,7) 5  if kind == 'b'
 """
+
+
+def best(index: dict[str, TensorSpec], family: Family) -> Solution | None:
+    """The values for a family, searched for where the shapes alone don't give them."""
+    found = solve(index, family)
+    return found and polished(index, family, found)
 
 
 def index_of(shapes: dict[str, tuple[tuple[int, ...], str]]) -> dict[str, TensorSpec]:
@@ -129,7 +135,7 @@ def test_solving_undoes_expanding(
     side = patch * grid
     values = {"width": width, "depth": depth, "bias": bias, "kind": kind, "patch": patch}
     values |= {"img.0": side, "img.1": side, "img.#": 2}
-    found = solve(index_of(family.program.expand(values)), family)
+    found = best(index_of(family.program.expand(values)), family)
     assert found is not None and found.score == 1
     assert {path: found.values[path] for path in values} == values
 
@@ -139,7 +145,7 @@ def test_a_damaged_tensor_is_outvoted() -> None:
     values = {**family.leaves, "width": 48, "depth": 5}
     index = index_of(family.program.expand(values))
     index["blocks.3.fc1.weight"] = TensorSpec("float32", (192, 47), NOWHERE)
-    found = solve(index, family)
+    found = best(index, family)
     assert found is not None and found.values["width"] == 48
     wrong = [k for k, (shape, _) in found.expected.items() if index[k].shape != shape]
     assert wrong == ["blocks.3.fc1.weight"]
@@ -195,7 +201,7 @@ def test_a_family_is_learned_from_its_constructor() -> None:
         other = moved(config, moves)
         shapes = shapes_of(on_meta(cls, other))
         assert Program(found.lines).expand(leaves(other)) == shapes
-        solved = solve(index_of(shapes), family)
+        solved = best(index_of(shapes), family)
         assert solved is not None and solved.score == 1
         assert {path: solved.values[path] for path in moves} == moves
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _ERRORS = (KeyError, TypeError, ValueError, ZeroDivisionError, OverflowError, IndexError)
 _LARGEST = 1 << 20
+_FRACTIONS = (2, 4, 8, 3, 10, 16, 20, 100)  # denominators of ratios
 _EXPANSIONS = 80
 _EXPANDED = 40_000  # keys, by all expansions for one family
 _LIKELY = 0.8  # share of tensors that fit
@@ -98,7 +99,9 @@ def solve(index: Index, family: Family) -> Solution | None:
             values[path] = _possible(path, value, equations, values, family)
             assumed.add(path)
         _propagate(equations, values, solved, family)
-    return _polished(index, family, Solution(values, solved - assumed, preset))
+    solution = Solution(values, solved - assumed, preset)
+    _score(index, family, solution)
+    return solution
 
 
 def _possible(
@@ -306,20 +309,18 @@ def _inverted(equation: Equation, path: str, values: Values) -> int | float | No
         guess = 1 + (wanted - one) / (two - one)
         if 0 < guess < _LARGEST and guess == int(guess) and at(int(guess)) == wanted:
             return int(guess)
-    low, high = 1, _LARGEST
-    while low < high:
-        middle = (low + high) // 2
-        found = at(middle)
-        if not isinstance(found, int | float) or found < wanted:
-            low = middle + 1
-        else:
-            high = middle
-    if at(low) == wanted:
-        return low
-    for denominator in (2, 4, 8, 3, 10, 16, 20, 100):
-        for numerator in range(1, 8 * denominator):
-            if at(numerator / denominator) == wanted:
-                return numerator / denominator
+    for denominator, largest in ((1, _LARGEST), *((d, 8 * d) for d in _FRACTIONS)):
+        low, high = 1, largest
+        while low < high:
+            middle = (low + high) // 2
+            found = at(middle / denominator if denominator > 1 else middle)
+            if not isinstance(found, int | float) or found < wanted:
+                low = middle + 1
+            else:
+                high = middle
+        value = low / denominator if denominator > 1 else low
+        if at(value) == wanted:
+            return value
     return None
 
 
@@ -367,10 +368,9 @@ def _nearest(values: Values, family: Family) -> str:
     return max(family.presets, key=agreement)
 
 
-def _polished(index: Index, family: Family, solution: Solution) -> Solution:
+def polished(index: Index, family: Family, solution: Solution) -> Solution:
     """Other values for the leaves behind what doesn't fit, kept where more fits. Most files are of
     no family, so the work is bounded by how much fits already."""
-    _score(index, family, solution)
     tries = 0
     better = solution.score > _HOPELESS
     while better and solution.score < 1:
