@@ -59,17 +59,32 @@ def open(path: Path) -> Checkpoint:
     return formats.open(path)
 
 
-def guess(source: Path | Checkpoint | Guess, *, choose: str = "", part: str = "") -> Guess:
+def guess(
+    source: Path | Checkpoint | Guess, *, choose: str = "", part: str = "", search: bool = False
+) -> Guess:
     """Which network `source` is; `choose` names an entry ("timm/resnetaa50") among those that fit,
-    `part` one of several networks in the file."""
+    `part` one of several networks in the file.
+
+    From names and shapes alone, in milliseconds. `search`, where that finds nothing that fits,
+    builds the likest classes with other arguments until the file's tensors come out, for up to a
+    minute and a half; it needs torch and the library. `build`, `load` and `export` always do.
+    """
     from archfind import database
     from archfind.identify import guess as guess_checkpoint
     from archfind.types import Checkpoint, Guess
 
     if isinstance(source, Guess):
-        return source
-    checkpoint = source if isinstance(source, Checkpoint) else open(source)
-    return guess_checkpoint(checkpoint, database.default(), choose=choose, part=part)
+        found = source
+    else:
+        checkpoint = source if isinstance(source, Checkpoint) else open(source)
+        found = guess_checkpoint(checkpoint, database.default(), choose=choose, part=part)
+    if not search:
+        return found
+    try:
+        from archfind.search import search as search_classes
+    except ModuleNotFoundError as error:
+        raise _needs(error, "searching for the network") from error
+    return search_classes(found, database.default(), choose)
 
 
 def build(
@@ -91,13 +106,17 @@ def build(
     try:
         from archfind.instantiate import build as build_guess
     except ModuleNotFoundError as error:
-        if (error.name or "").startswith("archfind"):
-            raise
-        text = f"building the network needs {error.name}: pip install 'archfind[torch]'"
-        raise BuildError(text) from error
+        raise _needs(error, "building the network") from error
 
-    found = guess(source, choose=choose, part=part)
+    found = guess(source, choose=choose, part=part, search=True)
     return build_guess(found, settings=settings, accept_ambiguous=accept_ambiguous)
+
+
+def _needs(error: ModuleNotFoundError, what: str) -> Exception:
+    """What to install, where a library is missing; the error itself where it's archfind's own."""
+    if (error.name or "").startswith("archfind"):
+        return error
+    return BuildError(f"{what} needs {error.name}: pip install 'archfind[torch]'")
 
 
 def load(

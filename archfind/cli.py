@@ -66,6 +66,9 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("files", nargs="+", metavar="FILE")
     _add_output(one)
     _add_choice(one)
+    one.add_argument(
+        "--search", action="store_true", help="where nothing fits, build classes until one does"
+    )
     one.add_argument("-q", "--quiet", action="store_true", help="the first line only")
     one.add_argument("-v", "--verbose", action="store_true", help="what was tried, and the counts")
     one.add_argument(
@@ -127,7 +130,9 @@ def _guess(arguments: argparse.Namespace) -> int:
     codes: list[int] = []
     for path in arguments.files:
         try:
-            found: Guess = guess(path, choose=arguments.choose, part=arguments.part)
+            found: Guess = guess(
+                path, choose=arguments.choose, part=arguments.part, search=arguments.search
+            )
         except ArchfindError as error:
             codes.append(_fail(error, error_document(path, error) if arguments.json else None))
             continue
@@ -168,7 +173,7 @@ def _export(arguments: argparse.Namespace) -> int:
     from archfind import guess
     from archfind.render import export_document, export_lines, guess_document, guess_lines
 
-    found = guess(arguments.file, choose=arguments.choose, part=arguments.part)
+    found = guess(arguments.file, choose=arguments.choose, part=arguments.part, search=True)
     if not arguments.json:
         _print(guess_lines(guess_document(found)))
         _print_danger(arguments.file, found.canonical.checkpoint.danger)

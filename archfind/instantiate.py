@@ -109,7 +109,7 @@ def _create(found: Match, config: Mapping[str, object], path: str) -> nn.Module:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # advice on initial weights, which are replaced
-            if found.variant is not None:
+            if found.variant is not None or any("." in path for path in config):
                 return variant(entry.id, config)
             return provider(entry.provider).create(entry.name, **config)
     except ArchfindError:
@@ -130,7 +130,7 @@ def variant(entry: str, moves: Mapping[str, Any]) -> nn.Module:
     for path, value in moves.items():
         if path.partition(".")[0] not in config:
             raise BuildError(f"{entry} has no argument {path!r}; it has {', '.join(config)}")
-        given = leaves({path: value}) if path not in base and "." not in path else {path: value}
+        given = leaves({path: value}) if path not in base else {path: value}
         leaf_moves |= given
     made = cls(**moved(config, leaf_moves))
     for attribute in ("pretrained_cfg", "default_cfg"):  # where timm says what a network is fed

@@ -39,23 +39,48 @@ def varied(canonical: Canonical, database: Database, choose: str) -> tuple[float
     for prefix in dict.fromkeys([*prefixes, "", shared]) if families else ():
         below = strip(canonical, prefix) if prefix else canonical
         found = variants(below.index, families, choose) if families else []
-        whole = together([match for _, match in found if match.fits])
-        picked = [m for m in whole if choose in (m.entry.id, m.entry.name)]
-        note = (f"what no tensor shows is taken from {m.entry.id}" for m in picked or whole)
-        if picked:
-            return 1, Guess(below, "exact", (picked[0],), "user", warnings=(next(note),))
-        if whole:
-            status, chosen_by = "exact", "only" if len(whole) == 1 else "prior"
-            usual = [m for m in whole if m.variant and m.variant.plain]
-            # One that has other sizes only is likelier than one with switches turned, too.
-            usual = usual or [m for m in whole if not _switches(m)]
-            if is_thin(below.index) or (len(whole) > 1 and usual != whole[:1]):
-                status, chosen_by = "ambiguous", ""
-            return 1, Guess(below, status, tuple(whole), chosen_by, warnings=(next(note),))
+        settled = answer(below, [match for _, match in found if match.fits], database, choose)
+        if settled is not None:
+            return 1, settled
         for share, match in found[:1]:
             if share > nearest[0]:
                 nearest = share, Guess(below, "close", (match,), "")
     return nearest
+
+
+def answer(
+    canonical: Canonical, fitting: list[Match], database: Database, choose: str
+) -> Guess | None:
+    """What may be said where these variants, the likeliest first, give every tensor; None where
+    there is none."""
+    whole = [_with_twins(match, database) for match in together(fitting)]
+    picked = [m for m in whole if choose in (m.entry.id, m.entry.name)]
+    note = (f"what no tensor shows is taken from {m.entry.id}" for m in picked or whole)
+    if picked:
+        return Guess(canonical, "exact", (picked[0],), "user", warnings=(next(note),))
+    if not whole:
+        return None
+    status, chosen_by = "exact", "only" if len(whole) == 1 else "prior"
+    usual = [m for m in whole if m.variant and m.variant.plain]
+    # One that has other sizes only is likelier than one with switches turned, too.
+    usual = usual or [m for m in whole if not _switches(m)]
+    twins = any(not twin.same_function for twin in whole[0].twins) and usual != whole[:1]
+    if is_thin(canonical.index) or twins or (len(whole) > 1 and usual != whole[:1]):
+        status, chosen_by = "ambiguous", ""
+    return Guess(canonical, status, tuple(whole), chosen_by, warnings=(next(note),))
+
+
+def _with_twins(found: Match, database: Database) -> Match:
+    """The match with the entries of other classes that have the same tensors and compute something
+    else: with the same arguments moved, they may fit as well."""
+    assert found.variant is not None
+    number, function = found.variant.function
+    others = tuple(
+        Twin(m.entry.provider, m.entry.name, False, m.differs)
+        for m in database.signature(number).members
+        if m.entry.cls != found.entry.cls and m.function != function
+    )
+    return replace(found, twins=(*found.twins, *others)) if others else found
 
 
 def variants(index: Index, families: Families, choose: str = "") -> list[tuple[float, Match]]:

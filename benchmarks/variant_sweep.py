@@ -154,6 +154,9 @@ def judge(case: Case, path: Path, counts: Counter[str]) -> str | None:
     guess = archfind.guess(path)
     counts["cases"] += 1
     counts[guess.status] += 1
+    if guess.status not in ("exact", "ambiguous"):
+        guess = archfind.guess(guess, search=True)
+        counts[f"{guess.status} after a search"] += 1
     # One that is known to compute the same is right too.
     wanted = f"{case.cls.__module__}.{case.cls.__qualname__}"
     fits = [m for m in guess.matches if m.fits and m.entry.cls == wanted]

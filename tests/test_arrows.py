@@ -24,6 +24,7 @@ LAYERS = [
     {"nearest", "variants"},
     {"identify", "harvest", "tensors"},
     {"probing"},
+    {"search"},
     {"instantiate", "check", "twins", "render"},
     {"exporters", "database_commands", "demo"},
     {"", "cli"},

@@ -4,14 +4,10 @@ at a time, then many at random.
 
 from __future__ import annotations
 
-import ast
 import contextlib
-import inspect
 import io
 import random
-import sys
 import time
-import typing
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -21,13 +17,13 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from archfind.probing.config import Config, Leaf, leaves, moved
+from archfind.probing.proposals import COUNT, alternates, annotated, coupled, leaf_name, literals
 
 Shapes = dict[str, tuple[tuple[int, ...], str]]  # key -> shape, dtype
 Moves = dict[str, Leaf]
 
 _LEAVES = 400  # a constructor with more has its later ones left alone
 _ACCEPTED: dict[type, int] = {int: 3, float: 5}  # values of a number that are kept
-_COUNT = 12  # a whole number up to this may count blocks
 _TRIES = 6  # values tried for a leaf before it counts as one that can't be moved
 _USUAL = 0.65  # share of random moves to values that are known to be accepted
 _FEW = 2  # blocks in a row: the random networks have more
@@ -148,17 +144,17 @@ def explore(
     after `seconds`."""
     end = time.process_time() + seconds
     hints = literals(cls)
-    for path, values in _annotated(cls, probe.base).items():
+    for path, values in annotated(cls, probe.base).items():
         hints.setdefault(path, []).extend(values)
     visible: dict[str, list[Leaf]] = {}
-    joint = _coupled(probe.base)
+    joint = coupled(probe.base)
     for path in list(probe.base)[:_LEAVES]:
         if what != "all" and type(probe.base[path]) not in (int, float):
             continue
         if what == "plain" and "." in path:
             continue
         accepted = _alone(
-            probe, path, joint, [*known.get(path, ()), *hints.get(_name(path), ())][:24]
+            probe, path, joint, [*known.get(path, ()), *hints.get(leaf_name(path), ())][:24]
         )
         if accepted:
             visible[path] = accepted
@@ -178,7 +174,7 @@ def _alone(
     accepted: list[Leaf] = []
     base = probe.base[path]
     most = _ACCEPTED.get(type(base), 24)
-    if type(base) is int and base <= _COUNT:
+    if type(base) is int and base <= COUNT:
         most += 3  # counts, which rules say more about than widths
     for tries, value in enumerate(alternates(path, base, known)):
         if len(accepted) >= most or tries >= _TRIES + 24 * isinstance(value, str):
@@ -189,20 +185,6 @@ def _alone(
         if found is not None and found.shapes != probe.first.shapes:
             accepted.append(value)
     return accepted
-
-
-def _coupled(base: Mapping[str, Leaf]) -> dict[str, tuple[str, ...]]:
-    """Leaves that may have to move together: the lengths of lists that are equally long, and both
-    items of a pair."""
-    lengths: dict[Leaf, list[str]] = {}
-    pairs: dict[str, list[str]] = {}
-    for path, value in base.items():
-        if path.endswith(".#"):
-            lengths.setdefault(value, []).append(path)
-        elif path.endswith((".0", ".1")) and base.get(f"{path[:-2]}.#") == 2:
-            pairs.setdefault(path[:-2], []).append(path)
-    groups = [g for g in (*lengths.values(), *pairs.values()) if len(g) > 1]
-    return {path: tuple(group) for group in groups for path in group}
 
 
 def _paired(probe: Probe, visible: dict[str, list[Leaf]], end: float) -> None:
@@ -243,7 +225,7 @@ def draw_random(
     end: float,
 ) -> list[Sample]:
     """Networks with many leaves moved, for the fits and to hold back."""
-    joint = _coupled(probe.base)
+    joint = coupled(probe.base)
     found: list[Sample] = []
     for _ in range(4 * wanted):
         if len(found) >= wanted or time.process_time() > end:
@@ -267,94 +249,4 @@ def _drawn(draw: random.Random, path: str, base: Leaf, values: list[Leaf]) -> Le
     a few numbers by chance fail there."""
     if type(base) is not int or path.endswith(".#") or draw.random() < _USUAL:
         return draw.choice(values)
-    return draw.randint(1, 8) if base <= _COUNT else max(1, base * draw.randint(2, 14) // 8)
-
-
-def alternates(path: str, value: Leaf, known: Iterable[Leaf]) -> list[Leaf]:
-    """Other values to try for a leaf, the likeliest to be accepted first."""
-    found: list[Leaf] = []
-    if path.endswith(".#"):
-        assert isinstance(value, int)
-        return [value + 1, value - 1] if value > 1 else [value + 1]
-    if isinstance(value, bool):
-        found = [not value]
-    elif isinstance(value, int):
-        found = [*known, *_integers(value)]
-    elif isinstance(value, float):
-        found = [value * 2, value / 2, value * 1.5, value + 1.0, *known] if value else [*known, 0.5]
-    else:
-        found = list(known)
-    unique: list[Leaf] = []
-    for item in found:
-        if item != value and all(item is not old and item != old for old in unique):
-            unique.append(item)
-    return unique
-
-
-def _integers(value: int) -> list[int]:
-    if value <= _COUNT:
-        tried = [value + 1, value - 1, value + 2, value * 2, value * 3, 1, value + 3]
-    else:
-        tried = [value * 2, value // 2, value * 3, value * 3 // 2, value + 8, value + 1, value * 5]
-    return [n for n in tried if n > 0 and n != value]
-
-
-def _annotated(cls: type[nn.Module], base: Mapping[str, Leaf]) -> dict[str, list[Leaf]]:
-    """Values that the annotation of a leaf allows which is None by default."""
-    found: dict[str, list[Leaf]] = {}
-    for name, parameter in inspect.signature(cls.__init__).parameters.items():
-        if base.get(name, "") is not None:
-            continue
-        words = str(parameter.annotation)
-        if "Callable" in words or "Module" in words:
-            continue
-        found[name] = [True] * ("bool" in words)
-        found[name] += [1e-5, 2.0] * ("float" in words) + [32, 16, 48] * ("int" in words)
-    return found
-
-
-def _name(path: str) -> str:
-    """The name that code uses for a leaf: its last component that isn't a number."""
-    return next((part for part in reversed(path.split(".")) if not part.isdigit()), path)
-
-
-def literals(cls: type[nn.Module]) -> dict[str, list[Leaf]]:
-    """The constants that a class's own source compares each name with, and those that its
-    annotations allow."""
-    found: dict[str, dict[Leaf, None]] = {}
-
-    def add(name: str, value: object) -> None:
-        if isinstance(value, str | int) and not isinstance(value, bool):
-            found.setdefault(name, {})[value] = None
-
-    for name, parameter in inspect.signature(cls.__init__).parameters.items():
-        for value in typing.get_args(parameter.annotation):
-            add(name, value)
-    for module in {base.__module__ for base in cls.__mro__ if base.__module__[:6] != "torch."}:
-        try:
-            tree = ast.parse(inspect.getsource(sys.modules[module]))
-        except (OSError, TypeError, KeyError):
-            continue
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Compare) and len(node.ops) == 1:
-                sides = [node.left, node.comparators[0]]
-                names = [_named(side) for side in sides]
-                constants = [list(_constants(side)) for side in sides]
-                for name, values in ((names[0], constants[1]), (names[1], constants[0])):
-                    for value in values if name else ():
-                        add(name, value)
-    return {name: list(values) for name, values in found.items()}
-
-
-def _named(node: ast.expr) -> str:
-    if isinstance(node, ast.Name):
-        return node.id
-    return node.attr if isinstance(node, ast.Attribute) else ""
-
-
-def _constants(node: ast.expr) -> Iterable[Any]:
-    if isinstance(node, ast.Constant):
-        yield node.value
-    elif isinstance(node, ast.Tuple | ast.List | ast.Set):
-        for item in node.elts:
-            yield from _constants(item)
+    return draw.randint(1, 8) if base <= COUNT else max(1, base * draw.randint(2, 14) // 8)
