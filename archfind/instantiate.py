@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from archfind.errors import AmbiguousError, ArchfindError, BuildError, UnknownError
 from archfind.harvest import create_on_meta
@@ -18,6 +19,19 @@ from archfind.rebuild_head import rebuilt
 from archfind.recipe import arguments
 from archfind.tensors import TensorReader, merged_weight
 from archfind.types import Built, Canonical, Guess, Match
+
+
+class _Unfilled(TorchFunctionMode):
+    """Parameters aren't given random values, which the file's replace: most of the time that a
+    large network takes to be built."""
+
+    def __torch_function__(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        name = getattr(func, "__name__", "")
+        if name in ("normal_", "uniform_") and args and isinstance(args[0], nn.Parameter):
+            return args[0]
+        return func(*args, **(kwargs or {}))
 
 
 def build(
@@ -107,7 +121,7 @@ def _create(found: Match, config: Mapping[str, object], path: str) -> nn.Module:
 
     entry = found.entry
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _Unfilled():
             warnings.simplefilter("ignore")  # advice on initial weights, which are replaced
             if found.variant is not None or any("." in path for path in config):
                 return variant(entry.id, config)

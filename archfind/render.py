@@ -134,7 +134,11 @@ def _exact(document: dict, path: str) -> tuple[str, list[str]]:  # pyright: igno
     rest: list[str] = []
     config = document["config"]
     if config:
-        shown = " ".join(f"{k}={v['value']}" for k, v in config.items())
+        moved = document["variant"] or {}
+        # Leaves of nested arguments may be hundreds: those that differ from the entry's are named.
+        shown = " ".join(
+            f"{k}={v['value']}" for k, v in config.items() if "." not in k or k in moved
+        )
         rest.append(f"config    {shown:<42} read from {_sources(config)}")
     rest.append(_evidence(document))
     rest += _twin_lines(document)

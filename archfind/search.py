@@ -21,7 +21,8 @@ from archfind.match import mismatch
 from archfind.nearest import CLOSE
 from archfind.parts import common_prefix
 from archfind.probing.config import Config, Leaf, captured, leaves, moved
-from archfind.probing.descent import Descent, is_derived, misfit, template
+from archfind.probing.descent import Descent
+from archfind.probing.misfit import is_derived, misfit, template
 from archfind.probing.probe import Shapes, shapes_of
 from archfind.progress import progress
 from archfind.providers import provider
@@ -33,6 +34,7 @@ SECONDS = 90.0  # for all classes together
 _AGAIN = 15.0  # for another class, once one fits
 _ALIKE = 0.5  # of the templates of keys on both sides must be the same for a class to be tried
 _TWIN = 0.9  # ... once one fits
+_NEARLY = 0.95  # share of tensors
 _RANKED = 80  # signatures compared by shape
 _CLASSES = 4
 _STARTS = 2  # networks of a class
@@ -43,8 +45,11 @@ _templates: dict[tuple[str, int], set[str]] = {}
 def search(guess: Guess, database: Database, choose: str = "", seconds: float = SECONDS) -> Guess:
     """A better answer for a guess that isn't sure, or the guess. `choose` names an entry, which is
     then the only start."""
-    if guess.status not in ("close", "unknown") or len(guess.parts) > 1 or _is_cut(guess):
+    sure = guess.status not in ("close", "unknown")
+    if sure or guess.searched or len(guess.parts) > 1 or _is_cut(guess):
         return guess
+    if guess.chosen_by == "user" and guess.matches:
+        choose = choose or guess.matches[0].entry.id
     end = time.monotonic() + seconds
     best = guess
     shared = common_prefix(guess.canonical.index)
@@ -56,14 +61,16 @@ def search(guess: Guess, database: Database, choose: str = "", seconds: float = 
             return better
         for match in found[:1]:
             if _share(match) > max(CLOSE, _share(best.matches[0]) if best.matches else 0.0):
-                best = Guess(below, "close", (match,), "")
-    return best
+                best = Guess(below, "close", (match,), "user" if choose else "")
+    return replace(best, searched=True)
 
 
 def _is_cut(guess: Guess) -> bool:
-    """Whether the file only lacks tensors: no argument takes any."""
+    """Whether the file only lacks tensors of a registered network: it was cut, not made so."""
     best = guess.matches[0] if guess.matches else None
-    return best is not None and not (best.unexpected or best.mismatched) and bool(best.matched)
+    if best is None or best.variant is not None or not best.matched:
+        return False
+    return not (best.unexpected or best.mismatched)
 
 
 def _share(found: Match) -> float:
@@ -78,7 +85,8 @@ def _variants(below: Canonical, database: Database, choose: str, end: float) -> 
     classes = list(_starts(target, database, choose))
     for alike, starts in progress(classes, len(classes), "search"):
         fits = any(match.fits for match in found)
-        if fits and alike < _TWIN:
+        # Beside one that fits, or nearly does, only a class with the same keys is worth a look.
+        if alike < _TWIN and any(_share(match) > _NEARLY for match in found):
             break
         until = min(end, time.monotonic() + _AGAIN) if fits else end
         for signature, member in starts:
@@ -87,8 +95,8 @@ def _variants(below: Canonical, database: Database, choose: str, end: float) -> 
             match = _variant(below, target, signature, member, families, until)
             if match is not None:
                 found.append(match)
-                if match.fits:
-                    break
+                if match.fits or _share(match) > _NEARLY:
+                    break  # another start would come to the same
     found.sort(key=lambda match: (not match.fits, -_share(match)))
     return found
 

@@ -22,6 +22,8 @@ _SAMPLE = 48  # keys that vote for a prefix
 _RARE = 8  # signatures with a tensor in common, at most, for it to say much
 _POSTINGS = 20_000  # signature numbers counted per prefix: the rarest features come first
 
+_NAMED = 0.6  # of the keys on both sides: another network of the class, deeper or not
+_HELD = 0.9  # of the file's keys
 _SHARE = 0.7  # of the tensors have a shape that no field changes, in every network
 
 
@@ -88,6 +90,19 @@ def signatures(index: Index, database: Database, most: int = 6) -> list[tuple[in
         if ranked and (kind != "both" or counts[ranked[0]] * 4 >= len(index)):
             return [(number, counts[number], rare.get(number, 0)) for number in ranked[:most]]
     return []
+
+
+def by_name(index: Index, database: Database) -> list[int]:
+    """Signatures that share most keys with a state dict, or have nearly all of its, whatever their
+    shapes; the likeliest first."""
+    counts: dict[int, int] = {}
+    for key in index:
+        holders = database.holders(feature(key))
+        for number in database.members(holders) if holders >= 0 else ():
+            counts[number] = counts.get(number, 0) + 1
+    dice = {n: 2 * count / (len(index) + database.sizes[n]) for n, count in counts.items()}
+    alike = [n for n in dice if dice[n] >= _NAMED or counts[n] >= _HELD * len(index)]
+    return sorted(alike, key=lambda n: (-dice[n], n))
 
 
 def by_shape(index: Index, database: Database, most: int = 24) -> list[int]:

@@ -236,7 +236,8 @@ class Guess:
     `status` is exact (one function fits every key and shape), ambiguous (several do, and nothing
     chooses), close (one fits but for the named tensors) or unknown. `chosen_by` says what made the
     first match stand out: only | prior | file | value | preset | user. `parts` has a guess for each
-    other network in the file, by name.
+    other network in the file, by name. `searched`: building classes with other arguments found
+    nothing that fits, either.
     """
 
     canonical: Canonical
@@ -246,6 +247,7 @@ class Guess:
     part: str = ""
     parts: Mapping[str, Guess] = NOTHING
     warnings: tuple[str, ...] = ()
+    searched: bool = False
 
     @property
     def key_map(self) -> Mapping[str, str]:

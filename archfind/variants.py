@@ -9,6 +9,7 @@ from archfind.families.solve import is_derived, polished, solve
 from archfind.frozen import replace
 from archfind.match import mismatch
 from archfind.parts import common_prefix
+from archfind.shortlist import by_name
 from archfind.shortlist import prefixes as prefixes_of
 from archfind.types import Guess, Match, Mismatch, Setting, Twin, Variant
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     Index = Mapping[str, TensorSpec]
 
 _NEARLY = 0.9  # share of tensors
+_RIVALS = 3  # larger networks that are named beside their part
 _WORDS = 2  # of its own that a family must have in its keys, for its name to be sure
 
 
@@ -41,7 +43,7 @@ def varied(canonical: Canonical, database: Database, choose: str) -> tuple[float
         found = variants(below.index, families, choose) if families else []
         settled = answer(below, [match for _, match in found if match.fits], database, choose)
         if settled is not None:
-            return 1, settled
+            return 1, _with_rivals(settled, prefix, canonical, database)
         for share, match in found[:1]:
             if share > nearest[0]:
                 nearest = share, Guess(below, "close", (match,), "")
@@ -68,6 +70,24 @@ def answer(
     if is_thin(canonical.index) or twins or (len(whole) > 1 and usual != whole[:1]):
         status, chosen_by = "ambiguous", ""
     return Guess(canonical, status, tuple(whole), chosen_by, warnings=(next(note),))
+
+
+def _with_rivals(found: Guess, prefix: str, canonical: Canonical, database: Database) -> Guess:
+    """Below a prefix, a network stands in a larger one. Where a library has that one, keys and all,
+    the file may be it with other arguments: not exact then."""
+    if not prefix or found.chosen_by == "user":
+        return found
+    own = {match.entry.id for match in found.matches}
+    rivals = [
+        Twin(member.entry.provider, member.entry.name, False, f"has the keys with {prefix}")
+        for number in by_name(canonical.index, database)[:_RIVALS]
+        for member in database.signature(number).members
+        if member.entry.id not in own
+    ]
+    if not rivals:
+        return found
+    first = replace(found.matches[0], twins=(*found.matches[0].twins, *rivals))
+    return replace(found, status="ambiguous", matches=(first, *found.matches[1:]), chosen_by="")
 
 
 def _with_twins(found: Match, database: Database) -> Match:

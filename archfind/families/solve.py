@@ -63,7 +63,8 @@ class Equation:
         self.value = value
         self.votes = 1
         found = [resolved(n, env) if n[0] != "{" else n for n in expression.names]
-        self.names = tuple(dict.fromkeys(n for n in found if n[0] != "{"))
+        # Nothing stands before the first of a list: `{j-1}` is for the others.
+        self.names = tuple(dict.fromkeys(n for n in found if n[0] != "{" and ".-" not in n))
 
     def holds(self, values: Values) -> bool:
         try:

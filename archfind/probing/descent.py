@@ -10,26 +10,26 @@ from __future__ import annotations
 
 import contextlib
 import io
-import re
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from math import log
 from typing import Any
 
 from torch import nn
 
-from archfind.canonical import DERIVED
 from archfind.probing.config import Config, Leaf, leaves, moved
+from archfind.probing.misfit import axes, misfit, misfits, template
 from archfind.probing.probe import Moves, Shapes, on_meta, shapes_of
-from archfind.probing.proposals import alternates, annotated, coupled, leaf_name, literals
-
-Axes = dict[tuple[str, str], int]  # what stands before and after a number in keys -> how many
+from archfind.probing.proposals import COUNT, alternates, annotated, coupled, leaf_name, literals
 
 _VOTED = 4  # values tried of those that slopes propose
 _CHOICES = 24  # values tried of a leaf that isn't a number
-_NUMBER = re.compile(r"\d+")
-_FAR = 3.0  # a factor of e**3 in a size is as wrong as a key that isn't there
+_REFUSED = 12  # values that are tried with another leaf moved
+_PAIRED = 4  # leaves that are moved in pairs
+_PAIR_TRIES = 400
+_SHORT = 1.0  # seconds that any network may take to be built ...
+_LONGER = 6  # ... or as many times as long as the first
 _COMPANIONS = 40  # leaves that are moved with one that is refused alone
 
 
@@ -59,15 +59,24 @@ class Descent:
         self._reach: dict[str, set[str]] = {}  # leaf -> templates of the keys that it moves
         self._refused: list[Moves] = []
         self._tries = 0
+        self._limit = math.inf  # seconds for one network
         self.moves: Moves = {}
+        start = time.monotonic()
         self.shapes = self._built({}) or {}
+        self._limit = max(_SHORT, _LONGER * (time.monotonic() - start))
         self.cost = misfit(self.shapes, target)
 
     def run(self) -> bool:
         """Descend; whether every tensor fits in the end."""
         while self.cost and time.monotonic() < self._end:
             self._refused = []
-            if not (self._round(numbers=True) or self._round(numbers=False) or self._together()):
+            if not (
+                self._round(self._numbers)
+                or self._round(self._choices)
+                or self._round(self._counts)
+                or self._together()
+                or self._pairs()
+            ):
                 break
         if not self.cost:
             self._prune()
@@ -86,7 +95,8 @@ class Descent:
         self._tries += 1
         try:
             with contextlib.redirect_stdout(io.StringIO()):  # some constructors print
-                return shapes_of(on_meta(self._cls, moved(self._config, moves)))
+                made = on_meta(self._cls, moved(self._config, moves), self._limit)
+            return shapes_of(made)
         except Exception:  # a library refuses values in its own ways
             return None
 
@@ -98,33 +108,29 @@ class Descent:
             self._costs[key] = None if shapes is None else misfit(shapes, self._target)
         return self._costs[key]
 
-    def _round(self, numbers: bool) -> bool:
+    def _round(self, proposals: Callable[[str, Any, set[str]], Iterable[Moves]]) -> bool:
         """Every leaf that reaches what doesn't fit tried at its likeliest values; what lowers the
         cost is kept, the best first. Whether anything did."""
         found: list[tuple[float, Moves]] = []
         values = leaves(moved(self._config, self.moves))
         wrong = {template(key) for key in misfits(self.shapes, self._target)}
         for path, value in values.items():
-            if (type(value) in (int, float)) != numbers:
-                continue
             if time.monotonic() > self._end:
                 break
             if path in self._reach and not self._reach[path] & wrong:
                 continue
-            tries = self._numbers(path, value, wrong) if numbers else self._choices(path, value)
             best: tuple[float, Moves] | None = None
-            for move in tries:
+            for move in proposals(path, value, wrong):
                 cost = self._tried({**self.moves, **move})
-                if cost is None:
+                if cost is None and proposals == self._numbers:
                     self._refused.append(move)
+                elif cost is None:
+                    continue
                 elif cost < (best[0] if best else self.cost):
                     best = cost, move
                 if time.monotonic() > self._end:
                     break
-                if not numbers and cost == self.cost:
-                    self._reach.setdefault(path, set())
             if best:
-                self._reach.pop(path, None) if not numbers else None
                 found.append(best)
                 if not best[0]:
                     break
@@ -142,13 +148,17 @@ class Descent:
         if shapes is None:
             return False
         switched = [p for p, v in moves.items() if type(v) not in (int, float)]
-        if any(self.moves.get(path, self) != moves[path] for path in switched):
+        if any(self.moves.get(path, self) != moves[path] for path in switched) or (
+            {*map(template, shapes)} != {*map(template, self.shapes)}
+        ):
             self._reach = {}  # leaves may move other tensors now
         self.moves, self.cost, self.shapes = moves, cost, shapes
         return True
 
     def _numbers(self, path: str, value: Any, wrong: set[str]) -> Iterator[Moves]:
         """Values for a number: where its slopes meet the file's sizes and counts."""
+        if type(value) not in (int, float):
+            return
         group = coupled(leaves(moved(self._config, self.moves))).get(path, (path,))
         probe: Shapes | None = None
         other: Any = value
@@ -175,8 +185,11 @@ class Descent:
         proposed = [item for item, _ in votes.most_common(_VOTED)]
         if path.endswith(".#") or (isinstance(value, int) and not proposed):
             proposed += [n for n in (value + 1, value - 1, value + 2, value - 2) if n > 0]
-        proposed += [v for v in self._known.get(path, ()) if v not in proposed][:_VOTED]
-        for item in dict.fromkeys(proposed):
+        known = [v for v in self._known.get(path, ()) if type(v) in (int, float)]
+        proposed += [v for v in known if v not in proposed][:_VOTED]
+        # A count's effect may grow faster than any line: DLA's levels double the blocks.
+        most = 2 * value + 4 if len(probe) != len(self.shapes) else 4 * value + 16
+        for item in dict.fromkeys(min(item, most) for item in proposed):
             if item != value:
                 yield dict.fromkeys(paths, item)
 
@@ -204,18 +217,33 @@ class Descent:
             vote(now.get(axis, 0), then.get(axis, 0), self._axes.get(axis, 0), 2)
         return votes
 
-    def _choices(self, path: str, value: Leaf) -> Iterator[Moves]:
-        """Other values of a leaf that isn't a number."""
+    def _counts(self, path: str, value: Any, wrong: set[str]) -> Iterator[Moves]:
+        """Every other value of a small number: what it does may be no line."""
+        if type(value) is int and value <= COUNT and self._reach.get(path, set()) & wrong:
+            for number in range(1, COUNT + 1):
+                if number != value:
+                    yield {path: number}
+
+    def _choices(self, path: str, value: Leaf, wrong: set[str]) -> Iterator[Moves]:
+        """Other values of a leaf that isn't a number, or isn't always one."""
+        if type(value) in (int, float):
+            others = (v for v in self._known.get(path, ()) if type(v) not in (int, float))
+            yield from ({path: item} for item in others)
+            return
         hints = [*self._known.get(path, ()), *self._hints.get(leaf_name(path), ())]
+        reached = False
         for item in alternates(path, value, hints)[:_CHOICES]:
             yield {path: item}
+            reached |= self._tried({**self.moves, path: item}) != self.cost
+        if not reached:
+            self._reach[path] = set()
 
     def _together(self) -> bool:
         """Values that are refused alone, with another number moved as well: one must divide the
         other, or is as long."""
         values = leaves(moved(self._config, self.moves))
         numbers = [p for p, v in values.items() if type(v) is int and not p.endswith(".#")]
-        for move in self._refused:
+        for move in self._refused[:_REFUSED]:
             (path, value), *_ = move.items()
             before = values.get(path)
             best: tuple[float, Moves] | None = None
@@ -236,61 +264,37 @@ class Descent:
                 return True
         return False
 
+    def _pairs(self) -> bool:
+        """A small number at every value, and for each the best of another: what only their product
+        shows (3 channels of 4 x 4 pixels, 48 in all) misleads one that is moved alone."""
+        wrong = {template(key) for key in misfits(self.shapes, self._target)}
+        values = leaves(moved(self._config, self.moves))
+        reach = {p: self._reach.get(p, set()) for p, v in values.items() if type(v) is int}
+        before, best = (self.moves, self.cost, self.shapes), (self.cost, self.moves)
+        most = self._tries + _PAIR_TRIES
+        for path in [p for p in reach if reach[p] & wrong][:_PAIRED]:
+            others = [p for p in reach if p != path and reach[p] & (reach[path] | wrong)][:_PAIRED]
+            for number in range(1, COUNT + 1) if others else ():
+                shapes = self._built({**before[0], path: number})
+                if shapes is None or time.monotonic() > self._end or self._tries > most:
+                    continue
+                self.moves, self.shapes = {**before[0], path: number}, shapes
+                self.cost = misfit(shapes, self._target)
+                still = {template(key) for key in misfits(shapes, self._target)}
+                for other in others:
+                    for move in self._numbers(other, values[other], still):
+                        moves = {**self.moves, **move}
+                        cost = self._tried(moves)
+                        if cost is not None and cost < best[0]:
+                            best = cost, moves
+                self.moves, self.cost, self.shapes = before
+                if not best[0]:
+                    return self._kept(best[1])
+        return self._kept(best[1])
+
     def _prune(self) -> None:
         """Leaves that needn't be moved go back."""
         for path in list(self.moves):
             fewer = {p: v for p, v in self.moves.items() if p != path}
             if self._tried(fewer) == 0:
                 self.moves = fewer
-
-
-def misfits(shapes: Shapes, target: Shapes) -> list[str]:
-    """Keys of either side whose tensors the other doesn't have, derived ones aside."""
-    return [*_apart(shapes, target)]
-
-
-def misfit(shapes: Shapes, target: Shapes) -> float:
-    """How far two sets of tensors are apart: up to 1 for a size, 1 for a key of one side only."""
-    return sum(_apart(shapes, target).values())
-
-
-def _apart(shapes: Shapes, target: Shapes) -> dict[str, float]:
-    found: dict[str, float] = {}
-    for key, (shape, kind) in target.items():
-        own = shapes.get(key)
-        if own is None:
-            if not is_derived(key, kind):
-                found[key] = 1.0
-        elif own != (shape, kind):
-            found[key] = _distance(own[0], shape) if own[1] == kind else 1.0
-    for key, (_, kind) in shapes.items():
-        if key not in target and not is_derived(key, kind):
-            found[key] = 1.0
-    return found
-
-
-def _distance(one: tuple[int, ...], other: tuple[int, ...]) -> float:
-    if len(one) != len(other) or 0 in one or 0 in other:
-        return 1.0
-    far = max((abs(log(a / b)) for a, b in zip(one, other, strict=True)), default=0.0)
-    return 0.1 + 0.9 * min(1.0, far / _FAR)
-
-
-def is_derived(key: str, kind: str) -> bool:
-    """Counters, index tables and the like, which the library makes by itself."""
-    return kind != "float" or key.rpartition(".")[2] in DERIVED
-
-
-def template(key: str) -> str:
-    """A key with its numbers as #."""
-    return _NUMBER.sub("#", key)
-
-
-def axes(shapes: Shapes) -> Axes:
-    """How many numbers stand at each place in the keys, what is around them being the same."""
-    found: Axes = {}
-    for key in shapes:
-        for at in _NUMBER.finditer(key):
-            axis = key[: at.start()], key[at.end() :]
-            found[axis] = found.get(axis, 0) + 1
-    return found

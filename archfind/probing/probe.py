@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 import random
 import time
 import warnings
@@ -98,22 +99,30 @@ def small(make: Callable[..., nn.Module], config: Config) -> Config:
 
 
 class _NoValues(TorchFunctionMode):
-    """On meta nothing has values: filling tensors in place is most of a constructor's time."""
+    """On meta nothing has values: filling tensors in place is most of a constructor's time. A
+    constructor that is still at work at `end` is stopped."""
+
+    def __init__(self, end: float) -> None:
+        super().__init__()
+        self._end = end
 
     def __torch_function__(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
+        if time.monotonic() > self._end:
+            raise TimeoutError("a network that large teaches nothing")
         if getattr(func, "__name__", "") in _FILLING and args and args[0].is_meta:
             return args[0]
         return func(*args, **(kwargs or {}))
 
 
-def on_meta(make: Callable[..., nn.Module], config: Config) -> nn.Module:
-    """The module without storage where its constructor allows, with storage where it doesn't."""
+def on_meta(make: Callable[..., nn.Module], config: Config, seconds: float = math.inf) -> nn.Module:
+    """The module without storage where its constructor allows, with storage where it doesn't.
+    TimeoutError after `seconds`."""
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         try:
-            with torch.device("meta"), _NoValues():
+            with torch.device("meta"), _NoValues(time.monotonic() + seconds):
                 return make(**config)
         except (RuntimeError, NotImplementedError) as error:
             if "meta" not in str(error).lower():

@@ -1,0 +1,135 @@
+"""Arguments found by building a class, for classes whose rules are of every kind."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from archfind.probing.config import Config, moved
+from archfind.probing.descent import Descent
+from archfind.probing.misfit import axes, misfit, misfits, template
+from archfind.probing.probe import on_meta, shapes_of
+
+
+class Tower(nn.Module):
+    """Widths, counts, a switch, a choice, a pair that must divide, and a product."""
+
+    def __init__(
+        self,
+        width: int = 48,
+        heads: int = 6,
+        depths: tuple[int, ...] = (2, 3),
+        ratio: float = 4.0,
+        norm: str = "none",
+        bias: bool = True,
+        colors: int = 3,
+        scale: int = 4,
+    ) -> None:
+        super().__init__()
+        if width % heads:
+            raise ValueError("width must be a multiple of heads")
+        if norm not in ("none", "batch", "layer"):
+            raise ValueError(norm)
+        self.stem = nn.Conv2d(colors, width, 3, bias=bias)
+        self.stages = nn.ModuleList()
+        for number, depth in enumerate(depths):
+            wide = width * 2**number
+            hidden = int(wide * ratio)
+            blocks = [
+                nn.ModuleDict({"up": nn.Linear(wide, hidden), "down": nn.Linear(hidden, wide)})
+                for _ in range(depth)
+            ]
+            if norm == "batch":
+                blocks.append(nn.ModuleDict({"norm": nn.BatchNorm1d(wide)}))
+            elif norm == "layer":
+                blocks.append(nn.ModuleDict({"norm": nn.LayerNorm(wide)}))
+            self.stages.append(nn.ModuleList(blocks))
+        self.table = nn.Parameter(torch.empty(heads, width // heads))
+        self.upsample = nn.Conv2d(width, colors * scale**2, 3)
+
+
+class Tree(nn.Module):
+    """Every level doubles the leaves: what a line through two points says is far too much."""
+
+    def __init__(self, levels: int = 1, width: int = 8) -> None:
+        super().__init__()
+        if levels > 0:
+            self.left = Tree(levels - 1, width)
+            self.right = Tree(levels - 1, width)
+        else:
+            self.leaf = nn.Linear(width, width)
+
+
+def _base(cls: type[nn.Module]) -> Config:
+    import inspect
+
+    parameters = inspect.signature(cls.__init__).parameters
+    return {name: p.default for name, p in parameters.items() if name != "self"}
+
+
+def _found(cls: type[nn.Module], moves: dict[str, Any]) -> Descent:
+    base = _base(cls)
+    target = shapes_of(on_meta(cls, moved(base, moves)))
+    descent = Descent(cls, base, target, {}, seconds=120)
+    assert descent.run(), (moves, descent.moves, misfits(descent.shapes, target))
+    assert shapes_of(on_meta(cls, moved(base, descent.moves))) == target
+    return descent
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_random_arguments_are_found(seed: int) -> None:
+    draw = random.Random(seed)
+    heads = draw.choice((1, 2, 3, 5, 7))
+    length = draw.choice((1, 2, 3))
+    moves: dict[str, Any] = {"width": heads * draw.randrange(4, 40), "heads": heads}
+    moves |= {"depths.#": length} | {f"depths.{n}": draw.randrange(1, 6) for n in range(length)}
+    moves |= {"norm": draw.choice(("none", "batch", "layer")), "bias": draw.random() < 0.5}
+    moves |= {"ratio": draw.choice((1.0, 2.5, 3.0)), "colors": draw.choice((1, 3, 4))}
+    moves |= {"scale": draw.choice((1, 2, 3, 8))}
+    _found(Tower, moves)
+
+
+def test_a_product_is_told_apart_only_where_something_else_shows_a_factor() -> None:
+    assert _found(Tower, {"colors": 1, "scale": 7}).moves == {"colors": 1, "scale": 7}
+
+
+def test_what_needn_t_move_stays() -> None:
+    assert _found(Tower, {"depths.1": 5}).moves == {"depths.1": 5}
+    assert _found(Tower, {}).moves == {}
+
+
+def test_counts_that_double_the_network_end() -> None:
+    found = _found(Tree, {"levels": 5, "width": 24})
+    assert found.moves == {"levels": 5, "width": 24}
+
+
+def test_what_the_class_cannot_give_is_left_with_its_misfit() -> None:
+    target = shapes_of(on_meta(Tower, _base(Tower)))
+    target["stages.0.0.up.weight"] = (7, 48), "float"
+    target["extra.weight"] = (3,), "float"
+    descent = Descent(Tower, _base(Tower), target, {}, seconds=60)
+    assert not descent.run()
+    assert sorted(misfits(descent.shapes, target)) == ["extra.weight", "stages.0.0.up.weight"]
+
+
+def test_a_misfit_is_zero_only_between_equals() -> None:
+    one = shapes_of(on_meta(Tower, _base(Tower)))
+    assert misfit(one, one) == 0
+    for key in list(one):
+        less = {k: v for k, v in one.items() if k != key}
+        assert misfit(one, less) == misfit(less, one) == (1 if one[key][1] == "float" else 0)
+        if one[key][1] == "float":
+            other = {**one, key: ((*one[key][0][:-1], one[key][0][-1] + 1), "float")}
+            assert 0 < misfit(one, other) < 1
+            assert misfit(one, {**one, key: (one[key][0], "int64")}) == 1
+
+
+def test_counts_of_numbered_keys() -> None:
+    shapes = {f"a.{n}.b{m}.weight": ((1,), "float") for n in range(3) for m in range(2)}
+    assert template("a.10.b2.weight") == "a.#.b#.weight"
+    assert axes(shapes)["a.", ".b0.weight"] == 3
+    assert axes(shapes)["a.1.b", ".weight"] == 2

@@ -1,0 +1,71 @@
+"""Networks that no signature and no family explains, found by building their classes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+import archfind
+from archfind.cli import main
+from archfind.errors import UnknownError
+from archfind.twins import randomise
+
+NESTED = ("torchvision/mobilenet_v3_small", {"inverted_residual_setting.3.out_channels": 56})
+
+
+def _saved(module: nn.Module, path: Path) -> Path:
+    torch.save(module.state_dict(), path)
+    return path
+
+
+def test_a_nested_argument_is_found_and_the_network_is_the_same(tmp_path: Path) -> None:
+    entry, moves = NESTED
+    # The next block takes what this one gives: two leaves, one change.
+    whole = {**moves, "inverted_residual_setting.4.input_channels": 56}
+    module = archfind.variant(entry, {**whole, "num_classes": 5}).eval()
+    randomise(module)
+    path = _saved(module, tmp_path / "net.pth")
+    found = archfind.guess(path, search=True)
+    assert found.status == "exact" and found.matches[0].variant is not None
+    image = torch.rand(1, 3, 64, 64)
+    with torch.inference_mode():
+        assert torch.equal(archfind.load(path, choose=entry)(image), module(image))
+
+
+def test_an_entry_that_is_asked_for_is_where_the_search_starts(tmp_path: Path) -> None:
+    module = archfind.variant("spandrel/SPAN", {"num_out_ch": 1, "upscale": 7})
+    path = _saved(module, tmp_path / "net.pth")
+    found = archfind.guess(path, choose="spandrel/SPAN", search=True)
+    assert found.status == "exact" and found.chosen_by == "user"
+    assert found.matches[0].config["upscale"].value == 7
+    assert found.matches[0].config["num_out_ch"].source == "shape"
+
+
+def test_what_was_cut_or_is_of_no_library_is_not_explained(tmp_path: Path) -> None:
+    state = archfind.variant("timm/test_resnet", {}).state_dict()
+    del state["layer1.0.conv1.weight"]
+    torch.save(state, tmp_path / "cut.pth")
+    assert archfind.guess(tmp_path / "cut.pth", search=True).status == "close"
+    torch.manual_seed(0)
+    own = nn.Sequential(nn.Conv2d(3, 9, 5), nn.Flatten(), nn.Linear(31, 17), nn.LayerNorm(17))
+    path = _saved(own, tmp_path / "own.pth")
+    found = archfind.guess(path, search=True)
+    assert found.status == "unknown" and found.searched
+    with pytest.raises(UnknownError):
+        archfind.load(path)
+
+
+def test_a_larger_network_of_a_library_is_not_its_part(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # The classifier's keys are the encoder's below "encoder.", and both classes take these sizes.
+    module = archfind.variant("timm/deepseek_vit_412m", {"embed_dim": 128, "depth": 2})
+    path = _saved(module, tmp_path / "net.pth")
+    assert archfind.guess(path).status != "exact"
+    assert main(["guess", "--search", str(path)]) == 1
+    assert "timm/deepseek_vit_412m " in capsys.readouterr().out
+    loaded = archfind.load(path, choose="timm/deepseek_vit_412m")
+    assert type(loaded) is type(module)
