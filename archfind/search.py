@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -23,7 +23,7 @@ from archfind.parts import common_prefix
 from archfind.probing.config import Config, Leaf, captured, leaves, moved
 from archfind.probing.descent import Descent
 from archfind.probing.misfit import is_derived, misfit, template
-from archfind.probing.probe import Shapes, shapes_of
+from archfind.probing.probe import Moves, Shapes, shapes_of
 from archfind.progress import progress
 from archfind.providers import provider
 from archfind.signature import Size
@@ -55,7 +55,7 @@ def search(guess: Guess, database: Database, choose: str = "", seconds: float = 
     shared = common_prefix(guess.canonical.index)
     for prefix in dict.fromkeys(("", shared)):
         below = strip(guess.canonical, prefix) if prefix else guess.canonical
-        found = _variants(below, database, choose, end)
+        found = _variants(below, database, choose, end, guess.matches)
         better = answer(below, [m for m in found if m.fits], database, choose)
         if better is not None:
             return better
@@ -77,12 +77,16 @@ def _share(found: Match) -> float:
     return found.matched / max(found.expected, found.matched + len(found.unexpected), 1)
 
 
-def _variants(below: Canonical, database: Database, choose: str, end: float) -> list[Match]:
-    """What the likest classes come to, those that fit first."""
+def _variants(
+    below: Canonical, database: Database, choose: str, end: float, near: Sequence[Match]
+) -> list[Match]:
+    """What the likest classes come to, those that fit first. `near` are the guess's own, and what
+    they have moved already is kept."""
     target: Shapes = {key: (spec.shape, kind(spec)) for key, spec in below.index.items()}
     families = beside(database.path)
     found: list[Match] = []
-    classes = list(_starts(target, database, choose))
+    classes = list(_starts(target, database, choose, near))
+    first: dict[str, Any] = {m.entry.id: dict(m.variant.moved) for m in near if m.variant}
     for alike, starts in progress(classes, len(classes), "search"):
         fits = any(match.fits for match in found)
         # Beside one that fits, or nearly does, only a class with the same keys is worth a look.
@@ -92,7 +96,8 @@ def _variants(below: Canonical, database: Database, choose: str, end: float) -> 
         for signature, member in starts:
             if time.monotonic() > until:
                 break
-            match = _variant(below, target, signature, member, families, until)
+            moves = first.get(member.entry.id, {})
+            match = _variant(below, target, signature, member, families, moves, until)
             if match is not None:
                 found.append(match)
                 if match.fits or _share(match) > _NEARLY:
@@ -102,10 +107,11 @@ def _variants(below: Canonical, database: Database, choose: str, end: float) -> 
 
 
 def _starts(
-    target: Shapes, database: Database, choose: str
+    target: Shapes, database: Database, choose: str, near: Sequence[Match]
 ) -> Iterator[tuple[float, list[tuple[Signature, Member]]]]:
-    """Registered networks to start from, by class: those whose keys, numbers aside, are most alike,
-    and of them the ones whose shapes are; each class with how alike its keys are."""
+    """Registered networks to start from, by class: the guess's nearest, then those whose keys,
+    numbers aside, are most alike, and of them the ones whose shapes are; each class with how alike
+    its keys are."""
     wanted = {template(key) for key, (_, dtype) in target.items() if not is_derived(key, dtype)}
     numbers = database.named(choose) if choose else range(len(database))
     alike: dict[int, float] = {}
@@ -114,9 +120,12 @@ def _starts(
         alike[number] = 2 * len(own & wanted) / max(1, len(own) + len(wanted))
     ranked = sorted(alike, key=lambda number: -alike[number])[:_RANKED]
     ranked = [number for number in ranked if alike[number] >= _ALIKE or choose]
+    best = [m.entry for m in near[:1] if not choose and _share(m) > _ALIKE]
+    ranked += [n for entry in best for n in database.named(entry.id) if n not in ranked]
     apart = {n: misfit(_shapes(database.signature(n)), target) for n in ranked}
     classes: dict[str, list[tuple[Signature, Member]]] = {}
     shares: dict[str, float] = {}
+    ids = {entry.id for entry in best}
     for number in sorted(ranked, key=apart.__getitem__):
         signature = database.signature(number)
         for member in signature.members:
@@ -126,7 +135,15 @@ def _starts(
             shares[member.entry.cls] = max(shares.get(member.entry.cls, 0), alike[number])
             if len(starts) < _STARTS and all(signature is not one for one, _ in starts):
                 starts.append((signature, member))
-    order = sorted(classes, key=lambda cls: (apart[classes[cls][0][0].number], cls))
+    for number in {n for entry in best for n in database.named(entry.id)}:
+        signature = database.signature(number)
+        member = next(m for m in signature.members if m.entry.id in ids)
+        own = [one for one in classes[member.entry.cls] if one[1].entry.id not in ids]
+        classes[member.entry.cls] = [(signature, member), *own][:_STARTS]
+    chosen = {entry.cls for entry in best}
+    order = sorted(
+        classes, key=lambda cls: (cls not in chosen, apart[classes[cls][0][0].number], cls)
+    )
     for cls in order[:_CLASSES]:
         yield shares[cls], classes[cls]
 
@@ -165,6 +182,7 @@ def _variant(
     signature: Signature,
     member: Member,
     families: Families | None,
+    moves: Moves,
     end: float,
 ) -> Match | None:
     """What one network comes to when its arguments are moved towards the file."""
@@ -178,6 +196,7 @@ def _variant(
         return None  # of a network on meta: the class can't be called again with it
     known = _known(families, f"{cls.__module__}.{cls.__qualname__}")
     descent = Descent(cls, config, target, known, max(0.0, end - time.monotonic()))
+    descent.start_from(moves)
     descent.run()
     values = leaves(moved(config, descent.moves))
     variant = Variant(

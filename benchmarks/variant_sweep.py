@@ -160,7 +160,12 @@ def judge(case: Case, path: Path, counts: Counter[str]) -> str | None:
     # One that is known to compute the same is right too.
     wanted = f"{case.cls.__module__}.{case.cls.__qualname__}"
     fits = [m for m in guess.matches if m.fits and m.entry.cls == wanted]
-    fits += [m for m in guess.matches if m.fits and any(t.same_function for t in m.twins)]
+    same = [m for m in guess.matches if m.fits and m not in fits]
+    fits += [
+        m
+        for m in same
+        if any(t.same_function and f"{t.provider}/{t.architecture}" == case.entry for t in m.twins)
+    ]
     if guess.status not in ("exact", "ambiguous") or not fits:
         near = guess.matches[0] if guess.matches else None
         return f"{guess.status} {near.entry.id if near else ''} " + (
@@ -196,6 +201,9 @@ def judge(case: Case, path: Path, counts: Counter[str]) -> str | None:
             worst = difference(expected, run(loaded, inputs))
     except ArchfindError as error:
         return f"load: {error.message}"
+    except Exception as error:  # built from arguments with which it can't take this input
+        counts["loaded"] += 1
+        return f"runs not: {error}"
     counts["loaded"] += 1
     counts["equal"] += worst <= CLOSE_TO
     return "" if worst <= CLOSE_TO else f"outputs differ by {worst:.1e}"

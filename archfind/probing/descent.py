@@ -66,6 +66,10 @@ class Descent:
         self._limit = max(_SHORT, _LONGER * (time.monotonic() - start))
         self.cost = misfit(self.shapes, target)
 
+    def start_from(self, moves: Moves) -> None:
+        """Take these moves first, where they help."""
+        self._kept(dict(moves))
+
     def run(self) -> bool:
         """Descend; whether every tensor fits in the end."""
         while self.cost and time.monotonic() < self._end:

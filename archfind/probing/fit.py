@@ -215,6 +215,8 @@ def _linear(terms: list[tuple[str, Numbers]], y: Numbers) -> Iterator[str]:
             factors = np.linalg.solve(gram, matrix.T @ y)
         except np.linalg.LinAlgError:
             return
+        if not np.isfinite(factors).all():
+            return
         if abs(matrix @ factors - y).max() > 1e-4 * max(1.0, abs(y).max() * 1e-2):
             return
     words: list[str] = []
