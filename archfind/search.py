@@ -26,6 +26,7 @@ from archfind.probing.misfit import is_derived, misfit, template
 from archfind.probing.probe import Moves, Shapes, shapes_of
 from archfind.progress import progress
 from archfind.providers import provider
+from archfind.shortlist import most_named
 from archfind.signature import Size
 from archfind.types import Canonical, Guess, Match, Setting, Variant
 from archfind.variants import answer, gathered
@@ -35,7 +36,8 @@ _AGAIN = 15.0  # for another class, once one fits
 _ALIKE = 0.5  # of the templates of keys on both sides must be the same for a class to be tried
 _TWIN = 0.9  # ... once one fits
 _NEARLY = 0.95  # share of tensors
-_RANKED = 80  # signatures compared by shape
+_NAMED = 240  # signatures compared by the templates of their keys ...
+_RANKED = 80  # ... and by shape
 _CLASSES = 4
 _STARTS = 2  # networks of a class
 
@@ -116,7 +118,7 @@ def _starts(
     numbers aside, are most alike, and of them the ones whose shapes are; each class with how alike
     its keys are."""
     wanted = {template(key) for key, (_, dtype) in target.items() if not is_derived(key, dtype)}
-    numbers = database.named(choose) if choose else range(len(database))
+    numbers = database.named(choose) if choose else most_named(target, database, _NAMED)
     alike: dict[int, float] = {}
     for number in numbers:
         own = _templates_of(database, number)
