@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 
-from archfind.errors import ArchfindError, BuildError
+from archfind.errors import ArchfindError, BuildError, CheckpointError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -71,14 +71,13 @@ def parser() -> argparse.ArgumentParser:
     )
     one.add_argument("-q", "--quiet", action="store_true", help="the first line only")
     one.add_argument("-v", "--verbose", action="store_true", help="what was tried, and the counts")
-    one.add_argument(
-        "--fail-on-danger", action="store_true", help="exit 3 where a file would run code"
-    )
+    _add_danger(one)
     one.set_defaults(run=_guess)
 
     one = add("inspect", help="what is in the file, whatever network it is")
     one.add_argument("files", nargs="+", metavar="FILE")
     _add_output(one)
+    _add_danger(one)
     one.set_defaults(run=_inspect)
 
     one = add("export", help="load strictly, then write .onnx, .safetensors or .pth")
@@ -106,6 +105,12 @@ def _add_output(one: argparse.ArgumentParser) -> None:
     one.add_argument("--json", action="store_true", help="one JSON object a file, on one line")
 
 
+def _add_danger(one: argparse.ArgumentParser) -> None:
+    one.add_argument(
+        "--fail-on-danger", action="store_true", help="exit 3 where loading the file is dangerous"
+    )
+
+
 def _add_choice(one: argparse.ArgumentParser) -> None:
     one.add_argument(
         "--as", dest="choose", default="", metavar="NAME", help="choose among what fits"
@@ -125,7 +130,7 @@ def _add_export(one: argparse.ArgumentParser) -> None:
 
 def _guess(arguments: argparse.Namespace) -> int:
     from archfind import guess
-    from archfind.render import error_document, guess_document, guess_lines
+    from archfind.render import guess_document, guess_lines
 
     codes: list[int] = []
     for path in arguments.files:
@@ -134,7 +139,7 @@ def _guess(arguments: argparse.Namespace) -> int:
                 path, choose=arguments.choose, part=arguments.part, search=arguments.search
             )
         except ArchfindError as error:
-            codes.append(_fail(error, error_document(path, error) if arguments.json else None))
+            codes.append(_refused(path, error, arguments))
             continue
         document = guess_document(found)
         if arguments.json:
@@ -150,14 +155,13 @@ def _guess(arguments: argparse.Namespace) -> int:
 def _inspect(arguments: argparse.Namespace) -> int:
     from archfind import formats
     from archfind.inspection import inspect_document, inspect_lines
-    from archfind.render import error_document
 
     codes: list[int] = []
     for path in arguments.files:
         try:
             checkpoint = formats.open(path)
         except ArchfindError as error:
-            codes.append(_fail(error, error_document(path, error) if arguments.json else None))
+            codes.append(_refused(path, error, arguments))
             continue
         document = inspect_document(checkpoint)
         if arguments.json:
@@ -165,7 +169,8 @@ def _inspect(arguments: argparse.Namespace) -> int:
         else:
             _print(inspect_lines(document))
             _print_danger(path, checkpoint.danger)
-        codes.append(EXIT_EXACT)
+        danger = arguments.fail_on_danger and checkpoint.danger
+        codes.append(EXIT_DANGER if danger else EXIT_EXACT)
     return max(codes)
 
 
@@ -256,6 +261,15 @@ def _print_danger(path: str, danger: tuple[str, ...]) -> None:
 
     for line in danger:
         print(f"{escape(path)}: DANGER: {line}. archfind did not run it.", file=sys.stderr)
+
+
+def _refused(path: str, error: ArchfindError, arguments: argparse.Namespace) -> int:
+    """Says why a file of several can't be read; the others are read all the same."""
+    from archfind.render import error_document
+
+    code = _fail(error, error_document(path, error) if arguments.json else None)
+    dangerous = arguments.fail_on_danger and isinstance(error, CheckpointError) and error.danger
+    return EXIT_DANGER if dangerous else code
 
 
 def _fail(error: ArchfindError, document: object = None) -> int:

@@ -141,7 +141,9 @@ def _read(source: Source) -> Checkpoint:
             raise
         # whatever broke the file, what it would have run must be said
         said = f"{error.message.rstrip('.')}. DANGER: {'; '.join(danger[:5])}"
-        raise type(error)(said, error.path) from None
+        refused = type(error)(said, error.path)
+        refused.danger = tuple(danger)
+        raise refused from None
     finally:
         if collecting:
             gc.enable()

@@ -65,7 +65,7 @@ def read(source: Source, report: Report) -> Checkpoint:
         hints=model.metadata,
         danger=tuple(model.danger),
         warnings=tuple(report.warnings),
-        files=(source.path, *model.external),
+        files=(source.path, *(path for path, size in model.external.items() if size >= 0)),
         nbytes=source.size,
     )
 
@@ -78,7 +78,7 @@ class _Model:
         self.index: dict[str, TensorSpec] = {}
         self.metadata: dict[str, object] = {}
         self.danger: list[str] = []
-        self.external: dict[str, None] = {}
+        self.external: dict[str, int] = {}  # data files and their sizes, -1 where missing
         self.nodes = 0
 
     def note(self, pointer: str, value: object) -> None:
@@ -192,19 +192,24 @@ class _Model:
             return Storage(self.source.path, name, -1, need)
         path = os.path.join(os.path.dirname(self.source.path), location)
         if path not in self.external:
-            if os.path.exists(path):
-                self.external[path] = None
-            else:
+            try:
+                self.external[path] = os.stat(path).st_size
+            except OSError:
+                self.external[path] = -1
                 line = f'its data file "{escape(location)}" is missing'
-                if line not in self.warnings and len(self.warnings) < limits.DANGER_LINES:
+                if len(self.warnings) < limits.DANGER_LINES:
                     self.warnings.append(line)
-        start, length = (
-            int(text) if text.isascii() and text.isdigit() and len(text) < 20 else fallback
-            for text, fallback in (
-                (entries.get("offset", ""), 0),
-                (entries.get("length", ""), need),
-            )
-        )
+        start, length = 0, need
+        for key in ("offset", "length"):
+            digits = entries.get(key, "0")
+            if not (digits.isascii() and digits.isdigit() and len(digits) < 20):
+                self._doubt(name, f"states an {key} that makes no sense")
+            elif key == "offset":
+                start = int(digits)
+            elif key in entries:
+                length = int(digits)
+        if self.external[path] >= 0 and start + length > self.external[path]:
+            self._doubt(name, f'reaches beyond the end of its data file "{escape(location)}"')
         return Storage(path, location, start, length)
 
     def _doubt(self, name: str, problem: str) -> None:

@@ -136,8 +136,9 @@ class Machine:
                         if type(fn) is Global and fn.make is not None:
                             stack[-1] = fn.make(args)
                         else:
-                            if type(fn) is Global and fn.called < 0:
-                                fn.called = pos - 1
+                            if type(fn) is Global and not fn.by_function:
+                                fn.by_function = True
+                                fn.called = pos - 1 if fn.called < 0 else fn.called
                             stack[-1] = Call(fn, args)
                         if data[pos] == 114:
                             memo[_UINT(data, pos + 1)[0]] = stack[-1]

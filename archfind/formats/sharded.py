@@ -48,7 +48,7 @@ class _Shards:
         self.metadata: dict[str, object] = {}
         self.objects: dict[str, str] = {}
         self.foreign: dict[str, None] = {}
-        self.danger: list[str] = []
+        self.danger = report.doubts  # there, a refusal doesn't hide it
         self.files: list[str] = [source.path]
         self.nbytes = source.size
         self.formats: set[str] = set()

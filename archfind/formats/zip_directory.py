@@ -22,7 +22,10 @@ _LOCATOR = struct.Struct("<4sLQL")
 _CENTRAL = struct.Struct("<4s6H3L5H2L")
 _LOCAL = struct.Struct("<4s5H3L2H")
 _DEFLATED, _STORED = 8, 0
-_ENCRYPTED, _DESCRIPTOR, _UTF8 = 0x1, 0x8, 0x800
+_DESCRIPTOR, _UTF8 = 0x8, 0x800
+_ENCRYPTED = 0x1 | 0x40 | 0x2000  # the members, strongly, or the directory itself
+_FLAGS = 0x6 | _DESCRIPTOR | _UTF8 | _ENCRYPTED  # and two bits of how well it was deflated
+_LINK, _KIND = 0xA000, 0xF000  # of a Unix mode, in the upper half of the attributes
 
 
 class Member:
@@ -193,9 +196,25 @@ def _members(source: Source, directory: bytes, count: int) -> dict[str, Member]:
     for _ in range(count):
         if at + width > len(directory):
             raise damaged
-        magic, _, _, flags, method, _, _, crc, packed, size, n, extra, comment, _, _, _, header = (
-            unpack(directory, at)
-        )
+        (
+            magic,
+            _,
+            _,
+            flags,
+            method,
+            _,
+            _,
+            crc,
+            packed,
+            size,
+            n,
+            extra,
+            comment,
+            _,
+            _,
+            mode,
+            header,
+        ) = unpack(directory, at)
         if magic != b"PK\x01\x02":
             raise damaged
         at += width
@@ -213,12 +232,33 @@ def _members(source: Source, directory: bytes, count: int) -> dict[str, Member]:
             name = raw.decode("cp437")
         if flags & _ENCRYPTED:
             raise NotACheckpoint("an encrypted zip; decrypt it first", source.path)
+        if flags & ~_FLAGS:
+            raise CheckpointError(
+                f'a doctored zip: "{escape(name)}" has a flag that torch never sets', source.path
+            )
+        if mode >> 16 & _KIND == _LINK:
+            raise CheckpointError(f'a doctored zip: "{escape(name)}" is a link', source.path)
+        if _leaves(name):
+            raise CheckpointError(
+                f'a doctored zip: "{escape(name)}" would leave its folder', source.path
+            )
         if name in members:
             raise CheckpointError(f'a doctored zip: it holds "{escape(name)}" twice', source.path)
         members[name] = Member(raw, method, flags, crc, packed, size, header)
     if at != len(directory):
         raise damaged
+    if len({name.casefold() for name in members}) < len(members):
+        raise CheckpointError(
+            "a doctored zip: two names differ only in upper and lower case", source.path
+        )
     return members
+
+
+def _leaves(name: str) -> bool:
+    """Whether unpacking this name could write outside the folder, on any system."""
+    if not name or name[0] == "/" or "\\" in name or "\0" in name or name[1:2] == ":":
+        return True
+    return ".." in name and ".." in name.split("/")
 
 
 def _wide(extra: bytes, packed: int, size: int, header: int) -> tuple[int, int, int]:
@@ -237,10 +277,17 @@ def _wide(extra: bytes, packed: int, size: int, header: int) -> tuple[int, int, 
 
 def _refuse_overlap(source: Source, members: dict[str, Member], directory: int) -> None:
     end = 0
+    gap = 0  # what may stand between two members: the local header's extra field, a descriptor
     for member in sorted(members.values(), key=lambda one: one.header):
         if member.header < end:
             raise CheckpointError("a doctored zip: its members overlap", source.path)
+        if member.header > end + gap:
+            where = "between its members" if gap else "before its first member"
+            raise CheckpointError(
+                f"a doctored zip: it holds bytes {where} that no member owns", source.path
+            )
         end = member.header + 30 + len(member.name) + member.packed
+        gap = 0xFFFF + 24
     if end > directory:
         raise CheckpointError("a damaged zip: a member reaches into the directory", source.path)
 
