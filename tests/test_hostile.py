@@ -5,9 +5,11 @@ The command line reads each file of tests/hostile in a process of its own, under
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pickle
+import re
 import subprocess
 import sys
 import unicodedata
@@ -99,7 +101,7 @@ def test_case(case, seen) -> None:  # type: ignore[no-untyped-def]
         assert "Traceback" not in printed and "can't be followed" not in printed, printed
         assert_clean(found["out"], found["err"])
         assert found["seconds"] < SECONDS and found["megabytes"] < MEGABYTES
-        assert "is safe" not in printed
+        assert not re.search(r"\bis safe\b", printed)
         if case.code == REFUSED:
             errors = found["err"].splitlines()
             assert len(errors) == 1 and ": error: " in errors[0], errors
@@ -156,10 +158,8 @@ def test_the_payloads_are_real(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     ran = []
     for place, data, _ in PLACES:
         if data[:2] != b"PK":
-            try:
+            with contextlib.suppress(Exception):
                 pickle.loads(data)
-            except Exception:
-                pass
             if (tmp_path / "ran").exists():
                 ran.append(place)
                 (tmp_path / "ran").unlink()

@@ -11,7 +11,7 @@ import os
 import struct
 from importlib import import_module
 
-from archfind.errors import CheckpointError
+from archfind.errors import CheckpointError, LimitExceeded
 from archfind.types import Checkpoint
 
 from .magic import is_legacy
@@ -134,7 +134,9 @@ def _read(source: Source) -> Checkpoint:
     collecting = gc.isenabled()
     gc.disable()  # a tree of a million nodes holds no garbage to look for
     try:
-        return reader.read(source, report)
+        found = reader.read(source, report)
+        _check_keys(found)
+        return found
     except CheckpointError as error:
         danger = report.danger()
         if not danger:
@@ -147,6 +149,22 @@ def _read(source: Source) -> Checkpoint:
     finally:
         if collecting:
             gc.enable()
+
+
+def _check_keys(found: Checkpoint) -> None:
+    """Names that no module has: what walks them as a tree must not be walked to exhaustion."""
+    from . import limits
+
+    for key in found.index:
+        if len(key) <= limits.KEY_DEPTH:
+            continue
+        if len(key) > limits.KEY_LENGTH:
+            raise LimitExceeded(
+                f"refused: a key of {len(key):,} characters (limit {limits.KEY_LENGTH:,})",
+                found.path,
+            )
+        if key.count(".") + key.count("/") > limits.KEY_DEPTH:
+            raise LimitExceeded(f"refused: a key of more than {limits.KEY_DEPTH} parts", found.path)
 
 
 def _check_suffix(source: Source, kind: str, report: Report) -> None:

@@ -21,7 +21,8 @@ _MODULES = frozenset(
     cProfile bdb pdb codeop asyncio multiprocessing urllib urllib2 http httplib ftplib smtplib
     telnetlib xmlrpc requests aiohttp httpx pip ensurepip setuptools distutils venv site lib2to3
     idlelib pydoc doctest tempfile fileinput signal fcntl mmap sqlite3 tkinter gc inspect
-    _thread platform test unittest trace linecache zipfile tarfile pickletools commands glob""".split()
+    _thread platform test unittest trace linecache zipfile tarfile pickletools
+    glob""".split()
 )
 # inside any dotted name: protocol 4 follows attributes, so "torch.serialization.os.system" works
 _ANYWHERE = frozenset(

@@ -31,6 +31,9 @@ SHARDS = 10_000
 PROTOBUF_FIELDS = 2_000_000
 ONNX_STRING = 1 << 20
 
+KEY_LENGTH = 2_000  # the longest of published checkpoints have about 200
+KEY_DEPTH = 200  # dots and slashes
+
 WALK_DEPTH = 1_000
 WALK_VISITS = 1_000_000
 WALK_TEXT = 64_000_000  # characters of all pointers and metadata together

@@ -194,7 +194,7 @@ class _Model:
         if path not in self.external:
             try:
                 self.external[path] = os.stat(path).st_size
-            except OSError:
+            except (OSError, ValueError):
                 self.external[path] = -1
                 line = f'its data file "{escape(location)}" is missing'
                 if len(self.warnings) < limits.DANGER_LINES:

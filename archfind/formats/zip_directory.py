@@ -56,6 +56,8 @@ class ZipDirectory:
         end, count, size, start, self.comment = _find_end(source)
         if start + size > end:
             raise NotACheckpoint("a damaged zip: its directory lies outside the file", source.path)
+        if start + size < end:
+            raise CheckpointError("a doctored zip: bytes follow its directory", source.path)
         if count > limits.ZIP_MEMBERS:
             raise LimitExceeded(
                 f"refused: a zip of {count:,} members (limit {limits.ZIP_MEMBERS:,})", source.path
@@ -196,25 +198,9 @@ def _members(source: Source, directory: bytes, count: int) -> dict[str, Member]:
     for _ in range(count):
         if at + width > len(directory):
             raise damaged
-        (
-            magic,
-            _,
-            _,
-            flags,
-            method,
-            _,
-            _,
-            crc,
-            packed,
-            size,
-            n,
-            extra,
-            comment,
-            _,
-            _,
-            mode,
-            header,
-        ) = unpack(directory, at)
+        fields = unpack(directory, at)
+        magic, _, _, flags, method, _, _, crc, packed, size, n, extra, comment = fields[:13]
+        mode, header = fields[15:]
         if magic != b"PK\x01\x02":
             raise damaged
         at += width

@@ -152,7 +152,7 @@ def warm() -> None:
     import archfind.formats
     import archfind.identify
     import archfind.inspection
-    import archfind.render  # noqa: F401
+    import archfind.render
 
     for one in pkgutil.iter_modules(archfind.formats.__path__):
         importlib.import_module(f"archfind.formats.{one.name}")
