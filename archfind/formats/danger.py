@@ -140,8 +140,9 @@ def danger_lines(globals_: dict[str, Global], where: str) -> list[str]:
     for name, node in globals_.items():
         if node.make is not None:
             continue
-        unknown = node.by_function and is_unknown_function(name)
-        if unknown or is_dangerous(name):
+        known = is_dangerous(name)
+        unknown = not known and node.by_function and is_unknown_function(name)
+        if known or unknown:
             act, at = ("call", node.called) if node.called >= 0 else ("import", node.at)
             what = ", a function of no known library" if unknown else ""
             lines.append(

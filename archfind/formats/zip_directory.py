@@ -168,8 +168,17 @@ def _find_end(source: Source) -> tuple[int, int, int, int, bytes]:
     _, disk, first_disk, here, count, size, start, _ = _END.unpack_from(tail, at)
     end = source.size - len(tail) + at
     comment = tail[at + _END.size :]
-    if 0xFFFF in (here, count) or 0xFFFFFFFF in (size, start):
+    short = (here, count, size, start)
+    wide = 0xFFFF in short[:2] or 0xFFFFFFFF in short[2:]
+    # where the longer record is, other readers go by it, even if the short one is enough
+    if wide or tail[max(0, at - _LOCATOR.size) : at].startswith(b"PK\x06\x07"):
         end, disk, first_disk, here, count, size, start = _find_end64(source, end)
+        full = (0xFFFF, 0xFFFF, 0xFFFFFFFF, 0xFFFFFFFF)
+        if any(
+            one not in (limit, other)
+            for one, limit, other in zip(short, full, (here, count, size, start), strict=True)
+        ):
+            raise CheckpointError("a doctored zip: its two end records disagree", source.path)
     if disk or first_disk or here != count:
         raise NotACheckpoint("one part of a zip in several parts; join them first", source.path)
     return end, count, size, start, comment

@@ -30,8 +30,8 @@ def _more(*extra: Member) -> bytes:
     return zip_bytes([*members(), *extra])
 
 
-def _zip64(**doctored: int) -> bytes:
-    """The same file with a zip64 end record."""
+def _zip64(short: bool = False, **doctored: int) -> bytes:
+    """The same file with a zip64 end record; `short`: though the plain one says it all, too."""
     head = zip_bytes(members())
     end = len(head) - 22
     _, _, _, here, total, size, start, _ = struct.unpack("<4s4H2LH", head[end:])
@@ -51,7 +51,9 @@ def _zip64(**doctored: int) -> bytes:
         found["start"],
     )
     locator = struct.pack("<4sLQL", b"PK\x06\x07", 0, found["at"], found.get("disks", 1))
-    last = struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, 0xFFFF, 0xFFFF, 0xFFFFFFFF, 0xFFFFFFFF, 0)
+    last = head[end:]
+    if not short:
+        last = last[:8] + b"\xff" * 12 + last[20:]
     return head[:end] + record + locator + last
 
 
@@ -72,6 +74,8 @@ FILES: tuple[tuple[str, bytes, int, str], ...] = (
     ("honest", GOOD, READ, "torch-zip"),
     ("honest, deflated", _with(method=8), READ, "torch-zip"),
     ("honest, zip64", _zip64(), READ, "torch-zip"),
+    ("honest, zip64 and short", _zip64(True), READ, "torch-zip"),
+    ("two end records that disagree", _zip64(True, here=1, total=1), REFUSED, "end records disagree"),
     ("data.pkl twice", _more(Member("archive/data.pkl", _EVIL)), REFUSED, "twice"),
     ("a storage twice", _more(Member("archive/data/0", FLOATS)), REFUSED, "twice"),
     ("data.pkl in two folders", _more(Member("other/data.pkl", _EVIL)), REFUSED,
