@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+_INTEGERS = frozenset((int,))
+
+
 class Specs:
     """Makes TensorSpecs. `resolve` finds a storage's bytes, `base` is where the pickle starts.
 
@@ -39,6 +42,9 @@ class Specs:
         if len(size) > limits.DIMENSIONS:
             self._doubt(pointer, f"has {len(size):,} dimensions")
             return None
+        if not _INTEGERS.issuperset(map(type, size)):  # True is not one
+            self._doubt(pointer, "has a shape that is not made of integers")
+            return None
         dtype = tensor.dtype
         if type(dtype) is not str:
             dtype = "float32"
@@ -48,9 +54,6 @@ class Specs:
         numel, last, plain = 1, 0, True  # last: the offset of the last element
         for i in range(len(size) - 1, -1, -1):
             dim = size[i]
-            if type(dim) is not int:
-                self._doubt(pointer, "has a shape that is not made of integers")
-                return None
             if stride is not None and dim != 1:
                 step = stride[i]
                 if type(step) is not int or step < 0:
@@ -64,6 +67,11 @@ class Specs:
                 return TensorSpec(dtype, size, self._unstored(None, 0))
         if plain or not numel:
             stride, last = None, numel - 1
+        elif stride is not None and not (
+            _INTEGERS.issuperset(map(type, stride)) and min(stride) >= 0
+        ):
+            # what a dimension of one element steps by doesn't matter
+            stride = tuple(0 if size[i] == 1 else stride[i] for i in range(len(size)))
         offset = tensor.offset
         if type(offset) is not int or offset < 0:
             self._doubt(pointer, "starts before its storage")

@@ -86,6 +86,7 @@ def checked(found: Checkpoint) -> str:
         assert type(key) is str and type(spec.dtype) is str
         assert all(type(size) is int for size in spec.shape)
         assert type(spec.offset) is int and spec.offset >= 0
+        assert all(type(step) is int and step >= 0 for step in spec.stride or ())
         storage = spec.storage
         assert type(storage.start) is int and type(storage.nbytes) is int
         assert storage.start >= -1 and (storage.nbytes >= 0 or found.danger)

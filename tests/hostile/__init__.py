@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from .bombs import BOMBS
 from .case import Case
+from .found import FOUND
 from .headers import HEADERS
 from .old_torch import OLD_TORCH
 from .onnx_files import ONNX
@@ -15,4 +16,4 @@ from .others import OTHERS
 from .pickles import PICKLES
 from .zips import ZIPS
 
-CASES: list[Case] = [*PICKLES, *ZIPS, *OLD_TORCH, *HEADERS, *ONNX, *OTHERS, *BOMBS]
+CASES: list[Case] = [*PICKLES, *ZIPS, *OLD_TORCH, *HEADERS, *ONNX, *OTHERS, *BOMBS, *FOUND]
