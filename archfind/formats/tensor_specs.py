@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+_KEPT = 4096  # pairs of shape and strides whose extent is remembered
+_Extent = tuple["tuple[int, ...]", object, object, int, int]
+
+
 class Specs:
     """Makes TensorSpecs. `resolve` finds a storage's bytes, `base` is where the pickle starts.
 
@@ -27,10 +31,15 @@ class Specs:
         self.base = base
         self.danger: list[str] = []
         self._absent = 0
+        self._extents: dict[tuple[int, int], _Extent] = {}
 
     def of(self, tensor: Tensor, pointer: str) -> TensorSpec | None:
         """The spec of the tensor at `pointer`, or None where it has no shape at all."""
         size = tensor.size
+        known = self._extents.get((id(size), id(tensor.stride)))
+        if known is not None:
+            size, _, stride, numel, last = known
+            return self._placed(tensor, pointer, size, stride, numel, last)
         if type(size) is not tuple:
             if type(size) is not list or len(size) > 1000:
                 self._doubt(pointer, "has no shape")
@@ -64,6 +73,24 @@ class Specs:
                 return TensorSpec(dtype, size, self._unstored(None, 0))
         if plain or not numel:
             stride, last = None, numel - 1
+        if not self.danger and len(self._extents) < _KEPT and size is tensor.size:
+            # both are kept alive here, so that no other object gets their ids
+            self._extents[id(size), id(tensor.stride)] = (size, tensor.stride, stride, numel, last)
+        return self._placed(tensor, pointer, size, stride, numel, last)
+
+    def _placed(
+        self,
+        tensor: Tensor,
+        pointer: str,
+        size: tuple[int, ...],
+        stride: object,
+        numel: int,
+        last: int,
+    ) -> TensorSpec:
+        """The spec of a tensor whose shape has been checked."""
+        dtype = tensor.dtype
+        if type(dtype) is not str:
+            dtype = "float32"
         offset = tensor.offset
         if type(offset) is not int or offset < 0:
             self._doubt(pointer, "starts before its storage")
