@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 _UINT = struct.Struct("<I").unpack_from
 _INT = struct.Struct("<i").unpack_from
 _SLICE = 1 << 16  # opcodes between two looks at the budgets
+LONG = 1 << 20  # bytes of a pickle from which on whole runs of opcodes are looked for
+MADE_IN_RUN = 8
 
 
 class Short(Exception):
@@ -91,6 +93,7 @@ class Machine:
         # pos moves only when an opcode is done, so that a read past the end can be tried again
         data, pos, memo, stack, below = self.data, self.pos, self.memo, self.stack, self.below
         rare = self._rare_opcodes()
+        take = self._runs()
         made = 0
         try:
             while True:
@@ -103,6 +106,12 @@ class Machine:
                         stack.append(memo[data[pos + 1]])
                         pos += 2
                     elif op == 40:  # MARK
+                        if take is not None and data[pos + 1] == 40:
+                            end = take(data, pos, stack)
+                            if end:
+                                pos = end
+                                made += MADE_IN_RUN
+                                continue
                         below.append(stack)
                         stack = []
                         pos += 1
@@ -230,6 +239,13 @@ class Machine:
         from .pickle_calls import RARE  # late: those modules import this one
 
         return RARE
+
+    def _runs(self) -> Callable[[bytes, int, list[object]], int] | None:
+        if len(self.data) < LONG:
+            return None  # reading it takes less time than importing `re`
+        from .tensor_runs import Runs
+
+        return Runs(self).take
 
     def persistent(self, key: object) -> object:
         if self.load is None:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 
 _INTEGERS = frozenset((int,))
+_KEPT = 4096  # pairs of shape and strides whose extent is remembered
+_Extent = tuple["tuple[int, ...]", object, object, int, int]
 
 
 class Specs:
@@ -30,10 +32,15 @@ class Specs:
         self.base = base
         self.danger: list[str] = []
         self._absent = 0
+        self._extents: dict[tuple[int, int], _Extent] = {}
 
     def of(self, tensor: Tensor, pointer: str) -> TensorSpec | None:
         """The spec of the tensor at `pointer`, or None where it has no shape at all."""
         size = tensor.size
+        known = self._extents.get((id(size), id(tensor.stride)))
+        if known is not None:
+            size, _, stride, numel, last = known
+            return self._placed(tensor, pointer, size, stride, numel, last)
         if type(size) is not tuple:
             if type(size) is not list or len(size) > 1000:
                 self._doubt(pointer, "has no shape")
@@ -72,6 +79,24 @@ class Specs:
         ):
             # what a dimension of one element steps by doesn't matter
             stride = tuple(0 if size[i] == 1 else stride[i] for i in range(len(size)))
+        if not self.danger and len(self._extents) < _KEPT and size is tensor.size:
+            # both are kept alive here, so that no other object gets their ids
+            self._extents[id(size), id(tensor.stride)] = (size, tensor.stride, stride, numel, last)
+        return self._placed(tensor, pointer, size, stride, numel, last)
+
+    def _placed(
+        self,
+        tensor: Tensor,
+        pointer: str,
+        size: tuple[int, ...],
+        stride: object,
+        numel: int,
+        last: int,
+    ) -> TensorSpec:
+        """The spec of a tensor whose shape has been checked."""
+        dtype = tensor.dtype
+        if type(dtype) is not str:
+            dtype = "float32"
         offset = tensor.offset
         if type(offset) is not int or offset < 0:
             self._doubt(pointer, "starts before its storage")

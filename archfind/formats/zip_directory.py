@@ -26,6 +26,7 @@ _DESCRIPTOR, _UTF8 = 0x8, 0x800
 _ENCRYPTED = 0x1 | 0x40 | 0x2000  # the members, strongly, or the directory itself
 _FLAGS = 0x6 | _DESCRIPTOR | _UTF8 | _ENCRYPTED  # and two bits of how well it was deflated
 _LINK, _KIND = 0xA000, 0xF000  # of a Unix mode, in the upper half of the attributes
+_SMALL, _NEAR = 4096, 1 << 16  # bytes of a small member, and of what is read around it
 
 
 class Member:
@@ -49,10 +50,11 @@ class Member:
 class ZipDirectory:
     """The members by name, in the order of the directory."""
 
-    __slots__ = ("comment", "members", "source")
+    __slots__ = ("comment", "members", "near", "near_start", "source")
 
     def __init__(self, source: Source) -> None:
         self.source = source
+        self.near, self.near_start = b"", 0
         end, count, size, start, self.comment = _find_end(source)
         if start + size > end:
             raise NotACheckpoint("a damaged zip: its directory lies outside the file", source.path)
@@ -72,7 +74,7 @@ class ZipDirectory:
         if member.start >= 0:
             return member.start
         name = member.name
-        header = self.source.read(member.header, _LOCAL.size + len(name))
+        header = self._header(member)
         signature, _, flags, method, _, _, crc, packed, size, name_length, extra = (
             _LOCAL.unpack_from(header)
         )
@@ -99,6 +101,18 @@ class ZipDirectory:
             )
         member.start = start
         return start
+
+    def _header(self, member: Member) -> bytes:
+        """The local header of a member. Where members are small, one read fetches many of them."""
+        at, length = member.header, _LOCAL.size + len(member.name)
+        if member.packed < _SMALL:
+            start = at - self.near_start
+            if not 0 <= start <= len(self.near) - length:
+                size = self.source.size - at
+                self.near = self.source.read(at, min(_NEAR, size) if size > length else length)
+                self.near_start, start = at, 0
+            return self.near[start : start + length]
+        return self.source.read(at, length)
 
     def read(self, member: Member, limit: int) -> bytes:
         """The member's bytes, inflated if need be, of which there may be `limit`."""
