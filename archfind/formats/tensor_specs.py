@@ -52,9 +52,6 @@ class Specs:
         if not _INTEGERS.issuperset(map(type, size)):  # True is not one
             self._doubt(pointer, "has a shape that is not made of integers")
             return None
-        dtype = tensor.dtype
-        if type(dtype) is not str:
-            dtype = "float32"
         stride = tensor.stride
         if type(stride) is not tuple or len(stride) != len(size):
             stride = self._odd_stride(size, stride, pointer)
@@ -71,6 +68,7 @@ class Specs:
             numel *= dim
             if not 0 <= dim < limits.DIMENSION:
                 self._doubt(pointer, "has an impossible shape")
+                dtype = tensor.dtype if type(tensor.dtype) is str else "float32"
                 return TensorSpec(dtype, size, self._unstored(None, 0))
         if plain or not numel:
             stride, last = None, numel - 1

@@ -370,6 +370,7 @@ MUTATORS: dict[str, Mutator] = {
     "safetensors": header,
     "index": jsonic,
     "onnx": message,
+    "runs": zipped,
     "any": mixed,
     "inspect": mixed,
 }
