@@ -24,15 +24,18 @@ class Storage:
     """A run of bytes in a file. Tensors with equal storages share memory, so they are tied.
 
     `start` is the byte offset in `file`, or -1 where the bytes can't be mapped (a deflated zip
-    member, or a tensor saved without data). `inside` leads to bytes within a deflated member: the
-    member's name and the offset in what it inflates to.
+    member, or a tensor saved without data). There `inside` says how they are kept, in which zip
+    member, and from where on: "deflate" (the offset counts inflated bytes), "torch.save" (a whole
+    file of its own), "swap" (big-endian), "latin-1" (bytes written as text), "varint" (protobuf);
+    `data` has bytes that the header itself holds.
     """
 
     file: str
     name: str
     start: int
     nbytes: int
-    inside: tuple[str, int] | None = None
+    inside: tuple[str, str, int] | None = None
+    data: bytes | None = None
 
     def __init__(
         self,
@@ -40,7 +43,8 @@ class Storage:
         name: str,
         start: int,
         nbytes: int,
-        inside: tuple[str, int] | None = None,
+        inside: tuple[str, str, int] | None = None,
+        data: bytes | None = None,
     ) -> None:
         values = self.__dict__  # one by one: instances then share the dict's keys
         values["file"] = file
@@ -48,6 +52,7 @@ class Storage:
         values["start"] = start
         values["nbytes"] = nbytes
         values["inside"] = inside
+        values["data"] = data
 
 
 @frozen

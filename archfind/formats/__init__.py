@@ -66,6 +66,14 @@ def _names_a_global(head: bytes) -> bool:
     )
 
 
+def _is_gguf(head: bytes, source: Source) -> bool:
+    return head.startswith(b"GGUF")
+
+
+def _is_npy(head: bytes, source: Source) -> bool:
+    return head.startswith(b"\x93NUMPY")
+
+
 def _is_onnx(head: bytes, source: Source) -> bool:
     from .protobuf import looks_like_onnx
 
@@ -80,6 +88,8 @@ FORMATS: tuple[tuple[str, Callable[[bytes, Source], bool], str], ...] = (
     ("torch-tar", _is_tar, "torch_tar"),
     ("sharded", _is_sharded, "sharded"),
     ("pickle", _is_pickle, "bare_pickle"),
+    ("gguf", _is_gguf, "gguf"),
+    ("npy", _is_npy, "npz"),
     ("onnx", _is_onnx, "onnx"),
 )
 
@@ -100,6 +110,10 @@ _SUFFIXES = {
 def open(path: str | os.PathLike[str]) -> Checkpoint:
     """Reads the header of the checkpoint at `path`; ArchfindError says why it can't."""
     name = os.fsdecode(os.fspath(path))
+    if os.path.isdir(name):
+        from . import folder
+
+        return folder.read(name)
     with Source(name) as source:
         try:
             return _read(source)
@@ -121,6 +135,11 @@ def open(path: str | os.PathLike[str]) -> Checkpoint:
 
 def _read(source: Source) -> Checkpoint:
     """What `open` does, without its net."""
+    return read_section(source, Report())
+
+
+def read_section(source: Source, report: Report) -> Checkpoint:
+    """The checkpoint in `source`, which may be a part of a file; what is found goes to `report`."""
     head = source.head(_LOOK)
     claimed = next((one for one in FORMATS if one[1](head, source)), None)
     if claimed is None:
@@ -128,8 +147,8 @@ def _read(source: Source) -> Checkpoint:
 
         raise not_a_checkpoint(head, source)
     kind, _, module = claimed
-    report = Report()
-    _check_suffix(source, kind, report)
+    if type(source) is Source:
+        _check_suffix(source, kind, report)
     reader = import_module(f"{__name__}.{module}")
     collecting = gc.isenabled()
     gc.disable()  # a tree of a million nodes holds no garbage to look for
@@ -172,3 +191,8 @@ def _check_suffix(source: Source, kind: str, report: Report) -> None:
     promised = _SUFFIXES.get(suffix)
     if promised is not None and not kind.startswith(promised):
         report.warnings.append(f"named {suffix} but is {kind}")
+    if "-of-" in source.path:
+        from .folder import shard_note
+
+        note = shard_note(source.path)
+        report.warnings.extend([note] if note else [])

@@ -67,13 +67,15 @@ class Key:
 
 
 class Bytes:
-    """A long run of bytes within the pickle, left where it is."""
+    """A long run of bytes within the pickle, left where it is. `text`: it is UTF-8, as which old
+    protocols write the bytes of an array."""
 
-    __slots__ = ("length", "start")
+    __slots__ = ("length", "start", "text")
 
-    def __init__(self, start: int, length: int) -> None:
+    def __init__(self, start: int, length: int, text: bool = False) -> None:
         self.start = start
         self.length = length
+        self.text = text
 
 
 class DType:

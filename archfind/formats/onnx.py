@@ -46,6 +46,7 @@ _DTYPES = (
     "int2",
 )
 _RAW = 9
+_FLOATS, _VARINTS = (4, 10), (5, 7, 11)
 _TYPED = (4, 5, 6, 7, 10, 11)  # float, int32, string, int64, double, uint64 data
 
 
@@ -138,6 +139,7 @@ class _Model:
     def _initializer(self, start: int, end: int) -> None:
         dims: list[int] = []
         code, name, raw, typed, outside = 0, "", None, 0, False
+        packed: tuple[int, int] = ()  # pyright: ignore  (the one packed field: its number and start)
         entries: dict[str, str] = {}
         for number, kind, first, last in self.wire.fields(start, end):
             if number == 1 and kind == VARINT:
@@ -154,6 +156,7 @@ class _Model:
                 raw = (first, last - first)
             elif number in _TYPED:
                 typed += last - first if kind == SPAN else 8
+                packed = (number, first) if kind == SPAN and not packed else (0, 0)
             elif number == 13 and kind == SPAN and len(entries) < 100:
                 key, value = self._pair(first, last)
                 entries[key] = value
@@ -176,8 +179,17 @@ class _Model:
             if need and need != raw[1]:
                 self._doubt(name, f"takes {raw[1]:,} bytes, its shape {need:,}")
         else:
-            storage = Storage(self.source.path, name, -1, typed)
+            storage = self._typed(name, packed, typed)
         self.index[name] = TensorSpec(dtype, tuple(dims), storage)
+
+    def _typed(self, name: str, packed: tuple[int, ...], nbytes: int) -> Storage:
+        """Numbers in a field of their own kind: floats lie as they are, integers as varints."""
+        path = self.source.path
+        if packed and packed[0] in _FLOATS:
+            return Storage(path, name, packed[1], nbytes)
+        if packed and packed[0] in _VARINTS:
+            return Storage(path, name, -1, nbytes, ("varint", "", packed[1]))
+        return Storage(path, name, -1, nbytes)
 
     def _outside(self, name: str, entries: dict[str, str], need: int) -> Storage:
         """A storage in another file, which is named and not opened."""

@@ -124,10 +124,10 @@ def _unicode(vm: Machine, data: bytes, pos: int) -> int:
 def _bytes(vm: Machine, data: bytes, pos: int, width: struct.Struct, kind: int) -> int:
     length = width.unpack_from(data, pos)[0]
     pos += width.size
-    if kind == _RAW and length > _LONG_BYTES:
+    if length > (limits.TEXT_BYTES if kind == _UTF8 else _LONG_BYTES):
         if pos + length > len(data):
             raise Short
-        vm.stack.append(Bytes(pos, length))
+        vm.stack.append(Bytes(pos, length, kind == _UTF8))
         return pos + length
     if length < 0 or length > limits.TEXT_BYTES:
         raise LimitExceeded(f"refused: {vm.where} holds a text of {length:,} bytes", vm.path)

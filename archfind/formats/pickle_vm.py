@@ -15,7 +15,7 @@ from itertools import repeat
 from archfind.errors import LimitExceeded, NotACheckpoint, Truncated
 
 from . import limits
-from .nodes import Call, Global
+from .nodes import Bytes, Call, Global
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -117,10 +117,13 @@ class Machine:
                         pos += 1
                     elif op == 88:  # BINUNICODE
                         end = pos + 5 + _UINT(data, pos + 1)[0]
-                        if end > len(data) or end - pos > limits.TEXT_BYTES:
+                        if end > len(data):
                             self._check_text(end - pos - 5)
                         try:
-                            stack.append(data[pos + 5 : end].decode())
+                            if end - pos > limits.TEXT_BYTES:
+                                stack.append(Bytes(pos + 5, end - pos - 5, True))
+                            else:
+                                stack.append(data[pos + 5 : end].decode())
                         except UnicodeDecodeError:
                             stack.append(data[pos + 5 : end].decode("utf-8", "surrogatepass"))
                         made += 1
@@ -282,10 +285,10 @@ class Machine:
         return items
 
     def _check_text(self, length: int) -> None:
-        if length > limits.TEXT_BYTES:
+        if length > limits.PICKLE_BYTES:
             raise LimitExceeded(
                 f"refused: {self.where} holds a text of {length:,} bytes "
-                f"(limit {limits.TEXT_BYTES:,})",
+                f"(limit {limits.PICKLE_BYTES:,})",
                 self.path,
             )
         raise Short

@@ -25,6 +25,7 @@ class Report:
         self.machines: list[Machine] = []
         self.doubts: list[str] = []  # tensors that claim what their storage can't hold
         self.warnings: list[str] = []
+        self.needs_tensors = True  # a file without any is refused
 
     def danger(self) -> list[str]:
         """One line for each dangerous call in the pickles read so far, finished or not."""
@@ -41,8 +42,9 @@ class Report:
 
     def checkpoint(self, source: Source, kind: str, flat: Flat, root: object) -> Checkpoint:
         """The finished Checkpoint, or NoTensors."""
-        self.doubts = flat.specs.danger
-        if not flat.index:
+        self.doubts = [*self.doubts, *flat.specs.danger]
+        add_zero_shapes(flat)
+        if not flat.index and self.needs_tensors:
             raise NoTensors(f"no tensors: the pickle holds {describe(root)}", source.path)
         return Checkpoint(
             path=source.path,
@@ -57,6 +59,16 @@ class Report:
             files=(source.path,),
             nbytes=source.size,
         )
+
+
+def add_zero_shapes(flat: Flat) -> None:
+    """DeepSpeed's ZeRO keeps the shapes of the whole network beside a part of its weights."""
+    named = [key for key in flat.metadata if key.startswith("param_shapes/")]
+    if not named:
+        return
+    from .deepspeed import add_shapes
+
+    add_shapes(flat.index, flat.metadata, flat.path, flat.warnings)
 
 
 def hints(metadata: dict[str, object]) -> dict[str, object]:

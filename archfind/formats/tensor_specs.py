@@ -105,8 +105,8 @@ class Specs:
             offset += ref.offset
         else:
             storage = self._unstored(ref, numel * ITEMSIZE.get(dtype, 1))
-            if storage.start < 0:
-                return TensorSpec(dtype, size, storage)
+            if storage.start < 0 and storage.data is None:
+                return TensorSpec(dtype, size, storage, 0, stride)  # pyright: ignore
         if numel and (offset + last + 1) * ITEMSIZE.get(dtype, 0) > storage.nbytes:
             self._doubt(pointer, "reaches beyond its storage")
         return TensorSpec(dtype, size, storage, offset, stride)  # pyright: ignore
@@ -131,7 +131,16 @@ class Specs:
 
     def _unstored(self, raw: object, nbytes: int) -> Storage:
         if type(raw) is Bytes and self.base >= 0:
-            return Storage(self.path, f"@{raw.start}", self.base + raw.start, raw.length)
+            at, length = self.base + raw.start, raw.length
+            if raw.text:
+                inside = ("latin-1", "", at)
+                return Storage(self.path, f"@{raw.start}", -1, nbytes, inside)
+            return Storage(self.path, f"@{raw.start}", at, length)
+        if type(raw) is str:  # Python 2's bytes, which happened to be a text
+            raw = raw.encode("utf-8", "surrogatepass")
+        if type(raw) is bytes:
+            self._absent += 1
+            return Storage(self.path, f"#{self._absent}", -1, len(raw), None, raw)
         self._absent += 1  # a name of its own, so that two of them don't look tied
         return Storage(self.path, f"#{self._absent}", -1, nbytes)
 

@@ -30,7 +30,8 @@ def read(source: Source, report: Report) -> Checkpoint:
     if machine.run() != _PROTOCOL:
         raise CheckpointError("made by an unknown version of torch's format", source.path)
     system = machine.run()
-    if type(system) is dict and system.get("little_endian") is False:
+    big = type(system) is dict and system.get("little_endian") is False
+    if big:
         report.warnings.append("big-endian")
     tree = machine.run()
     keys = machine.run()
@@ -44,6 +45,8 @@ def read(source: Source, report: Report) -> Checkpoint:
             raise CheckpointError(
                 f'damaged: the storage "{escape(ref.key)}" is not in the file', source.path
             )
+        if big:
+            return Storage(source.path, storage.name, -1, storage.nbytes, ("swap", "", storage.start))
         return storage
 
     flat = Flat(source.path, Specs(source.path, resolve, 0))

@@ -134,6 +134,11 @@ class _Tar:
 def read(source: Source, report: Report) -> Checkpoint:
     """Reads the three parts in the order in which they refer to each other."""
     tar = _Tar(source, report)
+    if not set(_PARTS).issubset(tar.spans):
+        from . import nested, read_section
+
+        if nested.models(list(tar.spans)):
+            return nested.read(nested.TarContainer(source, tar.spans), report, read_section)
     for part in _PARTS:
         tar.span(part)  # another kind of tar is named before anything is read
     tar.read_storages()

@@ -155,6 +155,22 @@ class ZipDirectory:
         return data
 
 
+    def start_of(self, member: Member, length: int) -> bytes:
+        """The first bytes of a deflated member; no checksum covers them."""
+        if member.method != _DEFLATED:
+            raise CheckpointError(
+                f"{_shown(member.name)} is compressed by method {member.method}", self.source.path
+            )
+        start = self.data_start(member)
+        packed = self.source.read(start, min(member.packed, length))
+        try:
+            return zlib.decompressobj(-15).decompress(packed, min(length, member.size))
+        except zlib.error:
+            raise CheckpointError(
+                f"damaged: {_shown(member.name)} doesn't inflate", self.source.path
+            ) from None
+
+
 def _sizes_elsewhere(member: Member, crc: int, packed: int, size: int) -> bool:
     """Whether a local header leaves its sizes to a record behind the data, or to zip64."""
     if member.flags & _DESCRIPTOR:
