@@ -127,7 +127,7 @@ FILES: dict[str, Callable[[], bytes] | Callable[[Path], None]] = {
     "pickle: marks and pops": lambda: pickle_of(b"(1", 30 * MB),
     "pickle: None": lambda: pickle_of(b"N", 60 * MB),
     "pickle: memo": lambda: pickle_of(b"\x94", 60 * MB, b"N", b""),
-    "pickle: memo by number": lambda: b"\x80\x02N" + distinct(lambda i: b"r" + struct.pack("<I", i * 977), 60 * MB, 5) + b".",
+    "pickle: memo by number": lambda: b"\x80\x02N" + distinct(lambda i: b"r" + struct.pack("<I", i * 977 & 0xFFFFFFFF), 60 * MB, 5) + b".",
     "pickle: short texts": lambda: b"\x80\x04(" + distinct(lambda i: b"\x8c\x08%08d" % i, 60 * MB, 10) + b"l.",
     "pickle: long texts": lambda: pickle_of(b"X" + struct.pack("<I", 1_000_000) + b"x" * 1_000_000, 60),
     "pickle: long texts, wide": lambda: pickle_of(b"X" + struct.pack("<I", 1_000_000) + "\U0001f600".encode() + b"x" * 999_996, 60),

@@ -72,7 +72,13 @@ def read(source: Source, report: Report) -> Checkpoint:
         raise NotACheckpoint(f"a GGUF file ({what}), which is not supported", source.path)
     tensors, pairs = cursor.number("<Q"), cursor.number("<Q")
     if tensors * 24 > source.size or pairs * 12 > source.size:
-        raise CheckpointError("damaged: its GGUF header counts more than the file holds", cursor.path)
+        raise CheckpointError(
+            "damaged: its GGUF header counts more than the file holds", cursor.path
+        )
+    if tensors > limits.TENSORS or pairs > limits.METADATA_ENTRIES:
+        raise LimitExceeded(
+            f"refused: a GGUF header of {tensors:,} tensors and {pairs:,} values", cursor.path
+        )
     metadata: dict[str, object] = {}
     for _ in range(pairs):
         key = cursor.text(_KEY)
@@ -175,6 +181,7 @@ class _Cursor:
     def __init__(self, source: Source) -> None:
         self.source, self.path = source, source.path
         self.at, self.near, self.start = 0, b"", 0
+        self.fields = 0
 
     def take(self, length: int) -> bytes:
         begin = self.at - self.start
@@ -190,7 +197,12 @@ class _Cursor:
             raise Truncated("cut off: its GGUF header is longer than the file", self.path)
         self.at += length
 
-    def number(self, form: str):  # noqa: ANN201
+    def number(self, form: str):
+        self.fields += 1
+        if self.fields > limits.GGUF_FIELDS:
+            raise LimitExceeded(
+                f"refused: a GGUF header of more than {limits.GGUF_FIELDS:,} fields", self.path
+            )
         return struct.unpack(form, self.take(struct.calcsize(form)))[0]
 
     def text(self, most: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from math import prod
 
 from archfind.errors import LimitExceeded, NoTensors
@@ -167,6 +168,10 @@ class _Model:
         dtype = _DTYPES[code] if 0 < code < len(_DTYPES) else f"onnx_type_{code}"
         if name in self.index:
             self._doubt(name, "stands twice")
+        elif len(self.index) >= limits.TENSORS:
+            raise LimitExceeded(
+                f"refused: more than {limits.TENSORS:,} initializers", self.source.path
+            )
         if any(dim < 0 for dim in dims):
             self._doubt(name, "has an impossible shape")
             need = 0
@@ -204,13 +209,9 @@ class _Model:
             return Storage(self.source.path, name, -1, need)
         path = os.path.join(os.path.dirname(self.source.path), location)
         if path not in self.external:
-            try:
-                self.external[path] = os.stat(path).st_size
-            except (OSError, ValueError):
-                self.external[path] = -1
-                line = f'its data file "{escape(location)}" is missing'
-                if len(self.warnings) < limits.DANGER_LINES:
-                    self.warnings.append(line)
+            self.external[path], problem = _size_outside(path, len(parts))
+            if problem and len(self.warnings) < limits.DANGER_LINES:
+                self.warnings.append(f'its data file "{escape(location)}" {problem}')
         start, length = 0, need
         for key in ("offset", "length"):
             digits = entries.get(key, "0")
@@ -220,7 +221,9 @@ class _Model:
                 start = int(digits)
             elif key in entries:
                 length = int(digits)
-        if self.external[path] >= 0 and start + length > self.external[path]:
+        if self.external[path] < 0:
+            return Storage(self.source.path, location, -1, need)
+        if start + length > self.external[path]:
             self._doubt(name, f'reaches beyond the end of its data file "{escape(location)}"')
         return Storage(path, location, start, length)
 
@@ -259,6 +262,24 @@ class _Model:
             for number, kind, first, last in self.wire.fields(start, end)
             if number == wanted and kind == SPAN
         ]
+
+
+def _size_outside(path: str, parts: int) -> tuple[int, str]:
+    """The size of a data file, or -1 and why it isn't read: a link in its name could lead out of
+    the folder, a second name for it is how a hard link does."""
+    try:
+        for up in range(parts):
+            above = path
+            for _ in range(up):
+                above = os.path.dirname(above)
+            found = os.lstat(above)
+            if stat.S_ISLNK(found.st_mode):
+                return -1, "is behind a link, which is not followed: copy it beside the model"
+            if not up and (not stat.S_ISREG(found.st_mode) or found.st_nlink != 1):
+                return -1, "is not a plain file of one name: copy it beside the model"
+        return os.lstat(path).st_size, ""
+    except (OSError, ValueError):
+        return -1, "is missing"
 
 
 def _escaped(name: str) -> str:

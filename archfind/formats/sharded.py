@@ -76,6 +76,8 @@ class _Shards:
         try:
             with Source(path) as shard:
                 self._read(name, shard)
+        except LimitExceeded:
+            raise  # what one shard may take is what all may take
         except CheckpointError as error:
             self.missing.add(name)
             self.report.warnings.append(f"the shard {escape(name)} is unusable: {error.message}")
@@ -106,7 +108,7 @@ class _Shards:
         from . import torch_legacy, torch_zip
         from .notes import not_a_checkpoint
 
-        own = Report()
+        own = Report(self.report)
         if head.startswith(b"PK\x03\x04"):
             read_shard = torch_zip.read
         elif is_legacy(head):

@@ -68,7 +68,7 @@ class _Tar:
         """A persistent id of the last pickle: a tensor's or storage's number, or a class."""
         if type(key) is tuple:
             return key[0] if key else None
-        number = int(key) if type(key) is str and key.isdigit() and len(key) < 30 else key
+        number = int(key) if type(key) is str and key.isdecimal() and len(key) < 30 else key
         if type(number) is not int:
             return None
         return self.tensors.get(number) or self.storages.get(number)

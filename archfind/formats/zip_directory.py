@@ -50,11 +50,12 @@ class Member:
 class ZipDirectory:
     """The members by name, in the order of the directory."""
 
-    __slots__ = ("comment", "members", "near", "near_start", "source")
+    __slots__ = ("comment", "inflated", "members", "near", "near_start", "source")
 
     def __init__(self, source: Source) -> None:
         self.source = source
         self.near, self.near_start = b"", 0
+        self.inflated = 0
         end, count, size, start, self.comment = _find_end(source)
         if start + size > end:
             raise NotACheckpoint("a damaged zip: its directory lies outside the file", source.path)
@@ -131,6 +132,7 @@ class ZipDirectory:
                 raise LimitExceeded(
                     f"refused: {name} inflates more than {limits.ZIP_RATIO}:1", self.source.path
                 )
+            self._charge(member.size)
             inflate = zlib.decompressobj(-15)
             try:
                 data = inflate.decompress(self.source.read(start, member.packed), member.size + 1)
@@ -154,6 +156,14 @@ class ZipDirectory:
             )
         return data
 
+    def _charge(self, size: int) -> None:
+        """Counts what is inflated: a zip may hold 200,000 members, each below its limit."""
+        self.inflated += size
+        if self.inflated > limits.ZIP_INFLATED:
+            raise LimitExceeded(
+                f"refused: its members inflate to more than {limits.ZIP_INFLATED >> 20} MB",
+                self.source.path,
+            )
 
     def start_of(self, member: Member, length: int) -> bytes:
         """The first bytes of a deflated member; no checksum covers them."""
@@ -161,6 +171,7 @@ class ZipDirectory:
             raise CheckpointError(
                 f"{_shown(member.name)} is compressed by method {member.method}", self.source.path
             )
+        self._charge(min(length, member.size))
         start = self.data_start(member)
         packed = self.source.read(start, min(member.packed, length))
         try:

@@ -6,6 +6,7 @@ on nothing at all. `archfind` must run none of them; the folder stays empty.
 
 from __future__ import annotations
 
+from .archives import ARCHIVES
 from .bombs import BOMBS
 from .case import Case
 from .found import FOUND
@@ -16,4 +17,14 @@ from .others import OTHERS
 from .pickles import PICKLES
 from .zips import ZIPS
 
-CASES: list[Case] = [*PICKLES, *ZIPS, *OLD_TORCH, *HEADERS, *ONNX, *OTHERS, *BOMBS, *FOUND]
+CASES: list[Case] = [
+    *PICKLES,
+    *ZIPS,
+    *OLD_TORCH,
+    *HEADERS,
+    *ONNX,
+    *OTHERS,
+    *BOMBS,
+    *ARCHIVES,
+    *FOUND,
+]

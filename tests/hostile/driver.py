@@ -21,6 +21,7 @@ SECONDS = 60
 ROOT = os.path.dirname(os.path.abspath(archfind.__file__))
 SIGNATURES = os.path.join(os.path.dirname(ROOT), "signatures")
 STDLIB = (os.path.dirname(os.__file__), sys.prefix, sys.base_prefix)
+LISTING = ("os.listdir", "os.scandir")
 FORBIDDEN = (
     "os.system os.exec os.posix_spawn os.spawn os.fork os.forkpty os.startfile subprocess. pty. "
     "socket. urllib. ftplib. http. smtplib. imaplib. poplib. telnetlib. nntplib. webbrowser. "
@@ -59,9 +60,11 @@ class Watch:
         elif event == "marshal.loads":
             if sys._getframe(1).f_code.co_filename != "<frozen importlib._bootstrap_external>":
                 self.found.append(event)
-        elif event.startswith(tuple(FORBIDDEN)) and event != "os.listdir":
+        elif event.startswith(tuple(FORBIDDEN)) and event not in LISTING:
             self.found.append(f"{event} {args!r}")
-        elif event == "os.listdir" and not self._ours(os.path.abspath(str(args[0]))):
+        elif event in LISTING and not self._ours(os.path.abspath(str(args[0]))):
+            if os.path.abspath(str(args[0])) in self.allowed:
+                return  # a folder that was named, or stands in one that was
             self.found.append(f"{event} {args!r}")  # the import system looks through its folders
 
     def _open(self, path: object, mode: object, flags: object) -> None:

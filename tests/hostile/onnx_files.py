@@ -102,7 +102,7 @@ ONNX: list[Case] = [
         )
         for name, data, code, says in FILES
     ),
-    Case("onnx/data behind a link", _links_out, READ, "onnx"),
+    Case("onnx/data behind a link", _links_out, READ, "behind a link, which is not followed"),
     Case(
         "onnx/data that is too short",
         beside("x.onnx", {"x.onnx": _outside("w.data", offset="8"), "w.data": FLOATS}),
