@@ -11,6 +11,7 @@ from archfind.errors import ArchfindError, BuildError, CheckpointError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import NoReturn
 
     from archfind.types import Guess
 
@@ -46,11 +47,20 @@ class _Help(argparse.HelpFormatter):
         super().__init__(prog, width=100)
 
 
+class _Parser(argparse.ArgumentParser):
+    """Its errors quote arguments, and those can be names of files."""
+
+    def error(self, message: str) -> NoReturn:
+        from archfind.formats.escape import escape
+
+        super().error(escape(message))
+
+
 def parser() -> argparse.ArgumentParser:
     """Every command with its help."""
     from archfind import __version__
 
-    top = argparse.ArgumentParser(
+    top = _Parser(
         prog="archfind",
         formatter_class=_Help,
         description="Name the network of a bare checkpoint, build it, load it strictly, export it.",
@@ -260,7 +270,12 @@ def _print_danger(path: str, danger: tuple[str, ...]) -> None:
     from archfind.formats.escape import escape
 
     for line in danger:
-        print(f"{escape(path)}: DANGER: {line}. archfind did not run it.", file=sys.stderr)
+        advice = (
+            "archfind did not run it. Do not load it; ask for a .safetensors."
+            if "would call" in line or "would import" in line
+            else "Loaders that believe it may crash."
+        )
+        print(f"{escape(path)}: DANGER: {line}. {advice}", file=sys.stderr)
 
 
 def _refused(path: str, error: ArchfindError, arguments: argparse.Namespace) -> int:

@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 from hostile import CASES
-from hostile.build import name, text, torch_zip
+from hostile.build import STATE, name, text, torch_zip
 
 LONGEST = 8_192
 _KINDS = {"any": "", "inspect": "", "runs": "zip"}
@@ -53,5 +53,5 @@ def seeds(reader: str) -> list[bytes]:
         return [torch_zip(_like_torch()), torch_zip(_like_torch(1))]
     held = [data for one, data in _all() if one.startswith(kind)]
     if kind == "pickle":
-        held = [data for data in held if not data.startswith(b"PK")]
+        held = [STATE, *(data for data in held if not data.startswith(b"PK"))]
     return list(dict.fromkeys(held))

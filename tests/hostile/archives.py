@@ -212,7 +212,7 @@ _NESTED: tuple[tuple[str, bytes, int, str, bool], ...] = (
     ("torch.export, a path that climbs", _exported(_weights(path_name="../../../../etc/passwd")), REFUSED, "is missing", False),
     ("torch.export, a pickle that runs code", _exported(_weights(use_pickle=True), torch_zip(_EVIL_STATE)), READ, "would call os.system", True),
     ("torch.export, a shape of texts", _exported(_weights(tensor_meta={"dtype": 7, "sizes": [{"as_int": "2"}], "strides": [1]})), REFUSED, "no tensors", True),
-    ("torch.export, a dtype of a list", _exported(_weights(tensor_meta={"dtype": [], "sizes": [], "strides": []})), READ, "torch-export", False),
+    ("torch.export, a dtype of a list", _exported(_weights(tensor_meta={"dtype": [], "sizes": [], "strides": []})), READ, "starts before its storage", True),
     ("torch.export, a list", _exported([1]), REFUSED, "no tensors", False),
 )  # fmt: skip
 
