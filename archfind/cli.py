@@ -149,7 +149,8 @@ def _guess(arguments: argparse.Namespace) -> int:
 
 def _inspect(arguments: argparse.Namespace) -> int:
     from archfind import formats
-    from archfind.inspection import inspect_document, inspect_lines
+    from archfind.inspection import inspect_document
+    from archfind.inspection_text import inspect_lines
     from archfind.render import error_document
 
     codes: list[int] = []

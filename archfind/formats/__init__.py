@@ -12,6 +12,7 @@ import struct
 from importlib import import_module
 
 from archfind.errors import CheckpointError
+from archfind.frozen import replace
 from archfind.types import Checkpoint
 
 from .magic import is_legacy
@@ -113,7 +114,7 @@ def open(path: str | os.PathLike[str]) -> Checkpoint:
     if os.path.isdir(name):
         from . import folder
 
-        return folder.read(name)
+        return replace(folder.read(name), path=name)
     with Source(name) as source:
         try:
             return _read(source)
