@@ -31,7 +31,12 @@ _TRAINING = frozenset(
     "rng_state "
     "rng_states random_state callbacks loops message_hub optimizer_history".split()
 )
-_MOMENTS = frozenset("exp_avg exp_avg_sq max_exp_avg_sq momentum_buffer square_avg step".split())
+_MOMENTS = frozenset(
+    "exp_avg exp_avg_sq max_exp_avg_sq momentum_buffer square_avg step exp_avg_sq_row exp_avg_sq_col "
+    "row_var col_var variance acc_delta exp_inf mu_product exp_avg_diff neg_pre_grad hessian "
+    "step_size prev state1 state2 absmax1 absmax2 qmap1 qmap2 master_param grad_avg eta ax mu "
+    "d old_dirs old_stps prev_flat_grad H_diag al ro sum z".split()
+)
 # Components that training wrappers put anywhere in a key; no network of a library has them.
 _WRAPPERS = frozenset(
     "module _orig_mod _fsdp_wrapped_module _checkpoint_wrapped_module _forward_module "
@@ -107,10 +112,21 @@ def _joined(groups: dict[str, list[str]]) -> dict[str, list[str]]:
 
 def _is_training(place: str, held: list[str]) -> bool:
     words = place.split("/")
-    if any(word in _TRAINING for word in words):
+    if any(
+        word in _TRAINING
+        or word.startswith("optimizer")
+        or word.rpartition(".")[2] in _TRAINING
+        or "lr_scheduler" in word
+        for word in words
+    ):
         return True
     leaves = {pointer.rpartition("/")[2] for pointer in held}
-    return bool(leaves) and leaves <= _MOMENTS
+    return bool(leaves) and (leaves <= _MOMENTS or all(map(_is_random, leaves)))
+
+
+def _is_random(leaf: str) -> bool:
+    """Whether a tensor is by its name a random generator's state."""
+    return "rng_state" in leaf or "random_state" in leaf or leaf in ("rng", "cuda_rng", "torch_rng")
 
 
 def _rank(place: str, size: int) -> tuple[object, ...]:

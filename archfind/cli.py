@@ -164,7 +164,8 @@ def _guess(arguments: argparse.Namespace) -> int:
 
 def _inspect(arguments: argparse.Namespace) -> int:
     from archfind import formats
-    from archfind.inspection import inspect_document, inspect_lines
+    from archfind.inspection import inspect_document
+    from archfind.inspection_text import inspect_lines
 
     codes: list[int] = []
     for path in arguments.files:

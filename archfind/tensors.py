@@ -10,6 +10,7 @@ from math import prod
 import torch
 
 from archfind.errors import BuildError, CheckpointError
+from archfind.formats.dtypes import ITEMSIZE
 from archfind.formats.escape import escape
 from archfind.types import Storage, TensorSpec
 
@@ -27,7 +28,7 @@ class TensorReader:
     def read(self, spec: TensorSpec) -> torch.Tensor:
         """The tensor, in the file's dtype. BuildError where its bytes aren't there to be read."""
         dtype = getattr(torch, spec.dtype, None)
-        if not isinstance(dtype, torch.dtype) or spec.dtype.startswith("q"):
+        if not isinstance(dtype, torch.dtype) or spec.dtype not in ITEMSIZE or spec.dtype[0] == "q":
             raise BuildError(
                 f"holds {escape(spec.dtype, 40)} tensors, which are not read", spec.storage.file
             )

@@ -34,9 +34,9 @@ STATE = {"conv.weight": torch.ones(2, 3, 1, 1), "conv.bias": torch.zeros(2)}
 WATCHED = """
 import sys
 events = []
-watched = ("os.system", "os.exec", "os.fork", "os.posix_spawn", "os.spawn", "os.remove", "os.rename",
-           "os.mkdir", "os.link", "os.symlink", "os.truncate", "os.chmod", "subprocess", "socket",
-           "pickle", "ctypes", "shutil", "tempfile", "urllib")
+watched = ("os.system", "os.exec", "os.fork", "os.posix_spawn", "os.spawn", "os.remove",
+           "os.rename", "os.mkdir", "os.link", "os.symlink", "os.truncate", "os.chmod",
+           "subprocess", "socket", "pickle", "ctypes", "shutil", "tempfile", "urllib")
 def hook(event, args):
     if event == "open" and isinstance(args[0], (str, bytes)):
         name = args[0] if isinstance(args[0], str) else args[0].decode()

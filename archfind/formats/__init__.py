@@ -12,6 +12,7 @@ import struct
 from importlib import import_module
 
 from archfind.errors import CheckpointError, LimitExceeded
+from archfind.frozen import replace
 from archfind.types import Checkpoint
 
 from .magic import is_legacy
@@ -110,27 +111,27 @@ _SUFFIXES = {
 def open(path: str | os.PathLike[str]) -> Checkpoint:
     """Reads the header of the checkpoint at `path`; ArchfindError says why it can't."""
     name = os.fsdecode(os.fspath(path))
-    if os.path.isdir(name):
-        from . import folder
+    try:
+        if os.path.isdir(name):
+            from . import folder
 
-        return folder.read(name)
-    with Source(name) as source:
-        try:
+            return replace(folder.read(name), path=name)
+        with Source(name) as source:
             return _read(source)
-        except (
-            ValueError,
-            LookupError,
-            TypeError,
-            AttributeError,
-            ArithmeticError,
-            struct.error,
-            RecursionError,
-            MemoryError,
-        ) as error:
-            # a file that no reader foresaw; the readers' own tests run without this net
-            raise CheckpointError(
-                f"damaged: its structure can't be followed ({type(error).__name__})", name
-            ) from error
+    except (
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        ArithmeticError,
+        struct.error,
+        RecursionError,
+        MemoryError,
+    ) as error:
+        # a file that no reader foresaw; the readers' own tests run without this net
+        raise CheckpointError(
+            f"damaged: its structure can't be followed ({type(error).__name__})", name
+        ) from error
 
 
 def _read(source: Source) -> Checkpoint:

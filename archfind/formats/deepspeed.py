@@ -201,7 +201,7 @@ def read_pipeline(
     found = {name[6:].partition("-")[0]: open_file(os.path.join(folder, name)) for name in layers}
     index: dict[str, TensorSpec] = {}
     for number, one in found.items():
-        head = str(int(number)) if number.isdigit() else number
+        head = str(int(number)) if number.isascii() and number.isdecimal() else number
         index.update((f"{head}.{key}", spec) for key, spec in one.index.items())
     ranks = {name.partition("-model_")[2][:2] for name in names if name.startswith("layer_")}
     warnings = [line for one in found.values() for line in one.warnings]

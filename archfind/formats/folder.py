@@ -132,7 +132,8 @@ def _shard(name: str) -> bool:
     stem, _, suffix = name.rpartition(".")
     number, _, total = stem.rpartition("-of-")
     digits = number.rpartition("-")[2]
-    return suffix in ("safetensors", "bin", "pt", "pth") and digits.isdigit() and total.isdigit()
+    numbers = digits.isdecimal() and total.isdecimal() and (digits + total).isascii()
+    return suffix in ("safetensors", "bin", "pt", "pth") and numbers
 
 
 def _shards(path: str, names: list[str]) -> Checkpoint:

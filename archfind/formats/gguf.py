@@ -92,7 +92,7 @@ def read(source: Source, report: Report) -> Checkpoint:
     base = cursor.at + -cursor.at % alignment
     index = _index(source, found, base)
     if not index:
-        raise NoTensors("no tensors: the GGUF header lists none", source.path)
+        raise NoTensors("no tensors: a GGUF file that lists none", source.path)
     return Checkpoint(
         path=source.path,
         format="gguf",

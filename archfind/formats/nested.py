@@ -116,8 +116,9 @@ def read(
     report.doubts = [*report.doubts, *danger]
     if not parts:
         if error is not None:
-            raise CheckpointError(
-                f"a {container.kind} whose {escape(held[0])} can't be read: {error.message}",
+            raise NotACheckpoint(
+                f"a {container.kind} that contains {escape(held[0])}; unpack it first "
+                f"({error.message})",
                 source.path,
             )
         raise NoTensors(f"no tensors in any of its {len(held)} members", source.path)

@@ -48,6 +48,8 @@ class Report:
         self.machines: list[Machine] = []
         self.doubts: list[str] = []  # tensors that claim what their storage can't hold
         self.warnings: list[str] = []
+        self.container: dict[str, object] = {}
+        self.sources: dict[str, str] = {}  # Python source that the file carries
         self.needs_tensors = True  # a file without any is refused
 
     def begin(self, machine: Machine) -> None:
@@ -88,6 +90,8 @@ class Report:
             warnings=(*self.warnings, *flat.warnings),
             files=(source.path,),
             nbytes=source.size,
+            container=self.container,
+            sources={**self.sources, **flat.sources},
         )
 
 

@@ -52,6 +52,7 @@ def read(source: Source, report: Report) -> Checkpoint:
         warnings=tuple(report.warnings),
         files=(source.path,),
         nbytes=source.size,
+        container={"header_bytes": 8 + int.from_bytes(source.read(0, 8), "little")},
     )
 
 

@@ -72,9 +72,7 @@ class Specs:
                 return TensorSpec(dtype, size, self._unstored(None, 0))
         if plain or not numel:
             stride, last = None, numel - 1
-        elif stride is not None and not (
-            _INTEGERS.issuperset(map(type, stride)) and min(stride) >= 0
-        ):
+        elif stride is not None and not (all(type(step) is int and step >= 0 for step in stride)):
             # what a dimension of one element steps by doesn't matter
             stride = tuple(0 if size[i] == 1 else stride[i] for i in range(len(size)))
         if not self.danger and len(self._extents) < _KEPT and size is tensor.size:

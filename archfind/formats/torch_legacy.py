@@ -37,6 +37,8 @@ def read(source: Source, report: Report) -> Checkpoint:
     keys = machine.run()
     if type(keys) is not list:
         raise NotACheckpoint("damaged: the list of its storages is missing", source.path)
+    report.container = {"version": _PROTOCOL, "byteorder": "big" if big else "little"}
+    report.sources = reader.sources
     found = _locate(source, report, reader, keys, machine.pos)
 
     def resolve(ref: StorageRef) -> Storage:

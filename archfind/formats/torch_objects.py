@@ -29,6 +29,7 @@ class Reader:
         self.by_key: dict[str, StorageRef] = {}
         self.dtypes: dict[Global, str | None] = {}
         self.copied = 0
+        self.sources: dict[str, str] = {}  # of classes, as torch kept them until 1.x
         self.calls: dict[str, Callable[[object], object]] = CALLS | {
             name: getattr(self, method) for name, method in _COPYING
         }
@@ -90,7 +91,12 @@ class Reader:
         kind = key[0]
         if kind != "storage" or len(key) < 5:
             # or a class, with its source text for a human to compare
-            return key[1] if kind == "module" and len(key) > 1 else Call(None, key)
+            if kind != "module" or len(key) < 2:
+                return Call(None, key)
+            if type(key[1]) is Global and len(key) > 3 and type(key[3]) is str:
+                if len(self.sources) < limits.SOURCES:
+                    self.sources[key[1].name] = key[3][: limits.METADATA_TEXT]
+            return key[1]
         name, numel = key[2], key[4]
         if type(name) is int:
             name = str(name)

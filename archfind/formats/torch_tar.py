@@ -11,7 +11,7 @@ from . import limits
 from .dtypes import ITEMSIZE
 from .escape import escape
 from .flatten import Flat, flatten
-from .nodes import StorageRef, Tensor
+from .nodes import Global, StorageRef, Tensor
 from .pickle_source import machine_at
 from .report import Report
 from .source import Source
@@ -67,6 +67,9 @@ class _Tar:
     def load(self, key: object) -> object:
         """A persistent id of the last pickle: a tensor's or storage's number, or a class."""
         if type(key) is tuple:
+            if len(key) > 2 and type(key[0]) is Global and type(key[2]) is str:
+                if len(self.reader.sources) < limits.SOURCES:
+                    self.reader.sources[key[0].name] = key[2][: limits.METADATA_TEXT]
             return key[0] if key else None
         number = int(key) if type(key) is str and key.isdecimal() and len(key) < 30 else key
         if type(number) is not int:
@@ -144,6 +147,7 @@ def read(source: Source, report: Report) -> Checkpoint:
     tar.read_storages()
     tar.read_tensors()
     tree, _ = tar.pickle("pickle", *tar.span("pickle"))
+    report.sources = tar.reader.sources
     flat = Flat(source.path, Specs(source.path, lambda ref: tar.bytes[ref.key]))
     flatten(tree, flat)
     return report.checkpoint(source, "torch-tar", flat, tree)

@@ -40,6 +40,14 @@ def read(source: Source, report: Report) -> Checkpoint:
     big = order is not None and directory.read(order, 64).strip() == b"big"
     if big:
         warnings.append("big-endian")
+    report.container = {"root": root.rstrip("/"), "byteorder": "big" if big else "little"}
+    version = members.get(f"{root}version")
+    if version is not None and version.size < 100:
+        text = directory.read(version, 100).decode("ascii", "replace").strip()
+        report.container["version"] = int(text) if text.isascii() and text.isdigit() else text
+    if script:
+        code = sum(name.startswith(f"{root}code/") and name.endswith(".py") for name in members)
+        report.container["code_files"] = code
     if any(not name.startswith(root) for name in members):
         warnings.append("the zip holds files that torch did not write")
 

@@ -10,7 +10,7 @@ import math
 import random
 import time
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -98,7 +98,7 @@ def small(make: Callable[..., nn.Module], config: Config) -> Config:
     return moved(config, moves)
 
 
-class _NoValues(TorchFunctionMode):
+class NoValues(TorchFunctionMode):
     """On meta nothing has values: filling tensors in place is most of a constructor's time. A
     constructor that is still at work at `end` is stopped."""
 
@@ -111,18 +111,28 @@ class _NoValues(TorchFunctionMode):
     ) -> Any:
         if time.monotonic() > self._end:
             raise TimeoutError("a network that large teaches nothing")
-        if getattr(func, "__name__", "") in _FILLING and args and args[0].is_meta:
+        name = getattr(func, "__name__", "")
+        if name in _FILLING and args and args[0].is_meta:
             return args[0]
+        if name == "linspace":  # rates of dropping paths, of which constructors read the items
+            kwargs = {**(kwargs or {}), "device": "cpu"}
         return func(*args, **(kwargs or {}))
+
+
+@contextlib.contextmanager
+def quietly() -> Iterator[None]:
+    """Without the warnings and the lines that constructors print."""
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        yield
 
 
 def on_meta(make: Callable[..., nn.Module], config: Config, seconds: float = math.inf) -> nn.Module:
     """The module without storage where its constructor allows, with storage where it doesn't.
     TimeoutError after `seconds`."""
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")
+    with quietly():
         try:
-            with torch.device("meta"), _NoValues(time.monotonic() + seconds):
+            with torch.device("meta"), NoValues(time.monotonic() + seconds):
                 return make(**config)
         except (RuntimeError, NotImplementedError) as error:
             if "meta" not in str(error).lower():

@@ -20,7 +20,8 @@ from archfind.formats import (
 from archfind.formats.escape import escape
 from archfind.formats.report import Report
 from archfind.formats.source import Source
-from archfind.inspection import inspect_document, inspect_lines
+from archfind.inspection import inspect_document
+from archfind.inspection_text import inspect_lines
 from archfind.types import Checkpoint
 
 PATH = "/nonexistent/folder/x.pth"
