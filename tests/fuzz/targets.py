@@ -9,6 +9,7 @@ from archfind import formats
 from archfind.errors import ArchfindError
 from archfind.formats import (
     bare_pickle,
+    gguf,
     onnx,
     pickle_vm,
     safetensors,
@@ -123,6 +124,9 @@ TARGETS: dict[str, Callable[[bytes], str]] = {
     "safetensors": _of(safetensors.read),
     "index": _of(sharded.read),
     "onnx": _of(onnx.read),
+    "gguf": _of(gguf.read),
+    "numpy": _sniffed,
+    "nested": _sniffed,
     "runs": _quick_and_slow,
     "any": _sniffed,
     "inspect": _shown,

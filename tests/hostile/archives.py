@@ -282,7 +282,7 @@ ARCHIVES: list[Case] = [
     *(Case(f"gguf/{where}", holding(data), code, says) for where, data, code, says in _GGUF),
     *(Case(f"numpy/{where}", holding(data), code, says) for where, data, code, says in _NUMPY),
     *(
-        Case(f"nested/{where}", holding(data), code, says, danger)
+        Case(f"{'bomb' if callable(data) else 'nested'}/{where}", holding(data), code, says, danger)
         for where, data, code, says, danger in _NESTED
     ),
     *_FOLDERS,
