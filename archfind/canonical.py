@@ -32,7 +32,8 @@ _TRAINING = frozenset(
     "rng_states random_state callbacks loops message_hub optimizer_history".split()
 )
 _MOMENTS = frozenset(
-    "exp_avg exp_avg_sq max_exp_avg_sq momentum_buffer square_avg step exp_avg_sq_row exp_avg_sq_col "
+    "exp_avg exp_avg_sq max_exp_avg_sq momentum_buffer square_avg step exp_avg_sq_row "
+    "exp_avg_sq_col "
     "row_var col_var variance acc_delta exp_inf mu_product exp_avg_diff neg_pre_grad hessian "
     "step_size prev state1 state2 absmax1 absmax2 qmap1 qmap2 master_param grad_avg eta ax mu "
     "d old_dirs old_stps prev_flat_grad H_diag al ro sum z".split()

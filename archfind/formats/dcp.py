@@ -67,7 +67,9 @@ def read(source: Source, report: Report, tree: object) -> Checkpoint:
             objects += 1
             metadata.update(_object(folder, chunks[fqn, ()], pointer, report, missing))
     if missing:
-        report.warnings.append(f"{len(missing)} of its files are missing: {', '.join(missing)}"[:500])
+        report.warnings.append(
+            f"{len(missing)} of its files are missing: {', '.join(missing)}"[:500]
+        )
     if not index:
         raise NoTensors("no tensors: a distributed checkpoint of other values", source.path)
     files = dict.fromkeys(os.path.join(folder, one[0]) for one in chunks.values())
@@ -135,10 +137,14 @@ def _tensor(
         offsets, sizes = at.get("offsets"), at.get("sizes")
         if type(offsets) is not tuple or type(sizes) is not tuple:
             continue
-        if not (_natural(offsets) and _natural(sizes)) or not len(offsets) == len(sizes) == len(size):
+        if not (_natural(offsets) and _natural(sizes)) or not len(offsets) == len(sizes) == len(
+            size
+        ):
             continue
         if any(o + s > n for o, s, n in zip(offsets, sizes, size, strict=True)):
-            raise CheckpointError(f'damaged: a chunk of "{escape(fqn)}" lies outside it', source.path)
+            raise CheckpointError(
+                f'damaged: a chunk of "{escape(fqn)}" lies outside it', source.path
+            )
         where = chunks.get((fqn, offsets))
         if where is None:
             continue
@@ -183,4 +189,3 @@ def _object(
             return {}
     report.doubts = [*report.doubts, *found.danger]
     return {f"{pointer}/{key}" if key else pointer: value for key, value in found.metadata.items()}
-

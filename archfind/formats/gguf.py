@@ -72,7 +72,9 @@ def read(source: Source, report: Report) -> Checkpoint:
         raise NotACheckpoint(f"a GGUF file ({what}), which is not supported", source.path)
     tensors, pairs = cursor.number("<Q"), cursor.number("<Q")
     if tensors * 24 > source.size or pairs * 12 > source.size:
-        raise CheckpointError("damaged: its GGUF header counts more than the file holds", cursor.path)
+        raise CheckpointError(
+            "damaged: its GGUF header counts more than the file holds", cursor.path
+        )
     metadata: dict[str, object] = {}
     for _ in range(pairs):
         key = cursor.text(_KEY)
@@ -190,7 +192,7 @@ class _Cursor:
             raise Truncated("cut off: its GGUF header is longer than the file", self.path)
         self.at += length
 
-    def number(self, form: str):  # noqa: ANN201
+    def number(self, form: str):
         return struct.unpack(form, self.take(struct.calcsize(form)))[0]
 
     def text(self, most: int) -> str:

@@ -149,7 +149,6 @@ class ZipDirectory:
             )
         return data
 
-
     def start_of(self, member: Member, length: int) -> bytes:
         """The first bytes of a deflated member; no checksum covers them."""
         if member.method != _DEFLATED:
