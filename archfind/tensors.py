@@ -55,7 +55,14 @@ class TensorReader:
             if storage.start + need > len(mapped):
                 raise BuildError("the file ends inside a tensor; download it again", storage.file)
             items = min(storage.nbytes, len(mapped) - storage.start) // dtype.itemsize
-            return torch.frombuffer(mapped, dtype=dtype, count=items, offset=storage.start)
+            if storage.start % dtype.itemsize == 0:
+                return torch.frombuffer(mapped, dtype=dtype, count=items, offset=storage.start)
+            # old files put tensors anywhere; torch's vector instructions crash on odd addresses
+            copy = self._copies.get(storage)
+            if copy is None:
+                end = storage.start + storage.nbytes
+                copy = self._copies[storage] = bytearray(mapped[storage.start : end])
+            return torch.frombuffer(copy, dtype=dtype, count=items)
         if storage.inside is not None and storage.inside[0] == "varint":
             return self._integers(storage, dtype, count)
         copy = self._copies.get(storage)

@@ -189,9 +189,8 @@ def _kind(
     if names and "amsgrad" not in names and "betas" in names:
         # torch's RAdam has the newer switches; older optimizers of others have neither
         return ("RAdam", True) if "decoupled_weight_decay" in names else ("Adam or RAdam", False)
-    flags = [
-        one["decoupled_weight_decay"] for one in groups.values() if "decoupled_weight_decay" in one
-    ]
+    flag = "decoupled_weight_decay"
+    flags = [one[flag] for one in groups.values() if flag in one]
     if flags:
         return ("AdamW" if any(flags) else "Adam"), True
     # before torch 2.7 nothing says it: AdamW is the one that people give a decay of 0.01 or more

@@ -11,7 +11,7 @@ import os
 import struct
 from importlib import import_module
 
-from archfind.errors import CheckpointError
+from archfind.errors import CheckpointError, LimitExceeded
 from archfind.frozen import replace
 from archfind.types import Checkpoint
 
@@ -111,27 +111,27 @@ _SUFFIXES = {
 def open(path: str | os.PathLike[str]) -> Checkpoint:
     """Reads the header of the checkpoint at `path`; ArchfindError says why it can't."""
     name = os.fsdecode(os.fspath(path))
-    if os.path.isdir(name):
-        from . import folder
+    try:
+        if os.path.isdir(name):
+            from . import folder
 
-        return replace(folder.read(name), path=name)
-    with Source(name) as source:
-        try:
+            return replace(folder.read(name), path=name)
+        with Source(name) as source:
             return _read(source)
-        except (
-            ValueError,
-            LookupError,
-            TypeError,
-            AttributeError,
-            ArithmeticError,
-            struct.error,
-            RecursionError,
-            MemoryError,
-        ) as error:
-            # a file that no reader foresaw; the readers' own tests run without this net
-            raise CheckpointError(
-                f"damaged: its structure can't be followed ({type(error).__name__})", name
-            ) from error
+    except (
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        ArithmeticError,
+        struct.error,
+        RecursionError,
+        MemoryError,
+    ) as error:
+        # a file that no reader foresaw; the readers' own tests run without this net
+        raise CheckpointError(
+            f"damaged: its structure can't be followed ({type(error).__name__})", name
+        ) from error
 
 
 def _read(source: Source) -> Checkpoint:
@@ -154,17 +154,37 @@ def read_section(source: Source, report: Report) -> Checkpoint:
     collecting = gc.isenabled()
     gc.disable()  # a tree of a million nodes holds no garbage to look for
     try:
-        return reader.read(source, report)
+        found = reader.read(source, report)
+        _check_keys(found)
+        return found
     except CheckpointError as error:
         danger = report.danger()
         if not danger:
             raise
         # whatever broke the file, what it would have run must be said
         said = f"{error.message.rstrip('.')}. DANGER: {'; '.join(danger[:5])}"
-        raise type(error)(said, error.path) from None
+        refused = type(error)(said, error.path)
+        refused.danger = tuple(danger)
+        raise refused from None
     finally:
         if collecting:
             gc.enable()
+
+
+def _check_keys(found: Checkpoint) -> None:
+    """Names that no module has: what walks them as a tree must not be walked to exhaustion."""
+    from . import limits
+
+    for key in found.index:
+        if len(key) <= limits.KEY_DEPTH:
+            continue
+        if len(key) > limits.KEY_LENGTH:
+            raise LimitExceeded(
+                f"refused: a key of {len(key):,} characters (limit {limits.KEY_LENGTH:,})",
+                found.path,
+            )
+        if key.count(".") + key.count("/") > limits.KEY_DEPTH:
+            raise LimitExceeded(f"refused: a key of more than {limits.KEY_DEPTH} parts", found.path)
 
 
 def _check_suffix(source: Source, kind: str, report: Report) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from archfind.errors import CheckpointError, NoTensors
+from archfind.errors import CheckpointError, LimitExceeded, NoTensors
 from archfind.types import Checkpoint, Piece, Storage, TensorSpec
 
 from . import limits
@@ -93,6 +93,8 @@ def _pointer(fqn: str, paths: object) -> str:
     """The place of an entry: torch flattens {"model": {"0.weight": ..}} to "model.0.weight"."""
     path = paths.get(fqn) if type(paths) is dict else None  # pyright: ignore
     words = path if type(path) is tuple and path else (fqn,)
+    if any(type(word) is not str and type(word) is not int for word in words):
+        words = (fqn,)
     return "/".join(str(word)[:1000].replace("~", "~0").replace("/", "~1") for word in words)
 
 
@@ -111,7 +113,8 @@ def _chunks(source: Source, placed: dict[object, object]) -> dict[tuple[str, obj
                 f'refused: its file "{escape(file)}" is not a plain file name', source.path
             )
         if type(start) is int and type(length) is int and start >= 0 and length >= 0:
-            found[fqn, offsets if type(offsets) is tuple else ()] = (file, start, length)
+            whole_number = type(offsets) is tuple and _natural(offsets)
+            found[fqn, offsets if whole_number else ()] = (file, start, length)
     return found
 
 
@@ -179,13 +182,15 @@ def _object(
         if start + length > shard.size:
             report.warnings.append(f"{escape(file)} is cut off")
             return {}
-        own = Report()
+        own = Report(report)
         own.needs_tensors = False
         try:
             found = read_section(Section(shard, start, length), own)
         except CheckpointError as error:
-            report.warnings.append(f"{escape(pointer)}: {error.message}")
             report.doubts.extend(own.danger())
+            if isinstance(error, LimitExceeded):
+                raise
+            report.warnings.append(f"{escape(pointer)}: {error.message}")
             return {}
     report.doubts = [*report.doubts, *found.danger]
     return {f"{pointer}/{key}" if key else pointer: value for key, value in found.metadata.items()}

@@ -95,24 +95,26 @@ def _by_config(
             if type(path) is not str:
                 raise CheckpointError(f"damaged: {escape(name)} makes no sense", source.path)
             if entry.get("use_pickle") is True:
-                danger += _pickled(container, folder + path, pointer, index)
+                danger += _pickled(container, folder + path, pointer, index, report)
                 continue
             if type(meta) is not dict:
                 continue  # an object that is no tensor
-            dtype = _DTYPES.get(meta.get("dtype"), "float32")
+            code = meta.get("dtype")
+            dtype = _DTYPES.get(code, "float32") if type(code) is int else "float32"
             sizes, strides = _ints(meta.get("sizes")), _ints(meta.get("strides"))
             offset = _int(meta.get("storage_offset"))
             ref = StorageRef(folder + path, dtype, 0)
             spec = specs.of(Tensor(ref, offset, sizes, strides, dtype), pointer)
             if spec is not None:
                 index[pointer] = spec
+    report.doubts = [*specs.danger, *danger]
     if not index:
         raise NoTensors("no tensors: a torch.export program without weights", source.path)
     return Checkpoint(
         path=source.path,
         format="torch-export",
         index=index,
-        danger=(*specs.danger, *danger),
+        danger=tuple(report.danger()),
         warnings=tuple(report.warnings),
         files=(source.path,),
         nbytes=source.size,
@@ -120,7 +122,11 @@ def _by_config(
 
 
 def _pickled(
-    container: ZipContainer, name: str, pointer: str, index: dict[str, TensorSpec]
+    container: ZipContainer,
+    name: str,
+    pointer: str,
+    index: dict[str, TensorSpec],
+    report: Report,
 ) -> list[str]:
     """A weight saved by torch.save: a subclass, or one that isn't on a plain device."""
     from . import read_section
@@ -128,7 +134,7 @@ def _pickled(
     if name not in container.names:
         raise CheckpointError(f'damaged: "{escape(name)}" is missing', container.source.path)
     section, moved = container.section(name)
-    own = Report()
+    own = Report(report)
     try:
         found = moved.checkpoint(read_section(section, own))
     except NoTensors:
@@ -150,7 +156,7 @@ def _earlier(source: Source, report: Report, container: ZipContainer) -> Checkpo
     foreign: dict[str, None] = {}
     danger: list[str] = []
     for name in held:
-        own = Report()
+        own = Report(report)
         section, moved = container.section(name)
         try:
             found = moved.checkpoint(read_section(section, own))
@@ -162,6 +168,7 @@ def _earlier(source: Source, report: Report, container: ZipContainer) -> Checkpo
         foreign.update(dict.fromkeys(found.foreign))
         danger += [f"{escape(name)}: {line}" for line in found.danger]
         report.warnings.extend(found.warnings)
+    report.doubts = danger
     if not index:
         raise NoTensors("no tensors: a torch.export program without weights", source.path)
     return Checkpoint(

@@ -151,15 +151,16 @@ def _shards(path: str, names: list[str]) -> Checkpoint:
     if len(names) < total:
         warnings.append(f"{total - len(names)} of its {total} shards are missing")
     found: list[Checkpoint] = []
+    danger: list[str] = []
     for name in names:
         try:
             found.append(open_file(os.path.join(path, name)))
         except CheckpointError as error:
+            danger += [f"{escape(name)}: {line}" for line in error.danger]
             warnings.append(f"the shard {escape(name)} is unusable: {error.message}")
     if not found:
-        raise CheckpointError(f"none of its {len(names)} shards can be read", path)
+        raise _refused(f"none of its {len(names)} shards can be read", path, danger)
     index: dict[str, TensorSpec] = {}
-    danger: list[str] = []
     for one in found:
         danger += [f'"{escape(key)}" is in two shards' for key in one.index if key in index]
         danger += one.danger
@@ -182,15 +183,16 @@ def _pipeline(path: str, folders: list[str], depth: int) -> Checkpoint:
     """A diffusers pipeline: each component in a folder of its own."""
     parts: dict[str, Checkpoint] = {}
     warnings: list[str] = []
+    danger: list[str] = []
     for name in folders:
         try:
             parts[name] = read(os.path.join(path, name), depth + 1)
-        except NotACheckpoint:
-            continue  # a tokenizer, a scheduler
         except CheckpointError as error:
-            warnings.append(f"{escape(name)}: {error.message}")
+            danger += [f"{escape(name)}: {line}" for line in error.danger]
+            if type(error) is not NotACheckpoint:  # a tokenizer, a scheduler
+                warnings.append(f"{escape(name)}: {error.message}")
     if not parts:
-        raise NotACheckpoint("is a folder of a pipeline without weights", path)
+        raise _refused("is a folder of a pipeline without weights", path, danger)
     first = next(iter(parts.values()))
     return replace(
         first,
@@ -199,7 +201,7 @@ def _pipeline(path: str, folders: list[str], depth: int) -> Checkpoint:
         index={f"{name}/{k}": v for name, one in parts.items() for k, v in one.index.items()},
         metadata={f"{name}/{k}": v for name, one in parts.items() for k, v in one.metadata.items()},
         hints={},
-        danger=tuple(line for one in parts.values() for line in one.danger),
+        danger=(*danger, *(line for one in parts.values() for line in one.danger)),
         warnings=(
             *warnings,
             *(f"{n}: {line}" for n, one in parts.items() for line in one.warnings),
@@ -208,6 +210,14 @@ def _pipeline(path: str, folders: list[str], depth: int) -> Checkpoint:
         nbytes=sum(one.nbytes for one in parts.values()),
         container={"components": list(parts)},
     )
+
+
+def _refused(message: str, path: str, danger: list[str]) -> NotACheckpoint:
+    """The error for a folder of which nothing can be read, with what that would have run."""
+    said = f"{message}. DANGER: {'; '.join(danger[:5])}" if danger else message
+    error = NotACheckpoint(said, path)
+    error.danger = tuple(danger)
+    return error
 
 
 def shard_note(path: str) -> str:

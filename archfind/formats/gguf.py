@@ -75,6 +75,10 @@ def read(source: Source, report: Report) -> Checkpoint:
         raise CheckpointError(
             "damaged: its GGUF header counts more than the file holds", cursor.path
         )
+    if tensors > limits.TENSORS or pairs > limits.METADATA_ENTRIES:
+        raise LimitExceeded(
+            f"refused: a GGUF header of {tensors:,} tensors and {pairs:,} values", cursor.path
+        )
     metadata: dict[str, object] = {}
     for _ in range(pairs):
         key = cursor.text(_KEY)
@@ -177,6 +181,7 @@ class _Cursor:
     def __init__(self, source: Source) -> None:
         self.source, self.path = source, source.path
         self.at, self.near, self.start = 0, b"", 0
+        self.fields = 0
 
     def take(self, length: int) -> bytes:
         begin = self.at - self.start
@@ -193,6 +198,11 @@ class _Cursor:
         self.at += length
 
     def number(self, form: str):
+        self.fields += 1
+        if self.fields > limits.GGUF_FIELDS:
+            raise LimitExceeded(
+                f"refused: a GGUF header of more than {limits.GGUF_FIELDS:,} fields", self.path
+            )
         return struct.unpack(form, self.take(struct.calcsize(form)))[0]
 
     def text(self, most: int) -> str:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from archfind.errors import CheckpointError, NotACheckpoint, NoTensors
+from archfind.errors import CheckpointError, LimitExceeded, NotACheckpoint, NoTensors
 from archfind.types import Checkpoint
 
 from . import limits
@@ -97,7 +97,7 @@ def read(
     error: CheckpointError | None = None
     danger: list[str] = []
     for name in held:
-        own = Report()
+        own = Report(report)
         try:
             section, moved = container.section(name)
             parts[name] = (places[name], moved.checkpoint(open_section(section, own)))
@@ -105,9 +105,13 @@ def read(
         except NoTensors:
             lines = own.danger()  # an empty pickle beside the weights says nothing
         except CheckpointError as problem:
-            error = error or problem
-            report.warnings.append(f"{escape(name)}: {problem.message}")
             lines = own.danger()
+            if isinstance(problem, LimitExceeded):
+                report.doubts = [*report.doubts, *danger, *lines]
+                raise  # what one member may take is what all may take
+            error = error or problem
+            if len(report.warnings) < limits.DANGER_LINES:
+                report.warnings.append(f"{escape(name)}: {problem.message}")
         danger += [f"{escape(name)}: {line}" for line in lines]
     report.doubts = [*report.doubts, *danger]
     if not parts:

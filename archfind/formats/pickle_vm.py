@@ -21,6 +21,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from .report import Work
+
 _UINT = struct.Struct("<I").unpack_from
 _INT = struct.Struct("<i").unpack_from
 _SLICE = 1 << 16  # opcodes between two looks at the budgets
@@ -57,6 +59,7 @@ class Machine:
         self.pos = 0
         self.made = 0
         self.ops = 0
+        self.work: Work | None = None
         self.globals: dict[str, Global] = {}
         self.memo: dict[int, object] = {}
         self.stack: list[object] = []
@@ -64,6 +67,15 @@ class Machine:
 
     def run(self) -> object:
         """The next pickle's value; `pos` is then behind its STOP."""
+        begin, made = self.pos, self.made
+        try:
+            return self._whole()
+        finally:
+            if self.work is not None:
+                self.work.pickled += self.pos - begin
+                self.work.objects += self.made - made
+
+    def _whole(self) -> object:
         self.memo, self.stack, self.below = {}, [], []
         while True:
             try:
@@ -148,8 +160,9 @@ class Machine:
                         if type(fn) is Global and fn.make is not None:
                             stack[-1] = fn.make(args)
                         else:
-                            if type(fn) is Global and fn.called < 0:
-                                fn.called = pos - 1
+                            if type(fn) is Global and not fn.by_function:
+                                fn.by_function = True
+                                fn.called = pos - 1 if fn.called < 0 else fn.called
                             stack[-1] = Call(fn, args)
                         if data[pos] == 114:
                             memo[_UINT(data, pos + 1)[0]] = stack[-1]

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+_INTEGERS = frozenset((int,))
 _KEPT = 4096  # pairs of shape and strides whose extent is remembered
 _Extent = tuple["tuple[int, ...]", object, object, int, int]
 
@@ -48,18 +49,15 @@ class Specs:
         if len(size) > limits.DIMENSIONS:
             self._doubt(pointer, f"has {len(size):,} dimensions")
             return None
-        dtype = tensor.dtype
-        if type(dtype) is not str:
-            dtype = "float32"
+        if not _INTEGERS.issuperset(map(type, size)):  # True is not one
+            self._doubt(pointer, "has a shape that is not made of integers")
+            return None
         stride = tensor.stride
         if type(stride) is not tuple or len(stride) != len(size):
             stride = self._odd_stride(size, stride, pointer)
         numel, last, plain = 1, 0, True  # last: the offset of the last element
         for i in range(len(size) - 1, -1, -1):
             dim = size[i]
-            if type(dim) is not int:
-                self._doubt(pointer, "has a shape that is not made of integers")
-                return None
             if stride is not None and dim != 1:
                 step = stride[i]
                 if type(step) is not int or step < 0:
@@ -70,9 +68,13 @@ class Specs:
             numel *= dim
             if not 0 <= dim < limits.DIMENSION:
                 self._doubt(pointer, "has an impossible shape")
+                dtype = tensor.dtype if type(tensor.dtype) is str else "float32"
                 return TensorSpec(dtype, size, self._unstored(None, 0))
         if plain or not numel:
             stride, last = None, numel - 1
+        elif stride is not None and not (all(type(step) is int and step >= 0 for step in stride)):
+            # what a dimension of one element steps by doesn't matter
+            stride = tuple(0 if size[i] == 1 else stride[i] for i in range(len(size)))
         if not self.danger and len(self._extents) < _KEPT and size is tensor.size:
             # both are kept alive here, so that no other object gets their ids
             self._extents[id(size), id(tensor.stride)] = (size, tensor.stride, stride, numel, last)

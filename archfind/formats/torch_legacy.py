@@ -64,6 +64,7 @@ def _locate(
     """Where each storage lies: in the order of `keys`, each an 8-byte count and its elements."""
     found: dict[str, Storage] = {}
     sizes: list[tuple[str, int, int]] = []
+    listed: set[str] = set()
     need = pos
     for key in keys:
         name = key if type(key) is str else str(key) if type(key) is int else ""
@@ -72,6 +73,11 @@ def _locate(
             raise CheckpointError(
                 f'damaged: it lists a storage "{escape(name)}" that nothing uses', source.path
             )
+        if name in listed:
+            raise CheckpointError(
+                f'damaged: it lists the storage "{escape(name)}" twice', source.path
+            )
+        listed.add(name)
         nbytes = ref.numel * ITEMSIZE.get(ref.dtype, 1)
         sizes.append((name, ref.numel, nbytes))
         need += 8 + nbytes

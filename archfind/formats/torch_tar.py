@@ -70,7 +70,7 @@ class _Tar:
             if len(key) > 2:
                 self.reader.keep_source(key[0], key[2])
             return key[0] if key else None
-        number = int(key) if type(key) is str and key.isdigit() and len(key) < 30 else key
+        number = int(key) if type(key) is str and key.isdecimal() and len(key) < 30 else key
         if type(number) is not int:
             return None
         return self.tensors.get(number) or self.storages.get(number)

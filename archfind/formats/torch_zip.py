@@ -75,7 +75,7 @@ def read(source: Source, report: Report) -> Checkpoint:
 
     reader = Reader(source.path)
     machine = Machine(source.path, "data.pkl", data, reader.calls, reader.load)
-    report.machines.append(machine)
+    report.begin(machine)
     tree = machine.run()
     if machine.pos < len(data):
         warnings.append(f"data.pkl goes on for {len(data) - machine.pos:,} bytes after its end")
