@@ -177,7 +177,9 @@ def _split_each(
         pieces: list[Piece] = []
         for rank, flat in enumerate(flats):
             begin, end = rank * share, min((rank + 1) * share, count)
-            for run, start, stop in _overlaps(flat, at, at + max(0, end - begin)):
+            if begin >= end:
+                continue  # a rank behind the last has padding only
+            for run, start, stop in _overlaps(flat, at, at + end - begin):
                 low = max(start, at)
                 pieces.append(Piece((begin + low - at,), part(run, low - start, stop - low)))
         if sum(piece.spec.shape[0] for piece in pieces) != count:
