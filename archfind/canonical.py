@@ -118,6 +118,7 @@ def _is_training(place: str, held: list[str]) -> bool:
         or word.startswith("optimizer")
         or word.rpartition(".")[2] in _TRAINING
         or "lr_scheduler" in word
+        or _is_random(word)
         for word in words
     ):
         return True

@@ -133,11 +133,11 @@ def _both(checkpoint: Checkpoint) -> list[str]:
 
 
 def _split(pointer: str, word: str) -> tuple[str, str, str]:
-    """What is before and behind a whole component of a pointer."""
-    if pointer.startswith(word):
-        return "", word, pointer[len(word) :]
-    before, found, after = pointer.partition("/" + word)
-    return (before, found, after) if found else (pointer, "", "")
+    """What is before and behind the last whole component of a pointer that is `word`."""
+    before, found, after = pointer.rpartition("/" + word)
+    if found:
+        return before, found, after
+    return ("", word, pointer[len(word) :]) if pointer.startswith(word) else (pointer, "", "")
 
 
 def _telling(place: str, kept: set[str]) -> bool:
