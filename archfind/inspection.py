@@ -1,4 +1,4 @@
-"""What is in a file, whatever network it belongs to: one document, which text and JSON both show."""
+"""What is in a file, whatever network it belongs to: one document, shown as text or JSON."""
 
 from __future__ import annotations
 
@@ -149,4 +149,3 @@ def _siblings(checkpoint: Checkpoint, places: list[str]) -> list[dict[str, objec
         for name, (tensors, values) in held.items()
         if name
     ]
-

@@ -96,9 +96,7 @@ def _optimizer(one: dict[str, Any]) -> str:
 def _pairs(label: str, pairs: Iterable[tuple[str, object]]) -> list[str]:
     # Hyper-parameters of every parameter group, and of every submodule, would bury the rest.
     shown = [
-        (k, v)
-        for k, v in pairs
-        if "param_groups/" not in k and "@" not in k and "state/" not in k
+        (k, v) for k, v in pairs if "param_groups/" not in k and "@" not in k and "state/" not in k
     ]
     lines = [f"  {label:<9} {escape(k)} = {escape(_short(v))}" for k, v in shown[:_SHOWN]]
     if len(shown) > _SHOWN:

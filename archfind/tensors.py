@@ -121,7 +121,7 @@ class TensorReader:
         return torch.tensor(values, dtype=torch.int64).to(dtype)
 
     def _saved(self, spec: TensorSpec, dtype: torch.dtype, count: int) -> torch.Tensor:
-        """A chunk of a distributed checkpoint: a whole file of torch.save, which holds one tensor."""
+        """A chunk of a distributed checkpoint: a file of torch.save that holds one tensor."""
         from archfind.formats import read_section
         from archfind.formats.report import Report
         from archfind.formats.section import Moved, Section

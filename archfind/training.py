@@ -133,11 +133,11 @@ def _both(checkpoint: Checkpoint) -> list[str]:
 
 
 def _split(pointer: str, word: str) -> tuple[str, str, str]:
-    """What is before and behind a whole component of a pointer."""
-    if pointer.startswith(word):
-        return "", word, pointer[len(word) :]
-    before, found, after = pointer.partition("/" + word)
-    return (before, found, after) if found else (pointer, "", "")
+    """What is before and behind the last whole component of a pointer that is `word`."""
+    before, found, after = pointer.rpartition("/" + word)
+    if found:
+        return before, found, after
+    return ("", word, pointer[len(word) :]) if pointer.startswith(word) else (pointer, "", "")
 
 
 def _telling(place: str, kept: set[str]) -> bool:
@@ -157,9 +157,8 @@ def _optimizer(
     kind, certain = _kind(kept, names, groups)
     if ".optim" in pickled:
         kind, certain = pickled.rpartition(".")[2], True
-    counted = [one for one in steps if isinstance(one, int | float)]
-    if not counted and isinstance(first.get("step"), int | float):
-        counted = [first["step"]]  # apex keeps it there  # pyright: ignore
+    # apex keeps it in the group
+    counted = [one for one in [*steps, first.get("step")] if isinstance(one, int | float)]
     return {
         "place": place,
         "kind": kind,
@@ -190,7 +189,8 @@ def _kind(
     if names and "amsgrad" not in names and "betas" in names:
         # torch's RAdam has the newer switches; older optimizers of others have neither
         return ("RAdam", True) if "decoupled_weight_decay" in names else ("Adam or RAdam", False)
-    flags = [one["decoupled_weight_decay"] for one in groups.values() if "decoupled_weight_decay" in one]
+    flag = "decoupled_weight_decay"
+    flags = [one[flag] for one in groups.values() if flag in one]
     if flags:
         return ("AdamW" if any(flags) else "Adam"), True
     # before torch 2.7 nothing says it: AdamW is the one that people give a decay of 0.01 or more
@@ -224,9 +224,9 @@ def counters(checkpoint: Checkpoint) -> dict[str, object]:
     found: dict[str, object] = {}
     for pointer, value in checkpoint.metadata.items():
         words = pointer.split("/")
-        if words[-1] in _COUNTERS and len(words) <= 3 and type(value) in (int, float):
-            if not any("sched" in word or "optim" in word for word in words):
-                found[pointer] = value
+        named = words[-1] in _COUNTERS and len(words) <= 3 and type(value) in (int, float)
+        if named and not any("sched" in word or "optim" in word for word in words):
+            found[pointer] = value
     for pointer, spec in checkpoint.index.items():
         if pointer in _COUNTERS:
             value = scalar(spec)

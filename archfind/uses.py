@@ -43,9 +43,7 @@ def uses(
 def has_data(spec: TensorSpec) -> bool:
     """Whether the tensor's values can be read from somewhere."""
     storage = spec.storage
-    return bool(
-        storage.start >= 0 or storage.inside or storage.data is not None or spec.pieces
-    )
+    return bool(storage.start >= 0 or storage.inside or storage.data is not None or spec.pieces)
 
 
 def _resume(
@@ -91,9 +89,7 @@ def _fine_tune(
     return f"yes, once its network is known (archfind guess){narrow}"
 
 
-def _lora(
-    checkpoint: Checkpoint, weights: Mapping[str, TensorSpec], packed: str, rank: int
-) -> str:
+def _lora(checkpoint: Checkpoint, weights: Mapping[str, TensorSpec], packed: str, rank: int) -> str:
     if not weights:
         return "no: it holds no weights"
     if rank:

@@ -40,7 +40,7 @@ def shapes(metadata: Mapping[str, object]) -> list[dict[str, tuple[int, ...]]]:
 def add_shapes(
     index: dict[str, TensorSpec], metadata: dict[str, object], path: str, warnings: list[str]
 ) -> None:
-    """Adds the shapes that a model_states file knows, where the weights themselves are elsewhere."""
+    """Adds the shapes that a model_states file knows, where the weights are elsewhere."""
     added = 0
     for group in shapes(metadata):
         for name, shape in group.items():
@@ -59,9 +59,7 @@ def add_shapes(
 def read(folder: str, names: list[str], open_file: Callable[[str], Checkpoint]) -> Checkpoint:
     """A folder of ZeRO's model states and optimizer states."""
     models = sorted(name for name in names if name.endswith("model_states.pt"))
-    optims = sorted(
-        (name for name in names if name.endswith("optim_states.pt")), key=_rank
-    )
+    optims = sorted((name for name in names if name.endswith("optim_states.pt")), key=_rank)
     first = open_file(os.path.join(folder, models[0]))
     warnings = [one for one in first.warnings if "zero_pp_rank_" not in one]
     index = dict(first.index)
@@ -155,9 +153,7 @@ def _split_runs(
     return made
 
 
-def _overlaps(
-    runs: list[TensorSpec], first: int, last: int
-) -> list[tuple[TensorSpec, int, int]]:
+def _overlaps(runs: list[TensorSpec], first: int, last: int) -> list[tuple[TensorSpec, int, int]]:
     """The runs that meet [first, last), each with its start and where the meeting ends."""
     found: list[tuple[TensorSpec, int, int]] = []
     start = 0
@@ -181,7 +177,9 @@ def _split_each(
         pieces: list[Piece] = []
         for rank, flat in enumerate(flats):
             begin, end = rank * share, min((rank + 1) * share, count)
-            for run, start, stop in _overlaps(flat, at, at + max(0, end - begin)):
+            if begin >= end:
+                continue  # a rank behind the last has padding only
+            for run, start, stop in _overlaps(flat, at, at + end - begin):
                 low = max(start, at)
                 pieces.append(Piece((begin + low - at,), part(run, low - start, stop - low)))
         if sum(piece.spec.shape[0] for piece in pieces) != count:

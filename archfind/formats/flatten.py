@@ -66,7 +66,12 @@ class Flat:
 
     def source(self, name: str, text: object) -> None:
         """Keeps a piece of Python source that the file carries, for people to read."""
-        if type(text) is str and text and name not in self.sources and len(self.sources) < limits.SOURCES:
+        if (
+            type(text) is str
+            and text
+            and name not in self.sources
+            and len(self.sources) < limits.SOURCES
+        ):
             self.count(0, len(text[: limits.TEXT_BYTES]))
             self.sources[name] = text[: limits.METADATA_TEXT]
 

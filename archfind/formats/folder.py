@@ -35,7 +35,8 @@ def read(path: str, depth: int = 0) -> Checkpoint:
     try:
         with os.scandir(path) as entries:
             found = [
-                (entry.name, entry.is_dir()) for entry, _ in zip(entries, range(_FILES), strict=False)
+                (entry.name, entry.is_dir())
+                for entry, _ in zip(entries, range(_FILES), strict=False)
             ]
     except OSError as error:
         reason = (error.strerror or "unknown error").lower()
@@ -140,7 +141,9 @@ def _shards(path: str, names: list[str]) -> Checkpoint:
     """Shards without their index: their union, and which are missing."""
     from . import open as open_file
 
-    kinds = {name.rpartition("-of-")[0].rpartition("-")[0] + name.rpartition("-of-")[2] for name in names}
+    kinds = {
+        name.rpartition("-of-")[0].rpartition("-")[0] + name.rpartition("-of-")[2] for name in names
+    }
     if len(kinds) > 1:
         raise NotACheckpoint("is a folder of several sharded models: give one file", path)
     total = int(names[0].rpartition("-of-")[2].partition(".")[0][:6])
@@ -199,7 +202,10 @@ def _pipeline(path: str, folders: list[str], depth: int) -> Checkpoint:
         metadata={f"{name}/{k}": v for name, one in parts.items() for k, v in one.metadata.items()},
         hints={},
         danger=(*danger, *(line for one in parts.values() for line in one.danger)),
-        warnings=(*warnings, *(f"{n}: {line}" for n, one in parts.items() for line in one.warnings)),
+        warnings=(
+            *warnings,
+            *(f"{n}: {line}" for n, one in parts.items() for line in one.warnings),
+        ),
         files=tuple(file for one in parts.values() for file in one.files),
         nbytes=sum(one.nbytes for one in parts.values()),
         container={"components": list(parts)},
@@ -223,4 +229,6 @@ def shard_note(path: str) -> str:
     at = number.rpartition("-")[2]
     if int(total[:6]) < 2:
         return ""
-    return f"shard {int(at[:6])} of {int(total[:6])}: give its index or folder for the whole network"
+    return (
+        f"shard {int(at[:6])} of {int(total[:6])}: give its index or folder for the whole network"
+    )

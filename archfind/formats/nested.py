@@ -207,7 +207,7 @@ def _settings(container: Container) -> dict[str, object]:
         except CheckpointError:
             continue
         stem = name.rpartition(".")[0] if name.endswith(".json") else name
-        stem = stem.replace("~", "~0").replace("/", ".")
+        stem = stem.removeprefix("./").replace("~", "~0").replace("/", ".")
         if not name.endswith((".json", "data")) or len(text) >= _TEXT:
             plain = text[: limits.METADATA_TEXT].decode("utf-8", "replace")
             found[stem] = plain.strip()

@@ -56,7 +56,9 @@ _SCALAR = {
 def buffered_array(args: object) -> object:
     """numeric._frombuffer(bytes, dtype, shape, order), of protocol 5."""
     raw, kind, shape, order = arguments(args, 4)[:4]
-    return numpy_tensor(raw, kind, shape, order == "F") or Call(Global("numpy.ndarray", None, 0), args)
+    return numpy_tensor(raw, kind, shape, order == "F") or Call(
+        Global("numpy.ndarray", None, 0), args
+    )
 
 
 def _columns(shape: tuple[object, ...]) -> tuple[int, ...] | None:
@@ -70,9 +72,7 @@ def _columns(shape: tuple[object, ...]) -> tuple[int, ...] | None:
     return tuple(steps)
 
 
-def numpy_tensor(
-    raw: object, kind: object, shape: object, fortran: bool = False
-) -> Tensor | None:
+def numpy_tensor(raw: object, kind: object, shape: object, fortran: bool = False) -> Tensor | None:
     """An array pickled by numpy; where its bytes lie in the file, the storage says so."""
     name = dtypes.NUMPY.get(kind.code) if type(kind) is DType else None
     if name is None or type(shape) is not tuple:

@@ -18,11 +18,11 @@ from .pickle_vm import Machine, Short
 _LONG_BYTES = 1 << 16  # longer runs of bytes are tensor data: they stay in place
 
 
-def line(data: bytes, pos: int) -> tuple[bytes, int]:
+def line(data: bytes, pos: int, most: int = limits.LINE_BYTES) -> tuple[bytes, int]:
     """The text up to the next newline, and the position behind it."""
-    end = data.find(b"\n", pos, pos + limits.LINE_BYTES)
+    end = data.find(b"\n", pos, pos + most)
     if end < 0:
-        if len(data) - pos >= limits.LINE_BYTES:
+        if len(data) - pos >= most:
             raise KeyError("a line without an end")
         raise Short
     return data[pos:end], end + 1
@@ -102,7 +102,7 @@ def _py2_text(raw: bytes) -> str | bytes:
 
 
 def _string(vm: Machine, data: bytes, pos: int) -> int:
-    text, pos = line(data, pos)
+    text, pos = line(data, pos, limits.PICKLE_BYTES)  # an array's bytes, in old files
     if len(text) < 2 or text[0] != text[-1] or text[:1] not in (b"'", b'"'):
         raise KeyError("a string without quotes")
     try:
@@ -113,7 +113,7 @@ def _string(vm: Machine, data: bytes, pos: int) -> int:
 
 
 def _unicode(vm: Machine, data: bytes, pos: int) -> int:
-    text, pos = line(data, pos)
+    text, pos = line(data, pos, limits.PICKLE_BYTES)  # an array's bytes, in old files
     try:
         vm.stack.append(text.decode("raw-unicode-escape"))
     except UnicodeDecodeError:

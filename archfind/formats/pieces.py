@@ -18,7 +18,9 @@ def whole(
 ) -> TensorSpec:
     """A tensor of `shape` that the pieces fill."""
     nbytes = prod(shape) * ITEMSIZE.get(dtype, 0)
-    return TensorSpec(dtype, shape, Storage(file, f"{name} in pieces", -1, nbytes), pieces=tuple(pieces))
+    return TensorSpec(
+        dtype, shape, Storage(file, f"{name} in pieces", -1, nbytes), pieces=tuple(pieces)
+    )
 
 
 def joined(name: str, specs: Sequence[TensorSpec], dim: int) -> TensorSpec:

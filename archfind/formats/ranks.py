@@ -1,4 +1,4 @@
-"""Model-parallel files, one a rank: Meta's and Mistral's consolidated.NN.pth, Megatron's mp_rank_NN."""
+"""Model-parallel files, one a rank: Meta's consolidated.NN.pth, Megatron's mp_rank_NN folders."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# The dimension along which a weight is cut, by the end of its name; the others are alike everywhere.
+# The dimension along which a weight is cut, by the end of its name; the others are copies.
 _META_ROWS = ("tok_embeddings.weight", "attention.wo.weight", "feed_forward.w2.weight")
 _MEGATRON_COLUMNS = (
     "word_embeddings.weight",
@@ -66,7 +66,9 @@ def read_megatron(
         stage = name[len("mp_rank_") :].partition("_")[2]
         ranks.setdefault(stage, []).append(name)
     files = {
-        stage: [open_file(os.path.join(folder, name, _megatron_file(folder, name))) for name in held]
+        stage: [
+            open_file(os.path.join(folder, name, _megatron_file(folder, name))) for name in held
+        ]
         for stage, held in ranks.items()
     }
     warnings: list[str] = []
@@ -80,7 +82,9 @@ def read_megatron(
                     index[head + key] = found[0].index[key]
                 continue
             specs = [one.index[key] for one in found if key in one.index]
-            dim = 0 if key.endswith(_MEGATRON_COLUMNS) else 1 if key.endswith(_MEGATRON_ROWS) else -1
+            dim = (
+                0 if key.endswith(_MEGATRON_COLUMNS) else 1 if key.endswith(_MEGATRON_ROWS) else -1
+            )
             if gated and key.endswith(_GATED) and len(specs) > 1:
                 index[head + key] = _gated(key, specs)
             else:

@@ -1,4 +1,4 @@
-"""TorchScript of torch 1.0 and 1.1: model.json lists modules and tensors, `tensors/N` their bytes."""
+"""TorchScript of torch 1.0 and 1.1: model.json lists modules, `tensors/N` their tensors' bytes."""
 
 from __future__ import annotations
 
@@ -49,7 +49,9 @@ def read(source: Source, report: Report, directory: ZipDirectory) -> Checkpoint:
         if member is None:
             raise CheckpointError(f'damaged: "{escape(ref.key)}" is missing', source.path)
         if member.method != 0:
-            return Storage(source.path, root + ref.key, -1, member.size, ("deflate", root + ref.key, 0))
+            return Storage(
+                source.path, root + ref.key, -1, member.size, ("deflate", root + ref.key, 0)
+            )
         return Storage(source.path, root + ref.key, directory.data_start(member), member.size)
 
     specs = Specs(source.path, resolve)
@@ -72,7 +74,9 @@ def read(source: Source, report: Report, directory: ZipDirectory) -> Checkpoint:
             spec = specs.of(described[at], key)
             if spec is not None:
                 index[key] = spec
-        waiting.extend((f"{prefix}{_name(one)}.", one) for one in _objects(module.get("submodules")))
+        waiting.extend(
+            (f"{prefix}{_name(one)}.", one) for one in _objects(module.get("submodules"))
+        )
     report.doubts = specs.danger
     report.warnings.append("contains TorchScript code that runs when loaded")
     if not index:
@@ -97,7 +101,9 @@ def _tensor(found: object) -> Tensor:
     dtype = one.get("dataType")
     dtype = _DTYPES.get(dtype, "float32") if type(dtype) is str else "float32"
     ref = StorageRef(data if type(data) is str else "", dtype, 0)
-    return Tensor(ref, _int(one.get("offset")), _ints(one.get("dims")), _ints(one.get("strides")), dtype)
+    return Tensor(
+        ref, _int(one.get("offset")), _ints(one.get("dims")), _ints(one.get("strides")), dtype
+    )
 
 
 def _object(value: object) -> dict[str, object]:

@@ -48,7 +48,9 @@ def read(source: Source, report: Report) -> Checkpoint:
                 f'damaged: the storage "{escape(ref.key)}" is not in the file', source.path
             )
         if big:
-            return Storage(source.path, storage.name, -1, storage.nbytes, ("swap", "", storage.start))
+            return Storage(
+                source.path, storage.name, -1, storage.nbytes, ("swap", "", storage.start)
+            )
         return storage
 
     flat = Flat(source.path, Specs(source.path, resolve, 0))

@@ -46,6 +46,11 @@ class Reader:
         if self.copied > limits.PICKLE_OBJECTS:
             raise LimitExceeded("refused: the pickle copies one value over and over", self.path)
 
+    def keep_source(self, cls: object, text: object) -> None:
+        """Remembers the source of a class, for people to read."""
+        if type(cls) is Global and type(text) is str and len(self.sources) < limits.SOURCES:
+            self.sources[cls.name] = text[: limits.METADATA_TEXT]
+
     def mapping(self, args: object) -> object:
         made: dict[object, object] = {}
         if not args:
@@ -93,9 +98,8 @@ class Reader:
             # or a class, with its source text for a human to compare
             if kind != "module" or len(key) < 2:
                 return Call(None, key)
-            if type(key[1]) is Global and len(key) > 3 and type(key[3]) is str:
-                if len(self.sources) < limits.SOURCES:
-                    self.sources[key[1].name] = key[3][: limits.METADATA_TEXT]
+            if len(key) > 3:
+                self.keep_source(key[1], key[3])
             return key[1]
         name, numel = key[2], key[4]
         if type(name) is int:

@@ -11,7 +11,7 @@ from . import limits
 from .dtypes import ITEMSIZE
 from .escape import escape
 from .flatten import Flat, flatten
-from .nodes import Global, StorageRef, Tensor
+from .nodes import StorageRef, Tensor
 from .pickle_source import machine_at
 from .report import Report
 from .source import Source
@@ -67,9 +67,8 @@ class _Tar:
     def load(self, key: object) -> object:
         """A persistent id of the last pickle: a tensor's or storage's number, or a class."""
         if type(key) is tuple:
-            if len(key) > 2 and type(key[0]) is Global and type(key[2]) is str:
-                if len(self.reader.sources) < limits.SOURCES:
-                    self.reader.sources[key[0].name] = key[2][: limits.METADATA_TEXT]
+            if len(key) > 2:
+                self.reader.keep_source(key[0], key[2])
             return key[0] if key else None
         number = int(key) if type(key) is str and key.isdecimal() and len(key) < 30 else key
         if type(number) is not int:
