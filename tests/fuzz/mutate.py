@@ -185,7 +185,7 @@ def _finds(data: bytes, magic: bytes) -> list[int]:
     return [at for at in found if at >= 0]
 
 
-_INFLATED = 1 << 14
+_INFLATED = 1 << 11
 
 
 def _repickled(data: bytes, draw: random.Random) -> bytes:
