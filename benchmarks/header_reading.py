@@ -38,7 +38,9 @@ from archfind import formats
 found = formats.open(sys.argv[1])
 took = time.perf_counter() - start
 used = resource.getrusage(resource.RUSAGE_SELF)
-print(json.dumps([len(found.index), took, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024]))
+with open("/proc/self/status") as status:  # ru_maxrss would start with that of the parent
+    peak = next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
+print(json.dumps([len(found.index), took, used.ru_utime + used.ru_stime, peak / 1024]))
 """
 
 
