@@ -155,12 +155,10 @@ def explore(
     cls: type[nn.Module],
     known: Mapping[str, Iterable[Leaf]],
     seconds: float = 30,
-    what: str = "all",
 ) -> dict[str, list[Leaf]]:
     """Move every leaf alone, then many at random. Returns the leaves that change a key or a shape,
     each with the values that were accepted. `known` has values that other networks of the class
-    use. `what` is "all", "numbers", or "plain" for the arguments that are numbers. Work stops
-    after `seconds`."""
+    use. Work stops after `seconds`."""
     end = time.process_time() + seconds
     hints = literals(cls)
     for path, values in annotated(cls, probe.base).items():
@@ -168,10 +166,6 @@ def explore(
     visible: dict[str, list[Leaf]] = {}
     joint = coupled(probe.base)
     for path in list(probe.base)[:_LEAVES]:
-        if what != "all" and type(probe.base[path]) not in (int, float):
-            continue
-        if what == "plain" and "." in path:
-            continue
         accepted = _alone(
             probe, path, joint, [*known.get(path, ()), *hints.get(leaf_name(path), ())][:24]
         )
@@ -179,8 +173,7 @@ def explore(
             visible[path] = accepted
         if time.process_time() > end:
             break
-    if what == "all":
-        _paired(probe, visible, end + seconds / 2)
+    _paired(probe, visible, end + seconds / 2)
     draw_random(probe, visible, min(160, 16 + 5 * len(visible)), random.Random(0), end + seconds)
     return visible
 

@@ -25,7 +25,7 @@ from archfind.probing.probe import NoValues, Shapes, quietly, shapes_of
 _SIZED = frozenset("empty zeros ones rand randn full new_zeros new_ones new_empty new_full".split())
 _RESHAPED = frozenset(("view", "reshape", "expand"))
 _ASKED = 4
-_LONG = 400  # characters: an expression beyond that isn't worth its time
+_LONG = 600  # characters: an expression beyond that isn't worth its time
 _LEVELS = {"+": 5, "-": 5, "*": 6, "/": 6, "//": 6, "%": 6, "**": 7}
 _ATOM = 9
 
@@ -234,6 +234,8 @@ def _text(value: Any, level: int) -> str:
     if isinstance(value, Number):
         return value.text if value.level >= level else f"({value.text})"
     text = str(value) if type(value) is int else repr(float(value))
+    if "e" in text:
+        text = f"{float(value):.20f}".rstrip("0")
     return f"(0-{text[1:]})" if text[0] == "-" else text
 
 
@@ -327,9 +329,9 @@ class _Loop:
         loops = self._tracer.loops
         depth = len(loops)
         try:
-            for number in self._plain:
+            for turn, number in enumerate(self._plain):
                 del loops[depth:]
-                loops.append((self._bound, number))
+                loops.append((self._bound, turn))
                 yield number
         finally:
             del loops[depth:]
