@@ -27,7 +27,8 @@ HEADER_BYTES = 100_000_000  # safetensors' own limit
 JSON_BYTES = 64 << 20
 JSON_WIDE = 40_000_000  # of text that isn't plain ASCII
 JSON_OPENINGS = 2_000_000  # brackets and braces: three per tensor
-JSON_COMMAS = 5_000_000  # about seven per tensor
+JSON_COMMAS = 2_500_000  # about seven per tensor
+JSON_PAIRS = 1_250_000  # four per tensor
 SHARDS = 10_000
 
 TENSORS = 300_000  # in one header; of a pickle, the limits above are reached at about as many

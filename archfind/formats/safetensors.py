@@ -162,7 +162,11 @@ def parse_json(data: bytes, what: str, path: str) -> object:
             path,
         )
     openings = data.count(b"[") + data.count(b"{")  # 100 MB of "[]," would become 2 GB of lists
-    if openings > limits.JSON_OPENINGS or data.count(b",") > limits.JSON_COMMAS:
+    if (
+        openings > limits.JSON_OPENINGS
+        or data.count(b",") > limits.JSON_COMMAS
+        or data.count(b":") > limits.JSON_PAIRS + len(data) // 64  # and a few within texts
+    ):
         raise LimitExceeded(f"refused: {what} lists more than an honest file does", path)
 
     def pairs(items: list[tuple[str, object]]) -> dict[str, object]:

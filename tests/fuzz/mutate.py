@@ -185,7 +185,7 @@ def _finds(data: bytes, magic: bytes) -> list[int]:
     return [at for at in found if at >= 0]
 
 
-_INFLATED = 1 << 14
+_INFLATED = 1 << 11
 
 
 def _repickled(data: bytes, draw: random.Random) -> bytes:
@@ -347,6 +347,16 @@ def message(data: bytes, draw: random.Random) -> bytes:
     return b"".join(part(*one) for one in found)
 
 
+def counted(data: bytes, draw: random.Random) -> bytes:
+    """GGUF's counts, lengths and types, which stand as 4 or 8 bytes with many zeros."""
+    places = [at for at in range(4, len(data) - 8) if data[at + 1 : at + 4] == b"\0\0\0"]
+    if not places or draw.random() < 0.3:
+        return bytewise(data, draw)
+    at, width = draw.choice(places), draw.choice((4, 8))
+    value = draw.choice((*ODD, data[at] + 1, data[at] - 1)) & (256**width - 1)
+    return data[:at] + value.to_bytes(width, "little") + data[at + width :]
+
+
 def mixed(data: bytes, draw: random.Random) -> bytes:
     """By what the data looks like."""
     if data.startswith(b"PK"):
@@ -370,6 +380,9 @@ MUTATORS: dict[str, Mutator] = {
     "safetensors": header,
     "index": jsonic,
     "onnx": message,
+    "gguf": counted,
+    "numpy": mixed,
+    "nested": mixed,
     "runs": zipped,
     "any": mixed,
     "inspect": mixed,

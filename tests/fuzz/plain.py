@@ -62,7 +62,7 @@ def fuzz(
             seen.add(ended)
             if len(corpus) < _KEPT:
                 corpus.append(data)
-        if not number % 10_000:
+        if not number % 1_000:
             if progress:
                 progress(found)
             if time.monotonic() - start > seconds:

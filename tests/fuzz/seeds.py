@@ -10,7 +10,7 @@ from pathlib import Path
 from hostile import CASES
 from hostile.build import STATE, name, text, torch_zip
 
-LONGEST = 8_192
+LONGEST = 2_048
 _KINDS = {"any": "", "inspect": "", "runs": "zip"}
 
 

@@ -9,6 +9,7 @@ from archfind import formats
 from archfind.errors import ArchfindError
 from archfind.formats import (
     bare_pickle,
+    gguf,
     onnx,
     pickle_vm,
     safetensors,
@@ -24,6 +25,7 @@ from archfind.inspection import inspect_document
 from archfind.inspection_text import inspect_lines
 from archfind.types import Checkpoint
 
+_DIGITS = str.maketrans("", "", "0123456789")
 PATH = "/nonexistent/folder/x.pth"
 
 
@@ -97,7 +99,7 @@ def _quick_and_slow(data: bytes) -> str:
 def refusal(error: ArchfindError) -> str:
     """What an error said, less its numbers; it must be a clean line."""
     assert escape(error.message, 1 << 20) == error.message, error.message
-    return type(error).__name__ + "".join(c for c in error.message if not c.isdigit())[:80]
+    return type(error).__name__ + error.message[:80].translate(_DIGITS)
 
 
 def checked(found: Checkpoint) -> str:
@@ -123,6 +125,9 @@ TARGETS: dict[str, Callable[[bytes], str]] = {
     "safetensors": _of(safetensors.read),
     "index": _of(sharded.read),
     "onnx": _of(onnx.read),
+    "gguf": _of(gguf.read),
+    "numpy": _sniffed,
+    "nested": _sniffed,
     "runs": _quick_and_slow,
     "any": _sniffed,
     "inspect": _shown,

@@ -183,6 +183,12 @@ def zip_bytes(
     found = central.getvalue()
     total = len(members) if count is None else count
     out.write(found)
+    if total > 0xFFFF:
+        at = out.tell()
+        wide = (44, 45, 45, 0, 0, total, total, len(found), start)
+        out.write(struct.pack("<4sQ2H2L4Q", b"PK\x06\x06", *wide))
+        out.write(struct.pack("<4sLQL", b"PK\x06\x07", 0, at, 1))
+        total = 0xFFFF
     out.write(
         struct.pack(
             "<4s4H2LH",
