@@ -483,6 +483,19 @@ def test_dduf_and_zipped_folder(tmp_path: Path) -> None:
     same(values(tmp_path / "x.dduf", "vae/"), vae)
 
 
+def test_diffusers_folder(tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    (tmp_path / "model_index.json").write_text("{}")
+    parts = {"unet": {"a.weight": torch.randn(2, 2)}, "vae": {"b.weight": torch.randn(3)}}
+    for name, state in parts.items():
+        (tmp_path / name).mkdir()
+        save_file(state, tmp_path / name / "diffusion_pytorch_model.safetensors")
+    (tmp_path / "tokenizer").mkdir()
+    (tmp_path / "tokenizer" / "vocab.json").write_text("{}")
+    same(values(tmp_path), {f"{n}/{k}": v for n, one in parts.items() for k, v in one.items()})
+
+
 def test_nemo_tar(tmp_path: Path) -> None:
     state = dict(network().state_dict())
     with tarfile.open(tmp_path / "x.nemo", "w") as archive:
