@@ -483,6 +483,19 @@ def test_dduf_and_zipped_folder(tmp_path: Path) -> None:
     same(values(tmp_path / "x.dduf", "vae/"), vae)
 
 
+def test_diffusers_folder(tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    (tmp_path / "model_index.json").write_text("{}")
+    parts = {"unet": {"a.weight": torch.randn(2, 2)}, "vae": {"b.weight": torch.randn(3)}}
+    for name, state in parts.items():
+        (tmp_path / name).mkdir()
+        save_file(state, tmp_path / name / "diffusion_pytorch_model.safetensors")
+    (tmp_path / "tokenizer").mkdir()
+    (tmp_path / "tokenizer" / "vocab.json").write_text("{}")
+    same(values(tmp_path), {f"{n}/{k}": v for n, one in parts.items() for k, v in one.items()})
+
+
 def test_nemo_tar(tmp_path: Path) -> None:
     state = dict(network().state_dict())
     with tarfile.open(tmp_path / "x.nemo", "w") as archive:
@@ -745,6 +758,66 @@ def test_flat_averages_of_mmdetection(tmp_path: Path) -> None:
     torch.save({"state_dict": {**raw, **flat}, "meta": {"epoch": 3}}, tmp_path / "x.pth")
     (found,) = networks(formats.open(tmp_path / "x.pth")).values()
     assert list(found.index) == list(raw) and len(found.aside) == len(raw)
+
+
+WRAPPERS = (
+    "state_dict model_state_dict model_state model module net network params weights weight "
+    "generator state_dict_ema model_ema ema_state_dict params_ema params-ema ema teacher G_ema"
+).split()
+
+
+@pytest.mark.parametrize("wrapper", WRAPPERS)
+@pytest.mark.parametrize("twice", [False, True])
+def test_wrappers(tmp_path: Path, wrapper: str, twice: bool) -> None:
+    state = network().state_dict()
+    value: object = {"model": state} if twice else state
+    torch.save({"epoch": 3, wrapper: value, "best": 0.5}, tmp_path / "x.pth")
+    (place,) = networks(formats.open(tmp_path / "x.pth"))
+    assert place == (f"{wrapper}/model" if twice else wrapper)
+
+
+@pytest.mark.parametrize(
+    ("raw", "averaged"),
+    [
+        ("state_dict", "state_dict_ema"),
+        ("model", "model_ema"),
+        ("params", "params_ema"),
+        ("params", "params-ema"),
+        ("student", "teacher"),
+        ("G", "G_ema"),
+        ("model", "ema"),
+    ],
+)
+def test_averaged_weights_are_preferred(tmp_path: Path, raw: str, averaged: str) -> None:
+    value = {raw: network(1).state_dict(), averaged: network(2).state_dict()}
+    torch.save(value, tmp_path / "x.pth")
+    (place,) = networks(formats.open(tmp_path / "x.pth"))
+    assert place == averaged
+
+
+def test_a_part_of_a_distributed_checkpoint_is_named(tmp_path: Path) -> None:
+    (tmp_path / "__0_0.distcp").write_bytes(saved({"w": torch.ones(1)}))
+    with pytest.raises(NotACheckpoint, match="give its folder"):
+        formats.open(tmp_path / "__0_0.distcp")
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "words"),
+    [
+        ("flax_model.msgpack", b"\x81\xa6params\x80" + b"\x91" * 9, "Flax"),
+        ("x.t7", b"\x04\0\0\0\x01\0\0\0\x03\0\0\0V 1" + b"\0" * 9, "Lua Torch"),
+        ("model.index", b"\0\x01" * 40 + (0xDB4775248B80FB57).to_bytes(8, "little"), "TensorFlow"),
+        ("yolo.weights", b"\0\0\0\0\x02\0\0\0" + b"\x81\x92" * 40, "darknet"),
+        ("x.xml", b'<?xml version="1.0"?>\n<net name="m" version="11">', "OpenVINO"),
+        ("x.pte", b"\x1c\0\0\0ET12" + b"\0" * 40, "ExecuTorch"),
+        ("x.ptl", b"PTMF" + b"\0" * 40, "PyTorch Mobile"),
+        ("x.ort", b"\x1c\0\0\0ORTM" + b"\0" * 40, "ONNX Runtime"),
+    ],
+)
+def test_foreign_models_are_named(tmp_path: Path, name: str, data: bytes, words: str) -> None:
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(NotACheckpoint, match=words):
+        formats.open(tmp_path / name)
 
 
 # --- the quick way through a long pickle ---

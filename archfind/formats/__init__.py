@@ -11,7 +11,7 @@ import os
 import struct
 from importlib import import_module
 
-from archfind.errors import CheckpointError, LimitExceeded
+from archfind.errors import CheckpointError, LimitExceeded, NotACheckpoint
 from archfind.frozen import replace
 from archfind.types import Checkpoint
 
@@ -142,6 +142,11 @@ def _read(source: Source) -> Checkpoint:
 def read_section(source: Source, report: Report) -> Checkpoint:
     """The checkpoint in `source`, which may be a part of a file; what is found goes to `report`."""
     head = source.head(_LOOK)
+    if source.path.endswith(".distcp") and type(source) is Source:
+        raise NotACheckpoint(
+            "one part of a distributed checkpoint; give its folder, which has .metadata",
+            source.path,
+        )
     claimed = next((one for one in FORMATS if one[1](head, source)), None)
     if claimed is None:
         from .notes import not_a_checkpoint
