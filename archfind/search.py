@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from archfind.canonical import kind, strip
+from archfind.canonical import kind, networks, strip
 from archfind.database import Database, Member, Signature
 from archfind.errors import ArchfindError
 from archfind.families.database import Families, beside
@@ -46,15 +46,18 @@ def search(guess: Guess, database: Database, choose: str = "", seconds: float = 
     """A better answer for a guess that isn't sure, or the guess. `choose` names an entry, which is
     then the only start."""
     sure = guess.status not in ("close", "unknown")
-    if sure or guess.searched or len(guess.parts) > 1 or _is_cut(guess):
+    if sure or guess.searched or _is_cut(guess):
         return guess
     if guess.chosen_by == "user" and guess.matches:
         choose = choose or guess.matches[0].entry.id
     end = time.monotonic() + seconds
     best = guess
-    shared = common_prefix(guess.canonical.index)
+    # What fits nothing may be named after a piece of it: the search is for the whole.
+    every = [] if guess.part else list(networks(guess.canonical.checkpoint).values())
+    whole = every[0] if len(every) == 1 else guess.canonical
+    shared = common_prefix(whole.index)
     for prefix in dict.fromkeys(("", shared)):
-        below = strip(guess.canonical, prefix) if prefix else guess.canonical
+        below = strip(whole, prefix) if prefix else whole
         found = _variants(below, database, choose, end, guess.matches)
         better = answer(below, [m for m in found if m.fits], database, choose)
         if better is not None:
