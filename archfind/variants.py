@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from archfind.canonical import kind, strip
 from archfind.families.database import beside
-from archfind.families.solve import is_derived, polished, solve
+from archfind.families.solve import is_derived, is_table, polished, solve
 from archfind.frozen import replace
 from archfind.match import mismatch
 from archfind.parts import common_prefix
@@ -167,9 +167,9 @@ def _match(index: Index, known: Known, solution: Solution, choose: str) -> Match
         else:
             mismatched.append(mismatch(key, spec, shape, dtype))
     unexpected: list[str] = []
-    for key in index:
+    for key, spec in index.items():
         if key not in solution.expected:
-            (tolerated if is_derived(key, "float") else unexpected).append(key)
+            (tolerated if is_table(key, spec) else unexpected).append(key)
     entry = known.members[name].entry
     return Match(
         entry=entry,

@@ -407,7 +407,7 @@ def _score(index: Index, family: Family, solution: Solution) -> None:
         spec = index.get(key)
         fits += spec is not None and spec.shape == shape and _is_kind(spec, dtype)
         union += spec is not None or not is_derived(key, dtype)
-    union += sum(k not in solution.expected and not is_derived(k, "float") for k in index)
+    union += sum(k not in solution.expected and not is_table(k, s) for k, s in index.items())
     solution.score = fits / max(union, 1)
 
 
@@ -419,6 +419,13 @@ def _is_kind(spec: TensorSpec, dtype: str) -> bool:
 def is_derived(key: str, dtype: str) -> bool:
     """Counters, index tables and the like, which the library makes by itself."""
     return dtype != "float" or key.rpartition(".")[2] in DERIVED
+
+
+def is_table(key: str, spec: TensorSpec) -> bool:
+    """What a program needn't give: tables of indices and masks, and names that are derived always.
+    Weights packed as integers are no such thing."""
+    name = key.rpartition(".")[2]
+    return name in DERIVED or (spec.dtype in ("int64", "bool") and name not in ("weight", "bias"))
 
 
 def _implicated(index: Index, family: Family, solution: Solution) -> list[str]:
