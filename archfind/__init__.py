@@ -152,8 +152,14 @@ def export(
     force: bool = False,
     opset: int | None = None,
     keep_unchecked: bool = False,
+    dtype: str = "",
+    max_shard_size: int = 0,
 ) -> Exported:
     """Write the network of `source` to `out`, in the format of its suffix, and check it.
+
+    To .safetensors and .pth the tensors are copied, whatever network they are of; `dtype` ("fp16",
+    "bf16", "fp32") casts floats, `max_shard_size`, in bytes, makes several files and an index. To
+    all else the network is built and loaded first, as it is where `settings` are given.
 
     ExportError where nothing could be written, `out` exists (`force` replaces it), or the result
     differs from the module (`keep_unchecked` keeps it). Otherwise as `build`.
@@ -161,6 +167,15 @@ def export(
     from archfind import exporters
     from archfind.types import Built
 
+    if not isinstance(source, Built) and not settings and exporters.copies(out):
+        found = guess(source, choose=choose, part=part)
+        if exporters.convertible(found, choose):
+            return exporters.convert(
+                found, out, dtype=dtype, max_shard_size=max_shard_size, force=force
+            )
+    if dtype or max_shard_size:
+        text = "dtype and max_shard_size are for tensors copied to .safetensors or .pth"
+        raise ExportError(text, str(out))
     built = (
         source
         if isinstance(source, Built)

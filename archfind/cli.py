@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 
-from archfind.errors import ArchfindError, BuildError
+from archfind.errors import ArchfindError, BuildError, ExportError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def parser() -> argparse.ArgumentParser:
     _add_output(one)
     one.set_defaults(run=_inspect)
 
-    one = add("export", help="load strictly, then write .onnx, .safetensors or .pth")
+    one = add("export", help="write .onnx (loaded strictly), .safetensors or .pth (copied)")
     one.add_argument("file", metavar="FILE")
     one.add_argument("out", metavar="OUT")
     _add_output(one)
@@ -118,6 +118,12 @@ def _add_export(one: argparse.ArgumentParser) -> None:
     one.add_argument("--accept-ambiguous", action="store_true", help="take the first that fits")
     one.add_argument("--force", action="store_true", help="replace OUT if it exists")
     one.add_argument("--opset", type=int, help="ONNX opset (the exporter's default)")
+    one.add_argument(
+        "--dtype", default="", metavar="fp16|bf16|fp32", help="cast floats (.safetensors, .pth)"
+    )
+    one.add_argument(
+        "--max-shard-size", default="", metavar="SIZE", help="several files of up to 5GB, say"
+    )
     one.add_argument(
         "--keep-unchecked", action="store_true", help="keep OUT though its check failed"
     )
@@ -170,10 +176,14 @@ def _inspect(arguments: argparse.Namespace) -> int:
 
 
 def _export(arguments: argparse.Namespace) -> int:
-    from archfind import guess
+    from archfind import exporters, guess
     from archfind.render import export_document, export_lines, guess_document, guess_lines
 
-    found = guess(arguments.file, choose=arguments.choose, part=arguments.part, search=True)
+    found = guess(arguments.file, choose=arguments.choose, part=arguments.part)
+    settings = _settings(arguments.settings)
+    copied = exporters.copies(arguments.out) and not settings
+    if not copied or not exporters.convertible(found, arguments.choose):
+        found = guess(found, search=True)
     if not arguments.json:
         _print(guess_lines(guess_document(found)))
         _print_danger(arguments.file, found.canonical.checkpoint.danger)
@@ -182,11 +192,14 @@ def _export(arguments: argparse.Namespace) -> int:
     exported = export(
         found,
         arguments.out,
-        settings=_settings(arguments.settings),
+        choose=arguments.choose,
+        settings=settings,
         accept_ambiguous=arguments.accept_ambiguous,
         force=arguments.force,
         opset=arguments.opset,
         keep_unchecked=arguments.keep_unchecked,
+        dtype=arguments.dtype,
+        max_shard_size=_size(arguments.max_shard_size),
     )
     if arguments.json:
         _print_json(export_document(exported))
@@ -224,6 +237,21 @@ def _demo(arguments: argparse.Namespace) -> int:
     out = os.path.join(arguments.folder, "001.onnx")
     print(f"$ archfind export {path} {out}")
     return _export(parser().parse_args(["export", path, out, "--force"]))
+
+
+def _size(text: str) -> int:
+    """Bytes of "5GB" or "700MB", as the hub's libraries count them: in thousands."""
+    number, unit = text.rstrip("bB"), 1
+    for letter, factor in (("k", 10**3), ("m", 10**6), ("g", 10**9), ("t", 10**12)):
+        if number[-1:].lower() == letter:
+            number, unit = number[:-1], factor
+    try:
+        size = float(number) * unit if number else 0
+    except ValueError:
+        size = -1
+    if not 0 <= size < 2**63:
+        raise ExportError(f"--max-shard-size wants a size like 5GB, not {text!r}")
+    return int(size)
 
 
 def _settings(pairs: list[str]) -> dict[str, object]:

@@ -8,20 +8,22 @@ raises. Importing this package imports no torch.
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
-from archfind.errors import ArchfindError, ExportError
+from archfind.errors import ExportError
+from archfind.exporters import beside
+from archfind.exporters.convert import TARGETS, convert
 from archfind.formats.escape import escape
 from archfind.types import Exported
+
+__all__ = ["convert", "convertible", "copies", "export"]
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from archfind.exporters.job import Written
-    from archfind.types import Built
+    from archfind.types import Built, Guess
 
 # suffix, module
 EXPORTERS = (
@@ -29,6 +31,7 @@ EXPORTERS = (
     (".safetensors", "safetensors"),
     (".pth", "pth"),
     (".pt", "pth"),
+    (".bin", "pth"),
 )
 
 
@@ -54,44 +57,24 @@ def export(
         raise ExportError(f"no exporter writes {what}; known: {known}", escape(str(path)))
     if opset is not None and kind != "onnx":
         raise ExportError("an opset is for .onnx alone", escape(str(path)))
-    _refuse(built, path, force)
-    try:
-        # A folder, since a big .onnx is two files that name each other. Inside it they have their
-        # final names; it is in the same file system, so that moving them is atomic.
-        folder = Path(tempfile.mkdtemp(prefix=".archfind-", dir=path.parent))
-    except OSError as error:
-        raise _failed(error, path) from error
-    try:
+    checkpoint = built.guess.canonical.checkpoint
+    beside.refuse(checkpoint, [path], force)
+    beside.refuse(checkpoint, [_data(path)], force=True)
+    # A folder, since a big .onnx is two files that name each other: there they have their names.
+    with beside.folder(path) as folder:
         written = _write(built, kind, folder / path.name, opset, keep_unchecked)
         return _moved(built, kind, written, path, force)
-    except ArchfindError as error:
-        raise ExportError(error.message, escape(str(path))) from error
-    except OSError as error:
-        raise _failed(error, path) from error
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
-def _refuse(built: Built, path: Path, force: bool) -> None:
-    name = escape(str(path))
-    if not path.parent.is_dir():
-        raise ExportError(f"there is no folder {escape(str(path.parent))}", name)
-    if path.is_dir():
-        raise ExportError("is a folder", name)
-    checkpoint = built.guess.canonical.checkpoint
-    for source in (checkpoint.path, *checkpoint.files):
-        for target in (path, _data(path)):
-            if _same(source, target):
-                raise ExportError("is the checkpoint itself, which is never written to", name)
-    if not force and os.path.lexists(path):
-        raise ExportError("exists; --force overwrites", name)
+def copies(out: str | os.PathLike[str]) -> bool:
+    """Whether `out` is of a kind that only holds tensors."""
+    return Path(os.fspath(out)).suffix.lower() in TARGETS
 
 
-def _same(one: str, other: Path) -> bool:
-    try:
-        return other.samefile(one)
-    except OSError:
-        return False
+def convertible(guess: Guess, choose: str = "") -> bool:
+    """Whether the tensors are copied as they are: not those of an .onnx, and not where the network
+    that the user named is another."""
+    return guess.canonical.checkpoint.format != "onnx" and (not choose or guess.status == "exact")
 
 
 def _data(path: Path) -> Path:
@@ -135,8 +118,3 @@ def _moved(built: Built, kind: str, written: Written, path: Path, force: bool) -
         data.replace(_data(path))
     written.path.replace(path)
     return Exported(built, str(path), kind, digest, written.max_abs_diff, dict(written.notes))
-
-
-def _failed(error: OSError, path: Path) -> ExportError:
-    why = error.strerror or str(error) or type(error).__name__
-    return ExportError(f"can't be written: {escape(why)}", escape(str(path)))
