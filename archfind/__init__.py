@@ -4,6 +4,8 @@
     archfind.guess(path) -> Guess           which network it is
     archfind.load(path) -> nn.Module        built, strictly loaded, in eval mode
     archfind.export(path, out) -> Exported  written and checked; .onnx .safetensors .pth
+    archfind.repair.plan(guess) -> Plan     what keeps it from loading strictly, as edits
+    archfind.repair.apply(plan, out)        a fixed copy, strictly loaded
 
 Each takes a path or the earlier stage's result. Nothing in a file is ever run. torch and the model
 libraries are imported by `load` and `export` only.
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
+    from archfind import repair
     from archfind.types import Built, Checkpoint, Exported, Guess
 
     Path = str | PathLike[str]
@@ -48,6 +51,7 @@ __all__ = [
     "guess",
     "load",
     "open",
+    "repair",
     "variant",
 ]
 
@@ -198,3 +202,12 @@ def variant(entry: str, changes: Mapping[str, object]) -> nn.Module:
     from archfind.instantiate import variant as build_variant
 
     return build_variant(entry, changes)
+
+
+def __getattr__(name: str) -> object:
+    """Submodules that need torch, when they are asked for."""
+    if name in ("repair", "onnx"):
+        from importlib import import_module
+
+        return import_module(f"archfind.{name}")
+    raise AttributeError(f"module 'archfind' has no attribute {name!r}")

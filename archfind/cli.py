@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 
-from archfind.errors import ArchfindError, BuildError, ExportError
+from archfind.errors import ArchfindError, BuildError, ExportError, RepairError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -88,6 +88,17 @@ def parser() -> argparse.ArgumentParser:
     _add_choice(one)
     _add_export(one)
     one.set_defaults(run=_export)
+
+    one = add("repair", help="what keeps it from loading strictly, and a fixed copy")
+    one.add_argument("file", metavar="FILE")
+    one.add_argument("-o", "--out", default="", help="write the fixed copy (.safetensors, .pth)")
+    one.add_argument("--allow-fill", action="store_true", help="invent weights that are missing")
+    one.add_argument("--plan", default="", metavar="JSON", help="do the edits of this plan instead")
+    one.add_argument("--base", default="", metavar="FILE", help="what an adapter is merged into")
+    one.add_argument("--force", action="store_true", help="replace OUT if it exists")
+    _add_output(one)
+    _add_choice(one)
+    one.set_defaults(run=_repair)
 
     one = add("signatures", help="the database: list, show, build, families, check, compile")
     one.add_argument("action", choices=("list", "show", "build", "families", "check", "compile"))
@@ -206,6 +217,34 @@ def _export(arguments: argparse.Namespace) -> int:
     else:
         _print(export_lines(exported))
     return EXIT_EXACT
+
+
+def _repair(arguments: argparse.Namespace) -> int:
+    from archfind import repair
+    from archfind.render_repair import repair_document, repair_lines
+
+    if arguments.plan:
+        try:
+            with open(arguments.plan, encoding="utf-8") as file:
+                plan = repair.Plan.from_json(file.read())
+        except (OSError, UnicodeDecodeError) as error:
+            raise RepairError(f"can't be read: {error}", arguments.plan) from error
+    else:
+        choice = {"choose": arguments.choose, "part": arguments.part}
+        plan = repair.plan(arguments.file, **choice, base=arguments.base or None)
+    written = None
+    if not arguments.json:
+        _print(repair_lines(plan, arguments.out))
+    if arguments.out:
+        options = {"allow_fill": arguments.allow_fill, "force": arguments.force}
+        written = repair.apply(plan, arguments.out, **options)
+    if arguments.json:
+        _print_json(repair_document(plan, written))
+    elif written is not None:
+        _print([f"{written.path}: written"])
+        _print([f"  {name:<9} {text}" for name, text in written.notes.items()])
+    done = written is not None or (plan.complete and not plan.invents)
+    return EXIT_EXACT if done else EXIT_ANSWERED
 
 
 def _signatures(arguments: argparse.Namespace) -> int:

@@ -64,6 +64,23 @@ def build(
     return Built(guess, found, module.eval(), loaded, loaded)
 
 
+def blank(found: Match) -> nn.Module:
+    """The matched network on the meta device, without weights: its names and shapes."""
+    config = arguments(found)
+    entry = found.entry
+    if found.variant is not None or any("." in path for path in config):
+        with torch.device("meta"):
+            module = variant(entry.id, config)
+    else:
+        try:
+            module = create_on_meta(provider(entry.provider), entry.name, **config)
+        except ArchfindError:
+            raise
+        except Exception as error:  # a constructor may raise anything on settings that it refuses
+            raise BuildError(f"{entry.id} can't be built: {error}") from error
+    return rebuilt(module, found.head) if found.head is not None else module
+
+
 def read_state(canonical: Canonical, drop: set[str] | None = None) -> dict[str, torch.Tensor]:
     """The state dict under canonical keys: views of the file, parametrised weights merged."""
     reader = TensorReader()

@@ -27,6 +27,7 @@ LAYERS = [
     {"search"},
     {"instantiate", "check", "twins", "render"},
     {"exporters", "database_commands", "demo"},
+    {"repair", "render_repair"},
     {"", "cli"},
     {"__main__"},
 ]

@@ -81,8 +81,7 @@ def convert(
     with beside.folder(path) as made:
         shown = progress(list(zip(names, shards, strict=True)), len(shards), "write")
         for name, shard in shown:
-            _write(str(made / name), kind, shard, metadata, ties)
-            _check(str(made / name), shard)
+            write(str(made / name), kind, shard, metadata, ties)
         if len(shards) > 1:
             weights = {
                 p.key: name for name, shard in zip(names, shards, strict=True) for p in shard
@@ -248,19 +247,21 @@ def _tied_again(pieces: list[Piece], checkpoint: Checkpoint) -> list[Piece]:
     return [by_key[one.key] for one in pieces]
 
 
-def _write(
+def write(
     path: str,
     kind: str,
     pieces: Sequence[Piece],
     metadata: Mapping[str, str],
-    ties: list[list[str]],
+    ties: Sequence[Sequence[str]] = (),
 ) -> None:
+    """One file of `kind` ("pth" or "safetensors"), read back. ExportError where it can't be."""
     if kind == "pth":
         write_torch(path, pieces, {"archfind": dict(metadata)})
-        return
-    tied = [names for names in ties if len(names) > 1]
-    extra = {"archfind.tied": json.dumps(tied)} if tied else {}
-    write_safetensors(path, pieces, {**metadata, **extra})
+    else:
+        tied = [names for names in ties if len(names) > 1]
+        extra = {"archfind.tied": json.dumps(tied)} if tied else {}
+        write_safetensors(path, pieces, {**metadata, **extra})
+    _check(path, pieces)
 
 
 def _check(path: str, pieces: Sequence[Piece]) -> None:
