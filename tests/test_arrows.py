@@ -14,7 +14,7 @@ ROOT = Path(archfind.__file__).parent
 LAYERS = [
     {"errors", "frozen"},
     {"types", "progress"},
-    {"formats", "signature", "key_names", "key_trees"},
+    {"formats", "signature", "key_names", "key_trees", "quantised"},
     {"canonical", "grouping", "database", "recipe", "render_parts", "alignment"},
     {"compile_index"},
     {"families"},
@@ -22,12 +22,13 @@ LAYERS = [
     {"head_layers", "parts", "rebuild_head", "renamed"},
     {"heads"},
     {"nearest", "variants"},
+    {"quantised_values"},
     {"identify", "harvest", "tensors"},
     {"probing"},
     {"search"},
     {"instantiate", "check", "twins", "render"},
     {"exporters", "database_commands", "demo"},
-    {"repair", "render_repair"},
+    {"from_onnx", "repair", "render_repair"},
     {"", "cli"},
     {"__main__"},
 ]

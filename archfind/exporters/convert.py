@@ -150,17 +150,18 @@ def _merged(canonical: Canonical, key: str, how: tuple[str, ...], dtype: str) ->
     recipe_name, *parts = how
     specs = [canonical.checkpoint.index[part] for part in parts]
     wanted = dtype or "float32"
+    shape = canonical.index[key].shape
 
     def make() -> object:
         import torch
 
-        from archfind.tensors import TensorReader, merged_weight
+        from archfind.tensors import TensorReader, computed
 
         reader = TensorReader()
-        weight = merged_weight(recipe_name, [reader.read(spec) for spec in specs])
+        weight = computed(recipe_name, [reader.read(spec) for spec in specs], shape)
         return weight.to(getattr(torch, wanted))
 
-    return Piece(key, wanted, canonical.index[key].shape, object(), make=make)
+    return Piece(key, wanted, shape, object(), make=make)
 
 
 def _metadata(guess: Guess, notes: dict[str, str]) -> dict[str, str]:

@@ -38,6 +38,11 @@ def plan(
         from archfind.repair.adapters import merge_plan
 
         return merge_plan(found, base)
+    from archfind.repair.adapters import adapter, adapter_plan
+
+    lora = adapter(found) if found.status in ("unknown", "close") else None
+    if lora is not None:
+        return adapter_plan(found, lora)
     from archfind.repair.planner import planned
 
     return planned(found, choose)

@@ -121,6 +121,15 @@ class Plan:
         if not isinstance(found.get("source"), str):
             raise RepairError("a plan names its source")
         edits = tuple(Edit.from_json(edit) for edit in found["edits"])
-        words = {k: str(found.get(k, "")) for k in ("source", "target", "base", "part", "status")}
-        lists = {k: tuple(str(line) for line in found.get(k, ())) for k in ("problems", "notes")}
-        return Plan(edits=edits, tensors=int(found.get("tensors", 0)), **words, **lists)
+        said = {k: tuple(str(line) for line in found.get(k, ())) for k in ("problems", "notes")}
+        return Plan(
+            found["source"],
+            edits,
+            str(found.get("target", "")),
+            str(found.get("base", "")),
+            str(found.get("part", "")),
+            str(found.get("status", "")),
+            int(found.get("tensors", 0)),
+            said["problems"],
+            said["notes"],
+        )

@@ -144,8 +144,16 @@ def _merge(state: State, edit: Edit, plan: Plan) -> State:
     if how == "lora":
         from archfind.repair.adapters import merged
 
-        return _parts(state, edit, lambda *parts: merged(list(parts), edit.options))
-    return _parts(state, edit, lambda *parts: merged_weight(how, list(parts)))
+        def adapted(*parts: Tensor) -> Tensor:
+            return merged(list(parts), edit.options)
+
+        return _parts(state, edit, adapted)
+
+
+    def whole(*parts: Tensor) -> Tensor:
+        return merged_weight(how, list(parts))
+
+    return _parts(state, edit, whole)
 
 
 def _dequantise(state: State, edit: Edit, plan: Plan) -> State:
@@ -162,7 +170,11 @@ def _split(state: State, edit: Edit, plan: Plan) -> State:
     whole = state[edit.keys[0]]
     if edit.options.get("how") == "weight_norm":
         axes = [n for n, size in enumerate(edit.options["g"]) if size == 1]
-        g = _then([whole], lambda t: torch.linalg.vector_norm(t, dim=axes, keepdim=True))
+
+        def length(value: Tensor) -> Tensor:
+            return torch.linalg.vector_norm(value, dim=axes, keepdim=True)
+
+        g = _then([whole], length)
         return _replaced(state, edit.keys, {edit.to[0]: g, edit.to[1]: whole})
     axis, sizes = edit.options["axis"], edit.options["sizes"]
 
@@ -174,7 +186,10 @@ def _split(state: State, edit: Edit, plan: Plan) -> State:
 
 
 def _fuse(state: State, edit: Edit, plan: Plan) -> State:
-    return _parts(state, edit, lambda *parts: torch.cat(parts, edit.options["axis"]))
+    def joined(*parts: Tensor) -> Tensor:
+        return torch.cat(parts, edit.options["axis"])
+
+    return _parts(state, edit, joined)
 
 
 def _resize(state: State, edit: Edit, plan: Plan) -> State:
@@ -250,4 +265,3 @@ DO: Mapping[str, Callable[[State, Edit, Plan], State]] = {
     "resize": _resize,
     "fill": _fill,
 }
-

@@ -7,15 +7,18 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
-from archfind.canonical import DERIVED
+from archfind import database
+from archfind.canonical import DERIVED, networks
 from archfind.errors import ArchfindError
+from archfind.frozen import replace
+from archfind.identify import registered
 from archfind.instantiate import blank
 from archfind.repair.edits import Edit, Plan
 from archfind.repair.leftovers import pair
 from archfind.repair.shapes import shaped
 from archfind.repair.structure import rearranged
 from archfind.repair.work import Want, Work, template
-from archfind.types import Guess, Match, TensorSpec
+from archfind.types import Guess, Match, Setting, TensorSpec
 
 _DROPPED = 0.2  # share of the file's tensors that may have no place in the network
 
@@ -39,26 +42,61 @@ def planned(guess: Guess, choose: str = "") -> Plan:
             tensors=found.expected,
             notes=_twins(guess),
         )
-    tried: list[Plan] = []
-    for match in guess.matches:
+    tried: list[tuple[tuple[object, ...], Plan]] = []
+    for place, match in _candidates(guess, choose):
         try:
-            tried.append(_towards(guess, match))
+            one = _towards(place, match)
         except ArchfindError as error:
-            tried.append(_with(whole, f"{match.entry.id} can't be built: {error.message}"))
+            one = _with(whole, f"{match.entry.id} can't be built: {error.message}")
+        tried.append((_badness(one, match), one))
     if not tried:
         return _with(whole, "no known network shares a tensor with it; --as names one")
-    tried.sort(key=_badness)
-    best = tried[0]
-    rivals = [one.target for one in tried[1:] if _badness(one) == _badness(best)]
+    tried.sort(key=lambda pair: pair[0])
+    score, best = tried[0]
+    rivals = [one.target for other, one in tried[1:] if other == score]
+    rivals = [name for name in dict.fromkeys(rivals) if name != best.target]
     if rivals and best.complete and not choose:
         return _with(best, f"as likely is {', '.join(rivals)}; choose with --as")
     return best
 
 
-def _badness(plan: Plan) -> tuple[object, ...]:
+def _candidates(guess: Guess, choose: str) -> list[tuple[Guess, Match]]:
+    """What the file may be: the guess's own matches, and the registered networks nearest to it,
+    each with as many classes as it may have."""
+    places = [(guess, match) for match in guess.matches]
+    found = networks(guess.canonical.checkpoint)
+    if not choose and len(found) == 1:
+        other = registered(next(iter(found.values())), database.default())
+        places += [(other, match) for match in other.matches]
+    out: dict[tuple[object, ...], tuple[Guess, Match]] = {}
+    for place, match in places:
+        for one in _sized(place, match):
+            config = tuple((k, str(s.value)) for k, s in one.config.items())
+            out.setdefault((one.entry.id, config, one.variant is None), (place, one))
+    return list(out.values())
+
+
+def _sized(guess: Guess, match: Match) -> list[Match]:
+    """The match, and where its own reading has no head, the match with one."""
+    classes = match.config.get("num_classes")
+    if match.head or match.variant or classes is None or classes.value:
+        return [match]
+    index = guess.canonical.checkpoint.index
+    sizes = [match.entry.fields["num_classes"]]
+    sizes += [s.shape[0] for s in index.values() if len(s.shape) == 2][-2:]
+    return [match] + [
+        replace(match, config={**match.config, "num_classes": Setting(size, "shape")})
+        for size in dict.fromkeys(sizes)
+        if size
+    ]
+
+
+def _badness(plan: Plan, match: Match) -> tuple[object, ...]:
+    """What is invented, then other arguments than a library's own, then what is lost, count."""
     lossy = sum(max(1, len(e.keys)) for e in plan.edits if not e.lossless)
-    touched = sum(len(e.keys) for e in plan.edits if e.kind not in ("unwrap",))
-    return bool(plan.problems), plan.invents, len(plan.problems), lossy, touched
+    touched = sum(len(e.keys) for e in plan.edits if e.kind != "unwrap")
+    other = match.variant is not None
+    return bool(plan.problems), plan.invents, len(plan.problems), other, lossy, touched
 
 
 def _with(plan: Plan, problem: str) -> Plan:
@@ -203,10 +241,11 @@ def wanted(module: nn.Module) -> dict[str, Want]:
 
 def _tied(work: Work) -> None:
     """A missing key that the network ties to one that is there."""
-    for key, want in work.want.items():
+    for key in work.missing():
+        want = work.want[key]
         group = [k for k, w in work.want.items() if (w.tied or k) == (want.tied or key)]
         held = next((k for k in group if k in work.have), None)
-        if key not in work.have and held is not None and want.shape == work.have[held].shape:
+        if held is not None and want.shape == work.have[held].shape:
             work.edits.append(Edit("copy", (held,), (key,), note="tied"))
             work.have[key] = work.have[held]
 

@@ -22,7 +22,9 @@ def shaped(work: Work, chosen: bool) -> None:
 
 def _wrong(work: Work) -> list[str]:
     return [
-        key for key, want in work.want.items() if key in work.have and _shape(work, key) != want.shape
+        key
+        for key, want in work.want.items()
+        if key in work.have and _shape(work, key) != want.shape
     ]
 
 

@@ -59,5 +59,3 @@ class Work:
 def template(key: str) -> str:
     """A key less its numbers."""
     return _NUMBER.sub("#", f".{key}.")
-
-
