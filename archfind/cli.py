@@ -129,6 +129,7 @@ def _add_export(one: argparse.ArgumentParser) -> None:
     one.add_argument("--accept-ambiguous", action="store_true", help="take the first that fits")
     one.add_argument("--force", action="store_true", help="replace OUT if it exists")
     one.add_argument("--opset", type=int, help="ONNX opset (the exporter's default)")
+    one.add_argument("--half", action="store_true", help="float16 inside the .onnx")
     one.add_argument(
         "--dtype", default="", metavar="fp16|bf16|fp32", help="cast floats (.safetensors, .pth)"
     )
@@ -193,7 +194,8 @@ def _export(arguments: argparse.Namespace) -> int:
     found = guess(arguments.file, choose=arguments.choose, part=arguments.part)
     settings = _settings(arguments.settings)
     copied = exporters.copies(arguments.out) and not settings
-    if not copied or not exporters.convertible(found, arguments.choose):
+    graph = found.canonical.checkpoint.format == "onnx"
+    if not graph and (not copied or not exporters.convertible(found, arguments.choose)):
         found = guess(found, search=True)
     if not arguments.json:
         _print(guess_lines(guess_document(found)))
@@ -209,6 +211,7 @@ def _export(arguments: argparse.Namespace) -> int:
         force=arguments.force,
         opset=arguments.opset,
         keep_unchecked=arguments.keep_unchecked,
+        half=arguments.half,
         dtype=arguments.dtype,
         max_shard_size=_size(arguments.max_shard_size),
     )

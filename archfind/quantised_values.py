@@ -34,7 +34,7 @@ def dequantised(scheme: str, parts: list[Tensor], shape: Sequence[int]) -> Tenso
 def _unpacked(words: Tensor, bits: int, axis: int) -> Tensor:
     """Whole numbers of `bits` bits from 32-bit words, the lowest first, along an axis."""
     shifts = torch.arange(0, 32, bits)
-    values = (words.to(torch.int64).unsqueeze(axis + 1) >> _along(shifts, words.dim() + 1, axis + 1))
+    values = words.to(torch.int64).unsqueeze(axis + 1) >> _along(shifts, words.dim() + 1, axis + 1)
     return (values & (2**bits - 1)).flatten(axis, axis + 1)
 
 

@@ -3,7 +3,8 @@
     python benchmarks/repair_sweep.py --cases 200 --seed 0
 
 A fixable damage counts as fixed if the repaired file, loaded strictly into the network that the
-plan names, gives the outputs of the one that it was made from. An unfixable one counts as refused if nothing is written.
+plan names, gives the outputs of the one that it was made from. An unfixable one counts as refused
+if nothing is written.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ LAYERS = [
     {"instantiate", "check", "twins", "render"},
     {"exporters", "database_commands", "demo"},
     {"from_onnx", "repair", "render_repair"},
-    {"", "cli"},
+    {"", "cli", "onnx"},
     {"__main__"},
 ]
 HEAVY = {"torch", "torchvision", "timm", "numpy", "sklearn", "networkx", "onnx", "safetensors"}

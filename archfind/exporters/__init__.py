@@ -22,7 +22,11 @@ __all__ = ["convert", "convertible", "copies", "export"]
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
     from archfind.exporters.job import Written
+    from archfind.providers.example import Example
     from archfind.types import Built, Guess
 
 # suffix, module
@@ -42,12 +46,15 @@ def export(
     force: bool = False,
     opset: int | None = None,
     keep_unchecked: bool = False,
+    options: Mapping[str, Any] | None = None,
+    half: bool = False,
 ) -> Exported:
     """Write `built` to `out`, in the format that its suffix names, and check it against the module.
 
     `out` appears whole and checked or not at all. An existing one is refused without `force`, the
-    checkpoint itself always. `opset` is ONNX's. `keep_unchecked` keeps an .onnx whose outputs
-    differ from the module's, and says so in `notes`. Raises ExportError.
+    checkpoint itself always. `opset` is ONNX's, and so are `half`, which stores weights and
+    computes in float16, and `options`, arguments for `torch.onnx.export`. `keep_unchecked` keeps
+    an .onnx whose outputs differ from the module's, and says so in `notes`. Raises ExportError.
     """
     path = Path(os.fspath(out))
     kind = dict(EXPORTERS).get(path.suffix.lower())
@@ -55,6 +62,8 @@ def export(
         known = ", ".join(suffix for suffix, _ in EXPORTERS)
         what = escape(path.suffix) or "a name without a suffix"
         raise ExportError(f"no exporter writes {what}; known: {known}", escape(str(path)))
+    if half and kind != "onnx":
+        raise ExportError("half is for .onnx; dtype=fp16 for the others", escape(str(path)))
     if opset is not None and kind != "onnx":
         raise ExportError("an opset is for .onnx alone", escape(str(path)))
     checkpoint = built.guess.canonical.checkpoint
@@ -62,7 +71,8 @@ def export(
     beside.refuse(checkpoint, [_data(path)], force=True)
     # A folder, since a big .onnx is two files that name each other: there they have their names.
     with beside.folder(path) as folder:
-        written = _write(built, kind, folder / path.name, opset, keep_unchecked)
+        more = {"options": options or {}, "half": half}
+        written = _write(built, kind, folder / path.name, opset, keep_unchecked, more)
         return _moved(built, kind, written, path, force)
 
 
@@ -82,7 +92,9 @@ def _data(path: Path) -> Path:
     return path.with_name(path.name + ".data")
 
 
-def _write(built: Built, kind: str, path: Path, opset: int | None, keep: bool) -> Written:
+def _write(
+    built: Built, kind: str, path: Path, opset: int | None, keep: bool, more: Mapping[str, Any]
+) -> Written:
     try:
         from archfind.exporters.job import Job
         from archfind.exporters.provenance import metadata
@@ -99,8 +111,20 @@ def _write(built: Built, kind: str, path: Path, opset: int | None, keep: bool) -
     example = provider(entry.provider).example(entry.name, built.module)
     if built.match.variant is not None:
         example = fitted(example, {k: s.value for k, s in built.match.config.items()})
-    written = writer.write(built, Job(path, metadata(built, example), example, opset, keep))
+    given = dict(more["options"])
+    if "args" in given:
+        example = _given(example, given.pop("args"))
+    job = Job(path, metadata(built, example), example, opset, keep, given, more["half"])
+    written = writer.write(built, job)
     return replace(written, notes={"input": example.describe(), **written.notes})
+
+
+def _given(example: Example, args: Any) -> Example:
+    """The caller's own example inputs."""
+    inputs = args if isinstance(args, tuple) else (args,)
+    names = tuple(f"input_{n}" for n in range(len(inputs))) if len(inputs) > 1 else ("input",)
+    size = tuple(getattr(next(iter(inputs)), "shape", ()))[1:]
+    return replace(example, args=inputs, names=names, size=size)
 
 
 def _moved(built: Built, kind: str, written: Written, path: Path, force: bool) -> Exported:

@@ -1,4 +1,4 @@
-"""An ONNX graph itself as a module, by onnx2torch, after it was put into the words that it knows."""
+"""An ONNX graph itself as a module, by onnx2torch, once it is put into words that this knows."""
 
 from __future__ import annotations
 

@@ -17,15 +17,15 @@ from torch import Tensor, nn
 
 from archfind import database as databases
 from archfind.canonical import DERIVED
-from archfind.database import Database
+from archfind.database import Database, Signature
 from archfind.errors import ArchfindError, BuildError, UnknownError
 from archfind.exporters import parity
 from archfind.exporters.onnx import quiet, reason
 from archfind.formats.escape import escape
-from archfind.frozen import replace
 from archfind.from_onnx import graph
 from archfind.from_onnx.slots import constants, paired, slots
 from archfind.from_onnx.trace import Tracer, assigned, randomise
+from archfind.frozen import replace
 from archfind.instantiate import fresh
 from archfind.providers import provider
 from archfind.providers.example import Example, fitted, images, tensors
@@ -70,11 +70,11 @@ def graph_module(path: str) -> nn.Module:
     BuildError names what can't be converted."""
     model = load(path)
     module = graph.module(model, path)
-    args = _inputs(model)
+    args = inputs(model)
     if args is None:
         raise BuildError("its inputs have sizes that nothing tells", path)
     try:
-        expected = _run(path, args)
+        expected = run(path, args)
         found = parity.case(module, tuple(args)).outputs
     except Exception as error:  # sizes that the graph doesn't take, in words of either library
         raise BuildError(
@@ -100,15 +100,15 @@ def _candidates(guess: Guess, model: onnx.ModelProto, choose: str) -> Iterator[M
             yield match
     if choose:
         return
-    for match in guess.matches[:2]:
-        if match.entry.id not in seen:
-            seen.add(match.entry.id)
-            for one in _named(database, match.entry.id, {}, model):
-                yield one
-    for match in _by_shapes(database, model):
-        if match.entry.id not in seen:
-            seen.add(match.entry.id)
-            yield match
+    held = _matrices(model)
+    near = [n for match in guess.matches[:3] for n in database.named(match.entry.id)]
+    sizes = range(len(database)) if sum(held.values()) > 2 else ()
+    for number in dict.fromkeys([*near, *sizes]):
+        signature = database.signature(number) if _may_be(database, number, held) else None
+        name = signature.members[0].entry.id if signature else ""
+        if signature and name not in seen and _has_shapes(signature, held):
+            seen.add(name)
+            yield from _named(database, name, {}, model)
         if len(seen) >= _TRIED:
             return
 
@@ -145,26 +145,28 @@ def _said(said: Mapping[str, str]) -> tuple[dict[str, Setting], Variant | None]:
         return {}, None
 
 
-def _by_shapes(database: Database, model: onnx.ModelProto) -> Iterator[Match]:
-    """Entries whose matrices and kernels are the graph's, names and vectors aside: those that an
-    exporter keeps, perhaps transposed."""
-    held = Counter(
+def _matrices(model: onnx.ModelProto) -> Counter[tuple[int, ...]]:
+    """The shapes of the graph's matrices and kernels, their axes sorted: what exporters keep,
+    perhaps transposed, whatever they do to names and vectors."""
+    return Counter(
         tuple(sorted(s.array.shape))
         for s in slots(model)
         if s.array.ndim > 1 and s.kind in ("linear", "Conv.1", "ConvTranspose.1")
     )
+
+
+def _may_be(database: Database, number: int, held: Counter[tuple[int, ...]]) -> bool:
     total = sum(held.values())
-    if total < 3:
-        return
-    for number in range(len(database)):
-        if not total <= database.sizes[number] <= 16 * total + 64:
-            continue
-        signature = database.signature(number)
-        fixed = Counter(tuple(sorted(s)) for s in signature.fixed.values() if len(s) > 1)
-        free = sum(len(line.shape) > 1 for line in signature.free.values())
-        if sum((held - fixed).values()) > free or sum((fixed - held).values()) > 3:
-            continue
-        yield from _named(database, signature.members[0].entry.id, {}, model)
+    return total <= database.sizes[number] <= 16 * total + 64
+
+
+def _has_shapes(signature: Signature, held: Counter[tuple[int, ...]]) -> bool:
+    """Whether all of the graph's matrices are the network's, and nearly all of the network's are in
+    the graph: tables and unused branches aren't."""
+    fixed = Counter(tuple(sorted(s)) for s in signature.fixed.values() if len(s) > 1)
+    free = sum(len(line.shape) > 1 for line in signature.free.values())
+    lost = (fixed - held).total()
+    return (held - fixed).total() <= free and lost <= max(3, 0.3 * fixed.total())
 
 
 def _recovered(match: Match, model: onnx.ModelProto, path: str) -> tuple[nn.Module, int, str]:
@@ -223,7 +225,7 @@ def _proven(module: nn.Module, state: Mapping[str, Tensor], example: Example, pa
         with quiet():
             case = parity.case(module, args)
         try:
-            found = _run(path, tensors(args))
+            found = run(path, tensors(args))
         except Exception as error:  # onnxruntime's own
             raise BuildError(f"onnxruntime: {escape(str(error), 160)}") from error
         if len(found) < len(case.outputs):  # the graph may give fewer of them
@@ -235,7 +237,7 @@ def _proven(module: nn.Module, state: Mapping[str, Tensor], example: Example, pa
     return largest
 
 
-def _run(path: str, inputs: list[Tensor]) -> list[Tensor]:
+def run(path: str, inputs: list[Tensor]) -> list[Tensor]:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
@@ -294,7 +296,7 @@ def _example(match: Match, module: nn.Module, model: onnx.ModelProto) -> Example
     return changed(example, args=(made,), size=size)
 
 
-def _inputs(model: onnx.ModelProto) -> list[Tensor] | None:
+def inputs(model: onnx.ModelProto) -> list[Tensor] | None:
     """Inputs of the graph's own sizes, where they're images, sequences or vectors of floats; a free
     batch is 2, other free sizes 64."""
     found: list[Tensor] = []

@@ -1,7 +1,7 @@
 """A constant of an exported graph led back to the module's own tensors.
 
 The module gets random weights, no two alike, and is exported; each constant of that graph is then
-some tensor of the module as it stands, with its axes in another order, or times a BatchNorm's scale.
+a tensor of the module as it stands, with its axes in another order, or times a BatchNorm's scale.
 What it is shows in the values, whatever the exporter did.
 """
 

@@ -229,10 +229,7 @@ def merged(parts: list[Tensor], options: Mapping[str, Any]) -> Tensor:
     """weight + scale * B A, in the weight's dtype."""
     weight, down, up = parts
     down, up = down.to(torch.float32), up.to(torch.float32)
-    if down.dim() > 2:  # convolutions: [rank, in, h, w] and [out, rank, 1, 1]
-        delta = torch.einsum("or,rihw->oihw", up.flatten(1), down)
-    else:
-        delta = up @ down
+    # convolutions have [rank, in, h, w] and [out, rank, 1, 1]
+    delta = (up.flatten(1) @ down.flatten(1)).reshape(len(up), *down.shape[1:])
     delta = delta.T if options.get("turned") else delta
     return (weight.to(torch.float32) + float(options["scale"]) * delta).to(weight.dtype)
-

@@ -149,7 +149,6 @@ def _merge(state: State, edit: Edit, plan: Plan) -> State:
 
         return _parts(state, edit, adapted)
 
-
     def whole(*parts: Tensor) -> Tensor:
         return merged_weight(how, list(parts))
 
@@ -179,7 +178,7 @@ def _split(state: State, edit: Edit, plan: Plan) -> State:
     axis, sizes = edit.options["axis"], edit.options["sizes"]
 
     def part(number: int) -> Callable[[Tensor], Tensor]:
-        return lambda t: t.split(sizes, axis)[number]
+        return lambda t: torch.split(t, sizes, axis)[number]
 
     made = {key: _then([whole], part(number)) for number, key in enumerate(edit.to)}
     return _replaced(state, edit.keys, made)
@@ -195,7 +194,11 @@ def _fuse(state: State, edit: Edit, plan: Plan) -> State:
 def _resize(state: State, edit: Edit, plan: Plan) -> State:
     shape, how = tuple(edit.options["shape"]), edit.options["how"]
     start = int(edit.options.get("prefix", 0))
-    return _each(state, edit, lambda t: resized(t, shape, how, start))
+
+    def table(value: Tensor) -> Tensor:
+        return resized(value, shape, how, start)
+
+    return _each(state, edit, table)
 
 
 def resized(value: Tensor, shape: tuple[int, ...], how: str, prefix: int = 0) -> Tensor:

@@ -15,8 +15,12 @@ from archfind.exporters.pieces import Piece, piece
 from archfind.formats.escape import escape
 from archfind.frozen import replace
 from archfind.repair.edits import Plan
-from archfind.repair.kinds import DO, Lazy, State, read
+from archfind.repair.kinds import DO, Lazy, State, matching, read
 from archfind.types import Exported, TensorSpec
+
+
+# what torch and Python make of options that don't fit a tensor
+_WRONG = (KeyError, ValueError, TypeError, IndexError, AttributeError, RuntimeError)
 
 
 def perform(plan: Plan, out: str | os.PathLike[str], allow_fill: bool, force: bool) -> Exported:
@@ -42,7 +46,11 @@ def perform(plan: Plan, out: str | os.PathLike[str], allow_fill: bool, force: bo
         pieces = [_piece(key, lazy) for key, lazy in state.items()]
         metadata = {"format": "pt", "archfind.source": escape(Path(plan.source).name)}
         metadata["archfind.repair"] = ", ".join(dict.fromkeys(edit.kind for edit in plan.edits))
-        write(str(made), kind, pieces, metadata)
+        try:
+            write(str(made), kind, pieces, metadata)
+        except (RuntimeError, ValueError) as error:
+            text = f"an edit fails on the values: {escape(str(error), 120)}"
+            raise RepairError(text, plan.source) from error
         notes = _proof(plan, str(made))
         beside.refuse(checkpoint, [path], force)
         made.replace(path)
@@ -58,13 +66,13 @@ def _edited(plan: Plan) -> State:
         state = {f"adapter/{key}": lazy for key, lazy in state.items()}
         state |= {key: read(spec) for key, spec in base.index.items()}
     for edit in plan.edits:
-        missing = [key for key in edit.keys if "*" not in key and key not in state]
+        missing = [key for key in edit.keys if not any(k in state for k in matching(state, [key]))]
         if missing:
             text = f"the plan's {edit.kind} wants {escape(missing[0])}, which isn't there"
             raise RepairError(text, plan.source)
         try:
             state = DO[edit.kind](state, edit, plan)
-        except (KeyError, ValueError, TypeError, IndexError) as error:
+        except _WRONG as error:
             text = f"the plan's {edit.kind} of {escape(str(edit.keys[:1] or edit.to[:1]))} is wrong"
             raise RepairError(f"{text}: {escape(str(error), 120)}", plan.source) from error
     return state

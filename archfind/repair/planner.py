@@ -1,4 +1,4 @@
-"""Guess -> Plan: which edits lead from a file's tensors to those of the network it is closest to."""
+"""Guess -> Plan: which edits lead from a file's tensors to those of the network closest to it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def planned(guess: Guess, choose: str = "") -> Plan:
         found = guess.matches[0]
         return Plan(
             source,
-            tuple([*opening(guess), *_stray(guess, found)]),
+            (*opening(guess), *_stray(guess, found)),
             found.entry.id,
             part=guess.part,
             status=guess.status,

@@ -57,9 +57,8 @@ def _fused(work: Work, key: str) -> None:
     parent, layer, leaf = found
     want = work.want[key].shape
     for names in _APART:
-        if (len(names) == 2) != layer.endswith("kv") or (layer.endswith("qkv") and len(names) == 2):
-            if not (len(names) == 3 and layer not in ("kv", "kv_proj", "to_kv")):
-                continue
+        if (len(names) == 2) != (layer in ("kv", "kv_proj", "to_kv")):
+            continue
         inner = ("", "self.", "attention.")
         for place in [f"{p}{i}" for p in _places(parent) for i in inner]:
             keys = [f"{place}{name}.{leaf}" for name in names]
