@@ -22,7 +22,7 @@ from archfind.from_onnx import build, graph_module
 from archfind.from_onnx.slots import paired
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
-import repair_sweep  # noqa: E402
+import repair_sweep
 
 SMALL = ("timm/test_vit", "timm/test_resnet")
 

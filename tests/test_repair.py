@@ -21,7 +21,7 @@ from archfind.repair import Edit, Plan
 from archfind.repair.kinds import resized
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
-import repair_sweep  # noqa: E402
+import repair_sweep
 
 VIT, RESNET = "timm/test_vit", "timm/test_resnet"
 

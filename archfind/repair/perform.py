@@ -18,7 +18,6 @@ from archfind.repair.edits import Plan
 from archfind.repair.kinds import DO, Lazy, State, matching, read
 from archfind.types import Exported, TensorSpec
 
-
 # what torch and Python make of options that don't fit a tensor
 _WRONG = (KeyError, ValueError, TypeError, IndexError, AttributeError, RuntimeError)
 
