@@ -140,7 +140,7 @@ def test_a_sound_file_needs_nothing(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 
 def test_position_tables_of_another_size(tmp_path: Path) -> None:
-    """A ViT for 224 pixels brought to 384: the class token's row stays, the grid is interpolated."""
+    """A ViT for 224 pixels brought to 384: the class token's row stays, the grid is moved."""
     source = provider("timm")
     state = source.create("vit_tiny_patch16_224").state_dict()
     torch.save(state, tmp_path / "in.pth")
@@ -250,9 +250,10 @@ def _packed(scheme: str, weight: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         index = (blocks / largest[:, None])[..., None].sub(codes).abs().argmin(-1).flatten()
         packed = (index[::2] << 4 | index[1::2]).to(torch.uint8)[:, None]
         note = json.dumps({"blocksize": 64, "shape": [rows, columns], "dtype": "float32"})
+        said = torch.tensor(list(note.encode()), dtype=torch.uint8)
         parts = {
             "weight": packed, "weight.absmax": largest, "weight.quant_map": codes,
-            "weight.quant_state.bitsandbytes__nf4": torch.tensor(list(note.encode()), dtype=torch.uint8),
+            "weight.quant_state.bitsandbytes__nf4": said,
         }  # fmt: skip
         value = codes[index].reshape(-1, 64) * largest[:, None]
         return parts, value.reshape(rows, columns)
