@@ -28,7 +28,8 @@ LAYERS = [
     {"search"},
     {"instantiate", "check", "twins", "render"},
     {"exporters", "database_commands", "demo"},
-    {"from_onnx", "repair", "render_repair"},
+    {"from_onnx", "repair"},
+    {"render_repair"},
     {"", "cli", "onnx"},
     {"__main__"},
 ]

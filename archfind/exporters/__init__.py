@@ -36,6 +36,8 @@ EXPORTERS = (
     (".pth", "pth"),
     (".pt", "pth"),
     (".bin", "pth"),
+    (".ts", "torchscript"),
+    (".pt2", "pt2"),
 )
 
 

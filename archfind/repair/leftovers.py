@@ -20,6 +20,7 @@ _SYNONYMS = (
     ("weight_v", "parametrizations.weight.original1"),
     ("weight_orig", "parametrizations.weight.original"),
 )
+_CHANCE = 256  # numbers in a tensor whose shape two networks may share by chance
 _CLASS = {word: group[0] for group in _SYNONYMS for word in group}
 
 
@@ -115,8 +116,14 @@ def _aligned(work: Work) -> None:
     if not ours:
         return
     found = align(ours, theirs, True).pairs
-    # A lone pair of vectors is more likely chance than a renaming.
-    names = {old: new for old, new in found.items() if _related(old, new) or len(found) > 3}
+    # A lone pair of vectors is more likely chance than a renaming; one of kernels isn't.
+    names = {
+        old: new
+        for old, new in found.items()
+        if len(found) > 3
+        or _related(old, new)
+        or (len(ours[old][1]) > 1 and _size(ours[old][1]) > _CHANCE)
+    }
     work.rename(names, "other names, the same shapes in the same places")
 
 
