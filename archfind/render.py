@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from archfind.errors import CheckpointError
 from archfind.formats.escape import escape
 from archfind.recipe import recipe
 from archfind.render_parts import head_document, head_words, part_choice, part_document, part_lines
@@ -63,7 +64,14 @@ def guess_document(guess: Guess) -> dict[str, object]:
 
 def error_document(path: str, error: ArchfindError) -> dict[str, object]:
     """The same shape for a file that couldn't be read: status null, and the error in words."""
-    return {"schema": SCHEMA, "path": path, "status": None, "error": error.message}
+    danger = error.danger if isinstance(error, CheckpointError) else ()
+    return {
+        "schema": SCHEMA,
+        "path": path,
+        "status": None,
+        "danger": list(danger),
+        "error": error.message,
+    }
 
 
 def _keys(found: Match) -> dict[str, object]:

@@ -92,7 +92,7 @@ def _steps(traced: Traced, axis: tuple[str, str], number: int, bound: str) -> bo
         for n in (number - 1, number)
     }
     before, last = turns[number - 1], turns[number]
-    return last is not None and (before is None or before + 1 == last)
+    return last is not None and last == (0 if before is None else before + 1)
 
 
 def _ends(shapes: Shapes) -> dict[tuple[str, str], int]:
