@@ -46,7 +46,7 @@ def registered(canonical: Canonical, database: Database) -> Guess:
     arguments, heads or names are tried."""
     tries = [(reading, _fits(reading, database)) for reading in readings(canonical)]
     best, fits = max(tries, key=lambda item: item[1][0].share if item[1] else 0.0)
-    return near(best, fits, "")
+    return near(best, fits, "", database)
 
 
 def _asked(

@@ -3,9 +3,9 @@
     python benchmarks/nine_cells.py --into docs/formats.md
     python benchmarks/nine_cells.py --only timm/test_vit own/mlp
 
-A cell passes if what was written gives the outputs of the network that everything began with: a state
-dict loaded strictly into it, an .onnx run by onnxruntime. Networks of nobody's have the cells that need
-no network; from .onnx, their graph's tensors must come through bit for bit.
+A cell passes if what was written gives the outputs of the network that everything began with: a
+state dict loaded strictly into it, an .onnx run by onnxruntime. Networks of nobody's have the cells
+that need no network; from .onnx, their graph's tensors must come through bit for bit.
 """
 
 from __future__ import annotations

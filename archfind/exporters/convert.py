@@ -64,8 +64,6 @@ def convert(
     if dtype and dtype not in DTYPES:
         raise ExportError(f"no dtype {escape(dtype)}; there are fp16, bf16, fp32")
     checkpoint = guess.canonical.checkpoint
-    if any("big-endian" in line for line in checkpoint.warnings):
-        raise ExportError("its tensors are big-endian, which isn't supported", checkpoint.path)
     pieces, notes = _pieces(guess, DTYPES.get(dtype, ""))
     if not pieces:
         raise ExportError("holds no tensors to write", checkpoint.path)

@@ -81,14 +81,16 @@ def piece(key: str, spec: TensorSpec, dtype: str = "") -> Piece:
         raise ExportError(text, spec.storage.file)
     wanted = dtype if dtype and spec.dtype in FLOATS else spec.dtype
     cast = spec.dtype if wanted != spec.dtype else ""
-    same = (spec.storage, spec.offset, spec.shape, spec.stride, wanted)
+    same = (spec.storage, spec.offset, spec.shape, spec.stride, spec.pieces, wanted)
     item = ITEMSIZE[spec.dtype]
     count = item
     for size in spec.shape:
         count *= size
     if not count:
         return Piece(key, wanted, spec.shape, object(), Extent(spec.storage.file, 0, 0))
-    if spec.stride is None and spec.storage.start >= 0:
+    held = spec.storage
+    plain = held.start >= 0 and held.inside is None and held.data is None and not spec.pieces
+    if spec.stride is None and plain:
         at = spec.offset * item
         if at + count > spec.storage.nbytes:
             raise ExportError(f"{escape(key)} reaches beyond its data", spec.storage.file)
