@@ -50,6 +50,7 @@ def guess_document(guess: Guess) -> dict[str, object]:
         "key_map": dict(guess.key_map),
         "steps": [[step.kind, step.detail] for step in guess.canonical.steps],
         "candidates": [_candidate(found) for found in guess.matches],
+        "searched": guess.searched,
         "parts": {name: part_document(one) for name, one in guess.parts.items()},
         "part": guess.part or None,
         "tensors": len(index),
@@ -242,7 +243,7 @@ def _close(document: dict, path: str) -> tuple[str, list[str]]:  # pyright: igno
     left = sum(max(0, len(keys[kind]) - 8) for kind in ("missing", "unexpected", "mismatched"))
     if left:
         rest.append(f"... and {left} more; --json lists them all")
-    rest += part_lines(document) + part_choice(document, path)
+    rest += part_lines(document) + part_choice(document, path) + _search_hint(document, path)
     counts = [
         f"{len(keys[kind])} {kind}"
         for kind in ("missing", "unexpected", "mismatched")
@@ -260,8 +261,14 @@ def _unknown(document: dict, path: str) -> tuple[str, list[str]]:  # pyright: ig
     rest += [f"nearest   {_counts(one)}" for one in document["candidates"]]
     if not document["candidates"]:
         rest.append("nearest   none: no network in the database shares a tensor with it")
-    rest += part_lines(document) + part_choice(document, path)
+    rest += part_lines(document) + part_choice(document, path) + _search_hint(document, path)
     return "unknown, no signature fits", rest
+
+
+def _search_hint(document: dict, path: str) -> list[str]:  # pyright: ignore
+    """How to go on, where a class with other arguments may have the file's tensors."""
+    sought = document["searched"] or not document["candidates"] or document["part"]
+    return [] if sought else [f"Build its likes:  archfind guess --search {path}"]
 
 
 def _counts(one: dict, named: bool = False) -> str:  # pyright: ignore

@@ -131,6 +131,8 @@ FILES: dict[str, Callable[[], bytes] | Callable[[Path], None]] = {
     "pickle: short texts": lambda: b"\x80\x04(" + distinct(lambda i: b"\x8c\x08%08d" % i, 60 * MB, 10) + b"l.",
     "pickle: long texts": lambda: pickle_of(b"X" + struct.pack("<I", 1_000_000) + b"x" * 1_000_000, 60),
     "pickle: long texts, wide": lambda: pickle_of(b"X" + struct.pack("<I", 1_000_000) + "\U0001f600".encode() + b"x" * 999_996, 60),
+    "pickle: one line, wide": lambda: b"\x80\x02V\\U0001f600" + b"x" * 66 * MB + b"\n.",
+    "pickle: lines, wide": lambda: pickle_of(b"V\\U0001f600" + b"x" * 20 * MB + b"\n", 3),
     "pickle: keys": lambda: b"\x80\x04}(" + distinct(lambda i: b"\x8c\x08%08dN" % i, 60 * MB, 11) + b"u.",
     "pickle: keys that collide": lambda: b"\x80\x02}(" + distinct(lambda i: b"\x8a\x0c" + (i * ((1 << 61) - 1)).to_bytes(12, "little") + b"N", 60 * MB, 15) + b"u.",
     "pickle: floats": lambda: pickle_of(b"G" + b"\x3f" * 8, 6 * MB),

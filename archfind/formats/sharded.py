@@ -94,7 +94,7 @@ class _Shards:
             self.objects.update(found.objects)
             self.foreign.update(dict.fromkeys(found.foreign))
         for key in index:
-            if key in self.holder:
+            if key in self.holder and len(self.danger) < limits.DANGER_LINES:
                 self.danger.append(
                     f'"{escape(key)}" is in both {escape(self.holder[key])} and {escape(name)}'
                 )

@@ -43,7 +43,7 @@ def fuzz(
         if number < len(corpus) and not seed:
             data = corpus[number]
         else:
-            data = mutate(reader, draw.choice(corpus), draw)[: 2 * LONGEST]
+            data = mutate(reader, draw.choice(corpus), draw)[: 4 * LONGEST]
         begin = time.perf_counter()
         try:
             ended = target(data)

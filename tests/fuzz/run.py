@@ -69,7 +69,7 @@ def _atheris(options: argparse.Namespace) -> int:
         for number, data in enumerate(seeds(options.reader)):
             Path(folder, str(number)).write_bytes(data)
         options.keep.mkdir(parents=True, exist_ok=True)
-        limits = [f"-max_len={2 * LONGEST}", "-timeout=5", f"-rss_limit_mb={MEGABYTES}"]
+        limits = [f"-max_len={4 * LONGEST}", "-timeout=5", f"-rss_limit_mb={MEGABYTES}"]
         if options.runs < 1 << 60:
             limits.append(f"-runs={options.runs}")
         if options.seconds < float("inf"):
