@@ -4,12 +4,17 @@
     archfind.guess(path) -> Guess           which network it is
     archfind.load(path) -> nn.Module        built, strictly loaded, in eval mode
     archfind.export(path, out) -> Exported  written and checked; .onnx .safetensors .pth
+    archfind.repair.plan(guess) -> Plan     what keeps it from loading strictly, as edits
+    archfind.repair.apply(plan, out)        a fixed copy, strictly loaded
 
 Each takes a path or the earlier stage's result. Nothing in a file is ever run. torch and the model
 libraries are imported by `load` and `export` only.
 """
 
 from __future__ import annotations
+
+import os
+from os import PathLike
 
 from archfind.errors import (
     AmbiguousError,
@@ -25,10 +30,10 @@ from archfind.errors import (
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from os import PathLike
 
     from torch import nn
 
+    from archfind import repair
     from archfind.types import Built, Checkpoint, Exported, Guess
 
     Path = str | PathLike[str]
@@ -48,6 +53,7 @@ __all__ = [
     "guess",
     "load",
     "open",
+    "repair",
     "variant",
 ]
 
@@ -108,15 +114,22 @@ def build(
     except ModuleNotFoundError as error:
         raise _needs(error, "building the network") from error
 
-    found = guess(source, choose=choose, part=part, search=True)
+    found = guess(source, choose=choose, part=part)
+    if found.canonical.checkpoint.format == "onnx":
+        try:
+            from archfind import from_onnx
+        except ModuleNotFoundError as error:
+            raise _needs(error, "reading a graph", "convert") from error
+        return from_onnx.build(found, choose)
+    found = guess(found, search=True)
     return build_guess(found, settings=settings, accept_ambiguous=accept_ambiguous)
 
 
-def _needs(error: ModuleNotFoundError, what: str) -> Exception:
+def _needs(error: ModuleNotFoundError, what: str, extra: str = "torch") -> Exception:
     """What to install, where a library is missing; the error itself where it's archfind's own."""
     if (error.name or "").startswith("archfind"):
         return error
-    return BuildError(f"{what} needs {error.name}: pip install 'archfind[torch]'")
+    return BuildError(f"{what} needs {error.name}: pip install 'archfind[{extra}]'")
 
 
 def load(
@@ -129,15 +142,32 @@ def load(
     accept_likely: bool = False,
 ) -> nn.Module:
     """The network of `source` as a module in eval mode, strictly loaded, nothing on the meta
-    device. Arguments and errors are those of `build`."""
-    return build(
-        source,
-        choose=choose,
-        settings=settings,
-        part=part,
-        accept_ambiguous=accept_ambiguous,
-        accept_likely=accept_likely,
-    ).module
+    device. Arguments and errors are those of `build`.
+
+    An .onnx whose network isn't known gives the graph itself as a module, with a warning; so
+    parameters are its initializers.
+    """
+    found = source if isinstance(source, str | PathLike) else None
+    try:
+        return build(
+            source,
+            choose=choose,
+            settings=settings,
+            part=part,
+            accept_ambiguous=accept_ambiguous,
+            accept_likely=accept_likely,
+        ).module
+    except UnknownError as error:
+        path = os.fspath(found) if found is not None else error.path
+        if choose or path is None or open(path).format != "onnx":
+            raise
+        import warnings
+
+        from archfind.from_onnx import graph_module
+
+        module = graph_module(path)
+        warnings.warn(f"{error.message}; this is the graph itself, node by node", stacklevel=2)
+        return module
 
 
 def export(
@@ -152,8 +182,16 @@ def export(
     force: bool = False,
     opset: int | None = None,
     keep_unchecked: bool = False,
+    dtype: str = "",
+    max_shard_size: int = 0,
+    half: bool = False,
 ) -> Exported:
     """Write the network of `source` to `out`, in the format of its suffix, and check it.
+
+    To .safetensors and .pth the tensors are copied, whatever network they are of; `dtype` ("fp16",
+    "bf16", "fp32") casts floats, `max_shard_size`, in bytes, makes several files and an index. To
+    all else the network is built and loaded first, as it is where `settings` are given. `opset` and
+    `half` (float16 inside) are for .onnx.
 
     ExportError where nothing could be written, `out` exists (`force` replaces it), or the result
     differs from the module (`keep_unchecked` keeps it). Otherwise as `build`.
@@ -161,19 +199,37 @@ def export(
     from archfind import exporters
     from archfind.types import Built
 
-    built = (
-        source
-        if isinstance(source, Built)
-        else build(
-            source,
-            choose=choose,
-            settings=settings,
-            part=part,
-            accept_ambiguous=accept_ambiguous,
-            accept_likely=accept_likely,
-        )
+    if not isinstance(source, Built) and not settings and exporters.copies(out):
+        found = guess(source, choose=choose, part=part)
+        if exporters.convertible(found, choose):
+            return exporters.convert(
+                found, out, dtype=dtype, max_shard_size=max_shard_size, force=force
+            )
+    if dtype or max_shard_size:
+        text = "dtype and max_shard_size are for tensors copied to .safetensors or .pth"
+        raise ExportError(text, str(out))
+    if isinstance(source, Built):
+        built = source
+    else:
+        try:
+            built = build(
+                source,
+                choose=choose,
+                settings=settings,
+                part=part,
+                accept_ambiguous=accept_ambiguous,
+                accept_likely=accept_likely,
+            )
+        except UnknownError as error:
+            found = guess(source)
+            if choose or found.canonical.checkpoint.format != "onnx":
+                raise
+            from archfind.from_onnx.write import write_graph
+
+            return write_graph(found, out, error.message, force=force, opset=opset)
+    return exporters.export(
+        built, out, force=force, opset=opset, keep_unchecked=keep_unchecked, half=half
     )
-    return exporters.export(built, out, force=force, opset=opset, keep_unchecked=keep_unchecked)
 
 
 def variant(entry: str, changes: Mapping[str, object]) -> nn.Module:
@@ -183,3 +239,12 @@ def variant(entry: str, changes: Mapping[str, object]) -> nn.Module:
     from archfind.instantiate import variant as build_variant
 
     return build_variant(entry, changes)
+
+
+def __getattr__(name: str) -> object:
+    """Submodules that need torch, when they are asked for."""
+    if name in ("repair", "onnx"):
+        from importlib import import_module
+
+        return import_module(f"archfind.{name}")
+    raise AttributeError(f"module 'archfind' has no attribute {name!r}")

@@ -8,6 +8,7 @@ file. The prefix isn't decided here: match.py strips the one that makes a signat
 from __future__ import annotations
 
 from archfind.frozen import replace
+from archfind.quantised import seen_through
 from archfind.types import Canonical, Step
 
 TYPE_CHECKING = False
@@ -218,6 +219,7 @@ def strip(canonical: Canonical, prefix: str) -> Canonical:
 def readings(canonical: Canonical) -> Iterator[Canonical]:
     """The ways to read the keys, the likeliest first: with what training adds to them taken out,
     then as they stand, since a few networks have such names of their own."""
+    canonical = seen_through(canonical)
     bare = _unwrapped(canonical)
     for reading in (bare,) if bare is canonical else (bare, canonical):
         merged = merge_parametrisations(reading)

@@ -6,7 +6,13 @@ import argparse
 import os
 import sys
 
-from archfind.errors import ArchfindError, BuildError, CheckpointError
+from archfind.errors import (
+    ArchfindError,
+    BuildError,
+    CheckpointError,
+    ExportError,
+    RepairError,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -90,13 +96,24 @@ def parser() -> argparse.ArgumentParser:
     _add_danger(one)
     one.set_defaults(run=_inspect)
 
-    one = add("export", help="load strictly, then write .onnx, .safetensors or .pth")
+    one = add("export", help="write .onnx (loaded strictly), .safetensors or .pth (copied)")
     one.add_argument("file", metavar="FILE")
     one.add_argument("out", metavar="OUT")
     _add_output(one)
     _add_choice(one)
     _add_export(one)
     one.set_defaults(run=_export)
+
+    one = add("repair", help="what keeps it from loading strictly, and a fixed copy")
+    one.add_argument("file", metavar="FILE")
+    one.add_argument("-o", "--out", default="", help="write the fixed copy (.safetensors, .pth)")
+    one.add_argument("--allow-fill", action="store_true", help="invent weights that are missing")
+    one.add_argument("--plan", default="", metavar="JSON", help="do the edits of this plan instead")
+    one.add_argument("--base", default="", metavar="FILE", help="what an adapter is merged into")
+    one.add_argument("--force", action="store_true", help="replace OUT if it exists")
+    _add_output(one)
+    _add_choice(one)
+    one.set_defaults(run=_repair)
 
     one = add("signatures", help="the database: list, show, build, families, check, compile")
     one.add_argument("action", choices=("list", "show", "build", "families", "check", "compile"))
@@ -133,6 +150,13 @@ def _add_export(one: argparse.ArgumentParser) -> None:
     one.add_argument("--accept-ambiguous", action="store_true", help="take the first that fits")
     one.add_argument("--force", action="store_true", help="replace OUT if it exists")
     one.add_argument("--opset", type=int, help="ONNX opset (the exporter's default)")
+    one.add_argument("--half", action="store_true", help="float16 inside the .onnx")
+    one.add_argument(
+        "--dtype", default="", metavar="fp16|bf16|fp32", help="cast floats (.safetensors, .pth)"
+    )
+    one.add_argument(
+        "--max-shard-size", default="", metavar="SIZE", help="several files of up to 5GB, say"
+    )
     one.add_argument(
         "--keep-unchecked", action="store_true", help="keep OUT though its check failed"
     )
@@ -186,10 +210,15 @@ def _inspect(arguments: argparse.Namespace) -> int:
 
 
 def _export(arguments: argparse.Namespace) -> int:
-    from archfind import guess
+    from archfind import exporters, guess
     from archfind.render import export_document, export_lines, guess_document, guess_lines
 
-    found = guess(arguments.file, choose=arguments.choose, part=arguments.part, search=True)
+    found = guess(arguments.file, choose=arguments.choose, part=arguments.part)
+    settings = _settings(arguments.settings)
+    copied = exporters.copies(arguments.out) and not settings
+    graph = found.canonical.checkpoint.format == "onnx"
+    if not graph and (not copied or not exporters.convertible(found, arguments.choose)):
+        found = guess(found, search=True)
     if not arguments.json:
         _print(guess_lines(guess_document(found)))
         _print_danger(arguments.file, found.canonical.checkpoint.danger)
@@ -198,17 +227,49 @@ def _export(arguments: argparse.Namespace) -> int:
     exported = export(
         found,
         arguments.out,
-        settings=_settings(arguments.settings),
+        choose=arguments.choose,
+        settings=settings,
         accept_ambiguous=arguments.accept_ambiguous,
         force=arguments.force,
         opset=arguments.opset,
         keep_unchecked=arguments.keep_unchecked,
+        half=arguments.half,
+        dtype=arguments.dtype,
+        max_shard_size=_size(arguments.max_shard_size),
     )
     if arguments.json:
         _print_json(export_document(exported))
     else:
         _print(export_lines(exported))
     return EXIT_EXACT
+
+
+def _repair(arguments: argparse.Namespace) -> int:
+    from archfind import repair
+    from archfind.render_repair import repair_document, repair_lines
+
+    if arguments.plan:
+        try:
+            with open(arguments.plan, encoding="utf-8") as file:
+                plan = repair.Plan.from_json(file.read())
+        except (OSError, UnicodeDecodeError) as error:
+            raise RepairError(f"can't be read: {error}", arguments.plan) from error
+    else:
+        choice = {"choose": arguments.choose, "part": arguments.part}
+        plan = repair.plan(arguments.file, **choice, base=arguments.base or None)
+    written = None
+    if not arguments.json:
+        _print(repair_lines(plan, arguments.out))
+    if arguments.out:
+        options = {"allow_fill": arguments.allow_fill, "force": arguments.force}
+        written = repair.apply(plan, arguments.out, **options)
+    if arguments.json:
+        _print_json(repair_document(plan, written))
+    elif written is not None:
+        _print([f"{written.path}: written"])
+        _print([f"  {name:<9} {text}" for name, text in written.notes.items()])
+    done = written is not None or (plan.complete and not plan.invents)
+    return EXIT_EXACT if done else EXIT_ANSWERED
 
 
 def _signatures(arguments: argparse.Namespace) -> int:
@@ -240,6 +301,21 @@ def _demo(arguments: argparse.Namespace) -> int:
     out = os.path.join(arguments.folder, "001.onnx")
     print(f"$ archfind export {path} {out}")
     return _export(parser().parse_args(["export", path, out, "--force"]))
+
+
+def _size(text: str) -> int:
+    """Bytes of "5GB" or "700MB", as the hub's libraries count them: in thousands."""
+    number, unit = text.rstrip("bB"), 1
+    for letter, factor in (("k", 10**3), ("m", 10**6), ("g", 10**9), ("t", 10**12)):
+        if number[-1:].lower() == letter:
+            number, unit = number[:-1], factor
+    try:
+        size = float(number) * unit if number else 0
+    except ValueError:
+        size = -1
+    if not 0 <= size < 2**63:
+        raise ExportError(f"--max-shard-size wants a size like 5GB, not {text!r}")
+    return int(size)
 
 
 def _settings(pairs: list[str]) -> dict[str, object]:

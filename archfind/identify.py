@@ -41,6 +41,14 @@ def guess(checkpoint: Checkpoint, database: Database, choose: str = "", part: st
     return _asked(checkpoint, database, choose, wanted, found)
 
 
+def registered(canonical: Canonical, database: Database) -> Guess:
+    """The nearest networks of a state dict among those that libraries offer by name: no other
+    arguments, heads or names are tried."""
+    tries = [(reading, _fits(reading, database)) for reading in readings(canonical)]
+    best, fits = max(tries, key=lambda item: item[1][0].share if item[1] else 0.0)
+    return near(best, fits, "", database)
+
+
 def _asked(
     checkpoint: Checkpoint, database: Database, choose: str, wanted: list[int], found: Guess
 ) -> Guess:

@@ -17,7 +17,7 @@ from archfind.probing.config import captured, leaves, moved
 from archfind.providers import provider
 from archfind.rebuild_head import rebuilt
 from archfind.recipe import arguments
-from archfind.tensors import TensorReader, merged_weight
+from archfind.tensors import TensorReader, computed
 from archfind.types import Built, Canonical, Guess, Match
 
 
@@ -64,6 +64,29 @@ def build(
     return Built(guess, found, module.eval(), loaded, loaded)
 
 
+def fresh(found: Match) -> nn.Module:
+    """The matched network with its library's initial weights, in eval mode."""
+    module = _create(found, arguments(found), "")
+    return (rebuilt(module, found.head) if found.head is not None else module).eval()
+
+
+def blank(found: Match) -> nn.Module:
+    """The matched network on the meta device, without weights: its names and shapes."""
+    config = arguments(found)
+    entry = found.entry
+    if found.variant is not None or any("." in path for path in config):
+        with torch.device("meta"):
+            module = variant(entry.id, config)
+    else:
+        try:
+            module = create_on_meta(provider(entry.provider), entry.name, **config)
+        except ArchfindError:
+            raise
+        except Exception as error:  # a constructor may raise anything on settings that it refuses
+            raise BuildError(f"{entry.id} can't be built: {error}") from error
+    return rebuilt(module, found.head) if found.head is not None else module
+
+
 def read_state(canonical: Canonical, drop: set[str] | None = None) -> dict[str, torch.Tensor]:
     """The state dict under canonical keys: views of the file, parametrised weights merged."""
     reader = TensorReader()
@@ -74,7 +97,8 @@ def read_state(canonical: Canonical, drop: set[str] | None = None) -> dict[str, 
             continue
         if key in canonical.merged:
             how, *parts = canonical.merged[key]
-            state[key] = merged_weight(how, [reader.read(checkpoint.index[part]) for part in parts])
+            read = [reader.read(checkpoint.index[part]) for part in parts]
+            state[key] = computed(how, read, spec.shape)
         else:
             state[key] = reader.read(spec)
     return state

@@ -294,9 +294,12 @@ def export_lines(exported: Exported) -> list[str]:
     ]
     if built:
         lines.append(f"  load      strict, {built.loaded} of {built.tensors} tensors from the file")
-    lines.append(f"  check     max |diff| {exported.max_abs_diff:.1e}")
+        lines.append(f"  check     max |diff| {exported.max_abs_diff:.1e}")
+    else:
+        lines.append("  check     every key, dtype and shape read back")
     lines += [f"  {name:<9} {text}" for name, text in exported.notes.items()]
-    lines.append(f"  sha256    {exported.sha256}")
+    if exported.sha256:
+        lines.append(f"  sha256    {exported.sha256}")
     return lines
 
 

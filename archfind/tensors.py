@@ -254,6 +254,15 @@ def merged_weight(recipe: str, parts: list[torch.Tensor]) -> torch.Tensor:
     raise BuildError(f"no recipe {recipe!r} to merge weights")
 
 
+def computed(recipe: str, parts: list[torch.Tensor], shape: Iterable[int]) -> torch.Tensor:
+    """A weight of `shape` that the file holds in parts, parametrised or packed."""
+    if recipe in ("weight_norm", "spectral_norm"):
+        return merged_weight(recipe, parts)
+    from archfind.quantised_values import dequantised
+
+    return dequantised(recipe, parts, tuple(shape))
+
+
 def named(
     reader: TensorReader, specs: Iterable[tuple[str, TensorSpec]]
 ) -> Iterator[tuple[str, torch.Tensor]]:

@@ -14,7 +14,7 @@ ROOT = Path(archfind.__file__).parent
 LAYERS = [
     {"errors", "frozen"},
     {"types", "progress"},
-    {"formats", "signature", "key_names", "key_trees"},
+    {"formats", "signature", "key_names", "key_trees", "quantised"},
     {"canonical", "grouping", "database", "recipe", "render_parts", "alignment"},
     {"compile_index"},
     {"families"},
@@ -23,12 +23,15 @@ LAYERS = [
     {"head_layers", "parts", "rebuild_head", "renamed"},
     {"heads"},
     {"nearest", "variants"},
+    {"quantised_values"},
     {"identify", "harvest", "tensors"},
     {"probing"},
     {"search"},
     {"instantiate", "check", "twins", "render"},
     {"exporters", "database_commands", "demo"},
-    {"", "cli"},
+    {"from_onnx", "repair"},
+    {"render_repair"},
+    {"", "cli", "onnx"},
     {"__main__"},
 ]
 HEAVY = {"torch", "torchvision", "timm", "numpy", "sklearn", "networkx", "onnx", "safetensors"}

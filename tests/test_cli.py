@@ -179,7 +179,7 @@ def test_export_says_which_choice_it_needs(
 ) -> None:
     path = tmp_path / "twin.pth"
     torch.save(provider("timm").create("test_efficientnet_gn").state_dict(), path)
-    assert main(["export", str(path), str(tmp_path / "out.safetensors")]) == 2
+    assert main(["export", str(path), str(tmp_path / "out.onnx")]) == 2
     assert "--as" in capsys.readouterr().err
     assert (
         main(

@@ -201,7 +201,10 @@ def test_tied_tensors_are_all_written(suffix: str, small: dict[str, Built], tmp_
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("network.xyz", "no exporter writes .xyz; known: .onnx, .safetensors, .pth, .pt"),
+        (
+            "network.xyz",
+            "no exporter writes .xyz; known: .onnx, .safetensors, .pth, .pt, .bin, .ts, .pt2",
+        ),
         ("network", "no exporter writes a name without a suffix; known: .onnx"),
         ("missing/network.pth", "there is no folder "),
         ("taken.pth", "exists; --force overwrites"),
@@ -243,6 +246,25 @@ def test_the_checkpoint_itself_is_never_written_to(tmp_path: Path) -> None:
 def test_an_opset_is_for_onnx(small: dict[str, Built], tmp_path: Path) -> None:
     with pytest.raises(ExportError, match=r"an opset is for \.onnx alone"):
         archfind.export(small["timm/test_vit"], tmp_path / "a.pth", opset=18)
+
+
+@pytest.mark.parametrize("suffix", [".ts", ".pt2"])
+def test_programs_run_without_the_library(
+    suffix: str, small: dict[str, Built], tmp_path: Path
+) -> None:
+    built = small["timm/test_resnet"]
+    out = tmp_path / f"network{suffix}"
+    done = archfind.export(built, out)
+    assert done.notes["batch"] == "dynamic" and done.max_abs_diff < 1e-4
+    fresh = torch.randn(5, 3, 160, 160)
+    program = torch.jit.load(out) if suffix == ".ts" else torch.export.load(out).module()
+    with torch.no_grad():
+        torch.testing.assert_close(program(fresh), built.module(fresh), rtol=1e-3, atol=1e-4)
+    if suffix == ".ts":
+        assert set(archfind.open(out).index) == set(built.module.state_dict())
+    with pytest.raises(ExportError):
+        archfind.export(with_module(built, Noisy()), tmp_path / f"noisy{suffix}")
+    assert [p.name for p in tmp_path.iterdir()] == [out.name]
 
 
 class Noisy(nn.Module):

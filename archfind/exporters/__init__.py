@@ -8,20 +8,26 @@ raises. Importing this package imports no torch.
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
-from archfind.errors import ArchfindError, ExportError
+from archfind.errors import ExportError
+from archfind.exporters import beside
+from archfind.exporters.convert import TARGETS, convert
 from archfind.formats.escape import escape
 from archfind.types import Exported
 
+__all__ = ["convert", "convertible", "copies", "export"]
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
     from archfind.exporters.job import Written
-    from archfind.types import Built
+    from archfind.providers.example import Example
+    from archfind.types import Built, Guess
 
 # suffix, module
 EXPORTERS = (
@@ -29,6 +35,9 @@ EXPORTERS = (
     (".safetensors", "safetensors"),
     (".pth", "pth"),
     (".pt", "pth"),
+    (".bin", "pth"),
+    (".ts", "torchscript"),
+    (".pt2", "pt2"),
 )
 
 
@@ -39,12 +48,15 @@ def export(
     force: bool = False,
     opset: int | None = None,
     keep_unchecked: bool = False,
+    options: Mapping[str, Any] | None = None,
+    half: bool = False,
 ) -> Exported:
     """Write `built` to `out`, in the format that its suffix names, and check it against the module.
 
     `out` appears whole and checked or not at all. An existing one is refused without `force`, the
-    checkpoint itself always. `opset` is ONNX's. `keep_unchecked` keeps an .onnx whose outputs
-    differ from the module's, and says so in `notes`. Raises ExportError.
+    checkpoint itself always. `opset` is ONNX's, and so are `half`, which stores weights and
+    computes in float16, and `options`, arguments for `torch.onnx.export`. `keep_unchecked` keeps
+    an .onnx whose outputs differ from the module's, and says so in `notes`. Raises ExportError.
     """
     path = Path(os.fspath(out))
     kind = dict(EXPORTERS).get(path.suffix.lower())
@@ -52,46 +64,29 @@ def export(
         known = ", ".join(suffix for suffix, _ in EXPORTERS)
         what = escape(path.suffix) or "a name without a suffix"
         raise ExportError(f"no exporter writes {what}; known: {known}", escape(str(path)))
+    if half and kind != "onnx":
+        raise ExportError("half is for .onnx; dtype=fp16 for the others", escape(str(path)))
     if opset is not None and kind != "onnx":
         raise ExportError("an opset is for .onnx alone", escape(str(path)))
-    _refuse(built, path, force)
-    try:
-        # A folder, since a big .onnx is two files that name each other. Inside it they have their
-        # final names; it is in the same file system, so that moving them is atomic.
-        folder = Path(tempfile.mkdtemp(prefix=".archfind-", dir=path.parent))
-    except OSError as error:
-        raise _failed(error, path) from error
-    try:
-        written = _write(built, kind, folder / path.name, opset, keep_unchecked)
-        return _moved(built, kind, written, path, force)
-    except ArchfindError as error:
-        raise ExportError(error.message, escape(str(path))) from error
-    except OSError as error:
-        raise _failed(error, path) from error
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _refuse(built: Built, path: Path, force: bool) -> None:
-    name = escape(str(path))
-    if not path.parent.is_dir():
-        raise ExportError(f"there is no folder {escape(str(path.parent))}", name)
-    if path.is_dir():
-        raise ExportError("is a folder", name)
     checkpoint = built.guess.canonical.checkpoint
-    for source in (checkpoint.path, *checkpoint.files):
-        for target in (path, _data(path)):
-            if _same(source, target):
-                raise ExportError("is the checkpoint itself, which is never written to", name)
-    if not force and os.path.lexists(path):
-        raise ExportError("exists; --force overwrites", name)
+    beside.refuse(checkpoint, [path], force)
+    beside.refuse(checkpoint, [_data(path)], force=True)
+    # A folder, since a big .onnx is two files that name each other: there they have their names.
+    with beside.folder(path) as folder:
+        more = {"options": options or {}, "half": half}
+        written = _write(built, kind, folder / path.name, opset, keep_unchecked, more)
+        return _moved(built, kind, written, path, force)
 
 
-def _same(one: str, other: Path) -> bool:
-    try:
-        return other.samefile(one)
-    except OSError:
-        return False
+def copies(out: str | os.PathLike[str]) -> bool:
+    """Whether `out` is of a kind that only holds tensors."""
+    return Path(os.fspath(out)).suffix.lower() in TARGETS
+
+
+def convertible(guess: Guess, choose: str = "") -> bool:
+    """Whether the tensors are copied as they are: not those of an .onnx, and not where the network
+    that the user named is another."""
+    return guess.canonical.checkpoint.format != "onnx" and (not choose or guess.status == "exact")
 
 
 def _data(path: Path) -> Path:
@@ -99,7 +94,9 @@ def _data(path: Path) -> Path:
     return path.with_name(path.name + ".data")
 
 
-def _write(built: Built, kind: str, path: Path, opset: int | None, keep: bool) -> Written:
+def _write(
+    built: Built, kind: str, path: Path, opset: int | None, keep: bool, more: Mapping[str, Any]
+) -> Written:
     try:
         from archfind.exporters.job import Job
         from archfind.exporters.provenance import metadata
@@ -116,8 +113,20 @@ def _write(built: Built, kind: str, path: Path, opset: int | None, keep: bool) -
     example = provider(entry.provider).example(entry.name, built.module)
     if built.match.variant is not None:
         example = fitted(example, {k: s.value for k, s in built.match.config.items()})
-    written = writer.write(built, Job(path, metadata(built, example), example, opset, keep))
+    given = dict(more["options"])
+    if "args" in given:
+        example = _given(example, given.pop("args"))
+    job = Job(path, metadata(built, example), example, opset, keep, given, more["half"])
+    written = writer.write(built, job)
     return replace(written, notes={"input": example.describe(), **written.notes})
+
+
+def _given(example: Example, args: Any) -> Example:
+    """The caller's own example inputs."""
+    inputs = args if isinstance(args, tuple) else (args,)
+    names = tuple(f"input_{n}" for n in range(len(inputs))) if len(inputs) > 1 else ("input",)
+    size = tuple(getattr(next(iter(inputs)), "shape", ()))[1:]
+    return replace(example, args=inputs, names=names, size=size)
 
 
 def _moved(built: Built, kind: str, written: Written, path: Path, force: bool) -> Exported:
@@ -135,8 +144,3 @@ def _moved(built: Built, kind: str, written: Written, path: Path, force: bool) -
         data.replace(_data(path))
     written.path.replace(path)
     return Exported(built, str(path), kind, digest, written.max_abs_diff, dict(written.notes))
-
-
-def _failed(error: OSError, path: Path) -> ExportError:
-    why = error.strerror or str(error) or type(error).__name__
-    return ExportError(f"can't be written: {escape(why)}", escape(str(path)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from archfind.providers.example import Example
 
@@ -19,6 +20,8 @@ class Job:
     example: Example
     opset: int | None = None
     keep_unchecked: bool = False
+    options: Mapping[str, Any] = field(default_factory=dict)  # torch.onnx.export's own
+    half: bool = False
 
 
 @dataclass(frozen=True)

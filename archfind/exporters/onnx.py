@@ -11,8 +11,10 @@ import shutil
 import warnings
 from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 
 import onnx
+import onnx_ir
 import onnxruntime
 import onnxscript  # noqa: F401  # pyright: ignore  (torch needs it: missing, it is named at once)
 import torch
@@ -34,6 +36,7 @@ ATTEMPTS = (
 )
 # protobuf ends at 2 GiB, graph included; a file with more in weights becomes two
 ONE_FILE = 2**31 - 2**26
+HALF = 2e-2  # of an output's largest value: ten bits, and rounding that adds up
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -52,8 +55,11 @@ def write(built: Built, job: Job) -> Written:
         raise ExportError(f"the network doesn't run on its example input: {why}") from error
     failures: list[str] = []
     kept: tuple[float, Path, dict[str, str]] | None = None
+    wanted = job.options.get("dynamo")
     for exporter, batch in ATTEMPTS:
         dynamic = batch == "dynamic"
+        if wanted is not None and wanted != (exporter == "dynamo"):
+            continue
         if dynamic and not example.dynamic_batch:
             continue
         path = job.path.parent / f"{exporter}-{batch}" / job.path.name
@@ -78,6 +84,9 @@ def write(built: Built, job: Job) -> Written:
         notes = {"exporter": exporter, "batch": batch, "opset": _opset(path)}
         notes |= {"fallback": "; ".join(failures)} if failures else {}
         notes |= parity.doubts(tried)
+        if not difference.why and job.half:
+            difference = _halve(path, job, tried)
+            notes["half"] = "weights and arithmetic in float16, inputs and outputs in float32"
         if not difference.why:
             return Written(path, difference.largest, notes)
         failures.append(f"{exporter}, {batch} batch: {difference.why}")
@@ -100,9 +109,11 @@ def _copied(module: nn.Module) -> nn.Module:
 def _dynamo(module: nn.Module, path: Path, job: Job, outputs: list[str], dynamic: bool) -> None:
     """torch.export, then its translation."""
     shapes = tuple({0: "batch"} for _ in job.example.args) if dynamic else None
+    options: dict[str, Any] = {"dynamic_shapes": shapes, **_given(job)}
     program = torch.onnx.export(
-        module, job.example.args, dynamo=True, verbose=False, dynamic_shapes=shapes, optimize=False,
+        module, job.example.args, dynamo=True, verbose=False, optimize=False,
         input_names=list(job.example.names), output_names=outputs, opset_version=job.opset,
+        **options,
     )  # fmt: skip
     assert program is not None
     with contextlib.suppress(Exception):  # it trips over splits that depend on the batch (raft)
@@ -119,10 +130,11 @@ def _torchscript(
     """The older exporter, which follows one run of the network."""
     inputs = list(job.example.names)
     axes = {name: {0: "batch"} for name in [*inputs, *outputs]} if dynamic else None
+    options: dict[str, Any] = {"dynamic_axes": axes, **_given(job)}
     with torch.no_grad():
         torch.onnx.export(
-            module, job.example.args, path, dynamo=False, verbose=False, dynamic_axes=axes,
-            input_names=inputs, output_names=outputs, opset_version=job.opset,
+            module, job.example.args, path, dynamo=False, verbose=False,
+            input_names=inputs, output_names=outputs, opset_version=job.opset, **options,
         )  # fmt: skip
     model = onnx.load(path)
     onnx.helper.set_model_props(model, dict(job.metadata))
@@ -130,6 +142,11 @@ def _torchscript(
         stray.unlink()  # past 2 GiB it writes a file for each tensor
     large = _nbytes(module) > ONE_FILE
     onnx.save_model(model, path, save_as_external_data=large, location=f"{path.name}.data")
+
+
+def _given(job: Job) -> dict[str, Any]:
+    """The caller's own arguments for torch's exporter."""
+    return {name: value for name, value in job.options.items() if name != "dynamo"}
 
 
 def _nbytes(module: nn.Module) -> int:
@@ -141,7 +158,30 @@ def _opset(path: Path) -> str:
     return str(next(o.version for o in model.opset_import if o.domain in ("", "ai.onnx")))
 
 
-def _check(path: Path, names: tuple[str, ...], tried: list[parity.Case]) -> parity.Difference:
+def _halve(path: Path, job: Job, tried: list[parity.Case]) -> parity.Difference:
+    """The file in float16, held against the module in float32 with a half's tolerance."""
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    with quiet():
+        model = convert_float_to_float16(onnx.load(path), keep_io_types=True)
+        ordered = onnx_ir.from_proto(model)
+        ordered.graph.sort()  # its casts stand at the end
+        model = onnx_ir.to_proto(ordered)
+        onnx.helper.set_model_props(model, dict(job.metadata))
+        large = _nbytes_of(model) > ONE_FILE
+        for stray in path.parent.iterdir():
+            stray.unlink()
+        onnx.save_model(model, path, save_as_external_data=large, location=f"{path.name}.data")
+    return _check(path, job.example.names, tried, HALF)
+
+
+def _nbytes_of(model: onnx.ModelProto) -> int:
+    return sum(len(tensor.raw_data) for tensor in model.graph.initializer)
+
+
+def _check(
+    path: Path, names: tuple[str, ...], tried: list[parity.Case], relative: float = parity.RELATIVE
+) -> parity.Difference:
     """The checker's opinion, then every case through onnxruntime."""
     large = path.with_name(path.name + ".data").exists()
     onnx.checker.check_model(path, full_check=not large)  # in full it needs the model in one piece
@@ -154,7 +194,8 @@ def _check(path: Path, names: tuple[str, ...], tried: list[parity.Case]) -> pari
     for case in tried:
         fed = zip(names, tensors(case.args), strict=True)
         found = session.run(None, {name: t.numpy() for name, t in fed if name in wanted})
-        difference = parity.compare(case.outputs, [torch.from_numpy(array) for array in found])
+        outputs = [torch.from_numpy(array) for array in found]
+        difference = parity.compare(case.outputs, outputs, relative)
         largest = max(largest, difference.largest)
         if difference.why:
             return parity.Difference(largest, difference.why)

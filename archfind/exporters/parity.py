@@ -100,7 +100,7 @@ def _batch(images: Tensor, batch: int) -> Tensor:
     return torch.cat(rows)[:batch].contiguous()
 
 
-def compare(expected: Outputs, found: list[Tensor]) -> Difference:
+def compare(expected: Outputs, found: list[Tensor], relative: float = RELATIVE) -> Difference:
     """Outputs in the same order, each within tolerance; whole numbers and shapes must be equal."""
     if len(found) != len(expected):
         return Difference(float("inf"), f"it has {len(found)} outputs, the module {len(expected)}")
@@ -111,7 +111,7 @@ def compare(expected: Outputs, found: list[Tensor]) -> Difference:
             return Difference(float("inf"), text)
         if one.dtype != two.dtype:
             return Difference(float("inf"), f"{name} is {two.dtype}, the module's {one.dtype}")
-        difference, allowed = _apart(one, two)
+        difference, allowed = _apart(one, two, relative)
         if difference > allowed and not why:
             why = f"{name} differs by {difference:.2g} (allowed {allowed:.2g}) from the module"
         largest = max(largest, difference)
@@ -137,11 +137,11 @@ def _in_order(expected: Outputs, found: list[Tensor]) -> list[Tensor]:
     return [t[nearest] for t in found] if len(nearest.unique()) == count else found
 
 
-def _allowed(values: Tensor) -> float:
-    return ABSOLUTE + RELATIVE * float(values.abs().max())
+def _allowed(values: Tensor, relative: float = RELATIVE) -> float:
+    return ABSOLUTE + relative * float(values.abs().max())
 
 
-def _apart(one: Tensor, two: Tensor) -> tuple[float, float]:
+def _apart(one: Tensor, two: Tensor, relative: float) -> tuple[float, float]:
     """The largest |difference| and how much is allowed. NaN and infinities must stand in the same
     places, whatever they mean."""
     if not one.numel():
@@ -157,7 +157,7 @@ def _apart(one: Tensor, two: Tensor) -> tuple[float, float]:
     a, b = a[finite], b[finite]
     if not a.numel():
         return 0.0, 0.0
-    return float((a - b).abs().max()), _allowed(a)
+    return float((a - b).abs().max()), _allowed(a, relative)
 
 
 def doubts(tried: list[Case]) -> dict[str, str]:

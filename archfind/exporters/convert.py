@@ -1,0 +1,292 @@
+"""A state dict from one container into another, tensor by tensor: no network is built or needed.
+
+Where the file's network is known, the tensors get that network's own names; else they keep the
+file's, less the wrapper. Memory is bounded by the largest tensor that has to be changed (cast, or
+gathered from a strided view), disk time by the copying: torch isn't even imported for the rest.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+
+from archfind import formats
+from archfind.canonical import networks
+from archfind.errors import ExportError
+from archfind.exporters import beside
+from archfind.exporters.pieces import Piece, piece
+from archfind.exporters.safetensors_file import write_safetensors
+from archfind.exporters.torch_file import write_torch
+from archfind.formats.dtypes import ITEMSIZE
+from archfind.formats.escape import escape
+from archfind.progress import progress
+from archfind.recipe import recipe
+from archfind.types import Canonical, Exported
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from archfind.types import Checkpoint, Guess
+
+TARGETS = {".safetensors": "safetensors", ".pth": "pth", ".pt": "pth", ".bin": "pth"}
+DTYPES = {
+    "fp16": "float16",
+    "bf16": "bfloat16",
+    "fp32": "float32",
+    "float16": "float16",
+    "bfloat16": "bfloat16",
+    "float32": "float32",
+}
+_TEXT = 4000  # characters of a hint that are carried along
+_EDGE = 64  # bytes at either end of a tensor that are read back
+
+
+def convert(
+    guess: Guess,
+    out: str | os.PathLike[str],
+    *,
+    dtype: str = "",
+    max_shard_size: int = 0,
+    force: bool = False,
+) -> Exported:
+    """Write the tensors of `guess` to `out`, a .safetensors or .pth file, as they are in the file.
+
+    `dtype` casts floats ("fp16", "bf16", "fp32"). With `max_shard_size`, in bytes, what doesn't fit
+    into one file becomes several, and `out` names their index: `out` + ".index.json". `out` appears
+    whole and read back, or not at all. Raises ExportError.
+    """
+    path = Path(os.fspath(out))
+    kind = TARGETS[path.suffix.lower()]
+    if dtype and dtype not in DTYPES:
+        raise ExportError(f"no dtype {escape(dtype)}; there are fp16, bf16, fp32")
+    checkpoint = guess.canonical.checkpoint
+    pieces, notes = _pieces(guess, DTYPES.get(dtype, ""))
+    if not pieces:
+        raise ExportError("holds no tensors to write", checkpoint.path)
+    if kind == "pth":
+        pieces = _tied_again(pieces, checkpoint)
+    shards = _shards(pieces, max_shard_size)
+    names = _names(path, len(shards))
+    index = path.with_name(path.name + ".index.json")
+    final = [path.with_name(name) for name in names] + ([index] if len(shards) > 1 else [])
+    beside.refuse(checkpoint, final, force)
+    metadata = _metadata(guess, notes)
+    ties = _ties(pieces)
+    with beside.folder(path) as made:
+        shown = progress(list(zip(names, shards, strict=True)), len(shards), "write")
+        for name, shard in shown:
+            write(str(made / name), kind, shard, metadata, ties)
+        if len(shards) > 1:
+            weights = {
+                p.key: name for name, shard in zip(names, shards, strict=True) for p in shard
+            }
+            total = {"total_size": sum(p.nbytes for p in pieces)}
+            text = json.dumps({"metadata": total, "weight_map": weights}, indent=1)
+            (made / index.name).write_text(text)
+        beside.refuse(checkpoint, final, force)  # minutes may have passed
+        for one in final:  # the index last: without its shards it is broken
+            (made / one.name).replace(one)
+    tied = [names for names in ties if len(names) > 1]
+    if tied:
+        more = f", and {len(tied) - 1} more" if len(tied) > 1 else ""
+        notes["tied"] = escape(" = ".join(tied[0]), 120) + more
+        if kind == "safetensors":
+            notes["tied"] += " (each written: the format has no sharing)"
+    if len(shards) > 1:
+        notes["shards"] = f"{len(shards)} files, {names[0]} ..."
+    return Exported(None, str(final[-1]), kind, "", 0.0, notes)
+
+
+def _pieces(guess: Guess, dtype: str) -> tuple[list[Piece], dict[str, str]]:
+    """What is written, and what a person should know of it."""
+    notes: dict[str, str] = {}
+    found = _tensors(guess)
+    pieces: list[Piece] = []
+    for prefix, one in found.items():
+        for key, spec in one.index.items():
+            how = one.merged.get(key)
+            made = _merged(one, key, how, dtype) if how else piece(prefix + key, spec, dtype)
+            pieces.append(made)
+    checkpoint = guess.canonical.checkpoint
+    written = {pointer for one in found.values() for pointer in one.origin.values()}
+    written |= {p for one in found.values() for _, *parts in one.merged.values() for p in parts}
+    left = [pointer for pointer in checkpoint.index if pointer not in written]
+    if guess.status == "exact":
+        notes["network"] = f"{guess.matches[0].entry.id}, under its own names"
+    else:
+        notes["network"] = f"{guess.status}: the file's own names"
+    if left:
+        places = dict.fromkeys(pointer.partition("/")[0] for pointer in left)
+        shown = ", ".join(list(places)[:3]) + (" ..." if len(places) > 3 else "")
+        notes["left"] = f"{len(left)} tensors of {escape(shown)} are not written"
+    if dtype:
+        changed = sum(bool(p.cast) or (p.make is not None and p.dtype == dtype) for p in pieces)
+        notes["dtype"] = f"{changed} tensors cast to {dtype}, {len(pieces) - changed} as they were"
+    return pieces, notes
+
+
+def _tensors(guess: Guess) -> dict[str, Canonical]:
+    """State dicts by the prefix that their keys get; more than one only where the file has several
+    networks and none is asked for."""
+    if guess.status == "exact" or guess.part:
+        return {"": guess.canonical}
+    checkpoint = guess.canonical.checkpoint
+    if checkpoint.format.startswith("safetensors"):  # its keys are no paths: all are one dict's
+        every = {key: key for key in checkpoint.index}
+        return {"": Canonical(checkpoint, checkpoint.index, every)}
+    found = networks(checkpoint)
+    if len(found) == 1:
+        return {"": next(iter(found.values()))}
+    return {f"{place.replace('/', '.')}." if place else "": one for place, one in found.items()}
+
+
+def _merged(canonical: Canonical, key: str, how: tuple[str, ...], dtype: str) -> Piece:
+    recipe_name, *parts = how
+    specs = [canonical.checkpoint.index[part] for part in parts]
+    wanted = dtype or "float32"
+    shape = canonical.index[key].shape
+
+    def make() -> object:
+        import torch
+
+        from archfind.tensors import TensorReader, computed
+
+        reader = TensorReader()
+        weight = computed(recipe_name, [reader.read(spec) for spec in specs], shape)
+        return weight.to(getattr(torch, wanted))
+
+    return Piece(key, wanted, shape, object(), make=make)
+
+
+def _metadata(guess: Guess, notes: dict[str, str]) -> dict[str, str]:
+    """Where the file comes from, and what the source said of itself, as text."""
+    checkpoint = guess.canonical.checkpoint
+    said = {key: str(value)[:_TEXT] for key, value in checkpoint.metadata.items()}
+    carried = {
+        key: text
+        for key, text in said.items()
+        if checkpoint.format.startswith("safetensors") and not key.startswith("archfind.")
+    }
+    if carried and set(carried) != {"format"}:
+        notes["metadata"] = f"{len(carried)} entries carried along"
+    elif not checkpoint.format.startswith("safetensors"):
+        hints = {key: value for key, value in checkpoint.hints.items() if _is_plain(value)}
+        if hints:
+            carried["archfind.hints"] = json.dumps(hints)
+            notes["metadata"] = f"{len(hints)} hints of the source, as archfind.hints"
+    found = {
+        **carried,
+        "format": "pt",
+        "archfind.version": version("archfind"),
+        "archfind.source": escape(Path(checkpoint.path).name),
+        "archfind.status": guess.status,
+    }
+    if guess.status == "exact":
+        match = guess.matches[0]
+        config = {k: {"value": s.value, "source": s.source} for k, s in match.config.items()}
+        found |= {
+            "archfind.architecture": match.entry.id,
+            "archfind.provider": match.entry.provider,
+            "archfind.config": json.dumps(config, default=str),
+            "archfind.build": json.dumps(recipe(match), default=str),
+            "archfind.chosen_by": guess.chosen_by,
+        }
+    return found
+
+
+def _is_plain(value: object) -> bool:
+    return isinstance(value, bool | int | float | str) and len(str(value)) <= _TEXT
+
+
+def _shards(pieces: list[Piece], limit: int) -> list[list[Piece]]:
+    """Pieces in their order, in files of at most `limit` bytes; a larger tensor has its own."""
+    if not limit:
+        return [pieces]
+    shards: list[list[Piece]] = [[]]
+    size = 0
+    for one in pieces:
+        if shards[-1] and size + one.nbytes > limit:
+            shards.append([])
+            size = 0
+        shards[-1].append(one)
+        size += one.nbytes
+    return shards
+
+
+def _names(path: Path, count: int) -> list[str]:
+    if count == 1:
+        return [path.name]
+    return [f"{path.stem}-{n:05}-of-{count:05}{path.suffix}" for n in range(1, count + 1)]
+
+
+def _ties(pieces: Sequence[Piece]) -> list[list[str]]:
+    groups: dict[object, list[str]] = {}
+    for one in pieces:
+        groups.setdefault(one.same, []).append(one.key)
+    return list(groups.values())
+
+
+def _tied_again(pieces: list[Piece], checkpoint: Checkpoint) -> list[Piece]:
+    """What was tied before it went through a container without sharing, and is still the same."""
+    try:
+        groups = json.loads(str(checkpoint.metadata.get("archfind.tied", "[]")))
+    except ValueError:
+        return pieces
+    by_key = {one.key: one for one in pieces}
+    for names in groups if isinstance(groups, list) else ():
+        held = [by_key[name] for name in names if name in by_key]
+        for one in held[1:]:
+            alike = (one.dtype, one.shape) == (held[0].dtype, held[0].shape)
+            if alike and all(a == b for a, b in zip(one.chunks(), held[0].chunks(), strict=True)):
+                by_key[one.key] = replace(one, same=held[0].same)
+    return [by_key[one.key] for one in pieces]
+
+
+def write(
+    path: str,
+    kind: str,
+    pieces: Sequence[Piece],
+    metadata: Mapping[str, str],
+    ties: Sequence[Sequence[str]] = (),
+) -> None:
+    """One file of `kind` ("pth" or "safetensors"), read back. ExportError where it can't be."""
+    if kind == "pth":
+        write_torch(path, pieces, {"archfind": dict(metadata)})
+    else:
+        tied = [names for names in ties if len(names) > 1]
+        extra = {"archfind.tied": json.dumps(tied)} if tied else {}
+        write_safetensors(path, pieces, {**metadata, **extra})
+    _check(path, pieces)
+
+
+def _check(path: str, pieces: Sequence[Piece]) -> None:
+    """Read the header back with the reader for anyone's files, and both ends of each tensor."""
+    index = formats.open(path).index
+    expected = {p.key: p for p in pieces}
+    places = {key if key in index else _pointer(key): one for key, one in expected.items()}
+    odd = sorted(set(places) ^ set(index))
+    if odd:
+        raise ExportError(f"read back, the file lacks or adds {escape(odd[0])}")
+    with open(path, "rb") as written:
+        for key, one in places.items():
+            spec = index[key]
+            if (spec.dtype, spec.shape) != (one.dtype, one.shape):
+                raise ExportError(f"read back, {escape(key)} has another dtype or shape")
+            if one.plain is None or not one.nbytes:
+                continue
+            with open(one.plain.file, "rb") as source:
+                base = spec.storage.start + spec.offset * ITEMSIZE[spec.dtype]
+                for at in (0, max(0, one.nbytes - _EDGE)):
+                    source.seek(one.plain.start + at)
+                    written.seek(base + at)
+                    length = min(_EDGE, one.nbytes - at)
+                    if source.read(length) != written.read(length):
+                        raise ExportError(f"read back, {escape(key)} differs from the source")
+
+
+def _pointer(key: str) -> str:
+    return key.replace("~", "~0").replace("/", "~1")

@@ -1,0 +1,42 @@
+"""A .pt2 file: torch.export's program, a graph of ATen operators with its weights."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+
+import torch
+
+from archfind.errors import ExportError
+from archfind.exporters.job import Job, Written
+from archfind.exporters.onnx import quiet, reason
+from archfind.exporters.torchscript import checked
+from archfind.types import Built
+
+
+def write(built: Built, job: Job) -> Written:
+    """Export with a free batch, or a fixed one where the network doesn't allow that, and hold the
+    program against the module. Notes: "batch"; "fallback", why it isn't free."""
+    example = job.example
+    notes: dict[str, str] = {}
+    free = torch.export.Dim("batch", min=1, max=4096)
+    shapes = tuple({0: free} for _ in example.args) if example.dynamic_batch else None
+    for dynamic in (shapes, None) if shapes else (None,):
+        try:
+            with quiet(), torch.no_grad():
+                program = torch.export.export(built.module, example.args, dynamic_shapes=dynamic)
+                largest, batch = checked(built, job, program.module())
+            break
+        except Exception as error:  # torch.export raises anything
+            if dynamic is None:
+                raise ExportError(f"torch.export refuses it: {reason(error)}") from error
+            notes["fallback"] = reason(error)
+    else:
+        raise ExportError("torch.export refuses it")
+    extra = {"archfind.json": json.dumps(dict(job.metadata))}
+    with quiet():
+        torch.export.save(program, job.path, extra_files=extra)
+    with zipfile.ZipFile(job.path) as archive:
+        if archive.testzip() is not None:
+            raise ExportError("read back, its archive is damaged")
+    return Written(job.path, largest, {"batch": batch, **notes})

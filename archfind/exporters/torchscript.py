@@ -1,0 +1,54 @@
+"""A .ts file: traced TorchScript, which runs without the library that built the network."""
+
+from __future__ import annotations
+
+import json
+
+import torch
+
+from archfind import formats
+from archfind.errors import ExportError
+from archfind.exporters import parity
+from archfind.exporters.job import Job, Written
+from archfind.exporters.onnx import quiet, reason
+from archfind.types import Built
+
+
+def write(built: Built, job: Job) -> Written:
+    """Trace, and hold the traced program against the module on other inputs and batches: a trace
+    follows one run. Notes: "batch", dynamic or static."""
+    example = job.example
+    try:
+        with quiet(), torch.no_grad():
+            program = torch.jit.trace(built.module, example.args, check_trace=False, strict=False)
+    except Exception as error:  # the network is anyone's code
+        raise ExportError(f"can't be traced: {reason(error)}") from error
+    largest, batch = checked(built, job, program)
+    extra = {"archfind.json": json.dumps(dict(job.metadata))}
+    torch.jit.save(program, job.path, _extra_files=extra)
+    formats.open(job.path)
+    return Written(job.path, largest, {"batch": batch})
+
+
+def checked(built: Built, job: Job, program: object) -> tuple[float, str]:
+    """The largest difference between a program and the module, and whether the batch is free.
+    ExportError where they differ on inputs of the traced sizes."""
+    example = job.example
+    largest = 0.0
+    sizes = (0, 1, 3) if example.dynamic_batch else (0,)
+    for size in sizes:
+        args = parity.other(example.args, size)
+        try:
+            with quiet():
+                expected = parity.case(built.module, args).outputs
+                found = parity.case(program, args).outputs  # pyright: ignore[reportArgumentType]
+            difference = parity.compare(expected, list(found.values()))
+            why = difference.why
+        except Exception as error:  # a program that was traced for one size says so in many ways
+            why, difference = reason(error), parity.Difference(float("inf"))
+        if why and not size:
+            raise ExportError(why)
+        if why:
+            return largest, "static"
+        largest = max(largest, difference.largest)
+    return largest, "dynamic" if example.dynamic_batch else "static"

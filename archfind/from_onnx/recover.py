@@ -1,0 +1,314 @@
+"""Which network a graph was exported from, its weights led back, and the proof by its outputs."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from torch import Tensor, nn
+
+from archfind import database as databases
+from archfind.canonical import DERIVED
+from archfind.database import Database, Signature
+from archfind.errors import ArchfindError, BuildError, UnknownError
+from archfind.exporters import parity
+from archfind.exporters.onnx import quiet, reason
+from archfind.formats.escape import escape
+from archfind.from_onnx import graph
+from archfind.from_onnx.slots import constants, paired, slots
+from archfind.from_onnx.trace import Tracer, assigned, randomise
+from archfind.frozen import replace
+from archfind.instantiate import fresh
+from archfind.providers import provider
+from archfind.providers.example import Example, fitted, images, tensors
+from archfind.types import Built, Guess, Match, Setting, Variant
+
+_TRIED = 6  # networks whose shapes the graph has, each exported once or twice
+
+
+def build(guess: Guess, choose: str = "") -> Built:
+    """The library's network with the graph's weights, proven on onnxruntime's outputs.
+
+    Raises UnknownError where no network is found or none gives the graph's outputs; the graph
+    itself can be had as a module from `graph_module`.
+    """
+    checkpoint = guess.canonical.checkpoint
+    if checkpoint.danger:
+        raise BuildError(f"isn't loaded: {checkpoint.danger[0]}", checkpoint.path)
+    model = load(checkpoint.path)
+    failures: list[str] = []
+    for match in _candidates(guess, model, choose):
+        try:
+            module, loaded, note = _recovered(match, model, checkpoint.path)
+        except ArchfindError as error:
+            failures.append(f"{match.entry.id}: {error.message}")
+            continue
+        answer = replace(guess, status="exact", matches=(match,), warnings=(*guess.warnings, note))
+        return Built(answer, match, module, loaded, len(module.state_dict()))
+    why = "; ".join(failures[:3]) or "no known network has its shapes"
+    raise UnknownError(f"no network recovered from the graph: {why}", checkpoint.path, ())
+
+
+def load(path: str) -> onnx.ModelProto:
+    """The model with its data. BuildError where onnx refuses it."""
+    try:
+        return onnx.load(path)
+    except Exception as error:  # protobuf's and onnx's own, and those of missing data files
+        raise BuildError(f"onnx can't load it: {escape(str(error), 160)}", path) from error
+
+
+def graph_module(path: str) -> nn.Module:
+    """The graph as a module that trains, node by node; its outputs compared with onnxruntime's.
+    BuildError names what can't be converted."""
+    model = load(path)
+    module = graph.module(model, path)
+    args = inputs(model)
+    if args is None:
+        raise BuildError("its inputs have sizes that nothing tells", path)
+    try:
+        expected = run(path, args)
+        found = parity.case(module, tuple(args)).outputs
+    except Exception as error:  # sizes that the graph doesn't take, in words of either library
+        raise BuildError(
+            f"doesn't run on inputs of its own sizes: {reason(error)}", path
+        ) from error
+    named = dict(zip((f"output {n}" for n in range(len(expected))), expected, strict=True))
+    difference = parity.compare(named, list(found.values()))
+    if difference.why:
+        raise BuildError(f"converted, {difference.why}", path)
+    return module
+
+
+def _candidates(guess: Guess, model: onnx.ModelProto, choose: str) -> Iterator[Match]:
+    """Networks to try: the one that is named, by the user or by the file, then those whose names
+    or shapes the graph has."""
+    database = databases.default()
+    seen: set[str] = set()
+    said = {p.key: p.value for p in model.metadata_props}
+    names = [choose] if choose else [said.get("archfind.architecture", "")]
+    for name in filter(None, names):
+        for match in _named(database, name, said if name not in (choose,) else {}, model):
+            seen.add(match.entry.id)
+            yield match
+    if choose:
+        return
+    held = _matrices(model)
+    near = [n for match in guess.matches[:3] for n in database.named(match.entry.id)]
+    sizes = range(len(database)) if sum(held.values()) > 2 else ()
+    for number in dict.fromkeys([*near, *sizes]):
+        signature = database.signature(number) if _may_be(database, number, held) else None
+        name = signature.members[0].entry.id if signature else ""
+        if signature and name not in seen and _has_shapes(signature, held):
+            seen.add(name)
+            yield from _named(database, name, {}, model)
+        if len(seen) >= _TRIED:
+            return
+
+
+def _named(
+    database: Database, name: str, said: Mapping[str, str], model: onnx.ModelProto
+) -> Iterator[Match]:
+    """The entry of that name, as the file says it was built, or with as many classes as the
+    graph's last linear layer has."""
+    for number in database.named(name):
+        for member in database.signature(number).members:
+            if name not in (member.entry.id, member.entry.name):
+                continue
+            settings, variant = _said(said)
+            if not settings and "num_classes" in member.entry.fields:
+                last = [s.array.shape[-1] for s in slots(model) if s.kind == "linear"]
+                if last:
+                    settings = {"num_classes": Setting(last[-1], "shape")}
+            fields = member.entry.fields
+            config = {k: Setting(v, "default") for k, v in fields.items()} | settings
+            yield Match(member.entry, config, 0, 0, variant=variant)
+
+
+def _said(said: Mapping[str, str]) -> tuple[dict[str, Setting], Variant | None]:
+    """Settings and arguments that an export of archfind's own carries."""
+    try:
+        config = json.loads(said.get("archfind.config", "{}"))
+        recipe = json.loads(said.get("archfind.build", "{}"))
+        settings = {k: Setting(v["value"], "file") for k, v in config.items()}
+        if recipe.get("callable") == "archfind.variant":
+            return settings, Variant("", dict(recipe["args"][1]))
+        return settings, None
+    except (ValueError, TypeError, KeyError, AttributeError, IndexError):
+        return {}, None
+
+
+def _matrices(model: onnx.ModelProto) -> Counter[tuple[int, ...]]:
+    """The shapes of the graph's matrices and kernels, their axes sorted: what exporters keep,
+    perhaps transposed, whatever they do to names and vectors."""
+    return Counter(
+        tuple(sorted(s.array.shape))
+        for s in slots(model)
+        if s.array.ndim > 1 and s.kind in ("linear", "Conv.1", "ConvTranspose.1")
+    )
+
+
+def _may_be(database: Database, number: int, held: Counter[tuple[int, ...]]) -> bool:
+    total = sum(held.values())
+    return total <= database.sizes[number] <= 16 * total + 64
+
+
+def _has_shapes(signature: Signature, held: Counter[tuple[int, ...]]) -> bool:
+    """Whether all of the graph's matrices are the network's, and nearly all of the network's are in
+    the graph: tables and unused branches aren't."""
+    fixed = Counter(tuple(sorted(s)) for s in signature.fixed.values() if len(s) > 1)
+    free = sum(len(line.shape) > 1 for line in signature.free.values())
+    lost = (fixed - held).total()
+    return (held - fixed).total() <= free and lost <= max(3, 0.3 * fixed.total())
+
+
+def _recovered(match: Match, model: onnx.ModelProto, path: str) -> tuple[nn.Module, int, str]:
+    """The candidate with the graph's weights: through its own names where they're all there, else
+    through an export of its own, constant by constant."""
+    module = fresh(match)
+    example = _example(match, module, model)
+    held = constants(model)
+    own = module.state_dict()
+    needed = [k for k, v in own.items() if isinstance(v, Tensor) and not _is_made(k, v)]
+    named = {k: held[k] for k in needed if k in held and held[k].shape == tuple(own[k].shape)}
+    if len(named) == len(needed):
+        state = {k: torch.from_numpy(np.ascontiguousarray(v)) for k, v in named.items()}
+        _proven(module, state, example, path)
+        return module, len(state), "its weights have their own names"
+    why = "its graph and the network's own export don't correspond"
+    for exporter in ("torchscript", "dynamo", "unfolded"):  # the quickest first
+        reference = fresh(match)
+        randomise(reference)
+        try:
+            exported = _exported(reference, example, exporter)
+        except Exception:  # exporters raise anything
+            continue
+        pairs = paired(model, exported)
+        if pairs is None:
+            continue
+        state, folded = assigned(pairs, Tracer(reference), module)
+        state |= {k: torch.from_numpy(np.ascontiguousarray(v)) for k, v in named.items()}
+        lost = [k for k in needed if k not in state]
+        try:
+            _proven(module, state, example, path)
+        except BuildError as error:
+            why = error.message + (f" ({len(lost)} tensors, as {lost[0]})" if lost else "")
+            continue
+        note = f"weights led back through the graph ({exporter})"
+        note += f"; {folded} BatchNorms unfolded" if folded else ""
+        note += f"; {len(lost)} tensors that its outputs don't need are new" if lost else ""
+        return module, len(state), note
+    raise BuildError(why)
+
+
+def _is_made(key: str, value: Tensor) -> bool:
+    return not value.is_floating_point() or key.rpartition(".")[2] in DERIVED
+
+
+def _proven(module: nn.Module, state: Mapping[str, Tensor], example: Example, path: str) -> float:
+    """Load, run beside onnxruntime, compare. BuildError where they differ."""
+    whole = {**module.state_dict(), **state}
+    try:
+        module.load_state_dict(whole, strict=True)
+    except RuntimeError as error:
+        raise BuildError(f"doesn't load: {escape(str(error), 160)}") from error
+    module.eval()
+    largest = 0.0
+    for args in (example.args, parity.other(example.args)):
+        with quiet():
+            case = parity.case(module, args)
+        try:
+            found = run(path, tensors(args))
+        except Exception as error:  # onnxruntime's own
+            raise BuildError(f"onnxruntime: {escape(str(error), 160)}") from error
+        if len(found) < len(case.outputs):  # the graph may give fewer of them
+            case = parity.Case(args, dict(list(case.outputs.items())[: len(found)]))
+        difference = parity.compare(case.outputs, found)
+        if difference.why:
+            raise BuildError(f"the graph's {difference.why}")
+        largest = max(largest, difference.largest)
+    return largest
+
+
+def run(path: str, inputs: list[Tensor]) -> list[Tensor]:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    wanted = [value.name for value in session.get_inputs()]
+    fed = dict(zip(wanted, (t.numpy() for t in inputs), strict=False))
+    return [torch.from_numpy(np.asarray(value)) for value in session.run(None, fed)]
+
+
+def _exported(module: nn.Module, example: Example, exporter: str) -> onnx.ModelProto:
+    """The module as torch exports it: either way, or with nothing folded."""
+    args = example.args
+    with quiet(), tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "reference.onnx"
+        if exporter == "dynamo":
+            program = torch.onnx.export(module, args, dynamo=True, verbose=False, optimize=True)
+            assert program is not None
+            program.save(path)
+        else:
+            options: dict[str, Any] = {}
+            if exporter == "unfolded":
+                preserve = torch.onnx.TrainingMode.PRESERVE
+                options = {"training": preserve, "do_constant_folding": False}
+            with torch.no_grad():
+                torch.onnx.export(module, args, path, dynamo=False, verbose=False, **options)
+        return onnx.load(path)
+
+
+def _shapes(model: onnx.ModelProto) -> list[tuple[str, list[int]]]:
+    """The graph's own inputs with their sizes; 0 where one is free."""
+    held = {t.name for t in model.graph.initializer}
+    return [
+        (v.name, [d.dim_value for d in v.type.tensor_type.shape.dim])
+        for v in model.graph.input
+        if v.name not in held
+    ]
+
+
+def _example(match: Match, module: nn.Module, model: onnx.ModelProto) -> Example:
+    """The network's example in the sizes that the graph takes."""
+    entry = match.entry
+    example = provider(entry.provider).example(entry.name, module)
+    if match.variant is not None:
+        example = fitted(example, {k: s.value for k, s in match.config.items()})
+    shapes = [shape for _, shape in _shapes(model)]
+    alone = len(example.args) == len(shapes) == 1 and isinstance(example.args[0], Tensor)
+    if not alone or len(shapes[0]) != len(example.size) + 1:
+        return example
+    size = tuple(n or m for n, m in zip(shapes[0][1:], example.size, strict=True))
+    batch = shapes[0][0] or 2
+    if size == example.size and batch == 2:
+        return example
+    made = images(size, batch=batch)  # pyright: ignore[reportArgumentType]
+    made = made.sigmoid() if not example.mean else made
+    from dataclasses import replace as changed
+
+    return changed(example, args=(made,), size=size)
+
+
+def inputs(model: onnx.ModelProto) -> list[Tensor] | None:
+    """Inputs of the graph's own sizes, where they're images, sequences or vectors of floats; a free
+    batch is 2, other free sizes 64."""
+    found: list[Tensor] = []
+    random = torch.Generator().manual_seed(0)
+    types = {v.name: v.type.tensor_type.elem_type for v in model.graph.input}
+    for name, shape in _shapes(model):
+        sizes = [n or (2 if at == 0 else 64) for at, n in enumerate(shape)]
+        if types[name] == onnx.TensorProto.FLOAT:
+            found.append(torch.randn(sizes, generator=random))
+        elif types[name] in (onnx.TensorProto.INT64, onnx.TensorProto.INT32):
+            dtype = torch.int64 if types[name] == onnx.TensorProto.INT64 else torch.int32
+            found.append(torch.ones(sizes, dtype=dtype))
+        else:
+            return None
+    return found

@@ -1,0 +1,63 @@
+"""Guess -> Plan -> a new file that loads strictly.
+
+    plan(guess) -> Plan           the edits as values; reads headers only
+    apply(plan, out) -> Exported  does them, loads the result strictly, moves it to `out`
+
+A plan is JSON (`Plan.to_json`, `Plan.from_json`), which other programs can make and edit.
+"""
+
+from __future__ import annotations
+
+from archfind.repair.edits import Edit, Plan
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from os import PathLike
+
+    from archfind.types import Exported, Guess
+
+__all__ = ["Edit", "Plan", "apply", "plan"]
+
+
+def plan(
+    guess: Guess | str | PathLike[str],
+    *,
+    choose: str = "",
+    part: str = "",
+    base: str | PathLike[str] | None = None,
+) -> Plan:
+    """What keeps a file from loading strictly into the network that it is closest to, and the edits
+    that would mend it. `choose` names the network, `base` the file that an adapter belongs to.
+
+    A plan is always returned: `Plan.problems` says what no edit can mend without inventing weights.
+    """
+    import archfind
+
+    found = archfind.guess(guess, choose=choose, part=part)  # pyright: ignore[reportArgumentType]
+    if base is not None:
+        from archfind.repair.adapters import merge_plan
+
+        return merge_plan(found, base)
+    from archfind.repair.adapters import adapter, adapter_plan
+
+    lora = adapter(found) if found.status in ("unknown", "close") else None
+    if lora is not None:
+        return adapter_plan(found, lora)
+    from archfind.repair.planner import planned
+
+    return planned(found, choose)
+
+
+def apply(
+    plan: Plan,
+    out: str | PathLike[str],
+    *,
+    allow_fill: bool = False,
+    force: bool = False,
+) -> Exported:
+    """Write the repaired file to `out` (.safetensors or .pth). `allow_fill` lets it invent what is
+    missing. RepairError where the plan can't be finished, or its result doesn't load strictly; then
+    nothing is written. The source is never touched."""
+    from archfind.repair.perform import perform
+
+    return perform(plan, out, allow_fill, force)

@@ -1,0 +1,103 @@
+"""Plan -> a new file: edits on tensors that are read only when they are written."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import archfind
+from archfind import formats
+from archfind.errors import ArchfindError, RepairError
+from archfind.exporters import beside
+from archfind.exporters.convert import TARGETS, write
+from archfind.exporters.pieces import Piece, piece
+from archfind.formats.escape import escape
+from archfind.frozen import replace
+from archfind.repair.edits import Plan
+from archfind.repair.kinds import DO, Lazy, State, matching, read
+from archfind.types import Exported, TensorSpec
+
+# what torch and Python make of options that don't fit a tensor
+_WRONG = (KeyError, ValueError, TypeError, IndexError, AttributeError, RuntimeError)
+
+
+def perform(plan: Plan, out: str | os.PathLike[str], allow_fill: bool, force: bool) -> Exported:
+    """What `archfind.repair.apply` does."""
+    path = Path(os.fspath(out))
+    kind = TARGETS.get(path.suffix.lower())
+    if kind is None:
+        raise RepairError(f"writes {', '.join(TARGETS)}, not {escape(path.suffix)}", str(path))
+    if plan.problems:
+        raise RepairError(f"can't be finished: {'; '.join(plan.problems[:3])}", plan.source)
+    if plan.invents and not allow_fill:
+        raise RepairError(
+            "the plan fills in weights that the file doesn't have; --allow-fill lets it",
+            plan.source,
+        )
+    checkpoint = formats.open(plan.source)
+    beside.refuse(checkpoint, [path], force)
+    if plan.base:
+        beside.refuse(formats.open(plan.base), [path], True)
+    state = _edited(plan)
+    with beside.folder(path) as folder:
+        made = folder / path.name
+        pieces = [_piece(key, lazy) for key, lazy in state.items()]
+        metadata = {"format": "pt", "archfind.source": escape(Path(plan.source).name)}
+        metadata["archfind.repair"] = ", ".join(dict.fromkeys(edit.kind for edit in plan.edits))
+        try:
+            write(str(made), kind, pieces, metadata)
+        except (RuntimeError, ValueError) as error:
+            text = f"an edit fails on the values: {escape(str(error), 120)}"
+            raise RepairError(text, plan.source) from error
+        notes = _proof(plan, str(made))
+        beside.refuse(checkpoint, [path], force)
+        made.replace(path)
+    return Exported(None, str(path), kind, "", 0.0, notes)
+
+
+def _edited(plan: Plan) -> State:
+    """The tensors after every edit, none of them read yet."""
+    checkpoint = formats.open(plan.source)
+    state: State = {key: read(spec) for key, spec in checkpoint.index.items()}
+    if plan.base:
+        base = archfind.guess(plan.base).canonical
+        state = {f"adapter/{key}": lazy for key, lazy in state.items()}
+        state |= {key: read(spec) for key, spec in base.index.items()}
+    for edit in plan.edits:
+        missing = [key for key in edit.keys if not any(k in state for k in matching(state, [key]))]
+        if missing:
+            text = f"the plan's {edit.kind} wants {escape(missing[0])}, which isn't there"
+            raise RepairError(text, plan.source)
+        try:
+            state = DO[edit.kind](state, edit, plan)
+        except _WRONG as error:
+            text = f"the plan's {edit.kind} of {escape(str(edit.keys[:1] or edit.to[:1]))} is wrong"
+            raise RepairError(f"{text}: {escape(str(error), 120)}", plan.source) from error
+    return state
+
+
+def _piece(key: str, lazy: Lazy) -> Piece:
+    if lazy.spec is not None:
+        return piece(key, lazy.spec)
+    dtype = str(lazy.like.dtype).removeprefix("torch.")
+    return Piece(key, dtype, tuple(lazy.like.shape), lazy, make=lambda: lazy.make().contiguous())
+
+
+def _proof(plan: Plan, made: str) -> dict[str, str]:
+    """The strict load into the target, or into the base's names and shapes."""
+    if plan.target:
+        try:
+            found = archfind.guess(made, choose=plan.target)
+            built = archfind.build(replace(found, searched=True))
+        except ArchfindError as error:
+            raise RepairError(f"the result doesn't load strictly: {error.message}") from error
+        return {"network": plan.target, "load": f"strict, {built.loaded} of {built.tensors}"}
+    if plan.base:
+        base = archfind.guess(plan.base).canonical.index
+        index: Mapping[str, TensorSpec] = formats.open(made).index
+        odd = set(base) ^ set(index) or {k for k in base if base[k].shape != index[k].shape}
+        if odd:
+            raise RepairError(f"the result and the base differ in {escape(min(odd))}")
+        return {"load": f"{len(index)} tensors, the names and shapes of the base"}
+    return {"load": "not proven: no network is known that loads it"}

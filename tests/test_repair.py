@@ -1,0 +1,311 @@
+"""Repairs: what plans say, that they survive JSON, and that what they write loads and computes the
+same; adapters and packed weights; what is refused."""
+
+from __future__ import annotations
+
+import json
+import random
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+import archfind
+from archfind.cli import main
+from archfind.errors import ArchfindError, RepairError
+from archfind.providers import provider
+from archfind.quantised_values import dequantised
+from archfind.repair import Edit, Plan
+from archfind.repair.kinds import resized
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+import repair_sweep
+
+VIT, RESNET = "timm/test_vit", "timm/test_resnet"
+
+
+@pytest.mark.parametrize("damage", repair_sweep.FIXABLE, ids=lambda d: d.__name__)
+def test_a_damage_is_undone(damage, tmp_path: Path) -> None:  # pyright: ignore
+    draw = random.Random(3)
+    for name in (VIT, RESNET):
+        module = repair_sweep.lively(name, 1)
+        state = module.state_dict()
+        damaged = damage(dict(state), draw, module)
+        if not repair_sweep.changed(state, damaged):
+            continue
+        good, word = repair_sweep.attempt(
+            damaged, tmp_path / "in.pth", tmp_path / "out.pth", name, module
+        )
+        assert good, (name, word)
+
+
+@pytest.mark.parametrize("damage", repair_sweep.UNFIXABLE, ids=lambda d: d.__name__)
+def test_what_would_have_to_be_invented_is_refused(damage, tmp_path: Path) -> None:  # pyright: ignore
+    module = repair_sweep.lively(RESNET, 1)
+    damaged = damage(dict(module.state_dict()), random.Random(3), module)
+    torch.save(damaged, tmp_path / "in.pth")
+    plan = archfind.repair.plan(tmp_path / "in.pth")
+    with pytest.raises(RepairError):
+        archfind.repair.apply(plan, tmp_path / "out.pth")
+    assert [p.name for p in tmp_path.iterdir()] == ["in.pth"]
+
+
+def test_a_missing_tensor_is_filled_on_request_only(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = provider("timm").create("test_resnet").state_dict()
+    del state["fc.bias"]
+    torch.save(state, tmp_path / "in.pth")
+    out = tmp_path / "out.safetensors"
+    assert main(["repair", str(tmp_path / "in.pth")]) == 1
+    shown = capsys.readouterr().out
+    assert "fill       fc.bias" in shown and "needs --allow-fill" in shown
+    assert main(["repair", str(tmp_path / "in.pth"), "-o", str(out)]) == 2
+    assert not out.exists()
+    assert main(["repair", str(tmp_path / "in.pth"), "-o", str(out), "--allow-fill"]) == 0
+    found = archfind.load(out).state_dict()
+    assert not found["fc.bias"].any()
+    assert torch.equal(found["fc.weight"], state["fc.weight"])
+    assert main(["repair", str(tmp_path / "in.pth"), "-o", str(out), "--allow-fill"]) == 2
+
+
+def test_a_plan_can_be_edited_and_applied(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = provider("timm").create("test_resnet").state_dict()
+    stem = "conv1.0."
+    moved = {("my_" + k if k.startswith(stem) else k): value for k, value in state.items()}
+    moved = {"module." + key: value for key, value in moved.items()}
+    torch.save({"state_dict": moved}, tmp_path / "in.pth")
+    assert main(["repair", "--json", str(tmp_path / "in.pth")]) == 0
+    document = json.loads(capsys.readouterr().out)
+    kinds = [edit["kind"] for edit in document["edits"]]
+    assert kinds[0] == "unwrap" and kinds.count("rename") == 2
+    assert all(edit["lossless"] for edit in document["edits"])
+    document["edits"].append({"kind": "cast", "keys": ["fc.*"], "options": {"dtype": "float16"}})
+    (tmp_path / "plan.json").write_text(json.dumps(document))
+    out = tmp_path / "out.safetensors"
+    arguments = ["repair", str(tmp_path / "in.pth"), "--plan", str(tmp_path / "plan.json")]
+    assert main([*arguments, "-o", str(out)]) == 0
+    index = archfind.open(out).index
+    assert index["fc.weight"].dtype == "float16" and index["conv1.0.weight"].dtype == "float32"
+    document["edits"].append({"kind": "drop", "keys": ["conv1.0.weight"]})
+    (tmp_path / "plan.json").write_text(json.dumps(document))
+    assert main([*arguments, "-o", str(tmp_path / "never.pth")]) == 2
+    assert "doesn't load strictly" in capsys.readouterr().err
+    assert not (tmp_path / "never.pth").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("nothing", "a plan is JSON"),
+        ("[]", "a plan is an object"),
+        ('{"edits": []}', "names its source"),
+        ('{"source": "a", "edits": [{"kind": "guess"}]}', "no edit 'guess'"),
+        ('{"source": "a", "edits": [{"kind": "drop", "keys": 3}]}', "another form"),
+    ],
+)
+def test_what_is_no_plan(text: str, message: str) -> None:
+    with pytest.raises(RepairError, match=message):
+        Plan.from_json(text)
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        Edit("rename", ("no.such",), ("key",)),
+        Edit("rename", ("a", "b"), ("c", "c")),
+        Edit("transpose", ("a",), (), {"axes": [0, 1, 2, 3]}),
+        Edit("reshape", ("a",), (), {"shape": [7]}),
+        Edit("cast", ("a",), (), {"dtype": "int8"}),
+        Edit("split", ("a",), ("c", "d"), {}),
+    ],
+    ids=lambda e: e.kind,
+)
+def test_an_edit_that_cannot_be_done_leaves_nothing(edit: Edit, tmp_path: Path) -> None:
+    torch.save({"a": torch.rand(4, 6), "b": torch.rand(2)}, tmp_path / "in.pth")
+    plan = Plan(str(tmp_path / "in.pth"), (edit,))
+    with pytest.raises(ArchfindError):
+        archfind.repair.apply(plan, tmp_path / "out.pth")
+    assert [p.name for p in tmp_path.iterdir()] == ["in.pth"]
+
+
+def test_a_sound_file_needs_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.save(provider("timm").create("test_resnet").state_dict(), tmp_path / "in.pth")
+    assert main(["repair", str(tmp_path / "in.pth")]) == 0
+    assert "loads strictly into timm/test_resnet as it is" in capsys.readouterr().out
+
+
+def test_position_tables_of_another_size(tmp_path: Path) -> None:
+    """A ViT for 224 pixels brought to 384: the class token's row stays, the grid is moved."""
+    source = provider("timm")
+    state = source.create("vit_tiny_patch16_224").state_dict()
+    torch.save(state, tmp_path / "in.pth")
+    plan = archfind.repair.plan(tmp_path / "in.pth", choose="timm/vit_tiny_patch16_384")
+    (edit,) = [e for e in plan.edits if e.kind == "resize"]
+    assert not edit.lossless and edit.options["prefix"] == 1
+    archfind.repair.apply(plan, tmp_path / "out.pth")
+    found = torch.load(tmp_path / "out.pth", weights_only=True)
+    assert found["pos_embed"].shape == (1, 577, 192)
+    assert torch.equal(found["pos_embed"][:, 0], state["pos_embed"][:, 0])
+    source.create("vit_tiny_patch16_384").load_state_dict(found, strict=True)
+
+
+def test_resizing() -> None:
+    grid = torch.arange(16.0).reshape(1, 16, 1)
+    assert resized(grid, (1, 64, 1), "grid").shape == (1, 64, 1)
+    kernel = torch.rand(4, 3, 2, 2)
+    gray = torch.rand(1, 1, 8, 8)
+    one = torch.nn.functional.conv2d(gray.expand(1, 3, 8, 8), kernel)
+    assert torch.allclose(
+        one, torch.nn.functional.conv2d(gray, resized(kernel, (4, 1, 2, 2), "sum"))
+    )
+    single = kernel[:, :1]
+    more = torch.nn.functional.conv2d(
+        gray.expand(1, 5, 8, 8), resized(single, (4, 5, 2, 2), "repeat")
+    )
+    assert torch.allclose(more, torch.nn.functional.conv2d(gray, single), atol=1e-6)
+
+
+def _lora(
+    state: dict[str, Tensor], kind: str, rank: int
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """An adapter of a ViT's attention, and what it adds to each weight."""
+    torch.manual_seed(0)
+    out: dict[str, Tensor] = {}
+    added: dict[str, Tensor] = {}
+    for key, value in state.items():
+        if not key.endswith(("attn.qkv.weight", "attn.proj.weight")):
+            continue
+        down, up = torch.randn(rank, value.shape[1]), torch.randn(value.shape[0], rank)
+        name = key.removesuffix(".weight")
+        if kind == "PEFT":
+            out[f"base_model.model.{name}.lora_A.weight"] = down
+            out[f"base_model.model.{name}.lora_B.weight"] = up
+        else:
+            stem = f"lora_unet_{name.replace('.', '_')}"
+            out |= {f"{stem}.lora_down.weight": down, f"{stem}.lora_up.weight": up}
+            out[f"{stem}.alpha"] = torch.tensor(8.0)
+        added[key] = up @ down * (8 / rank)
+    return out, added
+
+
+@pytest.mark.parametrize("kind", ["PEFT", "kohya"])
+def test_a_lora_names_its_base_and_is_merged(
+    kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = provider("timm").create("test_vit").state_dict()
+    lora, added = _lora(state, kind, 4)
+    torch.save(state, tmp_path / "base.pth")
+    torch.save(lora, tmp_path / "lora.pth")
+    if kind == "PEFT":
+        (tmp_path / "adapter_config.json").write_text('{"lora_alpha": 8, "r": 4}')
+    assert main(["repair", str(tmp_path / "lora.pth")]) == 1
+    shown = capsys.readouterr().out
+    assert f"a LoRA ({kind}): rank 4, alpha 8, {len(added)} layers" in shown
+    assert "timm/test_vit" in shown
+    out = tmp_path / "out.safetensors"
+    base = str(tmp_path / "base.pth")
+    assert main(["repair", str(tmp_path / "lora.pth"), "--base", base, "-o", str(out)]) == 0
+    found = archfind.load(out, choose="timm/test_vit").state_dict()
+    for key, value in state.items():
+        torch.testing.assert_close(found[key], value + added.get(key, torch.zeros(())))
+    # a base that it isn't for
+    other = tmp_path / "other.pth"
+    torch.save(provider("timm").create("test_resnet").state_dict(), other)
+    plan = archfind.repair.plan(tmp_path / "lora.pth", base=other)
+    assert "which the base hasn't" in plan.problems[0]
+
+
+def _words(values: Tensor, bits: int, axis: int) -> Tensor:
+    """Whole numbers packed into 32-bit words, one by one: the plain way."""
+    count = 32 // bits
+    moved = values.movedim(axis, 0)
+    words = torch.zeros(moved.shape[0] // count, *moved.shape[1:], dtype=torch.int64)
+    for n in range(len(moved)):
+        words[n // count] |= moved[n] << (bits * (n % count))
+    words = torch.where(words >= 2**31, words - 2**32, words)
+    return words.to(torch.int32).movedim(0, axis)
+
+
+def _packed(scheme: str, weight: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+    """A weight [out, in] as a library packs it, and what it is worth afterwards."""
+    torch.manual_seed(0)
+    rows, columns = weight.shape
+    if scheme == "fp8-scaled":
+        scale = weight.abs().max() / 448
+        packed = (weight / scale).to(torch.float8_e4m3fn)
+        return {"weight": packed, "weight_scale": scale.reshape(1)}, packed.float() * scale
+    if scheme == "bitsandbytes-int8":
+        largest = weight.abs().amax(1)
+        packed = (weight * 127 / largest[:, None]).round().to(torch.int8)
+        return {"weight": packed, "SCB": largest}, packed.float() * largest[:, None] / 127
+    if scheme == "bitsandbytes-nf4":
+        codes = torch.linspace(-1, 1, 16)
+        blocks = weight.reshape(-1, 64)
+        largest = blocks.abs().amax(1)
+        index = (blocks / largest[:, None])[..., None].sub(codes).abs().argmin(-1).flatten()
+        packed = (index[::2] << 4 | index[1::2]).to(torch.uint8)[:, None]
+        note = json.dumps({"blocksize": 64, "shape": [rows, columns], "dtype": "float32"})
+        said = torch.tensor(list(note.encode()), dtype=torch.uint8)
+        parts = {
+            "weight": packed, "weight.absmax": largest, "weight.quant_map": codes,
+            "weight.quant_state.bitsandbytes__nf4": said,
+        }  # fmt: skip
+        value = codes[index].reshape(-1, 64) * largest[:, None]
+        return parts, value.reshape(rows, columns)
+    group = 16
+    whole = torch.randint(0, 16, (columns, rows))
+    zeros = torch.randint(1, 16, (columns // group, rows))
+    scales = torch.rand(columns // group, rows) * 0.01 + 0.01
+    order = torch.arange(columns) // group
+    if scheme == "gptq-4":
+        order = order[torch.randperm(columns)]
+    value = ((whole - zeros[order]) * scales[order]).T
+    if scheme == "gptq-4":
+        parts = {"qweight": _words(whole, 4, 0), "qzeros": _words(zeros - 1, 4, 1)}
+        return {**parts, "scales": scales, "g_idx": order.int()}, value
+    shuffle = torch.tensor([0, 2, 4, 6, 1, 3, 5, 7])
+    mixed = [t.reshape(len(t), -1, 8)[:, :, shuffle].flatten(1) for t in (whole, zeros)]
+    return {
+        "qweight": _words(mixed[0], 4, 1),
+        "qzeros": _words(mixed[1], 4, 1),
+        "scales": scales,
+    }, value
+
+
+SCHEMES = ["fp8-scaled", "bitsandbytes-int8", "bitsandbytes-nf4", "gptq-4", "awq-4"]
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_packed_weights_are_seen_through(scheme: str, tmp_path: Path) -> None:
+    state = provider("timm").create("test_vit").state_dict()
+    packed: dict[str, Tensor] = {}
+    worth: dict[str, Tensor] = {}
+    for key, value in state.items():
+        if key.startswith("blocks") and value.dim() == 2:
+            parts, worth[key] = _packed(scheme, value)
+            packed |= {key.removesuffix("weight") + name: part for name, part in parts.items()}
+        else:
+            packed[key] = worth[key] = value
+    torch.save(packed, tmp_path / "in.pth")
+    guess = archfind.guess(tmp_path / "in.pth", choose="timm/test_vit")
+    assert guess.status == "exact"
+    module = archfind.load(guess)
+    for key, value in module.state_dict().items():
+        torch.testing.assert_close(value, worth[key], rtol=1e-4, atol=1e-6)
+    plan = archfind.repair.plan(guess)
+    assert {e.options["scheme"] for e in plan.edits if e.kind == "dequantise"} == {scheme}
+    archfind.repair.apply(plan, tmp_path / "out.safetensors")
+    found = archfind.load(tmp_path / "out.safetensors", choose="timm/test_vit").state_dict()
+    assert all(torch.equal(found[key], value) for key, value in module.state_dict().items())
+
+
+def test_blocks_of_fp8_scales() -> None:
+    weight = torch.randn(5, 7).to(torch.float8_e4m3fn)
+    scale = torch.rand(2, 3)
+    spread = scale.repeat_interleave(3, 0)[:5].repeat_interleave(3, 1)[:, :7]
+    assert torch.equal(dequantised("fp8-scaled", [weight, scale], (5, 7)), weight.float() * spread)
