@@ -35,6 +35,7 @@ _LIKELY = 0.8  # share of tensors that fit
 _HOPELESS = 0.2
 _COUNT = 16  # a leaf up to this may be any number up to this: a scale, a count of blocks
 _VAGUE = 1e-3  # the vote of an equation that other values fulfil too
+_PAIRS = 4  # sizes that two leaves make together, looked at before one is assumed
 _OBLONG = 200  # sides tried for a table that no square gives
 
 
@@ -97,7 +98,8 @@ def solve(index: Index, family: Family) -> Solution | None:
         value = family.presets[preset].get(path, family.leaves.get(path))
         _pair(path, equations, values, solved)
         if path not in values:
-            values[path] = _possible(path, value, equations, values, family)
+            value = _possible(path, value, equations, values, family)
+            values[path] = _agreeing(path, value, equations, values, family)
             assumed.add(path)
         _propagate(equations, values, solved, family)
     solution = Solution(values, solved - assumed, preset)
@@ -116,6 +118,30 @@ def _possible(
             both = found if allowed is None else [n for n in allowed if n in found]
             allowed = both or allowed  # an equation that contradicts the others is outvoted
     return value if not allowed or value in allowed else allowed[0]
+
+
+def _agreeing(
+    path: str, value: Any, equations: list[Equation], values: Values, family: Family
+) -> Any:
+    """The value, or where what it leaves for another leaf of the same size can't be (18 channels
+    are no 3 of some number of pixels squared), the first for which that can."""
+    beside = {
+        equation: next(iter(rest))
+        for equation in equations
+        if type(equation.value) is int
+        and len(rest := {n for n in equation.names if n not in values} - {path}) == 1
+        and path in equation.names
+    }
+    some = list(beside.items())[:_PAIRS]
+
+    def leaves_some(number: Any) -> bool:
+        env = {**values, path: number}
+        return all(_inverted(one, other, env) is not None for one, other in some)
+
+    if type(value) is not int or not some or leaves_some(value):
+        return value
+    tried = [*known_values(path, family), *range(1, _COUNT + 1)]
+    return next((n for n in tried if type(n) is int and leaves_some(n)), value)
 
 
 def _is_fixed(path: str, family: Family) -> bool:
