@@ -62,8 +62,10 @@ def show_lines(names: list[str]) -> list[str]:
 def compile_lines() -> list[str]:
     """Write signatures/index.bin from the text beside it."""
     from archfind.compile_index import compile_index
+    from archfind.config_probing.compile import compile_types
     from archfind.families.compile import compile_families
     from archfind.families.database import Families
+    from archfind.pretrained.database import ModelTypes
 
     place = Path(folder())
     data = compile_index(place)
@@ -71,10 +73,12 @@ def compile_lines() -> list[str]:
     lines = [f"{place / 'index.bin'}: {len(Database(data))} signatures, {len(data):,} bytes"]
     data = compile_families(place)
     _write(place / "families.bin", data)
-    return [
-        *lines,
-        f"{place / 'families.bin'}: {len(Families(data))} families, {len(data):,} bytes",
-    ]
+    lines.append(f"{place / 'families.bin'}: {len(Families(data))} families, {len(data):,} bytes")
+    data = compile_types(place)
+    _write(place / "configured.bin", data)
+    types = ModelTypes(data)
+    words = f"{types.types} model types, {len(types)} classes and dialects, {len(data):,} bytes"
+    return [*lines, f"{place / 'configured.bin'}: {words}"]
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -11,6 +11,7 @@ from archfind.heads import headed, notes
 from archfind.match import match, plain
 from archfind.nearest import CLOSE, Fit, chosen, is_, is_member, near
 from archfind.parts import children, common_prefix, flat, places, resolve
+from archfind.pretrained.answer import configured
 from archfind.renamed import renamings
 from archfind.types import Canonical, Guess
 from archfind.variants import varied
@@ -131,6 +132,12 @@ def _guess_state_dict(canonical: Canonical, database: Database, choose: str) -> 
         if whole:
             return {"": _decided(strip(reading, whole[0].prefix), whole, choose)}
     nearly: list[tuple[float, Guess]] = []
+    for reading, _ in tries:
+        share, other = configured(reading, database, choose)
+        if other is not None and share == 1:
+            return {"": other}
+        if other is not None:
+            nearly.append((share, other))
     for reading, _ in tries:
         share, other = varied(reading, database, choose)
         if other is not None and share == 1:
