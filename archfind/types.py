@@ -213,6 +213,7 @@ class Pretrained:
     """
 
     model_type: str
+    config: str  # the config's class
     keys: str = ""
     tied: Mapping[str, str] = NOTHING
     prefix: str = ""

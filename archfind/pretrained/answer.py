@@ -40,10 +40,10 @@ def configured(canonical: Canonical, database: Database, choose: str) -> tuple[f
         found = _tried(reading, types, claims, choose)
         whole = [one for one in found if one.match.fits]
         if whole:
-            return 1.0, _answer(reading, whole, claims, choose)
+            return 1.0, _answer(whole, claims, choose)
         for one in found[:1]:
             if one.score > nearest[0]:
-                nearest = one.score, Guess(reading, "close", (one.match,), "")
+                nearest = one.score, Guess(one.canonical or reading, "close", (one.match,), "")
     return nearest
 
 
@@ -98,6 +98,7 @@ def _tried(reading: Canonical, types: ModelTypes, claims: Claims, choose: str) -
             if one is None:
                 continue
             prints[mark] = one.score
+            one.canonical = reading if outside else below
             if outside:
                 one.score *= len(below.index) / len(reading.index)
                 extra = tuple(k for k in reading.index if not k.startswith(prefix))
@@ -107,7 +108,7 @@ def _tried(reading: Canonical, types: ModelTypes, claims: Claims, choose: str) -
     return found
 
 
-def _answer(canonical: Canonical, whole: list[Solved], claims: Claims, choose: str) -> Guess:
+def _answer(whole: list[Solved], claims: Claims, choose: str) -> Guess:
     """Exact where one class stands out among all that have these tensors, else ambiguous."""
     picked = [
         one
@@ -132,7 +133,8 @@ def _answer(canonical: Canonical, whole: list[Solved], claims: Claims, choose: s
     match = replace(first.match, twins=twins)
     warnings = [*_notes(first), *claims.contradictions(first.values, first.block.type.name)]
     status = "exact" if chosen_by else "ambiguous"
-    return Guess(canonical, status, (match,), chosen_by, warnings=tuple(warnings))
+    assert first.canonical is not None
+    return Guess(first.canonical, status, (match,), chosen_by, warnings=tuple(warnings))
 
 
 def _name(one: Solved) -> tuple[str, str]:

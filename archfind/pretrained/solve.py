@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from archfind.families.solve import Solution
     from archfind.pretrained.database import Configured
-    from archfind.types import TensorSpec
+    from archfind.types import Canonical, TensorSpec
 
     Index = Mapping[str, TensorSpec]
 
@@ -43,7 +43,7 @@ def is_stale(key: str, spec: TensorSpec) -> bool:
 class Solved:
     """A class with the values that make its tensors the file's, as far as they go."""
 
-    __slots__ = ("block", "match", "preset", "score", "values")
+    __slots__ = ("block", "canonical", "match", "preset", "score", "values")
 
     def __init__(
         self, block: Configured, match: Match, score: float, values: Mapping[str, Any], preset: str
@@ -53,6 +53,7 @@ class Solved:
         self.score = score
         self.values = values
         self.preset = preset
+        self.canonical: Canonical | None = None  # what it was held against
 
     @property
     def stated(self) -> str:
@@ -134,7 +135,7 @@ def _completed(
         elif preset and path in stated and _keeps(family, values, path, stated[path], solution):
             values[path], sources[path] = stated[path], "preset"
         elif preset and path in facts and _keeps(family, values, path, facts[path], solution):
-            values[path], sources[path] = facts[path], "preset"
+            values[path], sources[path] = facts[path], "default"
         else:
             sources.setdefault(path, "default")
     if not preset:
@@ -199,6 +200,9 @@ def _divided(
                     value = width // size
                     if _keeps(family, values, heads, value, solution):
                         values[heads] = value
+                        grouped = f"{dot}num_key_value_heads"
+                        if sources.get(grouped) == "default" and grouped in values:
+                            values[grouped] = value
                         break
 
 
@@ -237,7 +241,7 @@ def _match(
         if key not in solution.expected:
             (tolerated if is_stale(key, spec) else unexpected).append(key)
     stated = block.type.presets.get(preset, {})
-    told = [p for p in values if p in block.family.leaves or p in stated]
+    told = [p for p in values if p in block.family.leaves or (p in stated and p != "class")]
     config = {
         p: Setting(values[p], sources.get(p, "default")) for p in told if not p.endswith("#")
     }
@@ -259,7 +263,14 @@ def _match(
         unexpected=tuple(unexpected),
         mismatched=tuple(mismatched),
         tolerated=tuple(tolerated),
-        pretrained=Pretrained(block.type.name, block.dialect, tied, block.prefix, preset),
+        pretrained=Pretrained(
+            block.type.name,
+            block.type.config.rpartition(".")[2],
+            block.dialect,
+            tied,
+            block.prefix,
+            preset,
+        ),
     )
 
 

@@ -10,7 +10,7 @@ import dataclasses
 import inspect
 import json
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from importlib import import_module
@@ -34,23 +34,28 @@ _SHARED = frozenset(f.name for f in dataclasses.fields(transformers.PreTrainedCo
 _LABELS = "num_labels"
 
 
+def model_types() -> list[str]:
+    """Every model type that has a config."""
+    return list(CONFIG_MAPPING_NAMES)
+
+
 @cache
-def model_types() -> Mapping[str, type[transformers.PreTrainedConfig]]:
-    """Every model type's config class; of types that share one, the class's own."""
-    found: dict[str, type[transformers.PreTrainedConfig]] = {}
-    for name in CONFIG_MAPPING_NAMES:
-        with _quiet():
-            cls = CONFIG_MAPPING[name]
-        if cls.model_type == name or cls.model_type not in CONFIG_MAPPING_NAMES:
-            found[name] = cls
-    return found
+def config_class(model_type: str) -> type[transformers.PreTrainedConfig]:
+    """The config class of a type; BuildError where the installed library has none."""
+    if model_type not in CONFIG_MAPPING_NAMES:
+        text = f"transformers {transformers.__version__} has no model type {model_type!r}"
+        raise BuildError(f"{text}: pip install -U transformers")
+    with _quiet():
+        return CONFIG_MAPPING[model_type]
 
 
 @cache
 def classes(model_type: str) -> Mapping[str, type[transformers.PreTrainedModel]]:
-    """The public classes that take the type's config, by name. ModuleNotFoundError where the type
-    has no code of its own or needs another package."""
-    config = model_types()[model_type]
+    """The public classes that take the type's config, by name; none for a type that is another's
+    alias. ModuleNotFoundError where it has no code of its own or needs another package."""
+    config = config_class(model_type)
+    if config.model_type != model_type and config.model_type in CONFIG_MAPPING_NAMES:
+        return {}
     module = import_module(config.__module__.replace("configuration_", "modeling_"))
     public = getattr(module, "__all__", ())
     return {
@@ -83,14 +88,12 @@ def names() -> list[str]:
 def resolve(name: str) -> tuple[type[transformers.PreTrainedConfig], type[nn.Module]]:
     """Config class and model class of "bert/BertModel"."""
     model_type, _, cls = name.partition("/")
-    if model_type not in model_types():
-        text = f"transformers {transformers.__version__} has no model type {model_type!r}"
-        raise BuildError(f"{text}: pip install -U transformers")
+    config = config_class(model_type)
     found = classes(model_type).get(cls)
     if found is None:
         text = f"transformers {transformers.__version__} has no class {cls!r} of {model_type}"
         raise BuildError(f"{text}: pip install -U transformers")
-    return model_types()[model_type], found
+    return config, found
 
 
 def call(name: str) -> tuple[str, list[object], dict[str, object]]:
@@ -106,7 +109,7 @@ def fields(name: str) -> Mapping[str, object]:
 def config_of(model_type: str, fields: Mapping[str, Any]) -> transformers.PreTrainedConfig:
     """The type's config with these fields; nested ones given as dicts."""
     with _quiet():
-        return model_types()[model_type](**fields)
+        return config_class(model_type)(**fields)
 
 
 def create(name: str, **fields: Any) -> nn.Module:
@@ -126,7 +129,7 @@ def defaults(model_type: str) -> Config:
     """The type's default config as the constructor's arguments. Sizes that the library derives from
     others are written out, so that each can be moved; lists that it derives are left to it."""
     with _quiet():
-        made = model_types()[model_type]()
+        made = config_class(model_type)()
     return {**_arguments(made), _LABELS: made.num_labels or 2}
 
 
@@ -142,13 +145,16 @@ def _arguments(config: transformers.PreTrainedConfig) -> Config:
             found[name] = {"model_type": value.model_type, **_arguments(value)}
         elif value is None or isinstance(value, bool | int | float | str):
             found[name] = value
-        elif isinstance(value, list | tuple) and (field.default is not None):
-            if all(isinstance(v, bool | int | float | str) for v in value):
-                found[name] = list(value)
+        elif isinstance(value, list | tuple) and field.default is not None and _is_plain(value):
+            found[name] = list(value)
     heads, width = getattr(config, "num_attention_heads", 0), getattr(config, "hidden_size", 0)
     if "head_dim" in found and not found["head_dim"] and isinstance(heads, int) and heads:
         found["head_dim"] = width // heads if isinstance(width, int) else None
     return found
+
+
+def _is_plain(items: Sequence[object]) -> bool:
+    return all(isinstance(item, bool | int | float | str) for item in items)
 
 
 def switches(cls: type[nn.Module]) -> dict[str, bool]:
