@@ -23,7 +23,7 @@ def built_from_config(guess: Guess, found: Match, settings: Mapping[str, object]
     path = guess.canonical.checkpoint.path
     config, cls, switches = _config(found, settings, path)
     state = _state(guess, found)
-    with _quiet():
+    with quiet():
         try:
             module, info = cls.from_pretrained(
                 None,
@@ -127,7 +127,8 @@ def _own(module: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
 
 
 @contextlib.contextmanager
-def _quiet() -> Any:
+def quiet() -> Any:
+    """No bars and no advice from the library inside."""
     from transformers.utils import logging
 
     bars = logging.is_progress_bar_enabled()

@@ -76,7 +76,8 @@ def case(name: str, model_type: str, fields: dict[str, object], place: Path) -> 
     fields = dict(fields)
     classes = library.classes(model_type)
     stated = str(fields.pop("class", ""))
-    cls = stated or next((c for c in classes if c.endswith("Model")), next(iter(classes)))
+    bases = [c for c in classes if c.endswith("Model") and not c.endswith(("PretrainedModel"))]
+    cls = stated or next((c for c in bases if "Pretrained" not in c), next(iter(classes)))
     # Sizes that the library derives are left to it, as in the published config.
     arguments = nested(fields, library.defaults(model_type))
     for derived in ("head_dim", "num_key_value_heads"):

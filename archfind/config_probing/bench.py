@@ -17,6 +17,7 @@ from archfind.probing.config import Config, Leaf, leaves, moved
 from archfind.probing.probe import Moves, Sample, Shapes, on_meta, shapes_of
 from archfind.probing.proposals import COUNT, alternates, coupled, leaf_name, literals
 from archfind.providers import transformers as library
+from archfind.types import NOTHING
 
 # Fields that are read by a constructor and never move a tensor: not worth the builds.
 _SILENT = re.compile(
@@ -25,6 +26,7 @@ _SILENT = re.compile(
     r"|model_type|_fn$|attn_implementation|jitter|momentum|_id$|mask_time|mask_feature|architectures"
 )
 _COUNTED = re.compile(r"layer|depth|block|expert|stage")
+_WIDTH = re.compile(r"embed|hidden_size|hidden_dim|d_model|proj|width|^dim$|channels")
 _ITEMS = 16  # a list with more is held at its length and its items
 _LARGEST = 3_000  # keys
 _SECONDS = 20.0  # for one network
@@ -78,11 +80,12 @@ class Bench:
         found = Built(leaves(arguments), dict(moves))
         switches = arguments.pop(library.INIT, {})
         config = library.config_of(self.name.partition("/")[0], arguments)
+        if moves and not library.is_divided(config):
+            return None
         quiet = contextlib.redirect_stdout(io.StringIO())
         with quiet, library.reads(not moves) as reads:
             module = on_meta(lambda: self.cls(config, **switches), {}, _SECONDS)
-        names = {id(c): type(c).__name__ for c in _configs(getattr(module, "config", None))}
-        found.reads = {(names[c], field) for c, own in reads.items() if c in names for field in own}
+        found.reads = reads
         shapes = shapes_of(module)
         if not shapes or len(shapes) > _LARGEST or any(0 in shape for shape, _ in shapes.values()):
             return None
@@ -96,7 +99,7 @@ class Bench:
             for key, tensor in state.items()
         }
         found.shapes["published"] = written if set(written) != set(shapes) else shapes
-        found.tied = library.tied(module)
+        found.tied = {} if moves else library.tieable(module)
         found.prefix = str(getattr(module, "base_model_prefix", ""))
         found.inner = {
             str(m.config.model_type)
@@ -105,23 +108,28 @@ class Bench:
         }
         return found
 
+    def influence(self, path: str) -> int:
+        """How many tensors change when a leaf is moved alone."""
+        own = self.first.shapes[""]
+        for one in self.built():
+            if list(one.moves) == [path]:
+                shapes = one.shapes[""]
+                return sum(own.get(k) != shapes.get(k) for k in {**own, **shapes})
+        return 0
+
     def built(self) -> list[Built]:
         """Every network, the base first."""
         return [one for one in self._built.values() if one is not None]
 
 
-def _configs(config: Any) -> list[Any]:
-    """A config and those nested in it."""
-    if not isinstance(config, transformers.PreTrainedConfig):
-        return []
-    inner = [c for value in vars(config).values() for c in _configs(value)]
-    return [config, *inner]
-
-
 def shrunk(name: str, config: Config) -> Config:
     """The config with fewer layers and experts: the same rules from smaller networks."""
     base = leaves(config)
-    counts = [p for p, v in base.items() if type(v) is int and 2 < v <= 512 and _COUNTED.search(p)]
+    counts = [
+        p
+        for p, v in base.items()
+        if type(v) is int and 2 < v <= 512 and _COUNTED.search(p) and not p.endswith("#")
+    ]
     layers = [p for p in counts if "layer" in leaf_name(p) and "{}" not in p]
     experts = [p for p in counts if "expert" in leaf_name(p)]
     moves: Moves = {}
@@ -158,9 +166,10 @@ def candidates(bench: Bench) -> list[str]:
             owner: Any = made
             for part in named[:-1]:
                 owner = getattr(owner, part, None)
-            is_read = (type(owner).__name__, named[-1]) in read or path.startswith("init.")
+            field = getattr(owner, "attribute_map", {}).get(named[-1], named[-1])
+            is_read = (type(owner).__name__, field) in read or path.startswith("init.")
             if path == "num_labels":
-                is_read = any(field in ("num_labels", "id2label") for _, field in read)
+                is_read = any(name in ("num_labels", "id2label") for _, name in read)
             long = bench.base.get(f"{path.rpartition('.')[0]}.#", 0)
             too_long = isinstance(long, int) and long > _ITEMS
             if is_read and not _SILENT.search(named[-1]) and not too_long:
@@ -169,9 +178,15 @@ def candidates(bench: Bench) -> list[str]:
     return list(bench.base)
 
 
-def explore(bench: Bench, paths: Iterable[str], wanted: int, end: float) -> dict[str, list[Leaf]]:
+def explore(
+    bench: Bench,
+    paths: Iterable[str],
+    wanted: int,
+    end: float,
+    facts: Mapping[str, list[Leaf]] = NOTHING,
+) -> dict[str, list[Leaf]]:
     """Move every leaf alone, then `wanted` times many at random; the leaves that change a tensor,
-    with the values that the class took."""
+    with the values that the class took. `facts` are values that public models have."""
     _, cls = library.resolve(bench.name)
     hints = _literals(cls)
     joint = coupled(bench.base)
@@ -179,10 +194,13 @@ def explore(bench: Bench, paths: Iterable[str], wanted: int, end: float) -> dict
     for path in paths:
         if time.process_time() > end:
             break
-        known = [*hints.get(leaf_name(path), ()), *_declared(bench, path)][:10]
+        known = [*facts.get(path, ()), *hints.get(leaf_name(path), ()), *_declared(bench, path)][:10]
+        if type(bench.base[path]) is int:
+            known = [n for n in known if type(n) is int and n > 0]
         taken = _alone(bench, path, joint, known, 1)
         if taken:
             visible[path] = taken
+    _equal(bench, visible)
     _paired(bench, visible, end)
     draw = random.Random(bench.name)
     made = 0
@@ -193,20 +211,35 @@ def explore(bench: Bench, paths: Iterable[str], wanted: int, end: float) -> dict
     return visible
 
 
+def _equal(bench: Bench, visible: Mapping[str, list[Leaf]]) -> None:
+    """Widths that differ by default are tried the same: a projection between them may go then."""
+    widths = [p for p in visible if type(bench.base[p]) is int and _WIDTH.search(leaf_name(p))]
+    for one in widths[:5]:
+        for other in widths[:5]:
+            if bench.base[one] != bench.base[other]:
+                bench.build({one: bench.base[other]})
+
+
 def _paired(bench: Bench, visible: Mapping[str, list[Leaf]], end: float) -> None:
-    """Keys that a switch brings are seen to depend on the sizes with that switch on."""
+    """Keys that one leaf brings are seen to depend on the sizes with that leaf moved."""
     seen = set(bench.first.shapes[""])
     sizes = [p for p, v in bench.base.items() if p in visible and type(v) is int and v > COUNT]
     for path, values in visible.items():
+        base = bench.base[path]
+        counts = type(base) is int and base <= COUNT
         for value in values:
             brought = bench.build({path: value})
-            if type(bench.base[path]) is int or brought is None:
+            if brought is None or counts or path.endswith("#"):
                 continue
             if not set(brought.shapes[""]) - seen or time.process_time() > end:
                 continue
             seen |= set(brought.shapes[""])
+            if type(base) is int:
+                bench.build({path: base * 3})
             for other in sizes:
-                bench.build({path: value, other: visible[other][0]})
+                if other != path:
+                    bench.build({path: value, other: visible[other][0]})
+                    bench.build({path: value, other: bench.base[other] * 3})  # pyright: ignore
 
 
 _read: dict[str, dict[str, list[Leaf]]] = {}
@@ -277,6 +310,8 @@ def _drawn(
         value = draw.choice(values)
         if type(base) is int and not path.endswith("#") and draw.random() < 0.5:
             value = draw.randint(1, 7) if base <= COUNT else max(1, base * draw.randint(2, 14) // 8)
+            if "head" in leaf_name(path):
+                value = max(1, draw.choice((base // 4, base // 2, base * 2)))
         # Widths that are the same by default often have to stay so.
         alike = [p for p in visible if bench.base[p] == base and type(base) is int and base > COUNT]
         if len(alike) > 1 and draw.random() < 0.4:

@@ -9,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from archfind.config_probing.bench import Bench, candidates, explore, shrunk
+from archfind.config_probing.compile import read_presets
 from archfind.config_probing.learn import Learned, learn
 from archfind.config_probing.text import Block, TypeText, others, parse
 from archfind.probing.config import Leaf, leaves
@@ -41,6 +42,7 @@ class Harvest:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.presets = read_presets(folder.parent.parent / "presets")
         self.known: dict[str, TypeText | None] = {}
         self.failed: dict[str, str] = {}
 
@@ -83,9 +85,13 @@ class Harvest:
         seen: set[str] = set()
         small = None
         every: dict[str, Leaf] = leaves(config)
+        facts: dict[str, list[Leaf]] = {}  # what public models have for switches and choices
+        for model in self.presets.get(name, {}).values():
+            for path, value in model.items():
+                if isinstance(value, bool | str) and value != every.get(path):
+                    facts.setdefault(path, []).append(value)
         for cls, made_cls in sorted(classes.items(), key=lambda item: _order(item[0])):
             entry = f"{name}/{cls}"
-            end = time.process_time() + (SECONDS if not found.blocks else SECONDS / 3)
             switches = library.switches(made_cls)
             try:
                 small = small or shrunk(entry, config)
@@ -96,12 +102,13 @@ class Harvest:
             every |= {p: v for p, v in leaves({"init": switches}).items() if switches}
             paths = candidates(bench)
             first = not found.blocks
+            end = time.process_time() + (SECONDS if first else SECONDS / 3)
             # What moved nothing in the type's other classes, and was read there, moves nothing here.
             paths = [p for p in paths if p in visible or p not in seen]
             inner = [b for t in sorted(bench.first.inner - {name}) for b in self._blocks(t)]
             unruled = {path for block in found.blocks for path in block.left}
             paths = [p for p in paths if p not in unruled]
-            own = explore(bench, paths, 14 if first and not inner else 6, end)
+            own = explore(bench, paths, 14 if first and not inner else 6, end, facts)
             seen |= set(paths)
             for path, values in own.items():
                 kept = visible.setdefault(path, [])

@@ -3,6 +3,7 @@ the rest."""
 
 from __future__ import annotations
 
+import re
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -16,6 +17,12 @@ from archfind.probing.learn import Blame, Learner
 from archfind.probing.probe import Sample, Shapes
 
 _ROUNDS = 10
+# The sizes that networks of one class mostly differ in.
+_CORE = re.compile(
+    r"hidden_size|d_model|n_embd|embed_dim|hidden_dim|(^|\.)dim$|layers$|n_layer|depth|intermediate"
+    r"|ffn|d_ff|d_kv|vocab|max_position|n_positions|heads|head_dim|num_labels|experts$|image_size"
+    r"|patch_size|projection_dim|width"
+)
 _EACH = 4.0  # seconds for one search
 _LEAST = 6  # keys that a known network must give to be named
 _SHARE = 0.5  # of a known network's lines that must be there
@@ -41,21 +48,22 @@ def learn(
     """The block of a class in one dialect; `known` are blocks that it may hold, the likeliest
     first. None where no rules are found for its base network in `limit` seconds of work."""
     numbers = {path for path in visible if type(bench.base.get(path)) is int}
-    items = {path for path in numbers if any(part.isdigit() for part in path.split("."))}
+    core = {path for path in numbers if _CORE.search(path)}
     every = set(visible)
+    weights = {path: bench.influence(path) for path in numbers}
+
+    def worth(found: Learned) -> int:
+        return sum(weight for path, weight in weights.items() if path not in found.block.left)
+
     best: Learned | None = None
     # What isn't found with all leaves may be found with the sizes alone, which people change more.
-    for left in dict.fromkeys(map(frozenset, (set(), every - numbers, every - numbers | items))):
+    for left in dict.fromkeys(map(frozenset, (set(), every - numbers, every - core))):
         found = _learn(bench, dialect, visible, known, set(left), time.process_time() + limit)
-        if found is not None and (best is None or _sizes(found, numbers) > _sizes(best, numbers)):
+        if found is not None and (best is None or worth(found) > worth(best)):
             best = found
-        if best is not None and not numbers & set(best.block.left):
+        if best is not None and not core & set(best.block.left):
             break
     return best
-
-
-def _sizes(found: Learned, numbers: set[str]) -> int:
-    return len(numbers - set(found.block.left))
 
 
 def _learn(
@@ -128,10 +136,14 @@ def _culprits(samples: Sequence[Sample], wrong: Sequence[Sample]) -> set[str]:
         if failed:
             if count == 1:
                 return set(failed)
-            share = {path: failed[path] / total[path] for path in failed}
-            # Of those that are always wrong, a switch is easier done without than a size.
-            return {max(failed, key=lambda p: (share[p], type(moved[p]) is not int, failed[p]))}
+            return {max(failed, key=lambda p: _suspicion(p, moved[p], failed[p], total[p]))}
     return set()
+
+
+def _suspicion(path: str, value: Leaf, failed: int, total: int) -> float:
+    """More for a leaf behind much that is wrong and little that is right; less for a usual size."""
+    weight = 1 if type(value) is int and _CORE.search(path) else 3
+    return weight * failed**2 / total
 
 
 def _likes(

@@ -62,7 +62,10 @@ class Solved:
 
     @property
     def is_public(self) -> bool:
-        """Whether a public model has all of these sizes, its vocabulary's too."""
+        """Whether a public model has all of these sizes, its vocabulary's too, and is whole."""
+        leaves = self.block.family.leaves
+        if any(p.startswith("init.") and self.values[p] != leaves.get(p) for p in self.values):
+            return False
         facts = self.block.type.presets.get(self.preset)
         vocabulary = self.values.get("vocab_size")
         return facts is not None and facts.get("vocab_size", vocabulary) == vocabulary

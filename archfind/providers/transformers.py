@@ -147,10 +147,33 @@ def _arguments(config: transformers.PreTrainedConfig) -> Config:
             found[name] = value
         elif isinstance(value, list | tuple) and field.default is not None and _is_plain(value):
             found[name] = list(value)
-    heads, width = getattr(config, "num_attention_heads", 0), getattr(config, "hidden_size", 0)
-    if "head_dim" in found and not found["head_dim"] and isinstance(heads, int) and heads:
-        found["head_dim"] = width // heads if isinstance(width, int) else None
+    if not found.get("head_dim") and ("head_dim" in found or _reads_head_dim(type(config))):
+        heads, width = getattr(config, "num_attention_heads", 0), getattr(config, "hidden_size", 0)
+        if isinstance(heads, int) and isinstance(width, int) and heads:
+            found["head_dim"] = width // heads
     return found
+
+
+@cache
+def _reads_head_dim(config: type) -> bool:
+    """Whether a type's code looks for a head size that its config doesn't declare."""
+    try:
+        module = import_module(config.__module__.replace("configuration_", "modeling_"))
+        return 'getattr(config, "head_dim"' in inspect.getsource(module)
+    except (ImportError, OSError):
+        return False
+
+
+def is_divided(config: Any) -> bool:
+    """Whether widths are multiples of head counts, as every network that works has them."""
+    width, heads = getattr(config, "hidden_size", None), getattr(config, "num_attention_heads", None)
+    groups = getattr(config, "num_key_value_heads", None)
+    if isinstance(heads, int) and isinstance(groups, int) and groups and heads % groups:
+        return False
+    if isinstance(width, int) and isinstance(heads, int) and heads and width % heads:
+        return bool(getattr(config, "head_dim", None))
+    inner = [c for c in vars(config).values() if isinstance(c, transformers.PreTrainedConfig)]
+    return all(is_divided(c) for c in inner)
 
 
 def _is_plain(items: Sequence[object]) -> bool:
@@ -180,10 +203,28 @@ def tied(module: nn.Module) -> dict[str, str]:
     return {str(key): str(other) for key, other in found.items()}
 
 
+def tieable(module: nn.Module) -> dict[str, str]:
+    """Keys that the module would tie if its config said so."""
+    config: Any = getattr(module, "config", None)
+    expand = getattr(module, "get_expanded_tied_weights_keys", None)
+    if config is None or expand is None:
+        return {}
+    before = getattr(config, "tie_word_embeddings", False)
+    try:
+        config.tie_word_embeddings = True
+        found = expand(all_submodels=False) or {}
+    except Exception:  # of classes that tie in ways of their own
+        found = {}
+    finally:
+        config.tie_word_embeddings = before
+    return {**tied(module), **{str(key): str(other) for key, other in found.items()}}
+
+
 @contextmanager
-def reads(wanted: bool = True) -> Iterator[dict[int, set[str]]]:
-    """The config fields that are read inside, by the id of the config; none if not `wanted`."""
-    found: dict[int, set[str]] = {}
+def reads(wanted: bool = True) -> Iterator[set[tuple[str, str]]]:
+    """The config fields that are read inside, each with its config's class; copies of a config
+    count as it does. None if not `wanted`."""
+    found: set[tuple[str, str]] = set()
     if not wanted:
         yield found
         return
@@ -193,7 +234,7 @@ def reads(wanted: bool = True) -> Iterator[dict[int, set[str]]]:
     def record(self: transformers.PreTrainedConfig, key: str) -> Any:
         if key[0] != "_" and key != "attribute_map":
             mapped = original(self, "attribute_map").get(key, key)
-            found.setdefault(id(self), set()).add(mapped)
+            found.add((type(self).__name__, mapped))
         return original(self, key)
 
     cls.__getattribute__ = record  # pyright: ignore[reportAttributeAccessIssue]
