@@ -32,7 +32,7 @@ import spandrel_extra_arches
 import torch
 from registry_sweep import CLOSE_TO, difference, run, run_original, separate
 from torch import nn
-from variant_sweep import REDRAWS, Case, families, variant
+from variant_sweep import REDRAWS, Case, classes, variant
 
 import archfind
 from archfind.errors import ArchfindError
@@ -117,8 +117,7 @@ def main() -> int:
     warnings.simplefilter("ignore")
     torch.set_num_threads(2)
     spandrel_extra_arches.install()
-    known = [family for family in families("spandrel") if family.base.startswith("spandrel/")]
-    known = list({family.base: family for family in known}.values())
+    known = sorted(name for names in classes("spandrel/").values() for name in names)
     counts: Counter[str] = Counter()
     times: dict[str, list[float]] = {}
     peaks: dict[str, float] = {}

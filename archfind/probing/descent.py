@@ -1,9 +1,10 @@
 """A class's arguments that make its tensors those of a file, found by building it on the meta
 device: for what no family explains.
 
-Coordinate descent. A leaf is moved once to see which dims and repeats move with it, and by how
-much; that slope and the file's own size give the value to try (a secant step); switches and choices
-are tried one by one. What lowers the misfit stays, until nothing is left of it.
+The numbers come first, all at once: the network is traced, and its sizes and counts are equations
+whose right sides the file has. Then what no arithmetic says, one leaf after another: switches and
+choices, the lengths of lists, numbers that the library took out of Python's hands. What lowers the
+misfit stays, until nothing is left of it.
 """
 
 from __future__ import annotations
@@ -18,19 +19,22 @@ from typing import Any
 
 from torch import nn
 
+from archfind.families.expression import parse
 from archfind.probing.config import Config, Leaf, leaves, moved
+from archfind.probing.equations import equations, solved
 from archfind.probing.misfit import axes, misfit, misfits, template
 from archfind.probing.probe import Moves, Shapes, on_meta, shapes_of
 from archfind.probing.proposals import COUNT, alternates, annotated, coupled, leaf_name, literals
+from archfind.probing.trace import Refused, Traced, trace
 
 _VOTED = 4  # values tried of those that slopes propose
 _CHOICES = 24  # values tried of a leaf that isn't a number
-_REFUSED = 12  # values that are tried with another leaf moved
-_PAIRED = 4  # leaves that are moved in pairs
-_PAIR_TRIES = 400
+_GIVEN_WAY = 12  # leaves that may be moved so that a class takes the others
 _SHORT = 1.0  # seconds that any network may take to be built ...
 _LONGER = 6  # ... or as many times as long as the first
-_COMPANIONS = 40  # leaves that are moved with one that is refused alone
+_REFUSED = 12  # choices that are tried with another
+_BESIDE = 6  # values of that other
+_FACTORS = 512
 
 
 class Descent:
@@ -55,9 +59,10 @@ class Descent:
         if isinstance(cls, type):
             for path, values in annotated(cls, leaves(config)).items():
                 self._hints.setdefault(path, []).extend(values)
-        self._costs: dict[frozenset[tuple[str, str]], float | None] = {}
+        self._costs: dict[frozenset[tuple[str, str]], tuple[float | None, int]] = {}
         self._reach: dict[str, set[str]] = {}  # leaf -> templates of the keys that it moves
         self._refused: list[Moves] = []
+        self._shown: set[str] = set()  # leaves that sizes and counts were seen to be made of
         self._tries = 0
         self._limit = math.inf  # seconds for one network
         self.moves: Moves = {}
@@ -75,11 +80,12 @@ class Descent:
         while self.cost and time.monotonic() < self._end:
             self._refused = []
             if not (
-                self._round(self._numbers)
+                self._solved()
+                or self._round(self._lengths)
                 or self._round(self._choices)
+                or self._round(self._numbers)
                 or self._round(self._counts)
                 or self._together()
-                or self._pairs()
             ):
                 break
         if not self.cost:
@@ -88,7 +94,8 @@ class Descent:
 
     def visible(self) -> set[str]:
         """The leaves that were seen to move a tensor."""
-        return {path for path, reached in self._reach.items() if reached} | set(self.moves)
+        reached = {path for path, reached in self._reach.items() if reached}
+        return reached | self._shown | set(self.moves)
 
     @property
     def tries(self) -> int:
@@ -106,11 +113,73 @@ class Descent:
 
     def _tried(self, moves: Moves) -> float | None:
         """The cost of a network, None where the class refuses."""
+        return self._measured(moves)[0]
+
+    def _measured(self, moves: Moves) -> tuple[float | None, int]:
+        """The cost, and a mark of the tensors that it's the cost of."""
         key = frozenset((path, repr(value)) for path, value in moves.items())
         if key not in self._costs:
             shapes = self._built(moves)
-            self._costs[key] = None if shapes is None else misfit(shapes, self._target)
+            self._costs[key] = (
+                (None, 0)
+                if shapes is None
+                else (misfit(shapes, self._target), hash(frozenset(shapes.items())))
+            )
         return self._costs[key]
+
+    def _solved(self) -> bool:
+        """The numbers for which the traced network's sizes and counts are the file's."""
+        now = self._traced(self.moves)
+        if now is None:
+            return False
+        moves, traced = now
+        values = leaves(moved(self._config, moves))
+        rows = equations(traced, self._target)
+        self._shown |= {name for row in rows for name in row.names}
+        move = solved(rows, values, self._known)
+        if not move:
+            return False
+        if self._taken({**self.moves, **move}):
+            return True
+        kept = False
+        for path, value in move.items() if len(move) > 1 else ():
+            kept |= self._taken({**self.moves, path: value})
+        return kept
+
+    def _taken(self, moves: Moves) -> bool:
+        """Keep these moves, and others that the class needs to take them, where that's better."""
+        now = self._traced(moves)
+        return now is not None and self._kept(now[0])
+
+    def _traced(self, moves: Moves) -> tuple[Moves, Traced] | None:
+        """A network traced, with what had to give way for the class to take it."""
+        fixed = set(moves)
+        for _ in range(_GIVEN_WAY):
+            try:
+                self._tries += 1
+                whole = moved(self._config, moves)
+                return moves, trace(self._cls, whole, self._limit)  # pyright: ignore
+            except Refused as refused:
+                way = self._way(refused, leaves(whole), fixed)  # pyright: ignore
+                if way is None:
+                    return None
+                moves = {**moves, **way}
+        return None
+
+    def _way(self, refused: Refused, values: Mapping[str, Leaf], fixed: set[str]) -> Moves | None:
+        """The nearest value of a leaf for which what the class asked last has another answer."""
+        for text, answer in reversed(refused.asked):
+            expression = parse(text)
+            for path in expression.names:
+                own = values.get(path)
+                if path in fixed or type(own) is not int or own < 1:
+                    continue
+                others = sorted(range(1, _FACTORS), key=lambda n: abs(math.log(n / own)))  # pyright: ignore
+                for other in others:
+                    with contextlib.suppress(ArithmeticError, TypeError, ValueError):
+                        if bool(expression.value({**values, path: other})) != answer:
+                            return {path: other}
+        return None
 
     def _round(self, proposals: Callable[[str, Any, set[str]], Iterable[Moves]]) -> bool:
         """Every leaf that reaches what doesn't fit tried at its likeliest values; what lowers the
@@ -125,11 +194,9 @@ class Descent:
                 continue
             best: tuple[float, Moves] | None = None
             for move in proposals(path, value, wrong):
-                cost = self._tried({**self.moves, **move})
-                if cost is None and proposals == self._numbers:
+                cost = self._tried(merged(self.moves, move))
+                if cost is None:
                     self._refused.append(move)
-                elif cost is None:
-                    continue
                 elif cost < (best[0] if best else self.cost):
                     best = cost, move
                 if time.monotonic() > self._end:
@@ -141,7 +208,7 @@ class Descent:
         found.sort(key=lambda item: item[0])
         kept = False
         for _, move in found:
-            kept |= self._kept({**self.moves, **move})
+            kept |= self._kept(merged(self.moves, move))
         return kept
 
     def _kept(self, moves: Moves) -> bool:
@@ -159,9 +226,24 @@ class Descent:
         self.moves, self.cost, self.shapes = moves, cost, shapes
         return True
 
+    def _lengths(self, path: str, value: Any, wrong: set[str]) -> Iterator[Moves]:
+        """Other lengths of a list, by as much as rows of keys are longer in the file; alone, and
+        with the lists that are as long."""
+        if not path.endswith(".#"):
+            return
+        own = axes(self.shapes)
+        apart = Counter(self._axes.get(axis, 0) - own.get(axis, 0) for axis in {*self._axes, *own})
+        del apart[0]
+        group = coupled(leaves(moved(self._config, self.moves))).get(path, (path,))
+        for more, _ in apart.most_common(_VOTED):
+            if value + more > 0:
+                yield {path: value + more}
+                if len(group) > 1:
+                    yield dict.fromkeys(group, value + more)
+
     def _numbers(self, path: str, value: Any, wrong: set[str]) -> Iterator[Moves]:
         """Values for a number: where its slopes meet the file's sizes and counts."""
-        if type(value) not in (int, float):
+        if type(value) not in (int, float) or path.endswith(".#"):
             return
         group = coupled(leaves(moved(self._config, self.moves))).get(path, (path,))
         probe: Shapes | None = None
@@ -187,7 +269,7 @@ class Descent:
             return
         votes = self._votes(value, other, probe)
         proposed = [item for item, _ in votes.most_common(_VOTED)]
-        if path.endswith(".#") or (isinstance(value, int) and not proposed):
+        if isinstance(value, int) and not proposed:
             proposed += [n for n in (value + 1, value - 1, value + 2, value - 2) if n > 0]
         known = [v for v in self._known.get(path, ()) if type(v) in (int, float)]
         proposed += [v for v in known if v not in proposed][:_VOTED]
@@ -235,66 +317,31 @@ class Descent:
             yield from ({path: item} for item in others)
             return
         hints = [*self._known.get(path, ()), *self._hints.get(leaf_name(path), ())]
-        reached = False
+        reached, now = False, self._measured(self.moves)
         for item in alternates(path, value, hints)[:_CHOICES]:
             yield {path: item}
-            reached |= self._tried({**self.moves, path: item}) != self.cost
+            reached |= self._measured({**self.moves, path: item}) != now
         if not reached:
             self._reach[path] = set()
 
     def _together(self) -> bool:
-        """Values that are refused alone, with another number moved as well: one must divide the
-        other, or is as long."""
+        """Choices that are refused alone, with another choice made as well."""
         values = leaves(moved(self._config, self.moves))
-        numbers = [p for p, v in values.items() if type(v) is int and not p.endswith(".#")]
-        for move in self._refused[:_REFUSED]:
-            (path, value), *_ = move.items()
-            before = values.get(path)
+        others = [p for p, v in values.items() if type(v) not in (int, float)]
+        for move in [m for m in self._refused if {*m} <= {*others}][:_REFUSED]:
             best: tuple[float, Moves] | None = None
-            for beside in numbers[:_COMPANIONS]:
+            for beside in others:
                 if beside in move or time.monotonic() > self._end:
                     continue
-                own: Any = values[beside]
-                tries: list[Leaf] = [1, value] if isinstance(value, int) else [1]
-                if isinstance(value, int) and isinstance(before, int) and before:
-                    tries.insert(0, max(1, round(own * value / before)))
-                    tries += [n for n in (2, 3, 4, 8) if not value % n]
-                for item in dict.fromkeys(tries):
+                hints = [*self._known.get(beside, ()), *self._hints.get(leaf_name(beside), ())]
+                for item in alternates(beside, values[beside], hints)[:_BESIDE]:
                     moves = {**self.moves, **move, beside: item}
-                    cost = self._tried(moves) if item != own else None
+                    cost = self._tried(moves)
                     if cost is not None and cost < (best[0] if best else self.cost):
                         best = cost, moves
             if best and self._kept(best[1]):
                 return True
         return False
-
-    def _pairs(self) -> bool:
-        """A small number at every value, and for each the best of another: what only their product
-        shows (3 channels of 4 x 4 pixels, 48 in all) misleads one that is moved alone."""
-        wrong = {template(key) for key in misfits(self.shapes, self._target)}
-        values = leaves(moved(self._config, self.moves))
-        reach = {p: self._reach.get(p, set()) for p, v in values.items() if type(v) is int}
-        before, best = (self.moves, self.cost, self.shapes), (self.cost, self.moves)
-        most = self._tries + _PAIR_TRIES
-        for path in [p for p in reach if reach[p] & wrong][:_PAIRED]:
-            others = [p for p in reach if p != path and reach[p] & (reach[path] | wrong)][:_PAIRED]
-            for number in range(1, COUNT + 1) if others else ():
-                shapes = self._built({**before[0], path: number})
-                if shapes is None or time.monotonic() > self._end or self._tries > most:
-                    continue
-                self.moves, self.shapes = {**before[0], path: number}, shapes
-                self.cost = misfit(shapes, self._target)
-                still = {template(key) for key in misfits(shapes, self._target)}
-                for other in others:
-                    for move in self._numbers(other, values[other], still):
-                        moves = {**self.moves, **move}
-                        cost = self._tried(moves)
-                        if cost is not None and cost < best[0]:
-                            best = cost, moves
-                self.moves, self.cost, self.shapes = before
-                if not best[0]:
-                    return self._kept(best[1])
-        return self._kept(best[1])
 
     def _prune(self) -> None:
         """Leaves that needn't be moved go back."""
@@ -302,3 +349,16 @@ class Descent:
             fewer = {p: v for p, v in self.moves.items() if p != path}
             if self._tried(fewer) == 0:
                 self.moves = fewer
+
+
+def merged(moves: Moves, more: Moves) -> Moves:
+    """Both, without the items of lists that are shorter now."""
+    found = {**moves, **more}
+    for path, length in more.items():
+        if path.endswith(".#") and type(length) is int:
+            inside = f"{path[:-1]}"
+            for other in [p for p in found if p.startswith(inside) and p != path]:
+                number = other[len(inside) :].partition(".")[0]
+                if number.isdigit() and int(number) >= length:
+                    del found[other]
+    return found

@@ -60,28 +60,31 @@ def families(
 ) -> list[Learned]:
     """Families that explain the presets of a class, from the smallest preset on; fewer where the
     class can't be called again, or time runs out. `make` takes the config."""
+    known = known_values(presets)
+    left = sorted(presets, key=lambda preset: len(preset.shapes))
+    found: list[Learned] = []
+    end = time.process_time() + seconds
+    waiting = left
+    while waiting and len(found) < most and time.process_time() < end:
+        base, *waiting = waiting
+        others = [preset for preset in left if preset is not base]
+        family = _smallest(base, make, cls, known, others, seconds / 3)
+        if family is not None:
+            found.append(family)
+            covered = {preset.name for preset in family.presets}
+            left = [preset for preset in left if preset.name not in covered]
+            waiting = [preset for preset in waiting if preset.name not in covered]
+    return found
+
+
+def known_values(presets: Sequence[Preset]) -> dict[str, list[Leaf]]:
+    """The values that each leaf has in a class's registered networks."""
     known: dict[str, list[Leaf]] = {}
     for preset in presets:
         for path, value in preset.values().items():
             if value not in known.setdefault(path, []):
                 known[path].append(value)
-    left = sorted(presets, key=lambda preset: len(preset.shapes))
-    found: list[Learned] = []
-    # First as much as can be learned from few presets, then the numbers of those that are left,
-    # and where that takes too long only those that stand among the arguments themselves.
-    for what, limit in (("all", most), ("numbers", len(left)), ("plain", len(left))):
-        end = time.process_time() + seconds
-        waiting, started = left, len(found)
-        while waiting and len(found) < started + limit and time.process_time() < end:
-            base, *waiting = waiting
-            others = [preset for preset in left if preset is not base]
-            family = _smallest(base, make, cls, known, others, seconds / 3, what)
-            if family is not None:
-                found.append(family)
-                covered = {preset.name for preset in family.presets}
-                left = [preset for preset in left if preset.name not in covered]
-                waiting = [preset for preset in waiting if preset.name not in covered]
-    return found
+    return known
 
 
 def _smallest(
@@ -91,15 +94,14 @@ def _smallest(
     known: Mapping[str, list[Leaf]],
     others: Sequence[Preset],
     seconds: float,
-    what: str,
 ) -> Learned | None:
     """The family around a preset, learned with fewer blocks if that goes."""
-    for config in (lambda: small(make, base.config), lambda: base.config)[what == "plain" :]:
+    for config in (lambda: small(make, base.config), lambda: base.config):
         try:
             probe = Probe(make, config())
         except ValueError:  # the class doesn't build again from what it was given
             return None
-        family = _family(base, probe, cls, known, others, seconds, what)
+        family = _family(base, probe, cls, known, others, seconds)
         if family is not None:
             return family
     return None
@@ -112,11 +114,10 @@ def _family(
     known: Mapping[str, list[Leaf]],
     others: Sequence[Preset],
     seconds: float,
-    what: str,
 ) -> Learned | None:
-    """The family around one preset, of the leaves that `explore` moves for `what`."""
+    """The family around one preset, of the leaves that `explore` moves."""
     end = time.process_time() + 4 * seconds
-    visible = explore(probe, cls, known, seconds, what)
+    visible = explore(probe, cls, known, seconds)
     # The base at its own size stands beside the small networks, as one with its sizes moved. It is
     # held back, unless more blocks than those have show another rule.
     grown = {p: v for p, v in base.values().items() if probe.base.get(p, v) != v}

@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import math
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -13,11 +14,12 @@ from pathlib import Path
 from torch import nn
 
 from archfind.compile_index import read_texts
-from archfind.families.text import family_text
+from archfind.families.text import Family, family_text
 from archfind.harvest import create_on_meta
 from archfind.probing.config import Config, Leaf, captured, moved
-from archfind.probing.family import Learned, Preset, families
-from archfind.probing.probe import on_meta, shapes_of
+from archfind.probing.family import Learned, Preset, families, known_values
+from archfind.probing.probe import NoValues, on_meta, shapes_of
+from archfind.probing.traced_family import traced_family
 from archfind.progress import progress
 from archfind.providers import provider
 
@@ -35,7 +37,7 @@ def build_families(
     for each class. Classes that have a file already are left as they are, so stopped work goes on
     where it stopped: delete a file to learn it anew. `part` (n, of) takes every of-th class."""
     source = provider(name)
-    release = version(source.LIBRARY)
+    head = f"# {source.LIBRARY} {version(source.LIBRARY)}"
     out = folder / name / "families"
     out.mkdir(parents=True, exist_ok=True)
     names = _names_by_class(folder, name)
@@ -46,22 +48,60 @@ def build_families(
     for path in progress(chosen, len(chosen), f"families {name}"):
         module, _, qualified = path.rpartition(".")
         file = out / f"{module.rsplit('.', 1)[-1]}.{qualified}.txt"
-        if file.exists():
+        blocks = _blocks(file)
+        covered = {entry for block in blocks for entry in Family(block).presets}
+        done = file.exists() and file.read_text().startswith(f"{head} {_DONE}")
+        if done or {f"{name}/{entry}" for entry in names[path]} <= covered:
             continue
-        found: list[str] = []
         for cls, presets in presets_of(source, names[path]).items():
+            left = [p for p in presets if f"{name}/{p.name}" not in covered]
             try:
-                learned = families(cls, cls, presets, seconds)
+                found = [] if blocks else families(cls, cls, presets, seconds)
+                found += _traced(cls, presets, left, found, seconds)
             except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
                 lines.append(f"{path}: {type(error).__name__}: {error}")
                 continue
-            found += [_text(name, source, cls, n, one) for n, one in enumerate(learned, 1)]
-            covered = sum(len(family.presets) for family in learned)
-            lines.append(f"{path}: {covered} of {len(presets)} in {len(learned)} families")
+            first = len(blocks) + 1
+            blocks += [_text(name, source, cls, n, one) for n, one in enumerate(found, first)]
+            more = len(covered) + sum(len(family.presets) for family in found)
+            lines.append(f"{path}: {more} of {len(presets)} in {len(blocks)} families")
         beside = file.with_suffix(".new")
-        beside.write_text("\n".join([f"# {source.LIBRARY} {release}\n", *found]))
+        beside.write_text("\n".join([f"{head} {_DONE}\n", *blocks]))
         beside.replace(file)
     return lines
+
+
+def _traced(
+    cls: type[nn.Module],
+    presets: Sequence[Preset],
+    left: Sequence[Preset],
+    found: Sequence[Learned],
+    seconds: float,
+) -> list[Learned]:
+    """Families of traces, for the presets that no learned one explains."""
+    covered = {preset.name for family in found for preset in family.presets}
+    waiting = [preset for preset in left if preset.name not in covered]
+    waiting.sort(key=lambda preset: len(preset.shapes))
+    known = known_values(presets)
+    more: list[Learned] = []
+    while waiting:
+        base, *waiting = waiting
+        family = traced_family(base, cls, known, waiting, seconds / 3)
+        if family is not None:
+            more.append(family)
+            covered = {preset.name for preset in family.presets}
+            waiting = [preset for preset in waiting if preset.name not in covered]
+    return more
+
+
+_DONE = "complete"  # in a file's first line: what has no family there can't have one
+
+
+def _blocks(file: Path) -> list[str]:
+    """The texts of the families in a file."""
+    if not file.exists():
+        return []
+    return [f"[{block.rstrip()}\n" for block in file.read_text().split("\n[")[1:]]
 
 
 def _names_by_class(folder: Path, library: str) -> dict[str, list[str]]:
@@ -79,7 +119,8 @@ def presets_of(source: Provider, names: Sequence[str]) -> Classes:
     found: Classes = {}
     for name in names:
         try:
-            with contextlib.redirect_stdout(io.StringIO()):  # some constructors print
+            # Some constructors print; and none need fill what has no values.
+            with contextlib.redirect_stdout(io.StringIO()), NoValues(math.inf):
                 module, cls, config = captured(lambda name=name: create_on_meta(source, name))
         except Exception:  # a library may raise anything; that name has no family then
             continue

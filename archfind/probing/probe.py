@@ -10,7 +10,7 @@ import math
 import random
 import time
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -98,7 +98,7 @@ def small(make: Callable[..., nn.Module], config: Config) -> Config:
     return moved(config, moves)
 
 
-class _NoValues(TorchFunctionMode):
+class NoValues(TorchFunctionMode):
     """On meta nothing has values: filling tensors in place is most of a constructor's time. A
     constructor that is still at work at `end` is stopped."""
 
@@ -111,18 +111,28 @@ class _NoValues(TorchFunctionMode):
     ) -> Any:
         if time.monotonic() > self._end:
             raise TimeoutError("a network that large teaches nothing")
-        if getattr(func, "__name__", "") in _FILLING and args and args[0].is_meta:
+        name = getattr(func, "__name__", "")
+        if name in _FILLING and args and args[0].is_meta:
             return args[0]
+        if name == "linspace":  # rates of dropping paths, of which constructors read the items
+            kwargs = {**(kwargs or {}), "device": "cpu"}
         return func(*args, **(kwargs or {}))
+
+
+@contextlib.contextmanager
+def quietly() -> Iterator[None]:
+    """Without the warnings and the lines that constructors print."""
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        yield
 
 
 def on_meta(make: Callable[..., nn.Module], config: Config, seconds: float = math.inf) -> nn.Module:
     """The module without storage where its constructor allows, with storage where it doesn't.
     TimeoutError after `seconds`."""
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")
+    with quietly():
         try:
-            with torch.device("meta"), _NoValues(time.monotonic() + seconds):
+            with torch.device("meta"), NoValues(time.monotonic() + seconds):
                 return make(**config)
         except (RuntimeError, NotImplementedError) as error:
             if "meta" not in str(error).lower():
@@ -145,12 +155,10 @@ def explore(
     cls: type[nn.Module],
     known: Mapping[str, Iterable[Leaf]],
     seconds: float = 30,
-    what: str = "all",
 ) -> dict[str, list[Leaf]]:
     """Move every leaf alone, then many at random. Returns the leaves that change a key or a shape,
     each with the values that were accepted. `known` has values that other networks of the class
-    use. `what` is "all", "numbers", or "plain" for the arguments that are numbers. Work stops
-    after `seconds`."""
+    use. Work stops after `seconds`."""
     end = time.process_time() + seconds
     hints = literals(cls)
     for path, values in annotated(cls, probe.base).items():
@@ -158,10 +166,6 @@ def explore(
     visible: dict[str, list[Leaf]] = {}
     joint = coupled(probe.base)
     for path in list(probe.base)[:_LEAVES]:
-        if what != "all" and type(probe.base[path]) not in (int, float):
-            continue
-        if what == "plain" and "." in path:
-            continue
         accepted = _alone(
             probe, path, joint, [*known.get(path, ()), *hints.get(leaf_name(path), ())][:24]
         )
@@ -169,8 +173,7 @@ def explore(
             visible[path] = accepted
         if time.process_time() > end:
             break
-    if what == "all":
-        _paired(probe, visible, end + seconds / 2)
+    _paired(probe, visible, end + seconds / 2)
     draw_random(probe, visible, min(160, 16 + 5 * len(visible)), random.Random(0), end + seconds)
     return visible
 

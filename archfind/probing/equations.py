@@ -1,0 +1,258 @@
+"""A traced network's sizes and counts, held against a file's: the leaves for which they agree.
+
+Every size of every tensor that both have is an equation in the constructor's leaves, and so is how
+often a loop ran that made numbered keys. What one leaf alone gives is settled by votes; what only
+several give together moves as few of them as it takes.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from archfind.families.expression import Expression, parse
+from archfind.probing.config import Leaf
+from archfind.probing.misfit import is_derived
+from archfind.probing.probe import Shapes
+from archfind.probing.proposals import COUNT
+from archfind.probing.trace import Traced
+
+Values = dict[str, Any]
+
+_NUMBER = re.compile(r"\d+")
+_ERRORS = (KeyError, TypeError, ValueError, ArithmeticError, IndexError)
+_LARGEST = 1 << 20
+_DENOMINATORS = (1, 2, 4, 8, 3, 5, 6, 10, 16, 20, 32, 100)
+_ROUNDS = 60
+_SMALL = 3  # leaves of an equation that are tried at every small number
+
+
+class Equation:
+    """What an expression must be, and how many tensors say so."""
+
+    __slots__ = ("expression", "names", "votes", "wanted")
+
+    def __init__(self, expression: Expression, wanted: int, votes: int) -> None:
+        self.expression = expression
+        self.names = expression.names
+        self.wanted = wanted
+        self.votes = votes
+
+    def at(self, values: Mapping[str, Any]) -> Any:
+        try:
+            return self.expression.value(values)
+        except _ERRORS:
+            return None
+
+    def holds(self, values: Mapping[str, Any]) -> bool:
+        return self.at(values) == self.wanted
+
+
+def equations(traced: Traced, target: Shapes) -> list[Equation]:
+    """What a file says of a network's leaves, those that the most tensors say first."""
+    votes: Counter[tuple[str, int]] = Counter()
+    for key, texts in traced.sizes.items():
+        other = target.get(key)
+        if other is None or len(other[0]) != len(texts):
+            continue
+        for text, wanted in zip(texts, other[0], strict=True):
+            if not text.isdigit():
+                votes[text, wanted] += 1
+    for text, wanted in _counted(traced, target):
+        votes[text, wanted] += 1
+    return [Equation(parse(text), wanted, n) for (text, wanted), n in votes.most_common()]
+
+
+def _counted(traced: Traced, target: Shapes) -> Iterator[tuple[str, int]]:
+    """How often each loop must run for the file's numbered keys."""
+    wanted = _ends(target)
+    own = _ends(traced.shapes)
+    for key, loops in traced.loops.items():
+        for at in _NUMBER.finditer(key) if loops else ():
+            axis = key[: at.start()], key[at.end() :]
+            number = int(at.group())
+            if axis not in wanted or number + 1 != own.get(axis):
+                continue
+            # The last of a row of keys: the loop in whose last round it was made is the row's, and
+            # what a row has beside that (a first block of its own) it has in the file, too.
+            for bound, turn in loops:
+                if turn + 1 == traced.bounds.get(bound) and _steps(traced, axis, number, bound):
+                    yield bound, turn + 1 + wanted[axis] - own[axis]
+                    break
+
+
+def _steps(traced: Traced, axis: tuple[str, str], number: int, bound: str) -> bool:
+    """Whether the loop goes a round further from each of the row's keys to the next."""
+    turns = {
+        n: dict(traced.loops.get(f"{axis[0]}{n}{axis[1]}", ())).get(bound)
+        for n in (number - 1, number)
+    }
+    before, last = turns[number - 1], turns[number]
+    return last is not None and (before is None or before + 1 == last)
+
+
+def _ends(shapes: Shapes) -> dict[tuple[str, str], int]:
+    """The largest number, and one, at each place in the keys."""
+    found: dict[tuple[str, str], int] = {}
+    for key, (_, kind) in shapes.items():
+        if not is_derived(key, kind):
+            for at in _NUMBER.finditer(key):
+                axis = key[: at.start()], key[at.end() :]
+                found[axis] = max(found.get(axis, 0), int(at.group()) + 1)
+    return found
+
+
+def solved(
+    rows: list[Equation], values: Mapping[str, Leaf], known: Mapping[str, list[Leaf]]
+) -> Values:
+    """Leaves at values for which more of the equations hold, where there are any: those that one
+    leaf gives alone by votes, then one after another the move that most equations gain by."""
+    now: Values = dict(values)
+    settled = _propagated(rows, now, known)
+    for _ in range(_ROUNDS):
+        open_ = [row for row in rows if not row.holds(now)]
+        best: tuple[int, float, Values] | None = None
+        tried: set[tuple[tuple[str, Any], ...]] = set()
+        for row in open_:
+            for move in _moves(row, now, settled, known):
+                mark = tuple(move.items())
+                if mark in tried:
+                    continue
+                tried.add(mark)
+                gain = _gain(rows, now, move)
+                rank = gain, -sum(1 + _far(now[path], value) for path, value in move.items())
+                if gain > 0 and (best is None or rank > best[:2]):
+                    best = *rank, move
+        if best is None:
+            break
+        now.update(best[2])
+    return {path: value for path, value in now.items() if values.get(path) != value}
+
+
+def _propagated(rows: list[Equation], now: Values, known: Mapping[str, list[Leaf]]) -> set[str]:
+    """Settle what single leaves give, and what follows from those. The settled leaves."""
+    settled: set[str] = set()
+    waiting = [row for row in rows if row.names]
+    while True:
+        votes: dict[str, Counter[Any]] = {}
+        for row in waiting:
+            free = [name for name in row.names if name not in settled]
+            if len(free) == 1:
+                value, sure = _inverted(row, free[0], now, known)
+                if value is not None:
+                    votes.setdefault(free[0], Counter())[value] += 1000 * row.votes if sure else 1
+        if not votes:
+            return settled
+        for path, counted in votes.items():
+            value, _ = max(counted.items(), key=lambda item: (item[1], item[0] == now[path]))
+            now[path] = value
+            settled.add(path)
+        waiting = [row for row in waiting if any(name not in settled for name in row.names)]
+
+
+def _moves(
+    row: Equation, now: Values, settled: set[str], known: Mapping[str, list[Leaf]]
+) -> Iterator[Values]:
+    """Moves of one leaf, or of a pair that goes together, that make an equation hold."""
+    free = [name for name in row.names if name not in settled]
+    for path in free:
+        value, _ = _inverted(row, path, now, known)
+        if value is not None and value != now[path]:
+            yield {path: value}
+    for path in free:
+        if path.endswith(".0") and f"{path[:-2]}.1" in free:
+            pair = path, f"{path[:-2]}.1"
+            value = _bisected(lambda x, pair=pair: row.at({**now, **dict.fromkeys(pair, x)}), row)
+            if value is not None and type(now[path]) is int:
+                yield dict.fromkeys(pair, value)
+    small = [path for path in free if type(now[path]) is int and now[path] <= COUNT]
+    for path in small[:_SMALL] if len(free) > 1 else ():
+        for number in range(1, COUNT + 1):
+            beside = {**now, path: number}
+            for other in free if number != now[path] else ():
+                value = _inverted(row, other, beside, known)[0] if other != path else None
+                if value is not None and value != now[other]:
+                    yield {path: number, other: value}
+
+
+def _far(one: float, two: float) -> float:
+    return abs(math.log(two / one)) if one > 0 and two > 0 else 1.0
+
+
+def _gain(rows: list[Equation], now: Values, move: Values) -> int:
+    """How many more tensors' equations hold after a move."""
+    after = {**now, **move}
+    found = 0
+    for row in rows:
+        if any(path in move for path in row.names):
+            found += row.votes * (row.holds(after) - row.holds(now))
+    return found
+
+
+def _inverted(
+    row: Equation, path: str, now: Values, known: Mapping[str, list[Leaf]]
+) -> tuple[Any, bool]:
+    """The value of a leaf for an equation to hold, and whether its neighbours wouldn't do."""
+    value = now[path]
+    env = dict(now)
+
+    def at(x: float) -> Any:
+        env[path] = x
+        return row.at(env)
+
+    def sure(x: Any) -> bool:
+        return type(x) is int and at(x + 1) != row.wanted and (x <= 1 or at(x - 1) != row.wanted)
+
+    if at(value) == row.wanted:
+        return value, sure(value)
+    whole = type(value) is int
+    found = _bisected(at, row)
+    if found is not None and (whole or type(value) is float):
+        return (found if whole else float(found)), sure(found)
+    for other in known.get(path, ()):
+        if type(other) is type(value) and at(other) == row.wanted:  # pyright: ignore
+            return other, False
+    if whole:
+        return None, False
+    return _fraction(at, row), False
+
+
+def _bisected(at: Any, row: Equation) -> int | None:
+    """The whole number at which something that rises, or falls, is what's wanted."""
+    one, two = at(1), at(2)
+    if isinstance(one, int | float) and isinstance(two, int | float) and one != two:
+        straight = 1 + (row.wanted - one) / (two - one)
+        near = int(straight)
+        if 0 < straight < _LARGEST and straight == near and at(near) == row.wanted:
+            return near
+    low, high = 1, _LARGEST
+    far = at(high)
+    first = one if isinstance(one, int | float) else None
+    falls = isinstance(far, int | float) and first is not None and far < first
+    while low < high:
+        middle = (low + high) // 2
+        found = at(middle)
+        before = not isinstance(found, int | float) or (
+            found > row.wanted if falls else found < row.wanted
+        )
+        low, high = (middle + 1, high) if before else (low, middle)
+    return low if at(low) == row.wanted else None
+
+
+def _fraction(at: Any, row: Equation) -> float | None:
+    """The simplest fraction that gives what's wanted."""
+    for denominator in _DENOMINATORS:
+        found = _bisected(lambda n, d=denominator: at(n / d), row)
+        if found is not None:
+            return found / denominator
+    low, high = at(1.0), at(2.0)
+    if isinstance(low, int | float) and isinstance(high, int | float) and low != high:
+        for wanted in (row.wanted, row.wanted + 0.5, row.wanted - 0.5):
+            found = 1.0 + (wanted - low) / (high - low)
+            for digits in (3, 6, 12):
+                if found > 0 and at(round(found, digits)) == row.wanted:
+                    return round(found, digits)
+    return None

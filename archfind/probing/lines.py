@@ -1,0 +1,198 @@
+"""A traced network as lines of a program: sizes as the trace has them, and rows of numbered
+children that a loop or a list makes as one repeat."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from archfind.families.program import numbered
+from archfind.probing.misfit import is_derived
+from archfind.probing.trace import Traced
+
+Line = tuple[str, tuple[str, ...], str, tuple[str, ...]]  # pattern, sizes, dtype, conditions
+Tree = dict[str, Any]  # component -> Tree, or a key at a leaf
+
+_INDICES = "ijklmno"
+_DIGITS = re.compile(r"(\d+)")
+_ALIKE = 2  # rounds that must be alike for a row to be a repeat
+
+
+def lines_of(traced: Traced, lengths: Mapping[str, str]) -> list[Line]:
+    """The lines of a network; `lengths` has the leaf that counts a row of keys where no loop does,
+    by what stands before the numbers."""
+    root: Tree = {}
+    for key in traced.shapes:
+        *path, last = numbered(key).split(".")
+        node = root
+        for part in path:
+            node = node.setdefault(part, {})
+        node[last] = key
+    return _Unroller(traced, lengths).lines(root, "", 0)
+
+
+class _Unroller:
+    def __init__(self, traced: Traced, lengths: Mapping[str, str]) -> None:
+        self._traced = traced
+        self._lengths = lengths
+
+    def lines(self, node: Tree, head: str, depth: int) -> list[Line]:
+        """The lines below a node; `depth` repeats are around it."""
+        found: list[Line] = []
+        row = [name for name in node if name.isdigit()]
+        bound = self._bound(node, row, head) if len(row) > 1 else None
+        repeat = self._repeat(node, head, bound, depth) if bound is not None else None
+        for name, child in node.items():
+            if repeat is None or not name.isdigit():
+                found += self._child(name, child, head, depth)
+        return [*found, *(repeat or ())]
+
+    def _child(self, name: str, child: Any, head: str, depth: int) -> list[Line]:
+        pattern = f"{head}.{name}" if head else name
+        if isinstance(child, dict):
+            return self.lines(child, pattern, depth)
+        shape, dtype = self._traced.shapes[child]
+        sizes = self._traced.sizes.get(child)
+        if sizes is None:
+            if is_derived(child, dtype) and shape:
+                return []  # an index table, computed by the library
+            sizes = [str(n) for n in shape]
+        return [(pattern, tuple(sizes), dtype, ())]
+
+    def _bound(self, node: Tree, row: Sequence[str], head: str) -> str | None:
+        """How many there are in a row of numbered children, as an expression."""
+        last = max(map(int, row))
+        if head in self._lengths:
+            return self._lengths[head]
+        turns = [self._turns(node[name]) for name in sorted(row, key=int)[-2:]]
+        for bound, turn in turns[1].items():
+            if turns[0].get(bound) == turn - 1 and turn + 1 == self._traced.bounds[bound]:
+                more = last - turn
+                return f"{bound}+{more}" if more > 0 else f"{bound}-{-more}" if more else bound
+        return None
+
+    def _turns(self, child: Any) -> dict[str, int]:
+        """The rounds that all tensors below a child were made in."""
+        found: dict[str, int] | None = None
+        for key in _keys(child):
+            if key in self._traced.loops:
+                own = dict(self._traced.loops[key])
+                found = own if found is None else found
+                found = {b: t for b, t in found.items() if own.get(b) == t}
+        return found or {}
+
+    def _repeat(self, node: Tree, head: str, bound: str, depth: int) -> list[Line] | None:
+        """Numbered children as one repeat: the first few as they are, the rest alike but for their
+        number, the last perhaps another. None where they aren't."""
+        count = 1 + max(int(name) for name in node if name.isdigit())
+        index = _INDICES[depth]
+        inside: list[list[Line]] = []
+        for number in range(count):
+            child = node.get(str(number), {})
+            inside.append(
+                self.lines(child, "", depth + 1)
+                if isinstance(child, dict)
+                else self._child("", child, "", depth + 1)
+            )
+        for start in range(count - _ALIKE + 1):
+            for end in (count, count - 1):
+                if end - start < _ALIKE:
+                    continue
+                alike = _generalised(inside[start:end], start, index)
+                if alike is None:
+                    continue
+                return [
+                    *self._places(inside[:start], 0, head, bound, index, None),
+                    *_under(
+                        alike, f"{head}.{{{index}<{bound}}}", _within(index, start, end, count)
+                    ),
+                    *self._places(inside[end:], end, head, bound, index, f"{{{index}#}}-1"),
+                ]
+        return None
+
+    def _places(
+        self,
+        rows: list[list[Line]],
+        first: int,
+        head: str,
+        bound: str,
+        index: str,
+        place: str | None,
+    ) -> Iterator[Line]:
+        """Children that stand by themselves in a repeat, at their number or at `place`."""
+        for number, lines in enumerate(rows, first):
+            when = f"{{{index}}} == {number if place is None else place}"
+            yield from _under(lines, f"{head}.{{{index}<{bound}}}", (when,))
+
+
+def _within(index: str, start: int, end: int, count: int) -> tuple[str, ...]:
+    low = (f"{{{index}}} > {start - 1}",) * (start > 0)
+    return (*low, *((f"{{{index}}} < {{{index}#}}-1",) * (end < count)))
+
+
+def _under(lines: Sequence[Line], head: str, conditions: tuple[str, ...]) -> list[Line]:
+    head = head.lstrip(".")
+    return [
+        (f"{head}.{pattern}" if pattern else head, sizes, dtype, (*conditions, *inner))
+        for pattern, sizes, dtype, inner in lines
+    ]
+
+
+def _keys(child: Any) -> Iterator[str]:
+    if isinstance(child, dict):
+        for inner in child.values():  # pyright: ignore[reportUnknownVariableType]
+            yield from _keys(inner)
+    else:
+        yield child
+
+
+def _generalised(rows: list[list[Line]], start: int, index: str) -> list[Line] | None:
+    """Lines that are those of every row, with the row's number in leaves' paths; None where there
+    are none."""
+    if any(len(row) != len(rows[0]) for row in rows):
+        return None
+    found: list[Line] = []
+    for same in zip(*rows, strict=True):
+        first = same[0]
+        if any(line[0] != first[0] or line[2:] != first[2:] for line in same):
+            return None
+        sizes: list[str] = []
+        for texts in zip(*(line[1] for line in same), strict=False):
+            text = _unified(texts, start, index)
+            if text is None or len(same[-1][1]) != len(first[1]):
+                return None
+            sizes.append(text)
+        found.append((first[0], tuple(sizes), *first[2:]))
+    return found
+
+
+def _unified(texts: Sequence[str], start: int, index: str) -> str | None:
+    """One text for all: numbers in leaves' paths that go up with the row become its index."""
+    if all(text == texts[0] for text in texts):
+        return texts[0]
+    parts = [_DIGITS.split(text) for text in texts]
+    if any(len(part) != len(parts[0]) for part in parts):
+        return None
+    found: list[str] = []
+    for at, pieces in enumerate(zip(*parts, strict=True)):
+        if all(piece == pieces[0] for piece in pieces):
+            found.append(pieces[0])
+            continue
+        if at % 2 == 0:
+            return None
+        back = {start + n - int(piece) for n, piece in enumerate(pieces)}
+        within = found[-1].endswith(".")  # a leaf's path
+        if len(back) > 1 or (within and back not in ({0}, {1})):
+            return None
+        (less,) = back
+        found.append(
+            f"{{{index}}}"
+            if not less
+            else f"{{{index}-1}}"
+            if within
+            else f"({{{index}}}-{less})"
+            if less > 0
+            else f"({{{index}}}+{-less})"
+        )
+    return "".join(found)

@@ -1,0 +1,381 @@
+"""A registered network -> a family, from traces: one of the network itself, and one for every other
+value of a switch. What differs between them says which lines stand under which condition.
+
+The network is grown first, so that every row of blocks has a few that are alike. What the program
+is wrong about is left out: the values of a switch that it doesn't hold for with others.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from torch import nn
+
+from archfind.families.expression import parse
+from archfind.families.program import Program, numbered
+from archfind.probing.config import Config, Leaf, leaves, moved
+from archfind.probing.family import Learned, Preset
+from archfind.probing.lines import Line, lines_of
+from archfind.probing.misfit import is_derived
+from archfind.probing.probe import Shapes, on_meta, shapes_of
+from archfind.probing.proposals import COUNT, alternates, annotated, leaf_name, literals
+from archfind.probing.trace import Refused, Traced, trace
+
+_ROUNDS = 4  # blocks in a row, so that two are alike beside a first and a last
+_LISTS = 60
+_CHOICES = 12
+_CHECKS = 8
+_SWITCHED = 24  # a number up to this may be one that other keys hang on
+
+Choice = tuple[str, Leaf]
+_ERRORS = (KeyError, TypeError, ValueError, ArithmeticError, IndexError)
+
+
+def traced_family(
+    base: Preset,
+    cls: type[nn.Module],
+    known: Mapping[str, list[Leaf]],
+    others: Sequence[Preset],
+    seconds: float,
+) -> Learned | None:
+    """The family around one preset with the others that its program explains; None where the
+    class can't be traced, or the program doesn't give the preset itself."""
+    end = time.process_time() + seconds
+    maker = _Maker(cls, base, known, end)
+    if not maker.grown():
+        return None
+    choices = maker.choices()
+    draw = random.Random(0)
+    while True:
+        lines = [_text(line) for line in maker.combined(choices)]
+        program = Program(lines)
+        if not _gives(program, base.values(), base.shapes):
+            if not choices:
+                return None
+            choices = choices if maker.simplified() else {}
+            continue
+        right, held, wrong = _checked(maker, program, choices, draw)
+        if not wrong:
+            break
+        choices = {choice: one for choice, one in choices.items() if choice not in wrong}
+    options = _options(program, base.values(), choices, known)
+    alike = [p for p in others if _gives(program, p.values(), p.shapes)]
+    return Learned(base.name, lines, options, [base, *alike], right, held)
+
+
+class _Maker:
+    """Traces of one class, from a preset whose rows are grown."""
+
+    def __init__(
+        self, cls: type[nn.Module], base: Preset, known: Mapping[str, list[Leaf]], end: float
+    ) -> None:
+        self.cls = cls
+        self.base = base
+        self.known = known
+        self.end = end
+        self.moves: dict[str, Any] = {}
+        self.lengths: dict[str, str] = {}
+        self.ends: dict[str, str] = {}  # what names a list's last item -> the same of its first
+        self.first: Traced | None = None
+
+    def traced(self, moves: Mapping[str, Any]) -> Traced | None:
+        try:
+            return trace(self.cls, moved(self.base.config, {**self.moves, **moves}))
+        except Refused:
+            return None
+
+    def grown(self) -> bool:
+        """Make rows of blocks longer where that goes; whether the class can be traced at all."""
+        first = self.traced({})
+        if first is None:
+            return False
+        values = self.base.values()
+        for bound, count in first.bounds.items():
+            names = parse(bound).names
+            if count >= _ROUNDS or len(names) != 1 or type(values.get(names[0])) is not int:
+                continue
+            more: Any = values[names[0]]
+            move = {names[0]: more + _ROUNDS - count}
+            again = self.traced(move)
+            if again is not None and again.bounds.get(bound) == _ROUNDS:
+                self.moves.update(move)
+                first = again
+        self._lists(first)
+        self.first = self.traced({})
+        return self.first is not None
+
+    def _lists(self, first: Traced) -> None:
+        """Lists with an item a block: which keys one more item brings says which row is theirs."""
+        lists = [p for p, v in self.base.values().items() if p.endswith(".#") and v]
+        for path in lists[:_LISTS]:
+            length: Any = self.base.values()[path]
+            longer = max(_ROUNDS, length + 1)
+            more = self.traced({path: longer})
+            if more is None or time.process_time() > self.end:
+                continue
+            rows = {_row(key, first.shapes) for key in more.shapes if key not in first.shapes}
+            row = rows.pop() if len(rows) == 1 else None
+            if row is None or row[1] < length:
+                continue
+            head, count = row
+            last = f"{path[:-1]}{longer - 1}."
+            if not self._uniform(path, length, last, more, head):
+                continue
+            offset = count - length
+            self.lengths[head] = f"{path}+{offset}" if offset else path
+            self.moves[path] = longer
+            self.ends[last] = f"{path[:-1]}0."
+            first = more
+
+    def _uniform(self, path: str, length: int, last: str, more: Traced, head: str) -> bool:
+        """Whether all items of a list agree in what others read of its last."""
+        values = self.base.values()
+        for key, texts in more.sizes.items():
+            if numbered(key).startswith(f"{head}."):
+                continue
+            for name in {n for text in texts if last in text for n in parse(text).names}:
+                rest = name.removeprefix(last)
+                items = {values.get(f"{path[:-1]}{n}.{rest}") for n in range(length)}
+                if name.startswith(last) and len(items) > 1:
+                    return False
+        return True
+
+    def simplified(self) -> bool:
+        """Go back to the preset as it is, rows as they are; False where it is so already."""
+        changed = bool(self.moves)
+        self.moves, self.lengths, self.ends = {}, {}, {}
+        self.first = self.traced({})
+        return changed and self.first is not None
+
+    def choices(self) -> dict[Choice, Traced]:
+        """Other values of what isn't a size, each with its trace, where they change a tensor."""
+        assert self.first is not None
+        hints = literals(self.cls)
+        values = self.base.values()
+        for path, more in annotated(self.cls, values).items():
+            hints.setdefault(path, []).extend(more)
+        found: dict[Choice, Traced] = {}
+        own = _marks(self.first)
+        counts = {name for bound in self.first.bounds for name in parse(bound).names}
+        for path, value in values.items():
+            if path in counts or path.endswith(".#") or time.process_time() > self.end:
+                continue
+            if any(part.isdigit() for part in path.split(".")):
+                continue  # of one block among many
+            tried: list[Leaf]
+            if type(value) is float or (type(value) is int and "." in path):
+                continue
+            if type(value) is int:
+                near = [value + 1, value - 1, value * 2, 2, 3, 4] if value <= _SWITCHED else []
+                tried = [0, *(n for n in near if n > 0)]
+            else:
+                hinted = [*self.known.get(path, ()), *hints.get(leaf_name(path), ())]
+                tried = alternates(path, value, hinted)[:_CHOICES]
+            for item in dict.fromkeys(tried):
+                if item == value and type(item) is type(value):
+                    continue
+                one = self.traced({path: item})
+                if one is None or any(0 in shape for shape, _ in one.shapes.values()):
+                    continue
+                # Another number changes sizes, which aren't conditions, if their text stays.
+                if _marks(one) != own:
+                    found[path, item] = one
+        return found
+
+    def combined(self, choices: Mapping[Choice, Traced]) -> list[Line]:
+        """The lines of all traces, each under the conditions that its absence elsewhere says."""
+        assert self.first is not None
+        own = self._lines(self.first)
+        found: dict[Line, None] = dict.fromkeys(own)
+        absent: dict[Line, list[Choice]] = {}
+        present: dict[Line, list[Choice]] = {}
+        for choice, one in choices.items():
+            lines = dict.fromkeys(self._lines(one))
+            for line in own:
+                if line not in lines:
+                    absent.setdefault(line, []).append(choice)
+            for line in lines:
+                if line not in found or line in present:
+                    present.setdefault(line, []).append(choice)
+                    found[line] = None
+        values = self.base.values()
+        every: dict[str, set[Leaf]] = {}
+        for path, item in choices:
+            every.setdefault(path, set()).add(item)
+        result: list[Line] = []
+        for line in found:
+            pattern, sizes, dtype, conditions = line
+            if line in present:
+                some = dict.fromkeys(_is(path, item, values[path]) for path, item in present[line])
+                extra = (" or ".join(some),)
+                if len(some) > 1 and conditions:
+                    extra = (f"({extra[0]})",)
+            else:
+                gone: dict[str, set[Leaf]] = {}
+                for path, item in absent.get(line, ()):
+                    gone.setdefault(path, set()).add(item)
+                extra = tuple(
+                    text
+                    for path, items in gone.items()
+                    for text in _isn_t(path, items, every[path], values[path])
+                )
+            result.append((pattern, sizes, dtype, (*conditions, *extra)))
+        return result
+
+    def _lines(self, one: Traced) -> Iterator[Line]:
+        for pattern, sizes, dtype, conditions in lines_of(one, self.lengths):
+            for last, first in self.ends.items():
+                sizes = tuple(size.replace(last, first) for size in sizes)
+            yield pattern, sizes, dtype, conditions
+
+
+def _row(key: str, shapes: Shapes) -> tuple[str, int] | None:
+    """The row that a new key continues: what stands before its number, numbers apart, and how many
+    there were."""
+    parts = numbered(key).split(".")
+    for at, part in enumerate(parts):
+        if part.isdigit():
+            head = ".".join(parts[:at])
+            there = [
+                int(numbered(k).split(".")[at])
+                for k in shapes
+                if numbered(k).startswith(f"{head}.") and numbered(k).split(".")[at].isdigit()
+            ]
+            if there and int(part) > max(there):
+                return head, max(there) + 1
+    return None
+
+
+def _marks(one: Traced) -> frozenset[tuple[str, tuple[str, ...], int]]:
+    return frozenset(
+        (key, tuple(one.sizes.get(key, ())), len(shape))
+        for key, (shape, dtype) in one.shapes.items()
+        if key in one.sizes or not is_derived(key, dtype)
+    )
+
+
+def _is(path: str, item: Leaf, own: Leaf) -> str:
+    if isinstance(item, bool):
+        return path if item else f"not {path}"
+    if own is None and not isinstance(item, str):
+        return f"{path} != None"  # any number
+    return f"{path} == {_constant(item)}"
+
+
+def _isn_t(path: str, items: set[Leaf], every: set[Leaf], own: Leaf) -> Iterator[str]:
+    """The condition for a line of the preset's own that these values of a leaf take away."""
+    if isinstance(own, bool) and len(items) == 1:
+        yield path if own else f"not {path}"
+    elif own is None and not any(isinstance(item, str) for item in items):
+        yield f"{path} == None"
+    elif items == every and len(items) > 2:
+        yield f"{path} == {_constant(own)}"
+    else:
+        for item in items:
+            yield f"{path} != {_constant(item)}"
+
+
+def _constant(item: Leaf) -> str:
+    return f"'{item}'" if isinstance(item, str) else repr(item)
+
+
+def _text(line: Line) -> str:
+    pattern, sizes, dtype, conditions = line
+    kind = "" if dtype == "float" else f" {dtype}"
+    when = f"  if {' and '.join(conditions)}" if conditions else ""
+    return f"{pattern}  {' '.join(sizes) or '()'}{kind}{when}"
+
+
+def _gives(program: Program, values: Mapping[str, Leaf], shapes: Shapes) -> bool:
+    """Whether a program gives a network's tensors, index tables aside."""
+    try:
+        found = program.expand(values)
+    except _ERRORS:
+        return False
+    return found == {k: v for k, v in shapes.items() if k in found or not is_derived(k, v[1])}
+
+
+def _checked(
+    maker: _Maker, program: Program, choices: Mapping[Choice, Any], draw: random.Random
+) -> tuple[int, int, set[Choice]]:
+    """How many drawn networks the program gives, of how many; the choices that it's wrong about."""
+    values = maker.base.values()
+    numbers = sorted(
+        name
+        for name in _names(program)
+        if type(values.get(name)) in (int, float) and not name.endswith(".#")
+    )
+    right = held = 0
+    blamed: dict[Choice, list[bool]] = {}
+    for number in range(_CHECKS + 2 * len(choices)):
+        if time.process_time() > maker.end:
+            break
+        some = draw.sample(list(choices), min(len(choices), 1 + number % 3)) if choices else []
+        moves: dict[str, Any] = dict(some)
+        for path in draw.sample(numbers, min(len(numbers), 2)):
+            own: Any = values[path]
+            moves.setdefault(path, own + 1 if own <= COUNT else own * draw.choice((2, 3)))
+        try:
+            config: Config = moved(maker.base.config, moves)
+            drawn = leaves(config)  # before the class edits what it's given
+            shapes = shapes_of(on_meta(maker.cls, config))
+        except Exception:  # a library refuses values in its own ways
+            continue
+        if any(0 in shape for shape, _ in shapes.values()):
+            continue
+        good = _gives(program, drawn, shapes)
+        held += 1
+        right += good
+        for choice in some:
+            blamed.setdefault(choice, []).append(good)
+    wrong = {choice for choice, marks in blamed.items() if not any(marks) and len(marks) > 1}
+    if not wrong and blamed and right < held // 2:
+        worst = min(blamed, key=lambda choice: sum(blamed[choice]) / len(blamed[choice]))
+        wrong = {worst}
+    return right, held, wrong
+
+
+_LEAF = re.compile(r"\{[^}]*\}")
+
+
+def _names(program: Program) -> set[str]:
+    """The leaves that a program reads; those of a repeat's items only by their list."""
+    found: set[str] = set()
+    for line in program.lines:
+        bounds = [part.bound for part in line.parts if part.bound is not None]
+        for expression in (*line.sizes, line.condition, *bounds):
+            found |= set(expression.names if expression is not None else ())
+    return {name for name in found if name[0] != "{"}
+
+
+def _options(
+    program: Program,
+    values: Mapping[str, Leaf],
+    choices: Mapping[Choice, Any],
+    known: Mapping[str, list[Leaf]],
+) -> dict[str, list[Leaf]]:
+    """For every leaf that the program reads, values beside the preset's."""
+    found: dict[str, list[Leaf]] = {}
+    named = _names(program)
+    patterns = [
+        re.compile(_LEAF.sub(r"\\d+", re.escape(n).replace(r"\{", "{").replace(r"\}", "}")))
+        for n in named
+        if "{" in n
+    ]
+    for path, value in values.items():
+        if path not in named and not any(p.fullmatch(path) for p in patterns):
+            continue
+        own = [item for at, item in choices if at == path]
+        more: Any = value
+        if type(value) in (int, float) and (not own or type(value) is float):
+            own = [*own, more + 1 if more <= COUNT else more * 2]
+        elif type(value) is int:
+            own = [*own, more * 2 or 1]
+        own += [v for v in known.get(path, ()) if v not in own and v != value and own]
+        if own:
+            found[path] = own[:_CHOICES]
+    return found
