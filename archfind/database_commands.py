@@ -90,18 +90,24 @@ def _write(path: Path, data: bytes) -> None:
 def build_lines(names: list[str]) -> tuple[list[str], bool]:
     """Harvest each provider anew, compare its twins, and compile."""
     from archfind.harvest import build_signatures
-    from archfind.providers import PROVIDERS
+    from archfind.providers import CONFIGURED, PROVIDERS
     from archfind.twins import write_twins
 
     lines: list[str] = []
     failed: list[str] = []
-    if any(name not in PROVIDERS for name in names) or not names:
-        raise SignatureError(f"build wants a provider: {' or '.join(PROVIDERS)}")
+    known = (*PROVIDERS, CONFIGURED)
+    if any(name not in known for name in names) or not names:
+        raise SignatureError(f"build wants a provider: {' or '.join(known)}")
+    if CONFIGURED in names:
+        from archfind.config_probing.harvest import build_types
+
+        failed += build_types(Path(folder()))
+        names = [name for name in names if name != CONFIGURED]
     for name in names:
         count, missed = build_signatures(name, Path(folder()))
         lines.append(f"{name}: {count} entries")
         failed += missed
-    lines += write_twins(Path(folder()))
+    lines += write_twins(Path(folder())) if names else []
     return [*lines, *failed, *compile_lines()], bool(failed)
 
 

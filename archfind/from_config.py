@@ -19,9 +19,9 @@ from archfind.types import Built, Guess, Match
 
 def built_from_config(guess: Guess, found: Match, settings: Mapping[str, object]) -> Built:
     """The class with every tensor of the file in it. Raises BuildError with `.missing`,
-    `.unexpected` and `.mismatched` where the library leaves one out, and where it isn't installed."""
+    `.unexpected` and `.mismatched` where the library leaves one out, or isn't installed."""
     path = guess.canonical.checkpoint.path
-    config, cls, switches = _config(found, settings, path)
+    config, cls, switches = config_of(found, settings, path)
     state = _state(guess, found)
     with quiet():
         try:
@@ -46,7 +46,8 @@ def built_from_config(guess: Guess, found: Match, settings: Mapping[str, object]
     return Built(guess, found, module, len(state), len(state))
 
 
-def _config(found: Match, settings: Mapping[str, object], path: str) -> tuple[Any, Any, Any]:
+def config_of(found: Match, settings: Mapping[str, object], path: str) -> tuple[Any, Any, Any]:
+    """The config, the class, and what its constructor takes beside the config."""
     library: Any = provider("transformers")
     assert found.pretrained is not None
     model_type = found.pretrained.model_type
@@ -56,7 +57,7 @@ def _config(found: Match, settings: Mapping[str, object], path: str) -> tuple[An
     given = {name: setting.value for name, setting in found.config.items()}
     for name, value in {**given, **settings}.items():
         *above, last = name.split(".")
-        target = switches if above == ["init"] else arguments
+        target: Any = switches if above == ["init"] else arguments
         for part in above if above != ["init"] else ():
             target = target.setdefault(part, {})
         target[last] = value
@@ -133,7 +134,7 @@ def quiet() -> Any:
 
     bars = logging.is_progress_bar_enabled()
     level = logging.get_verbosity()
-    logging.set_verbosity(logging.CRITICAL)
+    logging.set_verbosity(50)  # critical
     logging.disable_progress_bar()
     try:
         with warnings.catch_warnings():

@@ -6,6 +6,7 @@ from archfind import shortlist
 from archfind.canonical import AVERAGED, joined, networks, readings, strip
 from archfind.errors import UnknownError
 from archfind.evidence.hints import named_in_file
+from archfind.evidence.kinds import kinds
 from archfind.frozen import replace
 from archfind.heads import headed, notes
 from archfind.match import match, plain
@@ -31,6 +32,8 @@ def guess(checkpoint: Checkpoint, database: Database, choose: str = "", part: st
     "resnetaa50"), `part` one of several networks in the file. UnknownError where the file has no
     such part, or the database no such entry."""
     found = _unasked(checkpoint, database, choose, part)
+    if found.status not in _SURE:
+        found = replace(found, warnings=(*found.warnings, *kinds(checkpoint)))
     if not choose or (found.matches and is_(found.matches[0], choose)):
         return found
     wanted = database.named(choose)

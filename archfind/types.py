@@ -206,10 +206,12 @@ class Variant:
 
 @frozen
 class Pretrained:
-    """A transformers class with its config. `keys` says whose names the tensors have: "published",
-    those that `save_pretrained` writes, or "" for the module's own, where the two differ. `tied` are
-    keys that the file leaves out, with the key whose tensor each shares; `prefix` is where the class
-    keeps its base network; `preset` names the public model whose sizes the file has, "" for none.
+    """A transformers class with its config.
+
+    `keys` says whose names the tensors have: "published", those that `save_pretrained` writes, or
+    "" for the module's own. `tied` are keys that the file leaves out, with the key whose tensor
+    each shares; `prefix` is where the class keeps its base network; `preset` names the public
+    model whose sizes the file has, "" for none.
     """
 
     model_type: str

@@ -1,5 +1,5 @@
-"""Real sizes: the public models of signatures/presets, built on meta by the library, their published
-keys and shapes written as files without data, and guessed.
+"""Real sizes: the public models of signatures/presets, built on meta by the library, their
+published keys and shapes written as files without data, and guessed.
 
     python benchmarks/configured_sizes.py [--types llama,bert] [--seconds 500]
 
@@ -76,7 +76,7 @@ def case(name: str, model_type: str, fields: dict[str, object], place: Path) -> 
     fields = dict(fields)
     classes = library.classes(model_type)
     stated = str(fields.pop("class", ""))
-    bases = [c for c in classes if c.endswith("Model") and not c.endswith(("PretrainedModel"))]
+    bases = [c for c in classes if c.endswith("Model") and not c.endswith("PretrainedModel")]
     cls = stated or next((c for c in bases if "Pretrained" not in c), next(iter(classes)))
     # Sizes that the library derives are left to it, as in the published config.
     arguments = nested(fields, library.defaults(model_type))
@@ -84,7 +84,9 @@ def case(name: str, model_type: str, fields: dict[str, object], place: Path) -> 
         if derived not in fields and derived in arguments:
             arguments[derived] = None
     if arguments.get("head_dim", 0) is None and "num_attention_heads" in arguments:
-        arguments["head_dim"] = int(arguments["hidden_size"]) // int(arguments["num_attention_heads"])
+        arguments["head_dim"] = int(arguments["hidden_size"]) // int(
+            arguments["num_attention_heads"]
+        )
     config = library.config_of(model_type, arguments)
     module = on_meta(lambda: classes[cls](config), {})
     shapes = published(module)
@@ -96,7 +98,10 @@ def case(name: str, model_type: str, fields: dict[str, object], place: Path) -> 
     kinds = {(match.pretrained.model_type, match.entry.name)}
     if (model_type, cls) not in kinds:
         others = [t.architecture for t in match.twins]
-        return f"{guess.status}: {match.pretrained.model_type}/{match.entry.name} {others[:3]}", False
+        return (
+            f"{guess.status}: {match.pretrained.model_type}/{match.entry.name} {others[:3]}",
+            False,
+        )
     wrong = []
     heads = True
     for path, setting in match.config.items():

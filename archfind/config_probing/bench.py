@@ -33,7 +33,7 @@ _SECONDS = 20.0  # for one network
 
 
 class Built:
-    """A network's tensors: `shapes` by dialect, "" the module's own; `tied` keys -> their source."""
+    """A network's tensors: `shapes` by dialect, "" the module's own; `tied` keys -> source."""
 
     def __init__(self, values: dict[str, Leaf], moves: Moves) -> None:
         self.values = values
@@ -194,7 +194,11 @@ def explore(
     for path in paths:
         if time.process_time() > end:
             break
-        known = [*facts.get(path, ()), *hints.get(leaf_name(path), ()), *_declared(bench, path)][:10]
+        known: list[Leaf] = [
+            *facts.get(path, ()),
+            *hints.get(leaf_name(path), ()),
+            *_declared(bench, path),
+        ][:10]
         if type(bench.base[path]) is int:
             known = [n for n in known if type(n) is int and n > 0]
         taken = _alone(bench, path, joint, known, 1)
@@ -289,9 +293,9 @@ def _joined(bench: Bench, path: str, value: Leaf, joint: Mapping[str, tuple[str,
     base = bench.base[path]
     if type(base) is int and not path.endswith("#"):
         for other, length in bench.base.items():
-            if other.endswith(".#") and length == base:
-                if other[:-2].rpartition(".")[0] == above:
-                    moves[other] = value
+            beside = other[:-2].rpartition(".")[0] == above
+            if other.endswith(".#") and length == base and beside:
+                moves[other] = value
     return moves
 
 

@@ -7,7 +7,7 @@ Layout, little-endian: the magic, five u32 (how many of each), then the arrays
     lists     u32 x F     which list of postings each has
     starts    u32 x L+1   where a list starts; features that the same blocks have share one
     postings  u32 x P     block numbers
-    blocks    u32 x 4B    type number, place within the type, number of templates, crc32 of the lines
+    blocks    u32 x 4B    type number, place in the type, number of templates, crc32 of the lines
     places    u32 x T+1   where a type's text starts
     text      bytes       zlib, one run a type
 """
@@ -109,8 +109,8 @@ def _completed(found: TypeText, values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_presets(folder: Path) -> dict[str, dict[str, dict[str, Any]]]:
-    """Public models by type: `id  type  field=value ...`, a line each. SignatureError shows one that
-    doesn't parse."""
+    """Public models by type: `id  type  field=value ...`, a line each. SignatureError shows one
+    that doesn't parse."""
     found: dict[str, dict[str, dict[str, Any]]] = {}
     for path in sorted(folder.glob("*.txt")):
         for line in path.read_text().splitlines():

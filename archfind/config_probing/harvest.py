@@ -103,7 +103,7 @@ class Harvest:
             paths = candidates(bench)
             first = not found.blocks
             end = time.process_time() + (SECONDS if first else SECONDS / 3)
-            # What moved nothing in the type's other classes, and was read there, moves nothing here.
+            # What was read in the type's other classes and moved nothing moves nothing here.
             paths = [p for p in paths if p in visible or p not in seen]
             inner = [b for t in sorted(bench.first.inner - {name}) for b in self._blocks(t)]
             unruled = {path for block in found.blocks for path in block.left}

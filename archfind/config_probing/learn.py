@@ -1,5 +1,5 @@
-"""Examples of one class -> its block: networks that are known already, below a prefix, and lines for
-the rest."""
+"""Examples of one class -> its block: networks that are known already, below a prefix, and lines
+for the rest."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from archfind.config_probing.bench import Bench, Built
-from archfind.families.program import FamilyLine, Program, joined, places
 from archfind.config_probing.text import Block, Like, pattern
+from archfind.families.program import FamilyLine, Program, joined, places
 from archfind.probing.config import Leaf
 from archfind.probing.learn import Blame, Learner
 from archfind.probing.probe import Sample, Shapes

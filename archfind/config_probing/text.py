@@ -28,12 +28,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from archfind.families.expression import _FUNCTIONS, _OPERATORS, _WORDS
+from archfind.families.expression import RESERVED
 from archfind.families.program import FamilyLine, Program, Shape, split
 
 Values = Mapping[str, Any]
 _NAME = re.compile(r"'[^']*'|(?<![\w.{])[A-Za-z_][\w.]*(?:\{[^}]*\}[\w.]*)*")
-_WORD = {*_FUNCTIONS, *_OPERATORS, *_WORDS, "not"}
 
 
 @dataclass(frozen=True)
@@ -144,7 +143,7 @@ def _renamed(text: str, root: str, fixed: Mapping[str, str], dtype: str = "") ->
         word = found.group()
         if word in fixed:
             return fixed[word]
-        return word if word[0] == "'" or word in _WORD or word == dtype else root + word
+        return word if word[0] == "'" or word in RESERVED or word == dtype else root + word
 
     return _NAME.sub(one, text)
 

@@ -28,7 +28,9 @@ def write_folder(built: Built, path: Path, force: bool) -> Exported:
     if path.exists() and any(path.iterdir()) and not force:
         raise ExportError("exists; --force overwrites", name)
     checkpoint = built.guess.canonical.checkpoint
-    if any(Path(f).resolve().parent == path.resolve() for f in (checkpoint.path, *checkpoint.files)):
+    if any(
+        Path(f).resolve().parent == path.resolve() for f in (checkpoint.path, *checkpoint.files)
+    ):
         raise ExportError("holds the checkpoint itself, which is never written to", name)
     try:
         folder = Path(tempfile.mkdtemp(prefix=".archfind-", dir=path.absolute().parent))

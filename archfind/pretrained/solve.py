@@ -1,10 +1,11 @@
-"""One class of transformers held against a state dict: its config's fields from keys and shapes, the
-rest from the public model with the same sizes, else from the type's defaults."""
+"""One class of transformers held against a state dict: its config's fields from keys and shapes,
+the rest from the public model with the same sizes, else from the type's defaults."""
 
 from __future__ import annotations
 
 from archfind.canonical import DERIVED, kind
 from archfind.families.solve import is_derived, polished, solve
+from archfind.families.text import template
 from archfind.match import mismatch
 from archfind.pretrained.database import DEFAULT, templates_of
 from archfind.types import Entry, Match, Mismatch, Pretrained, Setting
@@ -74,19 +75,18 @@ class Solved:
 def solved(index: Index, block: Configured, claims: Mapping[str, Any]) -> Solved | None:
     """The class against the file; `claims` are config fields that the file names itself, used for
     what no tensor shows."""
-    own = {k: spec for k, spec in index.items() if k in index}
-    stale = [k for k, s in index.items() if is_stale(k, s)]
-    program = block.templates
-    for key in stale:
-        if _template(key) not in program:
-            del own[key]
+    own = {
+        key: spec
+        for key, spec in index.items()
+        if not is_stale(key, spec) or template(key) in block.templates
+    }
     present = templates_of(own)
     tied: dict[str, str] = {}
     for key, source in block.tied.items():
-        if key not in own and source in own and _template(key) not in present:
+        if key not in own and source in own and template(key) not in present:
             tied[key] = source
             own[key] = own[source]
-        elif key in own and source not in own and _template(source) not in present:
+        elif key in own and source not in own and template(source) not in present:
             tied[source] = key
             own[source] = own[key]
     family = block.family
@@ -101,12 +101,6 @@ def solved(index: Index, block: Configured, claims: Mapping[str, Any]) -> Solved
         values["tie_word_embeddings"], sources["tie_word_embeddings"] = shares, "shape"
     match = _match(index, own, block, solution, values, sources, tied, preset)
     return Solved(block, match, solution.score, values, preset)
-
-
-def _template(key: str) -> str:
-    from archfind.families.text import template
-
-    return template(key)
 
 
 def _shares(block: Configured, own: Index, tied: Mapping[str, str]) -> bool | None:
@@ -182,7 +176,7 @@ def _same(block: Configured, solution: Solution) -> str:
 def _divided(
     block: Configured, values: dict[str, Any], sources: dict[str, str], solution: Solution
 ) -> None:
-    """Head counts that no tensor shows, so that they divide what they must: sizes that are usual."""
+    """Head counts that no tensor shows, as many as the usual head sizes give."""
     family = block.family
     for path in [p for p in values if p.rpartition(".")[2] in _WIDTHS]:
         root = path.rpartition(".")[0]
@@ -228,7 +222,7 @@ def _match(
     matched = 0
     missing: list[str] = []
     mismatched: list[Mismatch] = []
-    tolerated = [key for key in tied]
+    tolerated = list(tied)
     for key, (shape, dtype) in solution.expected.items():
         spec = own.get(key)
         if key in tied:
@@ -245,9 +239,8 @@ def _match(
             (tolerated if is_stale(key, spec) else unexpected).append(key)
     stated = block.type.presets.get(preset, {})
     told = [p for p in values if p in block.family.leaves or (p in stated and p != "class")]
-    config = {
-        p: Setting(values[p], sources.get(p, "default")) for p in told if not p.endswith("#")
-    }
+    told = [p for p in told if not p.startswith("init.") or p in solution.solved]
+    config = {p: Setting(values[p], sources.get(p, "default")) for p in told if not p.endswith("#")}
     entry = Entry(
         provider="transformers",
         name=block.cls,

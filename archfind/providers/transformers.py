@@ -10,16 +10,19 @@ import dataclasses
 import inspect
 import json
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from importlib import import_module
 from typing import Any
 
 import torch
 import transformers
 from torch import nn
-from transformers.models.auto.configuration_auto import CONFIG_MAPPING, CONFIG_MAPPING_NAMES
+from transformers.models.auto.configuration_auto import (
+    CONFIG_MAPPING,
+    CONFIG_MAPPING_NAMES,  # pyright: ignore[reportPrivateImportUsage]
+)
 
 from archfind.errors import BuildError
 from archfind.providers.example import Example
@@ -122,7 +125,7 @@ def create(name: str, **fields: Any) -> nn.Module:
 
 def maker(name: str) -> Callable[..., nn.Module]:
     """`create` for one name."""
-    return lambda **fields: create(name, **fields)
+    return partial(create, name)
 
 
 def defaults(model_type: str) -> Config:
@@ -166,7 +169,10 @@ def _reads_head_dim(config: type) -> bool:
 
 def is_divided(config: Any) -> bool:
     """Whether widths are multiples of head counts, as every network that works has them."""
-    width, heads = getattr(config, "hidden_size", None), getattr(config, "num_attention_heads", None)
+    width, heads = (
+        getattr(config, "hidden_size", None),
+        getattr(config, "num_attention_heads", None),
+    )
     groups = getattr(config, "num_key_value_heads", None)
     if isinstance(heads, int) and isinstance(groups, int) and groups and heads % groups:
         return False
@@ -221,7 +227,7 @@ def tieable(module: nn.Module) -> dict[str, str]:
 
 
 @contextmanager
-def reads(wanted: bool = True) -> Iterator[set[tuple[str, str]]]:
+def reads(wanted: bool = True) -> Generator[set[tuple[str, str]]]:
     """The config fields that are read inside, each with its config's class; copies of a config
     count as it does. None if not `wanted`."""
     found: set[tuple[str, str]] = set()
@@ -245,7 +251,7 @@ def reads(wanted: bool = True) -> Iterator[set[tuple[str, str]]]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def _quiet() -> Generator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
