@@ -68,7 +68,7 @@ def search(guess: Guess, database: Database, choose: str = "", seconds: float = 
 def _is_cut(guess: Guess) -> bool:
     """Whether the file only lacks tensors of a registered network: it was cut, not made so."""
     best = guess.matches[0] if guess.matches else None
-    if best is None or best.variant is not None or not best.matched:
+    if best is None or best.variant is not None or _share(best) < _ALIKE:
         return False
     return not (best.unexpected or best.mismatched)
 

@@ -320,7 +320,9 @@ def _inverted(equation: Equation, path: str, values: Values) -> int | float | No
             else:
                 high = middle
         value = low / denominator if denominator > 1 else low
-        if at(value) == wanted:
+        found = at(value)
+        # A fraction, only where it's rounded on the way to the size.
+        if found == wanted and (denominator == 1 or type(found) is int):
             return value
     return None
 

@@ -62,6 +62,7 @@ class Descent:
         self._costs: dict[frozenset[tuple[str, str]], tuple[float | None, int]] = {}
         self._reach: dict[str, set[str]] = {}  # leaf -> templates of the keys that it moves
         self._refused: list[Moves] = []
+        self._unmet: Moves = {}  # a solution that the class doesn't take
         self._shown: set[str] = set()  # leaves that sizes and counts were seen to be made of
         self._tries = 0
         self._limit = math.inf  # seconds for one network
@@ -78,7 +79,7 @@ class Descent:
     def run(self) -> bool:
         """Descend; whether every tensor fits in the end."""
         while self.cost and time.monotonic() < self._end:
-            self._refused = []
+            self._refused, self._unmet = [], {}
             if not (
                 self._solved()
                 or self._round(self._lengths)
@@ -141,6 +142,8 @@ class Descent:
             return False
         if self._taken({**self.moves, **move}):
             return True
+        if self._traced({**self.moves, **move}) is None:
+            self._unmet = move
         kept = False
         for path, value in move.items() if len(move) > 1 else ():
             kept |= self._taken({**self.moves, path: value})
@@ -325,10 +328,11 @@ class Descent:
             self._reach[path] = set()
 
     def _together(self) -> bool:
-        """Choices that are refused alone, with another choice made as well."""
+        """What is refused alone, numbers or a choice, with another choice made as well."""
         values = leaves(moved(self._config, self.moves))
         others = [p for p, v in values.items() if type(v) not in (int, float)]
-        for move in [m for m in self._refused if {*m} <= {*others}][:_REFUSED]:
+        choices = [m for m in self._refused if {*m} <= {*others}][:_REFUSED]
+        for move in [self._unmet, *choices] if self._unmet else choices:
             best: tuple[float, Moves] | None = None
             for beside in others:
                 if beside in move or time.monotonic() > self._end:

@@ -27,6 +27,7 @@ _ERRORS = (KeyError, TypeError, ValueError, ArithmeticError, IndexError)
 _LARGEST = 1 << 20
 _DENOMINATORS = (1, 2, 4, 8, 3, 5, 6, 10, 16, 20, 32, 100)
 _ROUNDS = 60
+_FACTOR = 1024
 _SMALL = 3  # leaves of an equation that are tried at every small number
 
 
@@ -112,12 +113,13 @@ def solved(
     leaf gives alone by votes, then one after another the move that most equations gain by."""
     now: Values = dict(values)
     settled = _propagated(rows, now, known)
+    factors = _factors(rows)
     for _ in range(_ROUNDS):
         open_ = [row for row in rows if not row.holds(now)]
         best: tuple[int, float, Values] | None = None
         tried: set[tuple[tuple[str, Any], ...]] = set()
         for row in open_:
-            for move in _moves(row, now, settled, known):
+            for move in _moves(row, now, settled, known, factors):
                 mark = tuple(move.items())
                 if mark in tried:
                     continue
@@ -154,7 +156,11 @@ def _propagated(rows: list[Equation], now: Values, known: Mapping[str, list[Leaf
 
 
 def _moves(
-    row: Equation, now: Values, settled: set[str], known: Mapping[str, list[Leaf]]
+    row: Equation,
+    now: Values,
+    settled: set[str],
+    known: Mapping[str, list[Leaf]],
+    factors: Mapping[str, list[int]],
 ) -> Iterator[Values]:
     """Moves of one leaf, or of a pair that goes together, that make an equation hold."""
     free = [name for name in row.names if name not in settled]
@@ -170,7 +176,7 @@ def _moves(
                 yield dict.fromkeys(pair, value)
     small = [path for path in free if type(now[path]) is int and now[path] <= COUNT]
     for path in small[:_SMALL] if len(free) > 1 else ():
-        for number in range(1, COUNT + 1):
+        for number in [*range(1, COUNT + 1), *factors.get(path, ())]:
             beside = {**now, path: number}
             for other in free if number != now[path] else ():
                 value = _inverted(row, other, beside, known)[0] if other != path else None
@@ -180,6 +186,18 @@ def _moves(
 
 def _far(one: float, two: float) -> float:
     return abs(math.log(two / one)) if one > 0 and two > 0 else 1.0
+
+
+def _factors(rows: list[Equation]) -> dict[str, list[int]]:
+    """For each leaf, divisors of the smaller sizes that it's in: what it may be a factor of."""
+    sizes: dict[str, set[int]] = {}
+    for row in rows:
+        for path in row.names if COUNT < row.wanted <= _FACTOR else ():
+            sizes.setdefault(path, set()).add(row.wanted)
+    return {
+        path: [n for n in range(COUNT + 1, _FACTOR + 1) if any(not s % n for s in sorted(all_)[:4])]
+        for path, all_ in sizes.items()
+    }
 
 
 def _gain(rows: list[Equation], now: Values, move: Values) -> int:
@@ -215,9 +233,11 @@ def _inverted(
     for other in known.get(path, ()):
         if type(other) is type(value) and at(other) == row.wanted:  # pyright: ignore
             return other, False
-    if whole:
+    fraction = _fraction(at, row)
+    # Some ratios are whole by default, and rounded on the way to a size.
+    if whole and (fraction is None or type(at(fraction)) is not int):
         return None, False
-    return _fraction(at, row), False
+    return fraction, False
 
 
 def _bisected(at: Any, row: Equation) -> int | None:
