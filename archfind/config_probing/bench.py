@@ -132,8 +132,9 @@ def shrunk(name: str, config: Config) -> Config:
     ]
     layers = [p for p in counts if "layer" in leaf_name(p) and "{}" not in p]
     experts = [p for p in counts if "expert" in leaf_name(p)]
-    moves: Moves = {}
-    smallest = _keys(name, config)
+    # A mixture of experts whose first layers are dense shows its experts in the second layer then.
+    moves: Moves = {p: 1 for p, v in base.items() if "first_k_dense" in p and type(v) is int and v}
+    smallest = _keys(name, moved(config, moves))
     groups = [layers, experts, *([p] for p in counts)]
     for group in groups:
         few = 4 if group is experts else 2
@@ -205,6 +206,7 @@ def explore(
         if taken:
             visible[path] = taken
     _equal(bench, visible)
+    _deep(bench, visible)
     _paired(bench, visible, end)
     draw = random.Random(bench.name)
     made = 0
@@ -213,6 +215,17 @@ def explore(
             break
         made += bench.build(_drawn(draw, bench, visible, joint)) is not None
     return visible
+
+
+def _deep(bench: Bench, visible: Mapping[str, list[Leaf]]) -> None:
+    """Deep networks with another count moved, too: which layers a rule is for shows only there."""
+    counts = [p for p in visible if type(bench.base[p]) is int and bench.base[p] <= COUNT]  # pyright: ignore
+    layers = [p for p in counts if "layer" in leaf_name(p)]
+    for path in layers[:2]:
+        for other in counts[:6]:
+            if other != path:
+                bench.build({path: 7, other: 2})
+                bench.build({path: 6, other: 3})
 
 
 def _equal(bench: Bench, visible: Mapping[str, list[Leaf]]) -> None:

@@ -115,7 +115,7 @@ class Harvest:
                 kept += [v for v in values if v not in kept]
             limit = SECONDS if first else SECONDS / 3
             for dialect in ("", "published"):
-                if dialect and bench.first.shapes[dialect] is bench.first.shapes[""]:
+                if dialect and all(b.shapes[dialect] is b.shapes[""] for b in bench.built()):
                     continue
                 known = [*found.blocks, *inner]
                 known.sort(key=lambda b: b.dialect != dialect)

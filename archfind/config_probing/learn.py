@@ -103,12 +103,40 @@ def _learn(
         if not culprits or time.process_time() > end:
             break
         fixed |= culprits
+    lines = _borrowed(bench, dialect, likes, lines)
     block = Block(bench.name, dialect, likes, lines)
     right = [b for b in bench.built() if _is(block, b, dialect)]
     if bench.first not in right:
         return None
-    block.left = sorted(fixed)
+    free = {n for line in block.whole() for n in _names(line)}
+    block.left = sorted(path for path in fixed if path not in free or len(right) < len(built))
     return Learned(block, len(right), len(bench.built()))
+
+
+def _borrowed(bench: Bench, dialect: str, likes: list[Like], lines: list[str]) -> list[str]:
+    """The lines with the conditions of those that they stand for: experts apart are where the fused
+    tensor is in the other dialect, which is the easier rule to learn."""
+    conditions = dict.fromkeys(
+        part.partition(" if ")[2] for like in likes for part in like.without if " if " in part
+    )
+    best = lines
+    for condition in conditions:
+        changed = [
+            f"{line.partition('  if ')[0]}  if {condition}" if "  if " in line else line
+            for line in lines
+        ]
+        if changed == lines:
+            continue
+        one, two = Block("", "", likes, changed), Block("", "", likes, best)
+        built = bench.built()
+        if sum(_is(one, b, dialect) for b in built) > sum(_is(two, b, dialect) for b in built):
+            best = changed
+    return best
+
+
+def _names(line: FamilyLine) -> list[str]:
+    found = [*line.sizes, line.condition, *(part.bound for part in line.parts)]
+    return [name for expression in found if expression is not None for name in expression.names]
 
 
 def _gives(program: Program, sample: Sample) -> bool:
