@@ -31,7 +31,13 @@ _TRAINING = frozenset(
     "rng_state "
     "rng_states random_state callbacks loops message_hub optimizer_history".split()
 )
-_MOMENTS = frozenset("exp_avg exp_avg_sq max_exp_avg_sq momentum_buffer square_avg step".split())
+_MOMENTS = frozenset(
+    "exp_avg exp_avg_sq max_exp_avg_sq momentum_buffer square_avg step exp_avg_sq_row "
+    "exp_avg_sq_col "
+    "row_var col_var variance acc_delta exp_inf mu_product exp_avg_diff neg_pre_grad hessian "
+    "step_size prev state1 state2 absmax1 absmax2 qmap1 qmap2 master_param grad_avg eta ax mu "
+    "d old_dirs old_stps prev_flat_grad H_diag al ro sum z".split()
+)
 # Components that training wrappers put anywhere in a key; no network of a library has them.
 _WRAPPERS = frozenset(
     "module _orig_mod _fsdp_wrapped_module _checkpoint_wrapped_module _forward_module "
@@ -107,10 +113,22 @@ def _joined(groups: dict[str, list[str]]) -> dict[str, list[str]]:
 
 def _is_training(place: str, held: list[str]) -> bool:
     words = place.split("/")
-    if any(word in _TRAINING for word in words):
+    if any(
+        word in _TRAINING
+        or word.startswith("optimizer")
+        or word.rpartition(".")[2] in _TRAINING
+        or "lr_scheduler" in word
+        or _is_random(word)
+        for word in words
+    ):
         return True
     leaves = {pointer.rpartition("/")[2] for pointer in held}
-    return bool(leaves) and leaves <= _MOMENTS
+    return bool(leaves) and (leaves <= _MOMENTS or all(map(_is_random, leaves)))
+
+
+def _is_random(leaf: str) -> bool:
+    """Whether a tensor is by its name a random generator's state."""
+    return "rng_state" in leaf or "random_state" in leaf or leaf in ("rng", "cuda_rng", "torch_rng")
 
 
 def _rank(place: str, size: int) -> tuple[object, ...]:
@@ -138,9 +156,43 @@ def _canonicalize(checkpoint: Checkpoint, place: str, pointers: list[str]) -> Ca
         losses = []
     if losses:
         steps.append(Step("set aside", f"{len(losses)} tensors of {losses[0].partition('.')[0]}"))
-    aside = tuple(origin.pop(key) for key in losses)
+    aside = [origin.pop(key) for key in losses]
+    aside += _flat_averages(origin, steps)
+    aside = tuple(aside)
     index = {key: checkpoint.index[pointer] for key, pointer in origin.items()}
     return Canonical(checkpoint, index, origin, tuple(steps), aside)
+
+
+def _flat_averages(origin: dict[str, str], steps: list[Step]) -> list[str]:
+    """Averaged copies whose names lost their dots, put in place of the raw weights: latent
+    diffusion's `model_ema.diffusion_modelinput_blocks00weight`. mmdetection's
+    `ema_backbone_conv1_weight` are set aside: its hook saves the averaged weights under the
+    network's own names and the raw ones there. Returns the file's keys that are set aside."""
+    flat = [key for key in origin if key.startswith("model_ema.")]
+    if len(flat) > 1 and len(flat) < len(origin):
+        raw: dict[str, str] = {}
+        for key in origin:
+            if not key.startswith("model_ema."):
+                raw[key.replace(".", "")] = key
+                raw[key.partition(".")[2].replace(".", "")] = key
+        pairs = {key: raw.get(key[10:].replace(".", "")) for key in flat}
+        counters = [key for key in flat if key in ("model_ema.decay", "model_ema.num_updates")]
+        if None not in [pairs[key] for key in flat if key not in counters]:
+            steps.append(Step("prefer", f"model_ema over {len(flat) - len(counters)} raw weights"))
+            aside = [origin.pop(key) for key in counters]
+            for key in flat:
+                place = pairs[key]
+                if key not in counters and place is not None:
+                    aside.append(origin[place])
+                    origin[place] = origin.pop(key)
+            return aside
+    if not any(key.startswith("ema_") for key in origin):
+        return []
+    copies = [f"ema_{key.replace('.', '_')}" for key in origin]
+    copies = [name for name in copies if name in origin]
+    if len(copies) > 1:
+        steps.append(Step("set aside", f"{len(copies)} copies named ema_"))
+    return [origin.pop(name) for name in dict.fromkeys(copies)]
 
 
 def _aside_steps(aside: tuple[str, ...]) -> list[Step]:

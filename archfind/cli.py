@@ -6,11 +6,12 @@ import argparse
 import os
 import sys
 
-from archfind.errors import ArchfindError, BuildError
+from archfind.errors import ArchfindError, BuildError, CheckpointError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import NoReturn
 
     from archfind.types import Guess
 
@@ -46,11 +47,20 @@ class _Help(argparse.HelpFormatter):
         super().__init__(prog, width=100)
 
 
+class _Parser(argparse.ArgumentParser):
+    """Its errors quote arguments, and those can be names of files."""
+
+    def error(self, message: str) -> NoReturn:
+        from archfind.formats.escape import escape
+
+        super().error(escape(message))
+
+
 def parser() -> argparse.ArgumentParser:
     """Every command with its help."""
     from archfind import __version__
 
-    top = argparse.ArgumentParser(
+    top = _Parser(
         prog="archfind",
         formatter_class=_Help,
         description="Name the network of a bare checkpoint, build it, load it strictly, export it.",
@@ -71,14 +81,13 @@ def parser() -> argparse.ArgumentParser:
     )
     one.add_argument("-q", "--quiet", action="store_true", help="the first line only")
     one.add_argument("-v", "--verbose", action="store_true", help="what was tried, and the counts")
-    one.add_argument(
-        "--fail-on-danger", action="store_true", help="exit 3 where a file would run code"
-    )
+    _add_danger(one)
     one.set_defaults(run=_guess)
 
     one = add("inspect", help="what is in the file, whatever network it is")
     one.add_argument("files", nargs="+", metavar="FILE")
     _add_output(one)
+    _add_danger(one)
     one.set_defaults(run=_inspect)
 
     one = add("export", help="load strictly, then write .onnx, .safetensors or .pth")
@@ -106,6 +115,12 @@ def _add_output(one: argparse.ArgumentParser) -> None:
     one.add_argument("--json", action="store_true", help="one JSON object a file, on one line")
 
 
+def _add_danger(one: argparse.ArgumentParser) -> None:
+    one.add_argument(
+        "--fail-on-danger", action="store_true", help="exit 3 where loading the file is dangerous"
+    )
+
+
 def _add_choice(one: argparse.ArgumentParser) -> None:
     one.add_argument(
         "--as", dest="choose", default="", metavar="NAME", help="choose among what fits"
@@ -125,7 +140,7 @@ def _add_export(one: argparse.ArgumentParser) -> None:
 
 def _guess(arguments: argparse.Namespace) -> int:
     from archfind import guess
-    from archfind.render import error_document, guess_document, guess_lines
+    from archfind.render import guess_document, guess_lines
 
     codes: list[int] = []
     for path in arguments.files:
@@ -134,7 +149,7 @@ def _guess(arguments: argparse.Namespace) -> int:
                 path, choose=arguments.choose, part=arguments.part, search=arguments.search
             )
         except ArchfindError as error:
-            codes.append(_fail(error, error_document(path, error) if arguments.json else None))
+            codes.append(_refused(path, error, arguments))
             continue
         document = guess_document(found)
         if arguments.json:
@@ -149,15 +164,15 @@ def _guess(arguments: argparse.Namespace) -> int:
 
 def _inspect(arguments: argparse.Namespace) -> int:
     from archfind import formats
-    from archfind.inspection import inspect_document, inspect_lines
-    from archfind.render import error_document
+    from archfind.inspection import inspect_document
+    from archfind.inspection_text import inspect_lines
 
     codes: list[int] = []
     for path in arguments.files:
         try:
             checkpoint = formats.open(path)
         except ArchfindError as error:
-            codes.append(_fail(error, error_document(path, error) if arguments.json else None))
+            codes.append(_refused(path, error, arguments))
             continue
         document = inspect_document(checkpoint)
         if arguments.json:
@@ -165,7 +180,8 @@ def _inspect(arguments: argparse.Namespace) -> int:
         else:
             _print(inspect_lines(document))
             _print_danger(path, checkpoint.danger)
-        codes.append(EXIT_EXACT)
+        danger = arguments.fail_on_danger and checkpoint.danger
+        codes.append(EXIT_DANGER if danger else EXIT_EXACT)
     return max(codes)
 
 
@@ -255,7 +271,21 @@ def _print_danger(path: str, danger: tuple[str, ...]) -> None:
     from archfind.formats.escape import escape
 
     for line in danger:
-        print(f"{escape(path)}: DANGER: {line}. archfind did not run it.", file=sys.stderr)
+        advice = (
+            "archfind did not run it. Do not load it; ask for a .safetensors."
+            if "would call" in line or "would import" in line
+            else "Loaders that believe it may crash."
+        )
+        print(f"{escape(path)}: DANGER: {line}. {advice}", file=sys.stderr)
+
+
+def _refused(path: str, error: ArchfindError, arguments: argparse.Namespace) -> int:
+    """Says why a file of several can't be read; the others are read all the same."""
+    from archfind.render import error_document
+
+    code = _fail(error, error_document(path, error) if arguments.json else None)
+    dangerous = arguments.fail_on_danger and isinstance(error, CheckpointError) and error.danger
+    return EXIT_DANGER if dangerous else code
 
 
 def _fail(error: ArchfindError, document: object = None) -> int:

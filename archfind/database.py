@@ -27,8 +27,8 @@ def feature(key: str, shape: Iterable[object] | None = None) -> int:
     """A hash of a key with its shape, of a key alone, or ("" with a shape) of a shape alone.
     Collisions cost a wasted comparison, never a wrong answer."""
     if shape is None:
-        return zlib.crc32(key.encode())
-    return zlib.crc32(f"{key} {' '.join(map(str, shape))}".encode())
+        return zlib.crc32(key.encode("utf-8", "surrogatepass"))
+    return zlib.crc32(f"{key} {' '.join(map(str, shape))}".encode("utf-8", "surrogatepass"))
 
 
 class Member:

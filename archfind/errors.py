@@ -1,7 +1,7 @@
 """What can go wrong, as types.
 
 ArchfindError          what, where and what to do next, in one line; has .path
-+-- CheckpointError    the file can't be read as a checkpoint
++-- CheckpointError    the file can't be read as a checkpoint; .danger has what it would have run
 |   +-- NotACheckpoint a web page, a Git LFS pointer, an image ...
 |   +-- Truncated      the end is missing
 |   +-- NoTensors      readable, but holds no tensors
@@ -30,7 +30,10 @@ class ArchfindError(Exception):
 
 
 class CheckpointError(ArchfindError):
-    """The file can't be read as a checkpoint."""
+    """The file can't be read as a checkpoint. `danger` is as a Checkpoint's: what loading it would
+    have run, as far as it was read."""
+
+    danger: tuple[str, ...] = ()
 
 
 class NotACheckpoint(CheckpointError):

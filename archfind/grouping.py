@@ -17,37 +17,38 @@ def group(tensors: dict[str, Line]) -> list[str]:
         node = tree
         for part in key.split("."):
             node = node.setdefault(part, {})
-    return [f"{pattern}  {rest}" for pattern, rest in _body("", tree, tensors)]
+    return [f"{pattern}  {rest}" for pattern, rest in _body(None, tree, tensors)]
 
 
-def _body(path: str, node: dict, tensors: dict[str, Line]) -> _Body:  # pyright: ignore[reportMissingTypeArgument]
+def _body(path: str | None, node: dict, tensors: dict[str, Line]) -> _Body:  # pyright: ignore[reportMissingTypeArgument]
     if not node:
-        _, _, rest = str(tensors[path]).partition("  ")
+        _, _, rest = str(tensors[path or ""]).partition("  ")
         return (("", rest),)
     lines: list[tuple[str, str]] = []
     names: list[str] = []
     pending: _Body = ()
     for name, child in [*node.items(), ("", None)]:
-        body = () if child is None else _body(f"{path}.{name}" if path else name, child, tensors)
+        below = name if path is None else f"{path}.{name}"  # a name may be empty, and so a path
+        body = () if child is None else _body(below, child, tensors)
         if names and body == pending and _neighbours(names[-1], name):
             names.append(name)
             continue
         if names:
-            lines += [(_join(_choice(names), below), rest) for below, rest in pending]
+            lines += [(_join(_choice(names), inner), rest) for inner, rest in pending]
         names, pending = [name], body
     return tuple(lines)
 
 
 def _neighbours(last: str, name: str) -> bool:
-    if last.isdigit() and name.isdigit():
+    if last.isdecimal() and name.isdecimal():
         return int(name) == int(last) + 1
-    return not (last.isdigit() or name.isdigit())
+    return not (last.isdecimal() or name.isdecimal())
 
 
 def _choice(names: list[str]) -> str:
     if len(names) == 1:
         return names[0]
-    if names[0].isdigit():
+    if names[0].isdecimal():
         return f"{{{names[0]}..{names[-1]}}}"
     return f"{{{'|'.join(names)}}}"
 

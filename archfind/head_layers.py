@@ -54,7 +54,7 @@ def head_layers(
     if not groups:
         return ()
     found: dict[object, tuple[HeadLayer, ...]] = {}
-    shuffled = not ordered and not groups[0][0].isdigit() and len(groups) <= _SHUFFLED
+    shuffled = not ordered and not groups[0][0].isdecimal() and len(groups) <= _SHUFFLED
     for order in permutations(groups) if shuffled else (tuple(groups),):
         for trunk, branches in _splits(list(order)):
             read = _read(trunk, branches, width, base, start)
@@ -90,7 +90,7 @@ def assumptions(layers: tuple[HeadLayer, ...]) -> Iterator[str]:
         if layer.kind == "LayerNorm":
             yield f"assumed: {layer.name} is a LayerNorm: it has no running statistics"
     paths = [layer.name for layer in seen if not layer.branch]
-    if len(paths) > 1 and not all(path.rpartition(".")[2].isdigit() for path in paths):
+    if len(paths) > 1 and not all(path.rpartition(".")[2].isdecimal() for path in paths):
         yield f"assumed: {', '.join(paths)} run in this order"
     if branches:
         yield f"assumed: the outputs are a dict of {', '.join(branches)}"
@@ -153,7 +153,7 @@ def _groups(tree: Tree) -> Groups:
     """The children with the layers of each, in the order in which they run; empty where names and
     numbers are mixed, so that nothing says which comes first."""
     names = list(tree)
-    numbers = [name for name in names if name.isdigit()]
+    numbers = [name for name in names if name.isdecimal()]
     if numbers:
         if len(numbers) < len(names):
             return []
@@ -175,7 +175,7 @@ def _flat(groups: Groups) -> list[HeadLayer]:
 def _splits(groups: Groups) -> Iterator[tuple[Groups, Groups]]:
     """Every way to see the groups as a trunk and two or more branches, or as a trunk alone."""
     yield groups, []
-    numbers = [name for name, _ in groups if name.isdigit()]
+    numbers = [name for name, _ in groups if name.isdecimal()]
     if numbers:  # a Sequential, or a ModuleList of branches, which has no gaps
         if len(groups) > 1 and numbers == [str(n) for n in range(len(groups))]:
             yield [], groups
@@ -234,7 +234,7 @@ def _chain(layers: list[HeadLayer], width: int, base: str, start: int) -> _Chain
     last = _NOWHERE  # the Sequential that the layer before stands in, and its number there
     for layer in layers:
         parent, _, name = layer.name.rpartition(".")
-        numbered = name.isdigit() and layer.name != base
+        numbered = name.isdecimal() and layer.name != base
         slots: range = range(0)
         if numbered:
             after = last[1] + 1 if last[0] == parent else (start if parent == base else 0)

@@ -50,7 +50,7 @@ class _Root:
         if not self.start:
             return True
         number = key[len(self.path) + 1 :].partition(".")[0]
-        return number.isdigit() and int(number) >= self.start
+        return number.isdecimal() and int(number) >= self.start
 
 
 def headed(
@@ -113,7 +113,7 @@ def _roots(signature: Signature) -> Iterator[_Root]:
         yield _Root(leaf, features, own=gone == leaf)
         every = every or _floats(signature)
         parent, _, child = leaf.rpartition(".")
-        if parent and child.isdigit():
+        if parent and child.isdecimal():
             if int(child):
                 yield _Root(parent, features, int(child))
             # A Sequential: what comes in is what its first Linear takes, if that has at most a
@@ -206,7 +206,7 @@ def _replaced(
     if new:
         base = prefix + root.path if inside else ""
         place = prefix[:-1]  # of a backbone in a Sequential the head is what comes next
-        start = root.start if inside else int(place) + 1 if place.isdigit() else 0
+        start = root.start if inside else int(place) + 1 if place.isdecimal() else 0
         layers = head_layers(new, base, root.features, start, _ordered(index))
         if not layers or _bare(layers, _all_known(new, signature, prefix)):
             return None

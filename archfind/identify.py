@@ -66,7 +66,7 @@ def _asked(
             return other
         if not fits or tried[0].share > fits[0].share:
             best, fits = reading, tried
-    answer = near(best, fits, choose)
+    answer = near(best, fits, choose, database)
     if found.status not in _SURE:
         return answer
     others = f"{choose} doesn't fit; without that choice: {found.matches[0].entry.id}"
@@ -171,7 +171,7 @@ def _guess_state_dict(canonical: Canonical, database: Database, choose: str) -> 
             guesses.update(flat(prefix, _guess_state_dict(strip(best, prefix), database, choose)))
     if sum(one.status in _SURE for one in guesses.values()) > 1:
         if sum(len(one.canonical.index) for one in guesses.values()) < len(best.index):
-            guesses[""] = near(best, fits, choose)  # there is more than these networks
+            guesses[""] = near(best, fits, choose, database)  # there is more than these networks
         return guesses
     # What only lacks tensors is cut from the network, not made with other arguments.
     cut = bool(fits) and not (fits[0].match.unexpected or fits[0].match.mismatched)
@@ -184,7 +184,7 @@ def _guess_state_dict(canonical: Canonical, database: Database, choose: str) -> 
     for prefix in children(best.index) if known else ():
         if not any(_overlap(prefix, f"{name}.") for name in known):
             known[prefix.rstrip(".")] = Guess(strip(best, prefix), "unknown", ())
-    return {"": replace(near(best, fits, choose), parts=known)}
+    return {"": replace(near(best, fits, choose, database), parts=known)}
 
 
 def _headed(canonical: Canonical, fits: list[Fit], choose: str) -> Guess | None:

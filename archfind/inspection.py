@@ -1,45 +1,47 @@
-"""What is in a file, whatever network it belongs to."""
+"""What is in a file, whatever network it belongs to: one document, shown as text or JSON."""
 
 from __future__ import annotations
 
 from archfind.canonical import AVERAGED, networks
-from archfind.formats.escape import escape
+from archfind.formats import dtypes as names_of
+from archfind.formats.danger import is_dangerous
+from archfind.formats.torch_objects import CALLS
 from archfind.grouping import group
 from archfind.signature import Line
+from archfind.training import counters, optimizers, random_states, schedulers
 from archfind.types import Checkpoint, TensorSpec
+from archfind.uses import has_data, uses
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
-# What each optimizer keeps per parameter; torch.optim's own names, the most telling first.
-_OPTIMIZERS = (
-    ("NAdam", {"exp_avg", "exp_avg_sq", "mu_product"}),
-    ("Adamax", {"exp_avg", "exp_inf"}),
-    ("Adam", {"exp_avg", "exp_avg_sq"}),
-    ("Adadelta", {"square_avg", "acc_delta"}),
-    ("RMSprop", {"square_avg"}),
-    ("Adagrad", {"sum"}),
-    ("Rprop", {"prev", "step_size"}),
-    ("Lion or signed momentum", {"exp_avg"}),
-    ("SGD with momentum", {"momentum_buffer"}),
-)
-_SHOWN = 40  # groups, hints and scalars listed in text; --json has them all
+_GROUPED = 50_000  # tensors of one network that are drawn as a tree
 
 
 def inspect_document(checkpoint: Checkpoint) -> dict[str, object]:
-    """Container, wrappers, tensors grouped by repeats, optimizer, scalars, metadata, dangers."""
+    """Container, wrappers, tensors grouped by repeats, training state, metadata, what loading would
+    call, damage, and what the file is good for."""
     found = networks(checkpoint)
     dtypes: dict[str, int] = {}
-    for spec in checkpoint.index.values():
-        dtypes[spec.dtype] = dtypes.get(spec.dtype, 0) + 1
     ties: dict[object, list[str]] = {}
+    empty = 0
     for pointer, spec in checkpoint.index.items():
-        ties.setdefault((spec.storage, spec.offset, spec.shape), []).append(pointer)
+        dtypes[spec.dtype] = dtypes.get(spec.dtype, 0) + 1
+        ties.setdefault((id(spec.storage), spec.offset, spec.shape), []).append(pointer)
+        empty += not has_data(spec)
+    weights = {key: spec for one in found.values() for key, spec in one.index.items()}
+    made, counted = optimizers(checkpoint), counters(checkpoint)
+    plans, generators = schedulers(checkpoint), random_states(checkpoint)
+    calls = [line for line in checkpoint.danger if "with torch.load would" in line]
+    damage = [line for line in checkpoint.danger if line not in calls]
+    if empty:
+        damage.append(f"{empty} of {len(checkpoint.index)} tensors have no values in this file")
     return {
         "schema": 1,
         "path": checkpoint.path,
         "format": checkpoint.format,
+        "container": dict(checkpoint.container),
         "bytes": checkpoint.nbytes,
         "tensors": len(checkpoint.index),
         "parameters": sum(numel(spec) for spec in checkpoint.index.values()),
@@ -54,21 +56,38 @@ def inspect_document(checkpoint: Checkpoint) -> dict[str, object]:
             }
             for place, one in found.items()
         ],
+        "siblings": _siblings(checkpoint, list(found)),
         "tied": [names for names in ties.values() if len(names) > 1 and _real(checkpoint, names)],
-        "optimizer": optimizer(checkpoint),
+        "optimizer": {"kind": made[0]["kind"], "step": made[0]["step"]} if made else None,
+        "optimizers": made,
+        "counters": counted,
+        "schedulers": plans,
+        "random_states": generators,
         "scalars": {k: v for k, v in checkpoint.metadata.items() if k not in checkpoint.hints},
         "hints": dict(checkpoint.hints),
         "objects": dict(checkpoint.objects),
+        "sources": dict(checkpoint.sources),
+        "globals": _globals(checkpoint.foreign),
         "foreign": list(checkpoint.foreign),
+        "uses": uses(checkpoint, weights, made, counted, plans, generators),
         "files": list(checkpoint.files),
         "danger": list(checkpoint.danger),
+        "damage": damage,
         "warnings": list(checkpoint.warnings),
         "error": None,
     }
 
 
+def _loose(name: str, places: list[str]) -> bool:
+    """Whether a tensor at the top is beside the networks: no network lives there."""
+    return "" not in places and "." not in name
+
+
 def _real(checkpoint: Checkpoint, names: list[str]) -> bool:
-    return numel(checkpoint.index[names[0]]) > 0 and checkpoint.index[names[0]].storage.start >= 0
+    if any("param_groups/" in name for name in names):
+        return False  # a pickled optimizer holds the weights themselves
+    spec = checkpoint.index[names[0]]
+    return numel(spec) > 0 and has_data(spec)
 
 
 def numel(spec: TensorSpec) -> int:
@@ -80,113 +99,53 @@ def numel(spec: TensorSpec) -> int:
 
 
 def _groups(index: Mapping[str, TensorSpec]) -> list[str]:
-    lines = {
-        k: Line(k, s.shape, "float" if "float" in s.dtype else s.dtype) for k, s in index.items()
-    }
-    return group(lines)
+    lines: dict[str, Line] = {}
+    for key, spec in index.items():
+        if len(lines) >= _GROUPED:
+            break
+        lines[key] = Line(key, spec.shape, "float" if "float" in spec.dtype else spec.dtype)
+    drawn = group(lines)
+    if len(index) > len(lines):
+        drawn.append(f"... and {len(index) - len(lines):,} tensors more")
+    return drawn
 
 
-def optimizer(checkpoint: Checkpoint) -> dict[str, object] | None:
-    """Which optimizer's state the file holds, from what it keeps per parameter, and how far it got;
-    None where there is none."""
-    places = ("optimizer", "optim", "opt_state")
-    state: set[str] = set()
-    step: object = None
-    for pointer in [*checkpoint.index, *checkpoint.metadata]:
-        words = pointer.split("/")
-        if not any(place in word for word in words[:-1] for place in places):
-            continue
-        state.add(words[-1])
-        if words[-1] == "step" and step is None:
-            spec = checkpoint.index.get(pointer)
-            step = checkpoint.metadata.get(pointer) if spec is None else _scalar(spec)
-    if not state:
-        return None
-    name = next((name for name, kept in _OPTIMIZERS if kept <= state), "")
-    if not name and {"nesterov", "dampening"} <= state:
-        name = "SGD"
-    if name == "Adam" and _decoupled(checkpoint):
-        name = "AdamW"
-    return {"kind": name or "unknown", "step": step}
+def _globals(names: tuple[str, ...]) -> dict[str, list[str]]:
+    """The names that unpickling would import: those that archfind reads as data, dangerous ones,
+    and other classes and functions, which loading would run."""
+    sorted_: dict[str, list[str]] = {"harmless": [], "danger": [], "other": []}
+    for name in names:
+        known = name in CALLS or _is_dtype(name) or name in _PLAIN
+        kind = "harmless" if known else "danger" if is_dangerous(name) else "other"
+        sorted_[kind].append(name)
+    return sorted_
 
 
-def _decoupled(checkpoint: Checkpoint) -> bool:
-    """torch writes the flag since 2.7; before, AdamW is told by its default weight decay of
-    0.01."""
-    flags = [v for k, v in checkpoint.metadata.items() if k.endswith("/decoupled_weight_decay")]
-    if flags:
-        return any(flags)
-    decays = [v for k, v in checkpoint.metadata.items() if k.endswith("/weight_decay")]
-    return any(isinstance(v, float) and v >= 0.01 for v in decays)
+def _is_dtype(name: str) -> bool:
+    return names_of.of_storage(name) is not None or names_of.of_torch(name) is not None
 
 
-def _scalar(spec: TensorSpec) -> float | None:
-    import struct
-
-    code = {"float32": "<f", "float64": "<d", "int64": "<q", "int32": "<i"}.get(spec.dtype)
-    if code is None or spec.storage.start < 0 or numel(spec) != 1:
-        return None
-    size = struct.calcsize(code)
-    with open(spec.storage.file, "rb") as file:
-        file.seek(spec.storage.start + spec.offset * size)
-        data = file.read(size)
-    return struct.unpack(code, data)[0] if len(data) == size else None
+_PLAIN = frozenset(
+    "collections.OrderedDict collections.defaultdict collections.Counter _codecs.encode "
+    "builtins.dict builtins.list builtins.set builtins.frozenset builtins.bytes builtins.bytearray "
+    "builtins.int builtins.float builtins.str builtins.tuple builtins.object builtins.bool "
+    "__builtin__.dict __builtin__.list __builtin__.set __builtin__.object argparse.Namespace "
+    "numpy.core.multiarray._reconstruct numpy._core.multiarray._reconstruct numpy.ndarray "
+    "torch.Tensor torch.nn.parameter.Parameter".split()
+)
 
 
-def inspect_lines(document: dict) -> list[str]:  # pyright: ignore
-    """Text for people, the same facts."""
-    size = document["bytes"]
-    dtypes = ", ".join(
-        f"{name}" + f" x{n}" * (len(document["dtypes"]) > 1)
-        for name, n in document["dtypes"].items()
-    )
-    lines = [
-        f"{escape(document['path'])}: {document['format']}, {_bytes(size)}, "
-        f"{document['tensors']} tensors, "
-        f"{document['parameters'] / 1e6:.2f} M numbers, {dtypes}"
+def _siblings(checkpoint: Checkpoint, places: list[str]) -> list[dict[str, object]]:
+    """Every top-level entry with how much it holds, where the file is more than one state dict."""
+    held: dict[str, list[int]] = {}
+    for which, names in ((0, checkpoint.index), (1, checkpoint.metadata)):
+        for pointer in names:
+            top = pointer.partition("/")[0]
+            if "@" not in top and ("/" in pointer or which or _loose(top, places)):
+                held.setdefault(top, [0, 0])[which] += 1
+    tops = {place.partition("/")[0] for place in places if place}
+    return [
+        {"name": name, "tensors": tensors, "values": values, "network": name in tops}
+        for name, (tensors, values) in held.items()
+        if name
     ]
-    for one in document["wrappers"]:
-        place = escape(one["place"]) or "top level"
-        mark = ", averaged weights" if one["averaged"] else ""
-        lines.append(
-            f"  in        {place}: {one['tensors']} tensors, {one['parameters'] / 1e6:.2f} M{mark}"
-        )
-        lines += [f"    {escape(line)}" for line in one["groups"][:_SHOWN]]
-        if len(one["groups"]) > _SHOWN:
-            lines.append(
-                f"    ... {len(one['groups']) - _SHOWN} more groups; --json lists them all"
-            )
-    if document["optimizer"]:
-        step = document["optimizer"]["step"]
-        at = f", step {step:g}" if isinstance(step, int | float) else ""
-        lines.append(f"  optimizer {document['optimizer']['kind']}{at}")
-    for name, label in (("hints", "hint"), ("scalars", "scalar"), ("objects", "object")):
-        lines += _pairs(label, document[name].items())
-    lines += [f"  tied      {escape(' = '.join(names[:4]))}" for names in document["tied"][:8]]
-    if document["foreign"]:
-        lines.append(f"  names     {escape(', '.join(document['foreign'][:12]))}")
-    lines += [f"  file      {escape(name)}" for name in document["files"][1:]]
-    lines += [f"  warning   {escape(text)}" for text in document["warnings"]]
-    return lines
-
-
-def _pairs(label: str, pairs: Iterable[tuple[str, object]]) -> list[str]:
-    # Hyper-parameters of every parameter group, and of every submodule, would bury the rest.
-    shown = [
-        (k, v)
-        for k, v in pairs
-        if "/param_groups/" not in k and "@" not in k and "/state/" not in k
-    ]
-    lines = [f"  {label:<9} {escape(k)} = {escape(_short(v))}" for k, v in shown[:_SHOWN]]
-    if len(shown) > _SHOWN:
-        lines.append(f"  ... {len(shown) - _SHOWN} more; --json lists them all")
-    return lines
-
-
-def _short(value: object) -> str:
-    text = value if isinstance(value, str) else repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def _bytes(count: int) -> str:
-    return f"{count / 1e6:.1f} MB" if count >= 1e5 else f"{count:,} bytes"

@@ -54,7 +54,7 @@ def skeleton(name: str) -> str:
 def natural(name: str) -> list[tuple[int, int, str]]:
     """A key to sort names by, their numbers as numbers."""
     parts = re.split(r"(\d+)", name)
-    return [(1, int(part), "") if part.isdigit() else (0, 0, part) for part in parts if part]
+    return [(1, int(part), "") if part.isdecimal() else (0, 0, part) for part in parts if part]
 
 
 def own_order(names: list[str]) -> bool:

@@ -9,15 +9,17 @@ from archfind.frozen import replace
 from archfind.heads import headed, pooled
 from archfind.match import match
 from archfind.parts import is_cut
+from archfind.shortlist import by_name
 from archfind.types import Guess
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from archfind.database import Signature
+    from archfind.database import Database, Signature
     from archfind.shortlist import Index
     from archfind.types import Canonical, Match
 
 CLOSE = 0.8  # of the tensors on both sides must fit for an answer to be called close
+_ALIKE = 0.5  # of the tensors: more than names alone say
 _CANDIDATES = 3
 
 
@@ -65,7 +67,7 @@ def chosen(fit: Fit, canonical: Canonical, choose: str) -> Match:
     return replace(found, reasons=(reason,)) if reason else found
 
 
-def near(canonical: Canonical, fits: list[Fit], choose: str) -> Guess:
+def near(canonical: Canonical, fits: list[Fit], choose: str, database: Database) -> Guess:
     """Close to the best fit, or unknown with the nearest few."""
     if choose:
         fits = [f for f in fits if is_member(f.signature, choose)] or fits
@@ -99,6 +101,12 @@ def near(canonical: Canonical, fits: list[Fit], choose: str) -> Guess:
         found.missing, fit.signature.fixed, found.matched
     )
     status = "close" if fit.share >= CLOSE or cut else "unknown"
+    if status == "unknown" and not choose:
+        # Most keys of a network that the library has, at other sizes, say more than a few tensors.
+        kin = by_name(canonical.index, database)[:_CANDIDATES]
+        same = [match(canonical.index, database.signature(number)) for number in kin]
+        if same and fit.share < _ALIKE:
+            return Guess(canonical, status, (*same, *top)[:_CANDIDATES])
     below = strip(canonical, fit.prefix)
     note = pooled(below.index, fit.signature, fit.match) if status == "close" else ""
     warnings = (note,) if note else ()

@@ -30,21 +30,24 @@ def common_prefix(index: Index) -> str:
 
 def children(index: Index) -> dict[str, int]:
     """Prefix -> tensors, of every submodule with more than a few where the keys first part."""
+    return {prefix: len(keys) for prefix, keys in _children(index).items()}
+
+
+def _children(index: Index) -> dict[str, list[str]]:
     start = len(common_prefix(index))
-    counts: dict[str, int] = {}
+    held: dict[str, list[str]] = {}
     for key in index:
         end = key.find(".", start) + 1
         if end:
-            counts[key[:end]] = counts.get(key[:end], 0) + 1
-    return {prefix: count for prefix, count in counts.items() if count >= _FEWEST}
+            held.setdefault(key[:end], []).append(key)
+    return {prefix: keys for prefix, keys in held.items() if len(keys) >= _FEWEST}
 
 
 def places(index: Index, database: Database) -> list[str]:
     """The submodules most of whose tensors the database knows, under their names less any prefix
     that is below the submodule's own."""
     found: list[str] = []
-    for prefix in children(index):
-        keys = [key for key in index if key.startswith(prefix)]
+    for prefix, keys in _children(index).items():
         sample = keys[:: max(1, len(keys) // _SAMPLE)]
         known = sum(_known(key, len(prefix), index[key], database) for key in sample)
         if known * 2 >= len(sample):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from archfind.errors import CheckpointError
 from archfind.formats.escape import escape
 from archfind.recipe import recipe
 from archfind.render_parts import head_document, head_words, part_choice, part_document, part_lines
@@ -56,6 +57,7 @@ def guess_document(guess: Guess) -> dict[str, object]:
         "key_map": dict(guess.key_map),
         "steps": [[step.kind, step.detail] for step in guess.canonical.steps],
         "candidates": [_candidate(found) for found in guess.matches],
+        "searched": guess.searched,
         "parts": {name: part_document(one) for name, one in guess.parts.items()},
         "part": guess.part or None,
         "tensors": len(index),
@@ -70,7 +72,14 @@ def guess_document(guess: Guess) -> dict[str, object]:
 
 def error_document(path: str, error: ArchfindError) -> dict[str, object]:
     """The same shape for a file that couldn't be read: status null, and the error in words."""
-    return {"schema": SCHEMA, "path": path, "status": None, "error": error.message}
+    danger = error.danger if isinstance(error, CheckpointError) else ()
+    return {
+        "schema": SCHEMA,
+        "path": path,
+        "status": None,
+        "danger": list(danger),
+        "error": error.message,
+    }
 
 
 def _keys(found: Match) -> dict[str, object]:
@@ -248,7 +257,7 @@ def _close(document: dict, path: str) -> tuple[str, list[str]]:  # pyright: igno
     left = sum(max(0, len(keys[kind]) - 8) for kind in ("missing", "unexpected", "mismatched"))
     if left:
         rest.append(f"... and {left} more; --json lists them all")
-    rest += part_lines(document) + part_choice(document, path)
+    rest += part_lines(document) + part_choice(document, path) + _search_hint(document, path)
     counts = [
         f"{len(keys[kind])} {kind}"
         for kind in ("missing", "unexpected", "mismatched")
@@ -266,8 +275,14 @@ def _unknown(document: dict, path: str) -> tuple[str, list[str]]:  # pyright: ig
     rest += [f"nearest   {_counts(one)}" for one in document["candidates"]]
     if not document["candidates"]:
         rest.append("nearest   none: no network in the database shares a tensor with it")
-    rest += part_lines(document) + part_choice(document, path)
+    rest += part_lines(document) + part_choice(document, path) + _search_hint(document, path)
     return "unknown, no signature fits", rest
+
+
+def _search_hint(document: dict, path: str) -> list[str]:  # pyright: ignore
+    """How to go on, where a class with other arguments may have the file's tensors."""
+    sought = document["searched"] or not document["candidates"] or document["part"]
+    return [] if sought else [f"Build its likes:  archfind guess --search {path}"]
 
 
 def _counts(one: dict, named: bool = False) -> str:  # pyright: ignore

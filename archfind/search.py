@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from archfind.canonical import kind, strip
+from archfind.canonical import kind, networks, strip
 from archfind.database import Database, Member, Signature
 from archfind.errors import ArchfindError
 from archfind.families.database import Families, beside
@@ -26,6 +26,7 @@ from archfind.probing.misfit import is_derived, misfit, template
 from archfind.probing.probe import Moves, Shapes, shapes_of
 from archfind.progress import progress
 from archfind.providers import provider
+from archfind.shortlist import most_named
 from archfind.signature import Size
 from archfind.types import Canonical, Guess, Match, Setting, Variant
 from archfind.variants import answer, gathered
@@ -35,7 +36,8 @@ _AGAIN = 15.0  # for another class, once one fits
 _ALIKE = 0.5  # of the templates of keys on both sides must be the same for a class to be tried
 _TWIN = 0.9  # ... once one fits
 _NEARLY = 0.95  # share of tensors
-_RANKED = 80  # signatures compared by shape
+_NAMED = 240  # signatures compared by the templates of their keys ...
+_RANKED = 80  # ... and by shape
 _CLASSES = 4
 _STARTS = 2  # networks of a class
 
@@ -46,15 +48,18 @@ def search(guess: Guess, database: Database, choose: str = "", seconds: float = 
     """A better answer for a guess that isn't sure, or the guess. `choose` names an entry, which is
     then the only start."""
     sure = guess.status not in ("close", "unknown")
-    if sure or guess.searched or len(guess.parts) > 1 or _is_cut(guess):
+    if sure or guess.searched or _is_cut(guess):
         return guess
     if guess.chosen_by == "user" and guess.matches:
         choose = choose or guess.matches[0].entry.id
     end = time.monotonic() + seconds
     best = guess
-    shared = common_prefix(guess.canonical.index)
+    # What fits nothing may be named after a piece of it: the search is for the whole.
+    every = [] if guess.part else list(networks(guess.canonical.checkpoint).values())
+    whole = every[0] if len(every) == 1 else guess.canonical
+    shared = common_prefix(whole.index)
     for prefix in dict.fromkeys(("", shared)):
-        below = strip(guess.canonical, prefix) if prefix else guess.canonical
+        below = strip(whole, prefix) if prefix else whole
         found = _variants(below, database, choose, end, guess.matches)
         better = answer(below, [m for m in found if m.fits], database, choose)
         if better is not None:
@@ -113,7 +118,7 @@ def _starts(
     numbers aside, are most alike, and of them the ones whose shapes are; each class with how alike
     its keys are."""
     wanted = {template(key) for key, (_, dtype) in target.items() if not is_derived(key, dtype)}
-    numbers = database.named(choose) if choose else range(len(database))
+    numbers = database.named(choose) if choose else most_named(target, database, _NAMED)
     alike: dict[int, float] = {}
     for number in numbers:
         own = _templates_of(database, number)

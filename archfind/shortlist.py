@@ -11,7 +11,7 @@ from archfind.database import feature
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from archfind.database import Database
     from archfind.types import TensorSpec
@@ -95,14 +95,27 @@ def signatures(index: Index, database: Database, most: int = 6) -> list[tuple[in
 def by_name(index: Index, database: Database) -> list[int]:
     """Signatures that share most keys with a state dict, or have nearly all of its, whatever their
     shapes; the likeliest first."""
-    counts: dict[int, int] = {}
-    for key in index:
-        holders = database.holders(feature(key))
-        for number in database.members(holders) if holders >= 0 else ():
-            counts[number] = counts.get(number, 0) + 1
+    counts = _named(index, database)
     dice = {n: 2 * count / (len(index) + database.sizes[n]) for n, count in counts.items()}
     alike = [n for n in dice if dice[n] >= _NAMED or counts[n] >= _HELD * len(index)]
     return sorted(alike, key=lambda n: (-dice[n], n))
+
+
+def most_named(keys: Collection[str], database: Database, most: int) -> list[int]:
+    """The signatures that share most keys, whatever their shapes."""
+    counts = _named(keys, database)
+    share = {n: count / (len(keys) + database.sizes[n]) for n, count in counts.items()}
+    return sorted(share, key=lambda n: (-share[n], n))[:most]
+
+
+def _named(keys: Iterable[str], database: Database) -> dict[int, int]:
+    """How many of these keys each signature has."""
+    counts: dict[int, int] = {}
+    for key in keys:
+        holders = database.holders(feature(key))
+        for number in database.members(holders) if holders >= 0 else ():
+            counts[number] = counts.get(number, 0) + 1
+    return counts
 
 
 def by_shape(index: Index, database: Database, most: int = 24) -> list[int]:

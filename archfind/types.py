@@ -24,28 +24,49 @@ class Storage:
     """A run of bytes in a file. Tensors with equal storages share memory, so they are tied.
 
     `start` is the byte offset in `file`, or -1 where the bytes can't be mapped (a deflated zip
-    member, or a tensor saved without data).
+    member, or a tensor saved without data). There `inside` says how they are kept, in which zip
+    member, and from where on: "deflate" (the offset counts inflated bytes), "torch.save" (a whole
+    file of its own), "swap" (big-endian), "latin-1" (bytes written as text), "varint" (protobuf);
+    `data` has bytes that the header itself holds.
     """
 
     file: str
     name: str
     start: int
     nbytes: int
+    inside: tuple[str, str, int] | None = None
+    data: bytes | None = None
 
-    def __init__(self, file: str, name: str, start: int, nbytes: int) -> None:
-        self.__dict__.update(file=file, name=name, start=start, nbytes=nbytes)
+    def __init__(
+        self,
+        file: str,
+        name: str,
+        start: int,
+        nbytes: int,
+        inside: tuple[str, str, int] | None = None,
+        data: bytes | None = None,
+    ) -> None:
+        values = self.__dict__  # one by one: instances then share the dict's keys
+        values["file"] = file
+        values["name"] = name
+        values["start"] = start
+        values["nbytes"] = nbytes
+        values["inside"] = inside
+        values["data"] = data
 
 
 @frozen
 class TensorSpec:
     """A tensor known by its header. `offset` and `stride` count elements; stride None =
-    contiguous."""
+    contiguous. A tensor that is kept in several parts (shards of one weight) has `pieces`, and a
+    storage without bytes."""
 
     dtype: str  # torch's own name: "float32", "bfloat16", "int64", "qint8" ...
     shape: tuple[int, ...]
     storage: Storage
     offset: int = 0
     stride: tuple[int, ...] | None = None
+    pieces: tuple[Piece, ...] = ()
 
     def __init__(
         self,
@@ -54,10 +75,24 @@ class TensorSpec:
         storage: Storage,
         offset: int = 0,
         stride: tuple[int, ...] | None = None,
+        pieces: tuple[Piece, ...] = (),
     ) -> None:
-        self.__dict__.update(
-            dtype=dtype, shape=shape, storage=storage, offset=offset, stride=stride
-        )
+        values = self.__dict__
+        values["dtype"] = dtype
+        values["shape"] = shape
+        values["storage"] = storage
+        values["offset"] = offset
+        values["stride"] = stride
+        values["pieces"] = pieces
+
+
+@frozen
+class Piece:
+    """A part of a tensor, and where it goes: one offset for each dimension, or a single one into
+    the flattened tensor, for a piece that is flat itself."""
+
+    at: tuple[int, ...]
+    spec: TensorSpec
 
 
 @frozen
@@ -69,6 +104,8 @@ class Checkpoint:
     `state_dict/layer1.0.conv1.weight`. `metadata` holds scalars, `objects` the class name of each
     pickled object that isn't a plain container, `foreign` every global that the pickle names,
     `danger` one line for each call that loading by unpickling would make to unexpected code.
+    `container` says what wraps the tensors ({"version": 3}), `sources` has the Python source that
+    the file carries, by name; neither is ever run.
     """
 
     path: str
@@ -82,6 +119,8 @@ class Checkpoint:
     warnings: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
     nbytes: int = 0
+    container: Mapping[str, object] = NOTHING
+    sources: Mapping[str, str] = NOTHING
 
 
 @frozen

@@ -4,8 +4,8 @@ compared.
     nice python benchmarks/variant_sweep.py --cases 400 --seed 0
 
 Each case draws a class of a library, one of its registered networks, and new values for a few of
-the arguments that its class got: numbers around the network's own, the other of two, what the class's
-own source compares an argument with. What keys and shapes don't show is put back. The class is
+the arguments that its class got: numbers around the network's own, the other of two, what the
+class's own source compares an argument with. What keys and shapes don't show is put back. The class is
 built, its weights are randomised, and it is saved as .pth or .safetensors. It counts as
     named    the class is named, from names and shapes alone, with every argument that shapes show
              (or others that give the same tensors)
@@ -18,6 +18,7 @@ Progress on stderr, a line for each miss on stdout. The exit code is 1 below --w
 from __future__ import annotations
 
 import argparse
+import functools
 import gc
 import json
 import os
@@ -70,6 +71,7 @@ class Case:
         return f"{self.entry} {json.dumps(self.moves)}"
 
 
+@functools.cache
 def classes(only: str = "") -> dict[str, list[str]]:
     """The registered networks by class, of those with `only` in their path or a name's."""
     found: dict[str, list[str]] = {}
@@ -190,14 +192,16 @@ def judge(case: Case, path: Path, counts: Counter[str]) -> str | None:
     if guess.status not in ("exact", "ambiguous"):
         guess = archfind.guess(guess, search=True)
         counts[f"{guess.status} after a search"] += 1
-    # One that is known to compute the same is right too.
+    # A class that is known to compute the same is right too.
     wanted = f"{case.cls.__module__}.{case.cls.__qualname__}"
+    alike = set(classes()[wanted])
     fits = [m for m in guess.matches if m.fits and m.entry.cls == wanted]
-    same = [m for m in guess.matches if m.fits and m not in fits]
     fits += [
         m
-        for m in same
-        if any(t.same_function and f"{t.provider}/{t.architecture}" == case.entry for t in m.twins)
+        for m in guess.matches
+        if m.fits
+        and m.entry.cls != wanted
+        and any(t.same_function and f"{t.provider}/{t.architecture}" in alike for t in m.twins)
     ]
     if guess.status not in ("exact", "ambiguous") or not fits:
         near = guess.matches[0] if guess.matches else None

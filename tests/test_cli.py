@@ -244,6 +244,7 @@ def test_inspect_shows_what_training_left(
     assert main(["inspect", "--json", str(path)]) == 0
     document = json.loads(capsys.readouterr().out)
     assert document["optimizer"] == {"kind": "AdamW", "step": 3}
+    assert document["uses"]["resume"].startswith("yes") and "epoch 7" in document["uses"]["resume"]
     assert document["wrappers"][0]["place"] == "state_dict"
 
 
@@ -257,7 +258,7 @@ def test_inspect_shows_what_training_left(
     ],
 )
 def test_optimizers_are_told_by_their_state(tmp_path: Path, optimizer: object, kind: str) -> None:
-    from archfind.inspection import optimizer as find
+    from archfind.training import optimizers
 
     parameter = torch.nn.Parameter(torch.ones(4, 4))
     made = optimizer([parameter])  # pyright: ignore
@@ -266,8 +267,8 @@ def test_optimizers_are_told_by_their_state(tmp_path: Path, optimizer: object, k
     torch.save(
         {"model": {"w": parameter.detach()}, "optimizer": made.state_dict()}, tmp_path / "x.pth"
     )
-    found = find(archfind.open(tmp_path / "x.pth"))
-    assert found is not None and found["kind"] == kind
+    (found,) = optimizers(archfind.open(tmp_path / "x.pth"))
+    assert found["kind"] == kind
 
 
 def test_signatures_can_be_listed_and_shown(capsys: pytest.CaptureFixture[str]) -> None:

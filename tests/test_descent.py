@@ -64,7 +64,7 @@ class Tree(nn.Module):
             self.leaf = nn.Linear(width, width)
 
 
-def _base(cls: type[nn.Module]) -> Config:
+def base_of(cls: type[nn.Module]) -> Config:
     import inspect
 
     parameters = inspect.signature(cls.__init__).parameters
@@ -72,7 +72,7 @@ def _base(cls: type[nn.Module]) -> Config:
 
 
 def _found(cls: type[nn.Module], moves: dict[str, Any]) -> Descent:
-    base = _base(cls)
+    base = base_of(cls)
     target = shapes_of(on_meta(cls, moved(base, moves)))
     descent = Descent(cls, base, target, {}, seconds=120)
     assert descent.run(), (moves, descent.moves, misfits(descent.shapes, target))
@@ -108,16 +108,16 @@ def test_counts_that_double_the_network_end() -> None:
 
 
 def test_what_the_class_cannot_give_is_left_with_its_misfit() -> None:
-    target = shapes_of(on_meta(Tower, _base(Tower)))
+    target = shapes_of(on_meta(Tower, base_of(Tower)))
     target["stages.0.0.up.weight"] = (7, 48), "float"
     target["extra.weight"] = (3,), "float"
-    descent = Descent(Tower, _base(Tower), target, {}, seconds=60)
+    descent = Descent(Tower, base_of(Tower), target, {}, seconds=60)
     assert not descent.run()
     assert sorted(misfits(descent.shapes, target)) == ["extra.weight", "stages.0.0.up.weight"]
 
 
 def test_a_misfit_is_zero_only_between_equals() -> None:
-    one = shapes_of(on_meta(Tower, _base(Tower)))
+    one = shapes_of(on_meta(Tower, base_of(Tower)))
     assert misfit(one, one) == 0
     for key in list(one):
         less = {k: v for k, v in one.items() if k != key}

@@ -20,12 +20,14 @@ from test_formats_torch import assert_tensors, save, values_of
 from archfind import formats
 from archfind.errors import (
     ArchfindError,
+    BuildError,
     CheckpointError,
     LimitExceeded,
     NotACheckpoint,
     NoTensors,
     Truncated,
 )
+from archfind.tensors import TensorReader
 
 # --- safetensors ---
 
@@ -306,7 +308,13 @@ def test_onnx_typed_data_and_every_dtype(tmp_path: Path) -> None:
         "f8": ("float8_e4m3fn", (2,)),
         "i4": ("int4", (3,)),
     }
-    assert found.index["w"].storage.start == -1 and found.index["w"].storage.nbytes == 16
+    reader = TensorReader()
+    for one in tensors[:5]:
+        value = reader.read(found.index[one.name])
+        expected = onnx.numpy_helper.to_array(one).astype("float64").reshape(value.shape)
+        assert (value.double().numpy() == expected).all()
+    with pytest.raises(BuildError, match="int4"):
+        reader.read(found.index["i4"])
 
 
 def test_onnx_external_data(tmp_path: Path) -> None:
@@ -542,7 +550,7 @@ def test_inflating_bomb(tmp_path: Path) -> None:
     ("name", "words"),
     [
         ("resnet.pth", "a zip that contains resnet.pth; unpack it first"),
-        ("x/arr_0.npy", "numpy archive"),
+        ("x/arr_0.npy", "not a numpy array"),
         ("[Content_Types].xml", "Office document"),
         ("readme.txt", "a zip that contains readme.txt, not a checkpoint"),
         ("m/archive_format", "torch.export"),

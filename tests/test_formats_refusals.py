@@ -88,10 +88,10 @@ BAD: list[tuple[str, bytes, type[ArchfindError], str]] = [
     ("cat.png", b"\x89PNG\r\n\x1a\n" + b"\0" * 90, NotACheckpoint, "an image (PNG)"),
     ("cat.jpg", b"\xff\xd8\xff\xe0" + b"\0" * 90, NotACheckpoint, "an image (JPEG)"),
     ("w.h5", b"\x89HDF\r\n\x1a\n" + b"\0" * 90, NotACheckpoint, "an HDF5 file"),
-    ("w.gguf", b"GGUF\x03\0\0\0" + b"\0" * 90, NotACheckpoint, "a GGUF file"),
+    ("w.gguf", b"GGUF\x03\0\0\0" + b"\0" * 90, NoTensors, "a GGUF file"),
     ("w.tflite", b"\x1c\0\0\0TFL3" + b"\0" * 90, NotACheckpoint, "a TFLite model"),
     ("a.out", b"\x7fELF\x02\x01\x01" + b"\0" * 90, NotACheckpoint, "(ELF)"),
-    ("w.npy", b"\x93NUMPY\x01\0" + b"\0" * 90, NotACheckpoint, "a numpy array"),
+    ("w.npy", b"\x93NUMPY\x01\0" + b"\0" * 90, NotACheckpoint, "numpy header"),
     ("noise", bytes(range(255, 100, -1)) * 9, NotACheckpoint, "not a checkpoint of a known format"),
     ("esc.pth", b"hi \x1b[31m\xe2\x80\xae there\n", NotACheckpoint, "not a checkpoint"),
 ]
@@ -166,6 +166,7 @@ def test_no_file_is_left_open(tmp_path: Path) -> None:
         path.write_bytes(data)
         with contextlib.suppress(ArchfindError):
             formats.open(path)
+    (tmp_path / "y.pth").write_bytes(ZIP)  # a folder of two checkpoints could be either
     with pytest.raises(ArchfindError):
         formats.open(tmp_path)
     assert len(os.listdir("/proc/self/fd")) == before

@@ -520,6 +520,7 @@ def test_nvlabs_persistence(tmp_path: Path) -> None:
     found = formats.open(save({"G_ema": Persistent()}, tmp_path / "g.pt"))
     assert list(found.index) == [f"G_ema/{key}" for key in net.state_dict()]
     assert found.objects["G_ema"] == "Generator"
+    assert found.sources == {"Generator": "import os"}  # shown, never run
 
 
 def test_real_legacy_weights() -> None:

@@ -26,7 +26,8 @@ _COMMON = 0.3  # of the templates on both sides must be shared for a family to b
 
 def feature(template: str, shape: tuple[int, ...] | None = None) -> int:
     """A hash of a key template, alone or with a shape."""
-    return zlib.crc32((template if shape is None else f"{template} {shape}").encode())
+    text = template if shape is None else f"{template} {shape}"
+    return zlib.crc32(text.encode("utf-8", "surrogatepass"))
 
 
 class Known:

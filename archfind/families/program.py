@@ -88,7 +88,7 @@ def spaced(body: str) -> list[str]:
 
 def numbered(key: str) -> str:
     """A key with the numbers at the ends of its components apart: `layer~.1.0.conv~.2.weight`."""
-    if not any(char.isdigit() for char in key):
+    if not any(char.isdecimal() for char in key):
         return key
     found: list[str] = []
     for part in key.split("."):

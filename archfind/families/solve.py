@@ -132,7 +132,7 @@ def _equations(index: Index, family: Family) -> Iterator[Equation]:
     for key in keys:
         parts = key.split(".")
         for at, part in enumerate(parts):
-            if part.isdigit():
+            if part.isdecimal():
                 above = ".".join(parts[:at])
                 counts[above] = max(counts.get(above, 0), int(part) + 1)
     lines: dict[str, list[FamilyLine]] = {}
@@ -193,7 +193,7 @@ def _placed(line: FamilyLine, parts: list[str], counts: Mapping[str, int]) -> Va
         if part.bound is None:
             if part.text != word:
                 return None
-        elif not word.isdigit():
+        elif not word.isdecimal():
             return None
         else:
             env[part.index] = int(word)

@@ -30,7 +30,17 @@ if TYPE_CHECKING:
 class Family:
     """A program with what its leaves can be. `presets` are the leaves' values by entry id."""
 
-    __slots__ = ("base", "cls", "direct", "held", "leaves", "options", "presets", "program")
+    __slots__ = (
+        "_lines",
+        "_program",
+        "base",
+        "cls",
+        "direct",
+        "held",
+        "leaves",
+        "options",
+        "presets",
+    )
 
     def __init__(self, text: str) -> None:
         head, *lines = text.strip("\n").split("\n")
@@ -67,7 +77,15 @@ class Family:
             name: {k: v for k, v in {**self.leaves, **moved}.items() if v != _GONE}
             for name, moved in moves.items()
         }
-        self.program = Program(body)
+        self._lines = body
+        self._program: Program | None = None
+
+    @property
+    def program(self) -> Program:
+        """The program, parsed when it's first asked for."""
+        if self._program is None:
+            self._program = Program(self._lines)
+        return self._program
 
 
 _GONE = "(no such leaf)"  # of a list that is shorter than the base's

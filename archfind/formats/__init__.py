@@ -11,7 +11,8 @@ import os
 import struct
 from importlib import import_module
 
-from archfind.errors import CheckpointError
+from archfind.errors import CheckpointError, LimitExceeded, NotACheckpoint
+from archfind.frozen import replace
 from archfind.types import Checkpoint
 
 from .magic import is_legacy
@@ -66,6 +67,14 @@ def _names_a_global(head: bytes) -> bool:
     )
 
 
+def _is_gguf(head: bytes, source: Source) -> bool:
+    return head.startswith(b"GGUF")
+
+
+def _is_npy(head: bytes, source: Source) -> bool:
+    return head.startswith(b"\x93NUMPY")
+
+
 def _is_onnx(head: bytes, source: Source) -> bool:
     from .protobuf import looks_like_onnx
 
@@ -80,6 +89,8 @@ FORMATS: tuple[tuple[str, Callable[[bytes, Source], bool], str], ...] = (
     ("torch-tar", _is_tar, "torch_tar"),
     ("sharded", _is_sharded, "sharded"),
     ("pickle", _is_pickle, "bare_pickle"),
+    ("gguf", _is_gguf, "gguf"),
+    ("npy", _is_npy, "npz"),
     ("onnx", _is_onnx, "onnx"),
 )
 
@@ -100,51 +111,85 @@ _SUFFIXES = {
 def open(path: str | os.PathLike[str]) -> Checkpoint:
     """Reads the header of the checkpoint at `path`; ArchfindError says why it can't."""
     name = os.fsdecode(os.fspath(path))
-    with Source(name) as source:
-        try:
+    try:
+        if os.path.isdir(name):
+            from . import folder
+
+            return replace(folder.read(name), path=name)
+        with Source(name) as source:
             return _read(source)
-        except (
-            ValueError,
-            LookupError,
-            TypeError,
-            AttributeError,
-            ArithmeticError,
-            struct.error,
-            RecursionError,
-            MemoryError,
-        ) as error:
-            # a file that no reader foresaw; the readers' own tests run without this net
-            raise CheckpointError(
-                f"damaged: its structure can't be followed ({type(error).__name__})", name
-            ) from error
+    except (
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        ArithmeticError,
+        struct.error,
+        RecursionError,
+        MemoryError,
+    ) as error:
+        # a file that no reader foresaw; the readers' own tests run without this net
+        raise CheckpointError(
+            f"damaged: its structure can't be followed ({type(error).__name__})", name
+        ) from error
 
 
 def _read(source: Source) -> Checkpoint:
     """What `open` does, without its net."""
+    return read_section(source, Report())
+
+
+def read_section(source: Source, report: Report) -> Checkpoint:
+    """The checkpoint in `source`, which may be a part of a file; what is found goes to `report`."""
     head = source.head(_LOOK)
+    if source.path.endswith(".distcp") and type(source) is Source:
+        raise NotACheckpoint(
+            "one part of a distributed checkpoint; give its folder, which has .metadata",
+            source.path,
+        )
     claimed = next((one for one in FORMATS if one[1](head, source)), None)
     if claimed is None:
         from .notes import not_a_checkpoint
 
         raise not_a_checkpoint(head, source)
     kind, _, module = claimed
-    report = Report()
-    _check_suffix(source, kind, report)
+    if type(source) is Source:
+        _check_suffix(source, kind, report)
     reader = import_module(f"{__name__}.{module}")
     collecting = gc.isenabled()
     gc.disable()  # a tree of a million nodes holds no garbage to look for
     try:
-        return reader.read(source, report)
+        found = reader.read(source, report)
+        _check_keys(found)
+        return found
     except CheckpointError as error:
         danger = report.danger()
         if not danger:
             raise
         # whatever broke the file, what it would have run must be said
         said = f"{error.message.rstrip('.')}. DANGER: {'; '.join(danger[:5])}"
-        raise type(error)(said, error.path) from None
+        refused = type(error)(said, error.path)
+        refused.danger = tuple(danger)
+        raise refused from None
     finally:
         if collecting:
             gc.enable()
+
+
+def _check_keys(found: Checkpoint) -> None:
+    """Names that no module has: what walks them as a tree must not be walked to exhaustion."""
+    from . import limits
+
+    for key in found.index:
+        if len(key) <= limits.KEY_DEPTH:
+            continue
+        if len(key) > limits.KEY_LENGTH:
+            raise LimitExceeded(
+                f"refused: a key of {len(key):,} characters (limit {limits.KEY_LENGTH:,})",
+                found.path,
+            )
+        if key.count(".") + key.count("/") > limits.KEY_DEPTH:
+            raise LimitExceeded(f"refused: a key of more than {limits.KEY_DEPTH} parts", found.path)
 
 
 def _check_suffix(source: Source, kind: str, report: Report) -> None:
@@ -152,3 +197,8 @@ def _check_suffix(source: Source, kind: str, report: Report) -> None:
     promised = _SUFFIXES.get(suffix)
     if promised is not None and not kind.startswith(promised):
         report.warnings.append(f"named {suffix} but is {kind}")
+    if "-of-" in source.path:
+        from .folder import shard_note
+
+        note = shard_note(source.path)
+        report.warnings.extend([note] if note else [])

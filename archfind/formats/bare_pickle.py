@@ -6,7 +6,7 @@ from archfind.types import Checkpoint, Storage
 
 from .dtypes import ITEMSIZE
 from .flatten import Flat, flatten
-from .nodes import StorageRef
+from .nodes import Call, StorageRef
 from .pickle_source import machine_at
 from .report import Report
 from .source import Source
@@ -21,6 +21,12 @@ def read(source: Source, report: Report) -> Checkpoint:
     tree = machine.run()
     if machine.pos < source.size:
         report.warnings.append(f"{source.size - machine.pos:,} bytes follow the pickle")
+
+    if type(tree) is Call and tree.name.endswith(".metadata.Metadata"):
+        from . import dcp
+
+        if dcp.is_metadata(tree):
+            return dcp.read(source, report, tree)
 
     def absent(ref: StorageRef) -> Storage:
         return Storage(source.path, ref.key, -1, max(ref.numel, 0) * ITEMSIZE.get(ref.dtype, 1))

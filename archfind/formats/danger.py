@@ -21,7 +21,8 @@ _MODULES = frozenset(
     cProfile bdb pdb codeop asyncio multiprocessing urllib urllib2 http httplib ftplib smtplib
     telnetlib xmlrpc requests aiohttp httpx pip ensurepip setuptools distutils venv site lib2to3
     idlelib pydoc doctest tempfile fileinput signal fcntl mmap sqlite3 tkinter gc inspect
-    _thread platform""".split()
+    _thread platform test unittest trace linecache zipfile tarfile pickletools
+    glob""".split()
 )
 # inside any dotted name: protocol 4 follows attributes, so "torch.serialization.os.system" works
 _ANYWHERE = frozenset(
@@ -29,10 +30,10 @@ _ANYWHERE = frozenset(
     __getattribute__ __import__ __code__ __reduce__ importlib runpy ctypes""".split()
 )
 _BUILTINS = frozenset(
-    """eval exec execfile compile getattr setattr delattr __import__ open input breakpoint globals
-    locals vars apply map filter reduce file type.__subclasses__ memoryview help""".split()
+    """eval exec execfile compile getattr setattr delattr __import__ open input raw_input breakpoint
+    globals locals vars apply map filter reduce file type memoryview help super exit quit""".split()
 )
-_NAMES = (
+_NAMES = (  # or what a name starts with
     "operator.attrgetter",
     "operator.methodcaller",
     "operator.itemgetter",
@@ -83,12 +84,42 @@ _NAMES = (
     "numpy.f2py",
     "numpy.distutils",
     "numpy.ctypeslib",
+    "numpy.save",
+    "numpy.lib.npyio",
+    "numpy.lib._npyio",
+    "pathlib.Path.",
+    "pathlib.PosixPath.",
     "pandas.read_",
     "pandas.eval",
     "pandas.io",
     "yaml.",
     "sklearn.externals",
 )
+
+
+# Whose functions restore values and do nothing else, as far as the rest of this list knows
+_LIBRARIES = frozenset(
+    """builtins __builtin__ collections copyreg copy_reg _codecs datetime decimal fractions enum
+    uuid re sre_compile functools itertools operator random types typing array torch torchvision
+    torchaudio numpy scipy sklearn pandas xgboost lightgbm omegaconf lightning pytorch_lightning
+    transformers timm fastai fastcore fairseq mmengine mmcv detectron2 fvcore ultralytics megatron
+    deepspeed stable_baselines3 gym gymnasium cython _cython __cython__""".split()
+)
+_RESTORING = ("_reconstruct", "__reduce", "_rebuild", "_unpickle", "__pyx_unpickle", "__newobj__")
+
+
+def is_unknown_function(name: str) -> bool:
+    """Whether a call of this global runs a function that nobody vouches for.
+
+    Classes are named in capitals, as in every honest whole network; a function that restores one
+    says so in its name. What is left is how payloads use packages that no list has heard of.
+    """
+    last = name.rpartition(".")[2]
+    return (
+        name.partition(".")[0] not in _LIBRARIES
+        and not last.lstrip("_")[:1].isupper()
+        and not any(word in last for word in _RESTORING)
+    )
 
 
 def is_dangerous(name: str) -> bool:
@@ -107,11 +138,16 @@ def danger_lines(globals_: dict[str, Global], where: str) -> list[str]:
     """One line for each dangerous global of the pickle called `where`."""
     lines: list[str] = []
     for name, node in globals_.items():
-        if is_dangerous(name) and node.make is None:
+        if node.make is not None:
+            continue
+        known = is_dangerous(name)
+        unknown = not known and node.by_function and is_unknown_function(name)
+        if known or unknown:
             act, at = ("call", node.called) if node.called >= 0 else ("import", node.at)
+            what = ", a function of no known library" if unknown else ""
             lines.append(
                 f"loading this file with torch.load would {act} {escape(name)} "
-                f"({escape(where)}, byte {at})"
+                f"({escape(where)}, byte {at}{what})"
             )
             if len(lines) >= limits.DANGER_LINES:
                 break

@@ -31,6 +31,7 @@ class Flat:
         self.metadata: dict[str, object] = {}
         self.objects: dict[str, str] = {}
         self.warnings: list[str] = []
+        self.sources: dict[str, str] = {}
         self.visits = 0
         self.text = 0
         self.attributes = 0
@@ -62,6 +63,17 @@ class Flat:
             value = value[: limits.METADATA_TEXT]
             self.count(0, len(value))
         self.metadata[pointer] = value
+
+    def source(self, name: str, text: object) -> None:
+        """Keeps a piece of Python source that the file carries, for people to read."""
+        if (
+            type(text) is str
+            and text
+            and name not in self.sources
+            and len(self.sources) < limits.SOURCES
+        ):
+            self.count(0, len(text[: limits.TEXT_BYTES]))
+            self.sources[name] = text[: limits.METADATA_TEXT]
 
     def plain(self, pointer: str, value: object) -> bool:
         """Notes `value` if it is a scalar, a class or a run of scalars; otherwise False."""

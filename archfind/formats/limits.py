@@ -20,16 +20,24 @@ NAME_LENGTH = 1_000  # a global's dotted name
 LINE_BYTES = 1 << 14  # an argument of a text opcode
 
 ZIP_MEMBERS = 200_000 + 1_000  # 200,000 tensors and what torch adds beside them
+ZIP_INFLATED = 256 << 20  # all members that are inflated to be read
 ZIP_RATIO = 200  # deflated pickles shrink about 10:1
 
 HEADER_BYTES = 100_000_000  # safetensors' own limit
 JSON_BYTES = 64 << 20
+JSON_WIDE = 40_000_000  # of text that isn't plain ASCII
 JSON_OPENINGS = 2_000_000  # brackets and braces: three per tensor
-JSON_COMMAS = 5_000_000  # about seven per tensor
+JSON_COMMAS = 2_500_000  # about seven per tensor
+JSON_PAIRS = 1_250_000  # four per tensor
 SHARDS = 10_000
 
+TENSORS = 300_000  # in one header; of a pickle, the limits above are reached at about as many
+GGUF_FIELDS = 6_000_000  # numbers and lengths; a vocabulary has 260,000
 PROTOBUF_FIELDS = 2_000_000
 ONNX_STRING = 1 << 20
+
+KEY_LENGTH = 2_000  # the longest of published checkpoints have about 200
+KEY_DEPTH = 200  # dots and slashes
 
 WALK_DEPTH = 1_000
 WALK_VISITS = 1_000_000
@@ -38,6 +46,7 @@ METADATA_ENTRIES = 100_000
 METADATA_TEXT = 10_000
 MODULE_ATTRIBUTES = 20_000
 SHORT_LIST = 16
+SOURCES = 200  # pieces of Python source within a file
 DANGER_LINES = 100
 DIMENSION = 1 << 63
 DIMENSIONS = 64  # torch's own limit

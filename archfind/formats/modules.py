@@ -38,12 +38,20 @@ def module_state(value: object) -> State | None:
 
 
 def _class_name(call: Call) -> str:
+    named = _persisted(call, "class_name")
+    return named[: limits.NAME_LENGTH] if named else call.name
+
+
+def _persisted(call: Call, field: str) -> str:
+    """A text that NVlabs' persistence keeps beside an object's state."""
     args = call.args if type(call.args) is tuple else ()
-    if args and type(args[0]) is Call and args[0].items and call.name.endswith("_persistent_obj"):
-        for key, value in args[0].items[:20]:
-            if key == "class_name" and type(value) is str:
-                return value[: limits.NAME_LENGTH]
-    return call.name
+    if not args or not call.name.endswith("_persistent_obj"):
+        return ""
+    meta = args[0]
+    pairs = meta.items[:20] if type(meta) is Call and meta.items else ()
+    held = meta if type(meta) is dict else {k: v for k, v in pairs if type(k) is str}
+    text = held.get(field)
+    return text if type(text) is str else ""
 
 
 def add_module(pointer: str, root: Call, flat: Flat) -> None:
@@ -55,6 +63,8 @@ def add_module(pointer: str, root: Call, flat: Flat) -> None:
     def enter(prefix: str, module: Call, state: State) -> None:
         here = pointer if not prefix else base + prefix[:-1]
         flat.objects[here] = _class_name(module)
+        flat.source(flat.objects[here], state.get("_code"))  # torch.fx
+        flat.source(flat.objects[here], _persisted(module, "module_src"))
         _add_tensors(base + prefix, state, flat)
         _add_attributes(here, state, flat)
         children = state.get("_modules")

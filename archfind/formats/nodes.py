@@ -15,13 +15,14 @@ if TYPE_CHECKING:
 class Global:
     """A name that unpickling would import. `make` reads a call of it where its meaning is known."""
 
-    __slots__ = ("at", "called", "make", "name")
+    __slots__ = ("at", "by_function", "called", "make", "name")
 
     def __init__(self, name: str, make: Callable[[object], object] | None, at: int) -> None:
         self.name = name
         self.make = make
         self.at = at  # the byte where it is first named
         self.called = -1  # the byte where it is first called
+        self.by_function = False  # as any callable; otherwise as a class, to make an object of it
 
 
 class Call:
@@ -66,13 +67,15 @@ class Key:
 
 
 class Bytes:
-    """A long run of bytes within the pickle, left where it is."""
+    """A long run of bytes within the pickle, left where it is. `text`: it is UTF-8, as which old
+    protocols write the bytes of an array."""
 
-    __slots__ = ("length", "start")
+    __slots__ = ("length", "start", "text")
 
-    def __init__(self, start: int, length: int) -> None:
+    def __init__(self, start: int, length: int, text: bool = False) -> None:
         self.start = start
         self.length = length
+        self.text = text
 
 
 class DType:

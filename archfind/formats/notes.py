@@ -15,7 +15,6 @@ _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"7z\xbc\xaf\x27\x1c", "a 7z archive; unpack it first"),
     (b"Rar!\x1a\x07", "a RAR archive; unpack it first"),
     (b"\x89HDF\r\n\x1a\n", "an HDF5 file (Keras .h5), which is not supported"),
-    (b"GGUF", "a GGUF file, which is not supported: give the weights it was made from"),
     (b"ggml", "a GGML file, which is not supported: give the weights it was made from"),
     (b"lmgg", "a GGML file, which is not supported: give the weights it was made from"),
     (b"tjgg", "a GGML file, which is not supported: give the weights it was made from"),
@@ -29,7 +28,6 @@ _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"MZ", "a Windows program or library, not a checkpoint"),
     (b"\xcf\xfa\xed\xfe", "a macOS program or library, not a checkpoint"),
     (b"\xca\xfe\xba\xbe", "a Java class or macOS program, not a checkpoint"),
-    (b"\x93NUMPY", "a numpy array (.npy), which is not supported"),
     (b"ARROW1", "an Arrow file, not a checkpoint"),
     (b"PAR1", "a Parquet file, not a checkpoint"),
     (b"SQLite format 3\0", "an SQLite database, not a checkpoint"),
@@ -71,6 +69,8 @@ def _describe(head: bytes, source: Source) -> str:
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n")
     if text[:20].lower().startswith(_HTML):
         return _page(text)
+    if text.startswith(b"<?xml") and b"<net name=" in text[:2000]:
+        return "an OpenVINO model (.xml), which is not supported: give the weights it came from"
     if text.startswith(b"<?xml") or text.startswith(b"<Error>"):
         return (
             f"an XML text ({_quote(text)}), not a checkpoint: the download failed or needs a "
@@ -78,7 +78,34 @@ def _describe(head: bytes, source: Source) -> str:
         )
     if _is_text(head):
         return _text(text, source)
-    return "not a checkpoint of a known format"
+    return _by_end(head, source) or "not a checkpoint of a known format"
+
+
+# what has no magic number of its own, by the suffix that its writers give
+_ENDINGS = {
+    ".msgpack": "a Flax checkpoint (msgpack)",
+    ".caffemodel": "a Caffe model",
+    ".weights": "weights of darknet",
+    ".t7": "a file of Lua Torch (.t7)",
+    ".engine": "a TensorRT engine",
+    ".plan": "a TensorRT engine",
+    ".mlmodel": "a Core ML model",
+    ".pdmodel": "a Paddle program",
+    ".pb": "a TensorFlow graph",
+}
+
+
+def _by_end(head: bytes, source: Source) -> str:
+    """Foreign models, by where they keep what gives them away."""
+    if head[8:15] == b"\x03\0\0\0V 1":
+        return "a file of Lua Torch (.t7), which is not supported"
+    if source.size >= 48 and source.tail(8) == _TABLE:
+        return "the index of a TensorFlow checkpoint, which is not supported"
+    suffix = next((end for end in _ENDINGS if source.path.lower().endswith(end)), "")
+    return f"{_ENDINGS[suffix]}, by its name, which is not supported" if suffix else ""
+
+
+_TABLE = (0xDB4775248B80FB57).to_bytes(8, "little")  # LevelDB's, at the end of a table
 
 
 def _pointer(head: bytes, source: Source) -> str:

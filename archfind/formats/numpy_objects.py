@@ -55,21 +55,38 @@ _SCALAR = {
 
 def buffered_array(args: object) -> object:
     """numeric._frombuffer(bytes, dtype, shape, order), of protocol 5."""
-    raw, kind, shape = arguments(args, 3)[:3]
-    return numpy_tensor(raw, kind, shape) or Call(Global("numpy.ndarray", None, 0), args)
+    raw, kind, shape, order = arguments(args, 4)[:4]
+    return numpy_tensor(raw, kind, shape, order == "F") or Call(
+        Global("numpy.ndarray", None, 0), args
+    )
 
 
-def numpy_tensor(raw: object, kind: object, shape: object) -> Tensor | None:
+def _columns(shape: tuple[object, ...]) -> tuple[int, ...] | None:
+    """Strides of an array in Fortran's order."""
+    steps, step = [], 1
+    for dim in shape:
+        if type(dim) is not int:
+            return None
+        steps.append(step)
+        step *= max(dim, 1)
+    return tuple(steps)
+
+
+def numpy_tensor(raw: object, kind: object, shape: object, fortran: bool = False) -> Tensor | None:
     """An array pickled by numpy; where its bytes lie in the file, the storage says so."""
     name = dtypes.NUMPY.get(kind.code) if type(kind) is DType else None
     if name is None or type(shape) is not tuple:
         return None
-    return Tensor(raw if type(raw) is Bytes else None, 0, shape, None, name)
+    if type(kind) is DType and kind.swapped and kind.code[-1:] != "1":
+        raw = None  # big-endian numbers: the shape is shown, the values are not read
+    if type(raw) not in (Bytes, bytes, str):
+        raw = None
+    return Tensor(raw, 0, shape, _columns(shape) if fortran else None, name)
 
 
 def array_of(call: Call) -> Tensor | None:
     """The tensor of a numpy `_reconstruct` call whose state has been set."""
     state = call.state
     if type(state) is tuple and len(state) == 5 and "multiarray" in call.name:
-        return numpy_tensor(state[4], state[2], state[1])
+        return numpy_tensor(state[4], state[2], state[1], state[3] is True)
     return None

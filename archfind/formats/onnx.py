@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from math import prod
 
 from archfind.errors import LimitExceeded, NoTensors
@@ -46,6 +47,7 @@ _DTYPES = (
     "int2",
 )
 _RAW = 9
+_FLOATS, _VARINTS = (4, 10), (5, 7, 11)
 _TYPED = (4, 5, 6, 7, 10, 11)  # float, int32, string, int64, double, uint64 data
 
 
@@ -65,7 +67,7 @@ def read(source: Source, report: Report) -> Checkpoint:
         hints=model.metadata,
         danger=tuple(model.danger),
         warnings=tuple(report.warnings),
-        files=(source.path, *model.external),
+        files=(source.path, *(path for path, size in model.external.items() if size >= 0)),
         nbytes=source.size,
     )
 
@@ -78,7 +80,7 @@ class _Model:
         self.index: dict[str, TensorSpec] = {}
         self.metadata: dict[str, object] = {}
         self.danger: list[str] = []
-        self.external: dict[str, None] = {}
+        self.external: dict[str, int] = {}  # data files and their sizes, -1 where missing
         self.nodes = 0
 
     def note(self, pointer: str, value: object) -> None:
@@ -138,6 +140,7 @@ class _Model:
     def _initializer(self, start: int, end: int) -> None:
         dims: list[int] = []
         code, name, raw, typed, outside = 0, "", None, 0, False
+        packed: tuple[int, int] = ()  # pyright: ignore  (the one packed field: its number and start)
         entries: dict[str, str] = {}
         for number, kind, first, last in self.wire.fields(start, end):
             if number == 1 and kind == VARINT:
@@ -154,6 +157,7 @@ class _Model:
                 raw = (first, last - first)
             elif number in _TYPED:
                 typed += last - first if kind == SPAN else 8
+                packed = (number, first) if kind == SPAN and not packed else (0, 0)
             elif number == 13 and kind == SPAN and len(entries) < 100:
                 key, value = self._pair(first, last)
                 entries[key] = value
@@ -164,6 +168,10 @@ class _Model:
         dtype = _DTYPES[code] if 0 < code < len(_DTYPES) else f"onnx_type_{code}"
         if name in self.index:
             self._doubt(name, "stands twice")
+        elif len(self.index) >= limits.TENSORS:
+            raise LimitExceeded(
+                f"refused: more than {limits.TENSORS:,} initializers", self.source.path
+            )
         if any(dim < 0 for dim in dims):
             self._doubt(name, "has an impossible shape")
             need = 0
@@ -176,8 +184,17 @@ class _Model:
             if need and need != raw[1]:
                 self._doubt(name, f"takes {raw[1]:,} bytes, its shape {need:,}")
         else:
-            storage = Storage(self.source.path, name, -1, typed)
+            storage = self._typed(name, packed, typed)
         self.index[name] = TensorSpec(dtype, tuple(dims), storage)
+
+    def _typed(self, name: str, packed: tuple[int, ...], nbytes: int) -> Storage:
+        """Numbers in a field of their own kind: floats lie as they are, integers as varints."""
+        path = self.source.path
+        if packed and packed[0] in _FLOATS:
+            return Storage(path, name, packed[1], nbytes)
+        if packed and packed[0] in _VARINTS:
+            return Storage(path, name, -1, nbytes, ("varint", "", packed[1]))
+        return Storage(path, name, -1, nbytes)
 
     def _outside(self, name: str, entries: dict[str, str], need: int) -> Storage:
         """A storage in another file, which is named and not opened."""
@@ -192,19 +209,22 @@ class _Model:
             return Storage(self.source.path, name, -1, need)
         path = os.path.join(os.path.dirname(self.source.path), location)
         if path not in self.external:
-            if os.path.exists(path):
-                self.external[path] = None
-            else:
-                line = f'its data file "{escape(location)}" is missing'
-                if line not in self.warnings and len(self.warnings) < limits.DANGER_LINES:
-                    self.warnings.append(line)
-        start, length = (
-            int(text) if text.isascii() and text.isdigit() and len(text) < 20 else fallback
-            for text, fallback in (
-                (entries.get("offset", ""), 0),
-                (entries.get("length", ""), need),
-            )
-        )
+            self.external[path], problem = _size_outside(path, len(parts))
+            if problem and len(self.warnings) < limits.DANGER_LINES:
+                self.warnings.append(f'its data file "{escape(location)}" {problem}')
+        start, length = 0, need
+        for key in ("offset", "length"):
+            digits = entries.get(key, "0")
+            if not (digits.isascii() and digits.isdigit() and len(digits) < 20):
+                self._doubt(name, f"states an {key} that makes no sense")
+            elif key == "offset":
+                start = int(digits)
+            elif key in entries:
+                length = int(digits)
+        if self.external[path] < 0:
+            return Storage(self.source.path, location, -1, need)
+        if start + length > self.external[path]:
+            self._doubt(name, f'reaches beyond the end of its data file "{escape(location)}"')
         return Storage(path, location, start, length)
 
     def _doubt(self, name: str, problem: str) -> None:
@@ -242,6 +262,24 @@ class _Model:
             for number, kind, first, last in self.wire.fields(start, end)
             if number == wanted and kind == SPAN
         ]
+
+
+def _size_outside(path: str, parts: int) -> tuple[int, str]:
+    """The size of a data file, or -1 and why it isn't read: a link in its name could lead out of
+    the folder, a second name for it is how a hard link does."""
+    try:
+        for up in range(parts):
+            above = path
+            for _ in range(up):
+                above = os.path.dirname(above)
+            found = os.lstat(above)
+            if stat.S_ISLNK(found.st_mode):
+                return -1, "is behind a link, which is not followed: copy it beside the model"
+            if not up and (not stat.S_ISREG(found.st_mode) or found.st_nlink != 1):
+                return -1, "is not a plain file of one name: copy it beside the model"
+        return os.lstat(path).st_size, ""
+    except (OSError, ValueError):
+        return -1, "is missing"
 
 
 def _escaped(name: str) -> str:

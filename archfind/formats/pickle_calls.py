@@ -45,13 +45,17 @@ def _inst(vm: Machine, data: bytes, pos: int) -> int:
     module, pos = line(data, pos)
     name, pos = line(data, pos)
     args = tuple(vm.pop_mark())
-    vm.stack.append(vm.call(vm.named(_text(module), _text(name)), args))
+    named = vm.named(_text(module), _text(name))
+    vm.stack.append(vm.call(named, args))
+    named.by_function = True  # protocol 0 calls functions by it as well
     return pos
 
 
 def _obj(vm: Machine, data: bytes, pos: int) -> int:
     items = vm.pop_mark()
     vm.stack.append(vm.call(items[0], tuple(items[1:])))
+    if type(items[0]) is Global:
+        items[0].by_function = True
     return pos
 
 

@@ -41,5 +41,5 @@ def machine_at(
 
     data = source.read(start, min(size, look))
     machine = Machine(source.path, where, data, reader.calls, load or reader.load, more)
-    report.machines.append(machine)
+    report.begin(machine)
     return machine

@@ -18,11 +18,11 @@ from .pickle_vm import Machine, Short
 _LONG_BYTES = 1 << 16  # longer runs of bytes are tensor data: they stay in place
 
 
-def line(data: bytes, pos: int) -> tuple[bytes, int]:
+def line(data: bytes, pos: int, most: int = limits.LINE_BYTES) -> tuple[bytes, int]:
     """The text up to the next newline, and the position behind it."""
-    end = data.find(b"\n", pos, pos + limits.LINE_BYTES)
+    end = data.find(b"\n", pos, pos + most)
     if end < 0:
-        if len(data) - pos >= limits.LINE_BYTES:
+        if len(data) - pos >= most:
             raise KeyError("a line without an end")
         raise Short
     return data[pos:end], end + 1
@@ -102,7 +102,7 @@ def _py2_text(raw: bytes) -> str | bytes:
 
 
 def _string(vm: Machine, data: bytes, pos: int) -> int:
-    text, pos = line(data, pos)
+    text, pos = line(data, pos, limits.PICKLE_BYTES)  # an array's bytes, in old files
     if len(text) < 2 or text[0] != text[-1] or text[:1] not in (b"'", b'"'):
         raise KeyError("a string without quotes")
     try:
@@ -113,7 +113,7 @@ def _string(vm: Machine, data: bytes, pos: int) -> int:
 
 
 def _unicode(vm: Machine, data: bytes, pos: int) -> int:
-    text, pos = line(data, pos)
+    text, pos = line(data, pos, limits.PICKLE_BYTES)  # an array's bytes, in old files
     try:
         vm.stack.append(text.decode("raw-unicode-escape"))
     except UnicodeDecodeError:
@@ -124,10 +124,10 @@ def _unicode(vm: Machine, data: bytes, pos: int) -> int:
 def _bytes(vm: Machine, data: bytes, pos: int, width: struct.Struct, kind: int) -> int:
     length = width.unpack_from(data, pos)[0]
     pos += width.size
-    if kind == _RAW and length > _LONG_BYTES:
+    if length > (limits.TEXT_BYTES if kind == _UTF8 else _LONG_BYTES):
         if pos + length > len(data):
             raise Short
-        vm.stack.append(Bytes(pos, length))
+        vm.stack.append(Bytes(pos, length, kind == _UTF8))
         return pos + length
     if length < 0 or length > limits.TEXT_BYTES:
         raise LimitExceeded(f"refused: {vm.where} holds a text of {length:,} bytes", vm.path)

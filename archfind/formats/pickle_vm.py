@@ -15,15 +15,19 @@ from itertools import repeat
 from archfind.errors import LimitExceeded, NotACheckpoint, Truncated
 
 from . import limits
-from .nodes import Call, Global
+from .nodes import Bytes, Call, Global
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from .report import Work
+
 _UINT = struct.Struct("<I").unpack_from
 _INT = struct.Struct("<i").unpack_from
 _SLICE = 1 << 16  # opcodes between two looks at the budgets
+LONG = 1 << 20  # bytes of a pickle from which on whole runs of opcodes are looked for
+MADE_IN_RUN = 8
 
 
 class Short(Exception):
@@ -55,6 +59,7 @@ class Machine:
         self.pos = 0
         self.made = 0
         self.ops = 0
+        self.work: Work | None = None
         self.globals: dict[str, Global] = {}
         self.memo: dict[int, object] = {}
         self.stack: list[object] = []
@@ -62,6 +67,15 @@ class Machine:
 
     def run(self) -> object:
         """The next pickle's value; `pos` is then behind its STOP."""
+        begin, made = self.pos, self.made
+        try:
+            return self._whole()
+        finally:
+            if self.work is not None:
+                self.work.pickled += self.pos - begin
+                self.work.objects += self.made - made
+
+    def _whole(self) -> object:
         self.memo, self.stack, self.below = {}, [], []
         while True:
             try:
@@ -91,6 +105,7 @@ class Machine:
         # pos moves only when an opcode is done, so that a read past the end can be tried again
         data, pos, memo, stack, below = self.data, self.pos, self.memo, self.stack, self.below
         rare = self._rare_opcodes()
+        take = self._runs()
         made = 0
         try:
             while True:
@@ -103,15 +118,24 @@ class Machine:
                         stack.append(memo[data[pos + 1]])
                         pos += 2
                     elif op == 40:  # MARK
+                        if take is not None and data[pos + 1] == 40:
+                            end = take(data, pos, stack)
+                            if end:
+                                pos = end
+                                made += MADE_IN_RUN
+                                continue
                         below.append(stack)
                         stack = []
                         pos += 1
                     elif op == 88:  # BINUNICODE
                         end = pos + 5 + _UINT(data, pos + 1)[0]
-                        if end > len(data) or end - pos > limits.TEXT_BYTES:
+                        if end > len(data):
                             self._check_text(end - pos - 5)
                         try:
-                            stack.append(data[pos + 5 : end].decode())
+                            if end - pos > limits.TEXT_BYTES:
+                                stack.append(Bytes(pos + 5, end - pos - 5, True))
+                            else:
+                                stack.append(data[pos + 5 : end].decode())
                         except UnicodeDecodeError:
                             stack.append(data[pos + 5 : end].decode("utf-8", "surrogatepass"))
                         made += 1
@@ -136,8 +160,9 @@ class Machine:
                         if type(fn) is Global and fn.make is not None:
                             stack[-1] = fn.make(args)
                         else:
-                            if type(fn) is Global and fn.called < 0:
-                                fn.called = pos - 1
+                            if type(fn) is Global and not fn.by_function:
+                                fn.by_function = True
+                                fn.called = pos - 1 if fn.called < 0 else fn.called
                             stack[-1] = Call(fn, args)
                         if data[pos] == 114:
                             memo[_UINT(data, pos + 1)[0]] = stack[-1]
@@ -230,6 +255,13 @@ class Machine:
 
         return RARE
 
+    def _runs(self) -> Callable[[bytes, int, list[object]], int] | None:
+        if len(self.data) < LONG:
+            return None  # reading it takes less time than importing `re`
+        from .tensor_runs import Runs
+
+        return Runs(self).take
+
     def persistent(self, key: object) -> object:
         if self.load is None:
             raise NotACheckpoint(f"damaged: {self.where} refers to data outside itself", self.path)
@@ -265,10 +297,10 @@ class Machine:
         return items
 
     def _check_text(self, length: int) -> None:
-        if length > limits.TEXT_BYTES:
+        if length > limits.PICKLE_BYTES:
             raise LimitExceeded(
                 f"refused: {self.where} holds a text of {length:,} bytes "
-                f"(limit {limits.TEXT_BYTES:,})",
+                f"(limit {limits.PICKLE_BYTES:,})",
                 self.path,
             )
         raise Short

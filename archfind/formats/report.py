@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from archfind.errors import NoTensors
+from archfind.errors import LimitExceeded, NoTensors
 from archfind.types import Checkpoint
+
+from . import limits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,13 +20,43 @@ HINTS = frozenset(
 )
 
 
-class Report:
-    """Collects the pickles read and what there is to say about them."""
+class Work:
+    """What the pickles of one file cost together: a file can hold ten thousand of them, each of
+    which stays below its own limits."""
+
+    __slots__ = ("objects", "pickled", "visits")
 
     def __init__(self) -> None:
+        self.objects = self.pickled = self.visits = 0
+
+    def check(self, path: str) -> None:
+        """Refuses to begin another one when those before it took all that a file may take."""
+        if (
+            self.objects > limits.PICKLE_OBJECTS
+            or self.pickled > limits.PICKLE_BYTES
+            or self.visits > limits.WALK_VISITS
+        ):
+            raise LimitExceeded("refused: its pickles are too much together", path)
+
+
+class Report:
+    """Collects the pickles read and what there is to say about them. `parent` is the report of the
+    file that this one is a part of."""
+
+    def __init__(self, parent: Report | None = None) -> None:
+        self.work = parent.work if parent else Work()
         self.machines: list[Machine] = []
         self.doubts: list[str] = []  # tensors that claim what their storage can't hold
         self.warnings: list[str] = []
+        self.container: dict[str, object] = {}
+        self.sources: dict[str, str] = {}  # Python source that the file carries
+        self.needs_tensors = True  # a file without any is refused
+
+    def begin(self, machine: Machine) -> None:
+        """Adds a pickle that is to be read next."""
+        self.work.check(machine.path)
+        machine.work = self.work
+        self.machines.append(machine)
 
     def danger(self) -> list[str]:
         """One line for each dangerous call in the pickles read so far, finished or not."""
@@ -41,8 +73,10 @@ class Report:
 
     def checkpoint(self, source: Source, kind: str, flat: Flat, root: object) -> Checkpoint:
         """The finished Checkpoint, or NoTensors."""
-        self.doubts = flat.specs.danger
-        if not flat.index:
+        self.doubts = [*self.doubts, *flat.specs.danger]
+        self.work.visits += flat.visits
+        add_zero_shapes(flat)
+        if not flat.index and self.needs_tensors:
             raise NoTensors(f"no tensors: the pickle holds {describe(root)}", source.path)
         return Checkpoint(
             path=source.path,
@@ -56,7 +90,19 @@ class Report:
             warnings=(*self.warnings, *flat.warnings),
             files=(source.path,),
             nbytes=source.size,
+            container=self.container,
+            sources={**self.sources, **flat.sources},
         )
+
+
+def add_zero_shapes(flat: Flat) -> None:
+    """DeepSpeed's ZeRO keeps the shapes of the whole network beside a part of its weights."""
+    named = [key for key in flat.metadata if key.startswith("param_shapes/")]
+    if not named:
+        return
+    from .deepspeed import add_shapes
+
+    add_shapes(flat.index, flat.metadata, flat.path, flat.warnings)
 
 
 def hints(metadata: dict[str, object]) -> dict[str, object]:

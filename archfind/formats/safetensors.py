@@ -52,6 +52,7 @@ def read(source: Source, report: Report) -> Checkpoint:
         warnings=tuple(report.warnings),
         files=(source.path,),
         nbytes=source.size,
+        container={"header_bytes": 8 + int.from_bytes(source.read(0, 8), "little")},
     )
 
 
@@ -87,6 +88,10 @@ def _tensors(source: Source, header: dict[str, object], base: int) -> dict[str, 
     index: dict[str, TensorSpec] = {}
     spans: list[tuple[int, int]] = []
     path = source.path
+    if len(header) > limits.TENSORS:
+        raise LimitExceeded(
+            f"refused: a header of {len(header):,} tensors (limit {limits.TENSORS:,})", path
+        )
     for name, entry in header.items():
         code, shape, begin, end = _entry(name, entry, path)
         dtype = DTYPES.get(code)
@@ -148,8 +153,20 @@ def _refuse_holes(source: Source, spans: list[tuple[int, int]], base: int) -> No
 
 def parse_json(data: bytes, what: str, path: str) -> object:
     """Strict JSON: UTF-8, no duplicate keys, no NaN, no bottomless nesting."""
+    # one character beyond the basic plane makes its whole text four bytes wide
+    wide = not data.isascii() or b"\\u" in data
+    if wide and len(data) > limits.JSON_WIDE:
+        raise LimitExceeded(
+            f"refused: {what} takes {len(data):,} bytes and is not plain ASCII "
+            f"(limit {limits.JSON_WIDE:,})",
+            path,
+        )
     openings = data.count(b"[") + data.count(b"{")  # 100 MB of "[]," would become 2 GB of lists
-    if openings > limits.JSON_OPENINGS or data.count(b",") > limits.JSON_COMMAS:
+    if (
+        openings > limits.JSON_OPENINGS
+        or data.count(b",") > limits.JSON_COMMAS
+        or data.count(b":") > limits.JSON_PAIRS + len(data) // 64  # and a few within texts
+    ):
         raise LimitExceeded(f"refused: {what} lists more than an honest file does", path)
 
     def pairs(items: list[tuple[str, object]]) -> dict[str, object]:

@@ -29,6 +29,9 @@ def read(source: Source, report: Report) -> Checkpoint:
     if type(weights) is not dict or not weights:
         raise NotACheckpoint("a JSON text, not a checkpoint: it has no weight_map", source.path)
     shards = _Shards(source, report)
+    for name in weights.values():  # pyright: ignore
+        if type(name) is not str:
+            raise _not_a_name(name, source)
     names = dict.fromkeys(weights.values())  # pyright: ignore
     if len(names) > limits.SHARDS:
         raise LimitExceeded(
@@ -37,6 +40,13 @@ def read(source: Source, report: Report) -> Checkpoint:
     for name in names:
         shards.add(name)
     return shards.checkpoint(weights, found)  # pyright: ignore
+
+
+def _not_a_name(name: object, source: Source) -> CheckpointError:
+    shown = name[:200] if type(name) is str else type(name).__name__
+    return CheckpointError(
+        f'refused: the shard "{escape(shown)}" is not a plain file name', source.path
+    )
 
 
 class _Shards:
@@ -48,23 +58,16 @@ class _Shards:
         self.metadata: dict[str, object] = {}
         self.objects: dict[str, str] = {}
         self.foreign: dict[str, None] = {}
-        self.danger: list[str] = []
+        self.danger = report.doubts  # there, a refusal doesn't hide it
         self.files: list[str] = [source.path]
         self.nbytes = source.size
         self.formats: set[str] = set()
         self.missing: set[str] = set()
 
-    def add(self, name: object) -> None:
+    def add(self, name: str) -> None:
         """Reads one shard: a bare file name, in the folder of the index."""
-        if (
-            type(name) is not str
-            or name in ("", ".", "..")
-            or any(char in name for char in "/\\:\0")
-        ):
-            raise CheckpointError(
-                f'refused: the shard "{escape(str(name)[:200])}" is not a plain file name',
-                self.source.path,
-            )
+        if name in ("", ".", "..") or any(char in name for char in "/\\:\0"):
+            raise _not_a_name(name, self.source)
         path = os.path.join(os.path.dirname(self.source.path), name)
         if not os.path.exists(path):
             self.missing.add(name)
@@ -73,6 +76,8 @@ class _Shards:
         try:
             with Source(path) as shard:
                 self._read(name, shard)
+        except LimitExceeded:
+            raise  # what one shard may take is what all may take
         except CheckpointError as error:
             self.missing.add(name)
             self.report.warnings.append(f"the shard {escape(name)} is unusable: {error.message}")
@@ -89,7 +94,7 @@ class _Shards:
             self.objects.update(found.objects)
             self.foreign.update(dict.fromkeys(found.foreign))
         for key in index:
-            if key in self.holder:
+            if key in self.holder and len(self.danger) < limits.DANGER_LINES:
                 self.danger.append(
                     f'"{escape(key)}" is in both {escape(self.holder[key])} and {escape(name)}'
                 )
@@ -103,7 +108,7 @@ class _Shards:
         from . import torch_legacy, torch_zip
         from .notes import not_a_checkpoint
 
-        own = Report()
+        own = Report(self.report)
         if head.startswith(b"PK\x03\x04"):
             read_shard = torch_zip.read
         elif is_legacy(head):

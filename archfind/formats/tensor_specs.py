@@ -14,6 +14,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+_INTEGERS = frozenset((int,))
+_KEPT = 4096  # pairs of shape and strides whose extent is remembered
+_Extent = tuple["tuple[int, ...]", object, object, int, int]
+
+
 class Specs:
     """Makes TensorSpecs. `resolve` finds a storage's bytes, `base` is where the pickle starts.
 
@@ -27,10 +32,15 @@ class Specs:
         self.base = base
         self.danger: list[str] = []
         self._absent = 0
+        self._extents: dict[tuple[int, int], _Extent] = {}
 
     def of(self, tensor: Tensor, pointer: str) -> TensorSpec | None:
         """The spec of the tensor at `pointer`, or None where it has no shape at all."""
         size = tensor.size
+        known = self._extents.get((id(size), id(tensor.stride)))
+        if known is not None:
+            size, _, stride, numel, last = known
+            return self._placed(tensor, pointer, size, stride, numel, last)
         if type(size) is not tuple:
             if type(size) is not list or len(size) > 1000:
                 self._doubt(pointer, "has no shape")
@@ -39,18 +49,15 @@ class Specs:
         if len(size) > limits.DIMENSIONS:
             self._doubt(pointer, f"has {len(size):,} dimensions")
             return None
-        dtype = tensor.dtype
-        if type(dtype) is not str:
-            dtype = "float32"
+        if not _INTEGERS.issuperset(map(type, size)):  # True is not one
+            self._doubt(pointer, "has a shape that is not made of integers")
+            return None
         stride = tensor.stride
         if type(stride) is not tuple or len(stride) != len(size):
             stride = self._odd_stride(size, stride, pointer)
         numel, last, plain = 1, 0, True  # last: the offset of the last element
         for i in range(len(size) - 1, -1, -1):
             dim = size[i]
-            if type(dim) is not int:
-                self._doubt(pointer, "has a shape that is not made of integers")
-                return None
             if stride is not None and dim != 1:
                 step = stride[i]
                 if type(step) is not int or step < 0:
@@ -61,9 +68,31 @@ class Specs:
             numel *= dim
             if not 0 <= dim < limits.DIMENSION:
                 self._doubt(pointer, "has an impossible shape")
+                dtype = tensor.dtype if type(tensor.dtype) is str else "float32"
                 return TensorSpec(dtype, size, self._unstored(None, 0))
         if plain or not numel:
             stride, last = None, numel - 1
+        elif stride is not None and not (all(type(step) is int and step >= 0 for step in stride)):
+            # what a dimension of one element steps by doesn't matter
+            stride = tuple(0 if size[i] == 1 else stride[i] for i in range(len(size)))
+        if not self.danger and len(self._extents) < _KEPT and size is tensor.size:
+            # both are kept alive here, so that no other object gets their ids
+            self._extents[id(size), id(tensor.stride)] = (size, tensor.stride, stride, numel, last)
+        return self._placed(tensor, pointer, size, stride, numel, last)
+
+    def _placed(
+        self,
+        tensor: Tensor,
+        pointer: str,
+        size: tuple[int, ...],
+        stride: object,
+        numel: int,
+        last: int,
+    ) -> TensorSpec:
+        """The spec of a tensor whose shape has been checked."""
+        dtype = tensor.dtype
+        if type(dtype) is not str:
+            dtype = "float32"
         offset = tensor.offset
         if type(offset) is not int or offset < 0:
             self._doubt(pointer, "starts before its storage")
@@ -74,8 +103,8 @@ class Specs:
             offset += ref.offset
         else:
             storage = self._unstored(ref, numel * ITEMSIZE.get(dtype, 1))
-            if storage.start < 0:
-                return TensorSpec(dtype, size, storage)
+            if storage.start < 0 and storage.data is None:
+                return TensorSpec(dtype, size, storage, 0, stride)  # pyright: ignore
         if numel and (offset + last + 1) * ITEMSIZE.get(dtype, 0) > storage.nbytes:
             self._doubt(pointer, "reaches beyond its storage")
         return TensorSpec(dtype, size, storage, offset, stride)  # pyright: ignore
@@ -100,7 +129,16 @@ class Specs:
 
     def _unstored(self, raw: object, nbytes: int) -> Storage:
         if type(raw) is Bytes and self.base >= 0:
-            return Storage(self.path, f"@{raw.start}", self.base + raw.start, raw.length)
+            at, length = self.base + raw.start, raw.length
+            if raw.text:
+                inside = ("latin-1", "", at)
+                return Storage(self.path, f"@{raw.start}", -1, nbytes, inside)
+            return Storage(self.path, f"@{raw.start}", at, length)
+        if type(raw) is str:  # Python 2's bytes, which happened to be a text
+            raw = raw.encode("utf-8", "surrogatepass")
+        if type(raw) is bytes:
+            self._absent += 1
+            return Storage(self.path, f"#{self._absent}", -1, len(raw), None, raw)
         self._absent += 1  # a name of its own, so that two of them don't look tied
         return Storage(self.path, f"#{self._absent}", -1, nbytes)
 

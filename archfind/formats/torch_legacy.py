@@ -30,12 +30,15 @@ def read(source: Source, report: Report) -> Checkpoint:
     if machine.run() != _PROTOCOL:
         raise CheckpointError("made by an unknown version of torch's format", source.path)
     system = machine.run()
-    if type(system) is dict and system.get("little_endian") is False:
+    big = type(system) is dict and system.get("little_endian") is False
+    if big:
         report.warnings.append("big-endian")
     tree = machine.run()
     keys = machine.run()
     if type(keys) is not list:
         raise NotACheckpoint("damaged: the list of its storages is missing", source.path)
+    report.container = {"version": _PROTOCOL, "byteorder": "big" if big else "little"}
+    report.sources = reader.sources
     found = _locate(source, report, reader, keys, machine.pos)
 
     def resolve(ref: StorageRef) -> Storage:
@@ -43,6 +46,10 @@ def read(source: Source, report: Report) -> Checkpoint:
         if storage is None:
             raise CheckpointError(
                 f'damaged: the storage "{escape(ref.key)}" is not in the file', source.path
+            )
+        if big:
+            return Storage(
+                source.path, storage.name, -1, storage.nbytes, ("swap", "", storage.start)
             )
         return storage
 
@@ -57,6 +64,7 @@ def _locate(
     """Where each storage lies: in the order of `keys`, each an 8-byte count and its elements."""
     found: dict[str, Storage] = {}
     sizes: list[tuple[str, int, int]] = []
+    listed: set[str] = set()
     need = pos
     for key in keys:
         name = key if type(key) is str else str(key) if type(key) is int else ""
@@ -65,6 +73,11 @@ def _locate(
             raise CheckpointError(
                 f'damaged: it lists a storage "{escape(name)}" that nothing uses', source.path
             )
+        if name in listed:
+            raise CheckpointError(
+                f'damaged: it lists the storage "{escape(name)}" twice', source.path
+            )
+        listed.add(name)
         nbytes = ref.numel * ITEMSIZE.get(ref.dtype, 1)
         sizes.append((name, ref.numel, nbytes))
         need += 8 + nbytes

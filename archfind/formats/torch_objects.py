@@ -29,6 +29,7 @@ class Reader:
         self.by_key: dict[str, StorageRef] = {}
         self.dtypes: dict[Global, str | None] = {}
         self.copied = 0
+        self.sources: dict[str, str] = {}  # of classes, as torch kept them until 1.x
         self.calls: dict[str, Callable[[object], object]] = CALLS | {
             name: getattr(self, method) for name, method in _COPYING
         }
@@ -44,6 +45,11 @@ class Reader:
         self.copied += count
         if self.copied > limits.PICKLE_OBJECTS:
             raise LimitExceeded("refused: the pickle copies one value over and over", self.path)
+
+    def keep_source(self, cls: object, text: object) -> None:
+        """Remembers the source of a class, for people to read."""
+        if type(cls) is Global and type(text) is str and len(self.sources) < limits.SOURCES:
+            self.sources[cls.name] = text[: limits.METADATA_TEXT]
 
     def mapping(self, args: object) -> object:
         made: dict[object, object] = {}
@@ -90,7 +96,11 @@ class Reader:
         kind = key[0]
         if kind != "storage" or len(key) < 5:
             # or a class, with its source text for a human to compare
-            return key[1] if kind == "module" and len(key) > 1 else Call(None, key)
+            if kind != "module" or len(key) < 2:
+                return Call(None, key)
+            if len(key) > 3:
+                self.keep_source(key[1], key[3])
+            return key[1]
         name, numel = key[2], key[4]
         if type(name) is int:
             name = str(name)

@@ -67,8 +67,10 @@ class _Tar:
     def load(self, key: object) -> object:
         """A persistent id of the last pickle: a tensor's or storage's number, or a class."""
         if type(key) is tuple:
+            if len(key) > 2:
+                self.reader.keep_source(key[0], key[2])
             return key[0] if key else None
-        number = int(key) if type(key) is str and key.isdigit() and len(key) < 30 else key
+        number = int(key) if type(key) is str and key.isdecimal() and len(key) < 30 else key
         if type(number) is not int:
             return None
         return self.tensors.get(number) or self.storages.get(number)
@@ -134,11 +136,17 @@ class _Tar:
 def read(source: Source, report: Report) -> Checkpoint:
     """Reads the three parts in the order in which they refer to each other."""
     tar = _Tar(source, report)
+    if not set(_PARTS).issubset(tar.spans):
+        from . import nested, read_section
+
+        if nested.models(list(tar.spans)):
+            return nested.read(nested.TarContainer(source, tar.spans), report, read_section)
     for part in _PARTS:
         tar.span(part)  # another kind of tar is named before anything is read
     tar.read_storages()
     tar.read_tensors()
     tree, _ = tar.pickle("pickle", *tar.span("pickle"))
+    report.sources = tar.reader.sources
     flat = Flat(source.path, Specs(source.path, lambda ref: tar.bytes[ref.key]))
     flatten(tree, flat)
     return report.checkpoint(source, "torch-tar", flat, tree)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from archfind.errors import CheckpointError, NotACheckpoint
+from archfind.errors import CheckpointError
 from archfind.types import Checkpoint, Storage
 
 from . import limits
@@ -23,6 +23,10 @@ def read(source: Source, report: Report) -> Checkpoint:
     """Reads `<root>/data.pkl`; the tensors' bytes stay where they are."""
     directory = ZipDirectory(source)
     root = _root(source, directory)
+    if root is None:
+        from . import other_zips
+
+        return other_zips.read(source, report, directory)
     members = directory.members
     if directory.comment:
         raise CheckpointError(
@@ -33,8 +37,17 @@ def read(source: Source, report: Report) -> Checkpoint:
     if script:
         warnings.append("contains TorchScript code that runs when loaded")
     order = members.get(f"{root}byteorder")
-    if order is not None and directory.read(order, 64).strip() == b"big":
+    big = order is not None and directory.read(order, 64).strip() == b"big"
+    if big:
         warnings.append("big-endian")
+    report.container = {"root": root.rstrip("/"), "byteorder": "big" if big else "little"}
+    version = members.get(f"{root}version")
+    if version is not None and version.size < 100:
+        text = directory.read(version, 100).decode("ascii", "replace").strip()
+        report.container["version"] = int(text) if text.isascii() and text.isdigit() else text
+    if script:
+        code = sum(name.startswith(f"{root}code/") and name.endswith(".py") for name in members)
+        report.container["code_files"] = code
     if any(not name.startswith(root) for name in members):
         warnings.append("the zip holds files that torch did not write")
 
@@ -51,6 +64,10 @@ def read(source: Source, report: Report) -> Checkpoint:
             member = members.get(name)
         if member is not None:
             start = directory.data_start(member) if member.method == 0 else -1
+            if member.method != 0:
+                return Storage(source.path, name, -1, member.size, ("deflate", name, 0))
+            if big:
+                return Storage(source.path, name, -1, member.size, ("swap", "", start))
             return Storage(source.path, name, start, member.size)
         missing.append(ref.key)
         nbytes = max(ref.numel, 0) * ITEMSIZE.get(ref.dtype, 1)
@@ -58,7 +75,7 @@ def read(source: Source, report: Report) -> Checkpoint:
 
     reader = Reader(source.path)
     machine = Machine(source.path, "data.pkl", data, reader.calls, reader.load)
-    report.machines.append(machine)
+    report.begin(machine)
     tree = machine.run()
     if machine.pos < len(data):
         warnings.append(f"data.pkl goes on for {len(data) - machine.pos:,} bytes after its end")
@@ -74,8 +91,8 @@ def read(source: Source, report: Report) -> Checkpoint:
     return report.checkpoint(source, "torchscript" if script else "torch-zip", flat, tree)
 
 
-def _root(source: Source, directory: ZipDirectory) -> str:
-    """The folder that holds data.pkl, with its slash; another kind of zip is named."""
+def _root(source: Source, directory: ZipDirectory) -> str | None:
+    """The folder that holds data.pkl, with its slash; None in another kind of zip."""
     names = directory.members
     roots = [
         name[: -len("data.pkl")]
@@ -86,33 +103,4 @@ def _root(source: Source, directory: ZipDirectory) -> str:
         return roots[0]
     if roots:
         raise CheckpointError("a doctored zip: it holds several data.pkl", source.path)
-    raise NotACheckpoint(_other_zip(list(names)), source.path)
-
-
-_MODELS = (".pth", ".pt", ".bin", ".ckpt", ".safetensors", ".onnx", ".pkl", ".tar", ".h5", ".th")
-
-
-def _other_zip(names: list[str]) -> str:
-    tops = {name.split("/", 1)[-1] for name in names} | set(names)
-    if not names:
-        return "an empty zip"
-    if "archive_format" in tops or any("serialized_state_dict" in name for name in names):
-        return (
-            "a torch.export program (.pt2), which is not supported: give the weights it came from"
-        )
-    if any(name.endswith("model.json") for name in names) and any("tensors/" in n for n in names):
-        return "a TorchScript file of torch 1.0 or 1.1, which is not supported: save it again"
-    if any(name.startswith(".data/") or "/.data/" in name for name in names):
-        return "a torch.package archive, which is not supported"
-    if all(name.endswith(".npy") for name in names):
-        return "a numpy archive (.npz), which is not supported"
-    if "model.weights.h5" in tops:
-        return "a Keras model (.keras), which is not supported"
-    if "[Content_Types].xml" in tops:
-        return "an Office document, not a checkpoint"
-    if any(name.startswith("META-INF/") for name in names):
-        return "a Java or Android archive, not a checkpoint"
-    for name in names:
-        if name.lower().endswith(_MODELS):
-            return f"a zip that contains {escape(name)}; unpack it first"
-    return f"a zip that contains {escape(names[0])}, not a checkpoint"
+    return None

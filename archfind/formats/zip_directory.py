@@ -22,7 +22,11 @@ _LOCATOR = struct.Struct("<4sLQL")
 _CENTRAL = struct.Struct("<4s6H3L5H2L")
 _LOCAL = struct.Struct("<4s5H3L2H")
 _DEFLATED, _STORED = 8, 0
-_ENCRYPTED, _DESCRIPTOR, _UTF8 = 0x1, 0x8, 0x800
+_DESCRIPTOR, _UTF8 = 0x8, 0x800
+_ENCRYPTED = 0x1 | 0x40 | 0x2000  # the members, strongly, or the directory itself
+_FLAGS = 0x6 | _DESCRIPTOR | _UTF8 | _ENCRYPTED  # and two bits of how well it was deflated
+_LINK, _KIND = 0xA000, 0xF000  # of a Unix mode, in the upper half of the attributes
+_SMALL, _NEAR = 4096, 1 << 16  # bytes of a small member, and of what is read around it
 
 
 class Member:
@@ -46,13 +50,17 @@ class Member:
 class ZipDirectory:
     """The members by name, in the order of the directory."""
 
-    __slots__ = ("comment", "members", "source")
+    __slots__ = ("comment", "inflated", "members", "near", "near_start", "source")
 
     def __init__(self, source: Source) -> None:
         self.source = source
+        self.near, self.near_start = b"", 0
+        self.inflated = 0
         end, count, size, start, self.comment = _find_end(source)
         if start + size > end:
             raise NotACheckpoint("a damaged zip: its directory lies outside the file", source.path)
+        if start + size < end:
+            raise CheckpointError("a doctored zip: bytes follow its directory", source.path)
         if count > limits.ZIP_MEMBERS:
             raise LimitExceeded(
                 f"refused: a zip of {count:,} members (limit {limits.ZIP_MEMBERS:,})", source.path
@@ -67,7 +75,7 @@ class ZipDirectory:
         if member.start >= 0:
             return member.start
         name = member.name
-        header = self.source.read(member.header, _LOCAL.size + len(name))
+        header = self._header(member)
         signature, _, flags, method, _, _, crc, packed, size, name_length, extra = (
             _LOCAL.unpack_from(header)
         )
@@ -95,6 +103,18 @@ class ZipDirectory:
         member.start = start
         return start
 
+    def _header(self, member: Member) -> bytes:
+        """The local header of a member. Where members are small, one read fetches many of them."""
+        at, length = member.header, _LOCAL.size + len(member.name)
+        if member.packed < _SMALL:
+            start = at - self.near_start
+            if not 0 <= start <= len(self.near) - length:
+                size = self.source.size - at
+                self.near = self.source.read(at, min(_NEAR, size) if size > length else length)
+                self.near_start, start = at, 0
+            return self.near[start : start + length]
+        return self.source.read(at, length)
+
     def read(self, member: Member, limit: int) -> bytes:
         """The member's bytes, inflated if need be, of which there may be `limit`."""
         name = _shown(member.name)
@@ -112,6 +132,7 @@ class ZipDirectory:
                 raise LimitExceeded(
                     f"refused: {name} inflates more than {limits.ZIP_RATIO}:1", self.source.path
                 )
+            self._charge(member.size)
             inflate = zlib.decompressobj(-15)
             try:
                 data = inflate.decompress(self.source.read(start, member.packed), member.size + 1)
@@ -134,6 +155,31 @@ class ZipDirectory:
                 f"damaged: the checksum of {name} is wrong. Download it again.", self.source.path
             )
         return data
+
+    def _charge(self, size: int) -> None:
+        """Counts what is inflated: a zip may hold 200,000 members, each below its limit."""
+        self.inflated += size
+        if self.inflated > limits.ZIP_INFLATED:
+            raise LimitExceeded(
+                f"refused: its members inflate to more than {limits.ZIP_INFLATED >> 20} MB",
+                self.source.path,
+            )
+
+    def start_of(self, member: Member, length: int) -> bytes:
+        """The first bytes of a deflated member; no checksum covers them."""
+        if member.method != _DEFLATED:
+            raise CheckpointError(
+                f"{_shown(member.name)} is compressed by method {member.method}", self.source.path
+            )
+        self._charge(min(length, member.size))
+        start = self.data_start(member)
+        packed = self.source.read(start, min(member.packed, length))
+        try:
+            return zlib.decompressobj(-15).decompress(packed, min(length, member.size))
+        except zlib.error:
+            raise CheckpointError(
+                f"damaged: {_shown(member.name)} doesn't inflate", self.source.path
+            ) from None
 
 
 def _sizes_elsewhere(member: Member, crc: int, packed: int, size: int) -> bool:
@@ -163,8 +209,17 @@ def _find_end(source: Source) -> tuple[int, int, int, int, bytes]:
     _, disk, first_disk, here, count, size, start, _ = _END.unpack_from(tail, at)
     end = source.size - len(tail) + at
     comment = tail[at + _END.size :]
-    if 0xFFFF in (here, count) or 0xFFFFFFFF in (size, start):
+    short = (here, count, size, start)
+    wide = 0xFFFF in short[:2] or 0xFFFFFFFF in short[2:]
+    # where the longer record is, other readers go by it, even if the short one is enough
+    if wide or tail[max(0, at - _LOCATOR.size) : at].startswith(b"PK\x06\x07"):
         end, disk, first_disk, here, count, size, start = _find_end64(source, end)
+        full = (0xFFFF, 0xFFFF, 0xFFFFFFFF, 0xFFFFFFFF)
+        if any(
+            one not in (limit, other)
+            for one, limit, other in zip(short, full, (here, count, size, start), strict=True)
+        ):
+            raise CheckpointError("a doctored zip: its two end records disagree", source.path)
     if disk or first_disk or here != count:
         raise NotACheckpoint("one part of a zip in several parts; join them first", source.path)
     return end, count, size, start, comment
@@ -193,9 +248,9 @@ def _members(source: Source, directory: bytes, count: int) -> dict[str, Member]:
     for _ in range(count):
         if at + width > len(directory):
             raise damaged
-        magic, _, _, flags, method, _, _, crc, packed, size, n, extra, comment, _, _, _, header = (
-            unpack(directory, at)
-        )
+        fields = unpack(directory, at)
+        magic, _, _, flags, method, _, _, crc, packed, size, n, extra, comment = fields[:13]
+        mode, header = fields[15:]
         if magic != b"PK\x01\x02":
             raise damaged
         at += width
@@ -213,12 +268,33 @@ def _members(source: Source, directory: bytes, count: int) -> dict[str, Member]:
             name = raw.decode("cp437")
         if flags & _ENCRYPTED:
             raise NotACheckpoint("an encrypted zip; decrypt it first", source.path)
+        if flags & ~_FLAGS:
+            raise CheckpointError(
+                f'a doctored zip: "{escape(name)}" has a flag that torch never sets', source.path
+            )
+        if mode >> 16 & _KIND == _LINK:
+            raise CheckpointError(f'a doctored zip: "{escape(name)}" is a link', source.path)
+        if _leaves(name):
+            raise CheckpointError(
+                f'a doctored zip: "{escape(name)}" would leave its folder', source.path
+            )
         if name in members:
             raise CheckpointError(f'a doctored zip: it holds "{escape(name)}" twice', source.path)
         members[name] = Member(raw, method, flags, crc, packed, size, header)
     if at != len(directory):
         raise damaged
+    if len({name.casefold() for name in members}) < len(members):
+        raise CheckpointError(
+            "a doctored zip: two names differ only in upper and lower case", source.path
+        )
     return members
+
+
+def _leaves(name: str) -> bool:
+    """Whether unpacking this name could write outside the folder, on any system."""
+    if not name or name[0] == "/" or "\\" in name or "\0" in name or name[1:2] == ":":
+        return True
+    return ".." in name and ".." in name.split("/")
 
 
 def _wide(extra: bytes, packed: int, size: int, header: int) -> tuple[int, int, int]:
@@ -237,10 +313,17 @@ def _wide(extra: bytes, packed: int, size: int, header: int) -> tuple[int, int, 
 
 def _refuse_overlap(source: Source, members: dict[str, Member], directory: int) -> None:
     end = 0
+    gap = 0  # what may stand between two members: the local header's extra field, a descriptor
     for member in sorted(members.values(), key=lambda one: one.header):
         if member.header < end:
             raise CheckpointError("a doctored zip: its members overlap", source.path)
+        if member.header > end + gap:
+            where = "between its members" if gap else "before its first member"
+            raise CheckpointError(
+                f"a doctored zip: it holds bytes {where} that no member owns", source.path
+            )
         end = member.header + 30 + len(member.name) + member.packed
+        gap = 0xFFFF + 24
     if end > directory:
         raise CheckpointError("a damaged zip: a member reaches into the directory", source.path)
 

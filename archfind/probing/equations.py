@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from archfind.families.expression import Expression, parse
@@ -92,7 +92,7 @@ def _steps(traced: Traced, axis: tuple[str, str], number: int, bound: str) -> bo
         for n in (number - 1, number)
     }
     before, last = turns[number - 1], turns[number]
-    return last is not None and (before is None or before + 1 == last)
+    return last is not None and last == (0 if before is None else before + 1)
 
 
 def _ends(shapes: Shapes) -> dict[tuple[str, str], int]:
@@ -171,7 +171,7 @@ def _moves(
     for path in free:
         if path.endswith(".0") and f"{path[:-2]}.1" in free:
             pair = path, f"{path[:-2]}.1"
-            value = _bisected(lambda x, pair=pair: row.at({**now, **dict.fromkeys(pair, x)}), row)
+            value = _bisected(_both(row, now, pair), row)
             if value is not None and type(now[path]) is int:
                 yield dict.fromkeys(pair, value)
     small = [path for path in free if type(now[path]) is int and now[path] <= COUNT]
@@ -182,6 +182,10 @@ def _moves(
                 value = _inverted(row, other, beside, known)[0] if other != path else None
                 if value is not None and value != now[other]:
                     yield {path: number, other: value}
+
+
+def _both(row: Equation, now: Values, pair: tuple[str, str]) -> Callable[[float], Any]:
+    return lambda number: row.at({**now, **dict.fromkeys(pair, number)})
 
 
 def _far(one: float, two: float) -> float:
@@ -240,7 +244,7 @@ def _inverted(
     return fraction, False
 
 
-def _bisected(at: Any, row: Equation) -> int | None:
+def _bisected(at: Callable[[float], Any], row: Equation) -> int | None:
     """The whole number at which something that rises, or falls, is what's wanted."""
     one, two = at(1), at(2)
     if isinstance(one, int | float) and isinstance(two, int | float) and one != two:
@@ -262,10 +266,14 @@ def _bisected(at: Any, row: Equation) -> int | None:
     return low if at(low) == row.wanted else None
 
 
-def _fraction(at: Any, row: Equation) -> float | None:
+def _shared(at: Callable[[float], Any], denominator: int) -> Callable[[float], Any]:
+    return lambda number: at(number / denominator)
+
+
+def _fraction(at: Callable[[float], Any], row: Equation) -> float | None:
     """The simplest fraction that gives what's wanted."""
     for denominator in _DENOMINATORS:
-        found = _bisected(lambda n, d=denominator: at(n / d), row)
+        found = _bisected(_shared(at, denominator), row)
         if found is not None:
             return found / denominator
     low, high = at(1.0), at(2.0)

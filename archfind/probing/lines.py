@@ -65,11 +65,14 @@ class _Unroller:
         last = max(map(int, row))
         if head in self._lengths:
             return self._lengths[head]
-        turns = [self._turns(node[name]) for name in sorted(row, key=int)[-2:]]
-        for bound, turn in turns[1].items():
-            if turns[0].get(bound) == turn - 1 and turn + 1 == self._traced.bounds[bound]:
-                more = last - turn
-                return f"{bound}+{more}" if more > 0 else f"{bound}-{-more}" if more else bound
+        turns = [self._turns(node[name]) for name in sorted(row, key=int)[-3:]]
+        # The last may be of its own, made after the loop.
+        for before, after, beyond in ((-2, -1, 0), (-3, -2, 1)):
+            for bound, turn in turns[after].items() if len(turns) >= -before else ():
+                ends = turn + 1 == self._traced.bounds[bound]
+                if ends and turns[before].get(bound) == turn - 1:
+                    more = last - beyond - turn + beyond
+                    return f"{bound}+{more}" if more > 0 else f"{bound}-{-more}" if more else bound
         return None
 
     def _turns(self, child: Any) -> dict[str, int]:

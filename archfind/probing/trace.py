@@ -13,7 +13,7 @@ import math
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 import torch
@@ -338,7 +338,7 @@ class _Loop:
 
 
 @contextlib.contextmanager
-def _watched(tracer: Tracer, package: str) -> Iterator[None]:
+def _watched(tracer: Tracer, package: str) -> Generator[None]:
     """The library's modules with traced builtins, as long as this lasts."""
     own: dict[str, Any] = {
         "range": tracer.range,
@@ -430,7 +430,7 @@ class Traced:
 def trace(make: type[nn.Module], config: Config, seconds: float = math.inf) -> Traced:
     """Call a constructor on the meta device with traced numbers. Refused where it raises."""
     own = {
-        path: leaf(value, path)
+        path: leaf(value, path)  # pyright: ignore[reportArgumentType]
         for path, value in leaves(config).items()
         if type(value) in (int, float) and not path.endswith(".#") and "-" not in path
     }

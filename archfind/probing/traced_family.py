@@ -56,7 +56,7 @@ def traced_family(
         if not _gives(program, base.values(), base.shapes):
             if not choices:
                 return None
-            choices = choices if maker.simplified() else {}
+            choices = maker.choices() if maker.simplified() else {}
             continue
         right, held, wrong = _checked(maker, program, choices, draw)
         if not wrong:
@@ -81,6 +81,9 @@ class _Maker:
         self.lengths: dict[str, str] = {}
         self.ends: dict[str, str] = {}  # what names a list's last item -> the same of its first
         self.first: Traced | None = None
+        self.hints = literals(cls)
+        for path, more in annotated(cls, base.values()).items():
+            self.hints.setdefault(path, []).extend(more)
 
     def traced(self, moves: Mapping[str, Any]) -> Traced | None:
         try:
@@ -154,10 +157,7 @@ class _Maker:
     def choices(self) -> dict[Choice, Traced]:
         """Other values of what isn't a size, each with its trace, where they change a tensor."""
         assert self.first is not None
-        hints = literals(self.cls)
         values = self.base.values()
-        for path, more in annotated(self.cls, values).items():
-            hints.setdefault(path, []).extend(more)
         found: dict[Choice, Traced] = {}
         own = _marks(self.first)
         counts = {name for bound in self.first.bounds for name in parse(bound).names}
@@ -173,7 +173,7 @@ class _Maker:
                 near = [value + 1, value - 1, value * 2, 2, 3, 4] if value <= _SWITCHED else []
                 tried = [0, *(n for n in near if n > 0)]
             else:
-                hinted = [*self.known.get(path, ()), *hints.get(leaf_name(path), ())]
+                hinted = [*self.known.get(path, ()), *self.hints.get(leaf_name(path), ())]
                 tried = alternates(path, value, hinted)[:_CHOICES]
             for item in dict.fromkeys(tried):
                 if item == value and type(item) is type(value):
@@ -189,7 +189,7 @@ class _Maker:
     def combined(self, choices: Mapping[Choice, Traced]) -> list[Line]:
         """The lines of all traces, each under the conditions that its absence elsewhere says."""
         assert self.first is not None
-        own = self._lines(self.first)
+        own = list(self._lines(self.first))
         found: dict[Line, None] = dict.fromkeys(own)
         absent: dict[Line, list[Choice]] = {}
         present: dict[Line, list[Choice]] = {}

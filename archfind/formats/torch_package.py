@@ -1,0 +1,77 @@
+"""torch.package archives: pickles and the Python source that they need, in one zip.
+
+The source is shown, never compiled.
+"""
+
+from __future__ import annotations
+
+from archfind.errors import NoTensors
+from archfind.types import Checkpoint, Storage
+
+from . import limits
+from .dtypes import ITEMSIZE
+from .escape import escape
+from .flatten import Flat, flatten
+from .nodes import StorageRef
+from .pickle_vm import Machine
+from .report import Report
+from .source import Source
+from .tensor_specs import Specs
+from .torch_objects import Reader
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .zip_directory import ZipDirectory
+
+_SOURCES = 200  # files of source that are shown
+_PICKLES = 1000
+
+
+def read(source: Source, report: Report, directory: ZipDirectory) -> Checkpoint:
+    """Every pickled resource, each below its package and name where there are several."""
+    members = directory.members
+    root = next(name for name in members if name.endswith(".data/version"))[: -len(".data/version")]
+    pickles = [
+        name
+        for name in members
+        if name.startswith(root) and name.endswith(".pkl") and not name.startswith(f"{root}.data/")
+    ][:_PICKLES]
+
+    def resolve(ref: StorageRef) -> Storage:
+        name = f"{root}.data/{ref.key}.storage"
+        member = members.get(name)
+        if member is None:
+            line = f'the data of the storage "{escape(ref.key)}" is missing'
+            if line not in report.warnings and len(report.warnings) < limits.DANGER_LINES:
+                report.warnings.append(line)
+            return Storage(source.path, name, -1, max(ref.numel, 0) * ITEMSIZE.get(ref.dtype, 1))
+        if member.method != 0:
+            return Storage(source.path, name, -1, member.size, ("deflate", name, 0))
+        return Storage(source.path, name, directory.data_start(member), member.size)
+
+    flat = Flat(source.path, Specs(source.path, resolve))
+    reader = Reader(source.path)
+    trees: dict[object, object] = {}
+    for name in pickles:
+        data = directory.read(members[name], limits.PICKLE_BYTES)
+        machine = Machine(source.path, escape(name), data, reader.calls, reader.load)
+        report.begin(machine)
+        trees[name[len(root) : -len(".pkl")].replace("/", ".")] = machine.run()
+    flatten(trees if len(trees) != 1 else next(iter(trees.values())), flat)
+    if not trees:
+        raise NoTensors("no tensors: a torch.package archive without pickles", source.path)
+    sources = {
+        name[len(root) :]: directory.read(members[name], limits.TEXT_BYTES)[
+            : limits.METADATA_TEXT
+        ].decode("utf-8", "replace")
+        for name in [one for one in members if one.endswith(".py")][:_SOURCES]
+        if members[name].size <= limits.TEXT_BYTES
+    }
+    report.warnings.append("contains Python source that runs when loaded with torch.package")
+    made = report.checkpoint(source, "torch-package", flat, trees)
+    from archfind.frozen import replace
+
+    extern = members.get(f"{root}.data/extern_modules")
+    outside = directory.read(extern, limits.TEXT_BYTES).decode("utf-8", "replace") if extern else ""
+    container = {"pickles": len(pickles), "imports": outside.split()[: limits.SHORT_LIST]}
+    return replace(made, sources=sources, container=container)

@@ -1,0 +1,170 @@
+"""Runs archfind's command line in a process of its own per file, watched from within and without.
+
+Reads one JSON array of runs from stdin, each {"argv": [...], "cwd": ...}; writes one JSON object a
+line: the exit code or signal, what was printed, seconds, peak memory, and every audit event that
+reading a file has no business to cause. Imports nothing but archfind and the standard library.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import resource
+import signal
+import sys
+import time
+
+import archfind.cli
+
+SECONDS = 60
+ROOT = os.path.dirname(os.path.abspath(archfind.__file__))
+SIGNATURES = os.path.join(os.path.dirname(ROOT), "signatures")
+STDLIB = (os.path.dirname(os.__file__), sys.prefix, sys.base_prefix)
+LISTING = ("os.listdir", "os.scandir")
+FORBIDDEN = (
+    "os.system os.exec os.posix_spawn os.spawn os.fork os.forkpty os.startfile subprocess. pty. "
+    "socket. urllib. ftplib. http. smtplib. imaplib. poplib. telnetlib. nntplib. webbrowser. "
+    "ctypes. pickle. marshal.load marshal.dumps code.__new__ function.__new__ shutil. tempfile. "
+    "os.remove os.rename os.mkdir os.rmdir os.link os.symlink os.truncate os.chmod os.chown "
+    "os.putenv os.unsetenv os.chdir os.kill os.listdir os.scandir os.walk glob. sqlite3. mmap. "
+    "builtins.input builtins.breakpoint cpython.run_ sys.settrace sys.setprofile signal."
+).split()
+
+
+class Watch:
+    """Collects the audit events of one run that its file may not cause."""
+
+    def __init__(self, allowed: set[str]) -> None:
+        self.allowed = allowed
+        self.on = True
+        self.found: list[str] = []
+        self.opened: list[str] = []
+
+    def __call__(self, event: str, args: tuple[object, ...]) -> None:
+        if not self.on:
+            return
+        if event == "open":
+            self._open(*args[:3])  # type: ignore[arg-type]
+        elif event == "import":
+            name = str(args[0]).partition(".")[0]
+            if name != "archfind" and name not in sys.stdlib_module_names:
+                self.found.append(f"import {args[0]}")
+        elif event in ("exec", "compile"):
+            code = args[0] if event == "exec" else args[1]
+            name = getattr(code, "co_filename", code)
+            if not self._ours(os.fsdecode(name) if isinstance(name, str | bytes) else repr(name)):
+                self.found.append(f"{event} {name!r}")
+        elif event == "mmap.__new__":
+            pass  # archfind's own index is mapped; its file was checked when it was opened
+        elif event == "marshal.loads":
+            if sys._getframe(1).f_code.co_filename != "<frozen importlib._bootstrap_external>":
+                self.found.append(event)
+        elif event.startswith(tuple(FORBIDDEN)) and event not in LISTING:
+            self.found.append(f"{event} {args!r}")
+        elif event in LISTING and not self._ours(os.path.abspath(str(args[0]))):
+            if os.path.abspath(str(args[0])) in self.allowed:
+                return  # a folder that was named, or stands in one that was
+            self.found.append(f"{event} {args!r}")  # the import system looks through its folders
+
+    def _open(self, path: object, mode: object, flags: object) -> None:
+        if isinstance(path, int):
+            return
+        where = os.path.abspath(os.fsdecode(path))  # type: ignore[arg-type]
+        writes = isinstance(flags, int) and flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
+        if writes or (isinstance(mode, str) and set(mode) & set("wax+")):
+            if where != os.devnull:
+                self.found.append(f"write {where}")
+        elif where in self.allowed:
+            self.opened.append(where)
+        elif not self._ours(where):
+            self.found.append(f"open {where}")
+
+    @staticmethod
+    def _ours(where: str) -> bool:
+        if where.startswith("<frozen ") or where == "<string>":
+            return where != "<string>"
+        return where.startswith((ROOT + os.sep, SIGNATURES + os.sep)) or any(
+            where.startswith(folder + os.sep) or where == folder for folder in STDLIB
+        )
+
+
+def run(task: dict, out: int, err: int, said: int) -> None:
+    """The child's part: runs one command and tells what it saw; doesn't return."""
+    code = 99
+    watch = Watch({os.path.abspath(one) for one in task["files"]})
+    try:
+        os.dup2(out, 1)
+        os.dup2(err, 2)
+        os.chdir(task["cwd"])
+        sys.addaudithook(watch)
+        try:
+            code = archfind.cli.main(task["argv"])
+        except SystemExit as error:
+            code = error.code if isinstance(error.code, int) else 98
+        except BaseException as error:
+            print(f"Traceback: {type(error).__name__}: {error!r}", file=sys.stderr)
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        watch.on = False
+        found = {"found": watch.found[:20], "opened": sorted(set(watch.opened))}
+        os.write(said, json.dumps(found).encode())
+        os._exit(code)
+
+
+def watched(task: dict, folder: str) -> dict:
+    """Runs one task in a child, with a clock, and gives what came of it."""
+    names = [os.path.join(folder, name) for name in ("out", "err", "said")]
+    files = [os.open(name, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600) for name in names]
+    start = time.monotonic()
+    child = os.fork()
+    if not child:
+        resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
+        run(task, *files)
+    while True:
+        done, status, usage = os.wait4(child, os.WNOHANG)
+        if done:
+            break
+        if time.monotonic() - start > 10 * SECONDS:
+            os.kill(child, signal.SIGKILL)
+        time.sleep(0.001)
+    texts = []
+    for one in files:
+        os.lseek(one, 0, os.SEEK_SET)
+        texts.append(b"".join(iter(lambda one=one: os.read(one, 1 << 20), b"")))
+        os.close(one)
+    said = json.loads(texts[2] or b'{"found": ["killed"], "opened": []}')
+    return {
+        "code": os.waitstatus_to_exitcode(status),
+        "out": texts[0].decode("latin-1"),
+        "err": texts[1].decode("latin-1"),
+        "seconds": usage.ru_utime + usage.ru_stime,
+        "megabytes": usage.ru_maxrss / 1024,
+        **said,
+    }
+
+
+def warm() -> None:
+    """Imports what a run imports: later, nothing but a file's own reader may follow."""
+    import locale  # noqa: F401
+    import pkgutil
+    from encodings import cp437  # noqa: F401
+
+    import archfind.database
+    import archfind.formats
+    import archfind.identify
+    import archfind.inspection
+    import archfind.render
+
+    for one in pkgutil.iter_modules(archfind.formats.__path__):
+        importlib.import_module(f"archfind.formats.{one.name}")
+
+
+if __name__ == "__main__":
+    warm()
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as place:
+        for one in json.load(sys.stdin):
+            print(json.dumps(watched(one, place)), flush=True)

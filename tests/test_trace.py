@@ -1,0 +1,151 @@
+"""Constructors traced: what their sizes are made of, and the families that follow."""
+
+from __future__ import annotations
+
+import math
+import operator
+import random
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from test_descent import Tower, base_of
+from torch import nn
+
+from archfind.families.expression import parse
+from archfind.families.program import Program
+from archfind.harvest import create_on_meta
+from archfind.probing.config import captured, leaves, moved
+from archfind.probing.equations import equations, solved
+from archfind.probing.family import Preset
+from archfind.probing.lines import lines_of
+from archfind.probing.probe import on_meta, shapes_of
+from archfind.probing.trace import Number, Refused, leaf, trace
+from archfind.probing.traced_family import traced_family
+from archfind.providers import provider
+
+ENTRIES = """
+    timm/vit_tiny_patch16_224 timm/efficientnet_b0 timm/hrnet_w18_small timm/levit_128s
+    timm/mobilenetv3_small_050 timm/resnext26ts timm/xcit_nano_12_p16_224 timm/nf_resnet26
+    torchvision/densenet121 torchvision/swin_t torchvision/googlenet spandrel/SwinIR spandrel/DAT
+""".split()
+
+OPERATORS: list[Callable[[Any, Any], Any]] = [
+    operator.add,
+    operator.sub,
+    operator.mul,
+    operator.floordiv,
+    operator.truediv,
+    operator.mod,
+]
+steps = st.lists(
+    st.tuples(st.sampled_from(OPERATORS), st.integers(1, 9), st.booleans()), max_size=6
+)
+
+
+@given(st.integers(1, 60), steps, st.sampled_from((None, round, math.floor, math.ceil)))
+def test_a_traced_number_is_the_plain_one_and_its_text_computes_it(
+    start: int, steps: list[tuple[Callable[[Any, Any], Any], int, bool]], last: Any
+) -> None:
+    plain: Any = start
+    traced: Any = leaf(start, "x")
+    for step, other, turned in steps:
+        if turned and not plain:
+            continue
+        plain = step(other, plain) if turned else step(plain, other)
+        traced = step(other, traced) if turned else step(traced, other)
+    if last is not None and math.isfinite(plain):
+        plain, traced = last(plain), last(traced)
+    assert plain == traced and hash(plain) == hash(traced)
+    assert (plain > 3) == (traced > 3) and bool(plain) == bool(traced)
+    assert [0] * leaf(3, "x") == [0] * 3
+    if isinstance(traced, Number):
+        assert parse(traced.text).value({"x": start}) == pytest.approx(plain)
+
+
+def made(entry: str) -> tuple[type[nn.Module], dict[str, Any]]:
+    library, _, name = entry.partition("/")
+    return captured(lambda: create_on_meta(provider(library), name))[1:]
+
+
+@pytest.mark.parametrize("entry", ENTRIES)
+def test_sizes_are_what_their_expressions_say_for_other_numbers_too(entry: str) -> None:
+    cls, base = made(entry)
+    first = trace(cls, moved(base, {}))
+    assert first.shapes == shapes_of(on_meta(cls, moved(base, {})))
+    names = sorted({n for texts in first.sizes.values() for t in texts for n in parse(t).names})
+    assert names
+    draw = random.Random(entry)
+    compared = 0
+    for path in draw.sample(names, min(len(names), 6)):
+        value: Any = leaves(base)[path]
+        move = {path: value * 2}
+        try:
+            other = trace(cls, moved(base, move))
+        except Refused:
+            continue
+        values = leaves(moved(base, move))
+        for key, texts in other.sizes.items():
+            sizes = [parse(text).value(values) for text in texts]
+            assert sizes == list(other.shapes[key][0]), (path, key, texts)
+        if other.shapes.keys() == first.shapes.keys():  # no rule has another branch
+            same = [k for k, texts in first.sizes.items() if texts == other.sizes.get(k)]
+            compared += len(same) > len(first.sizes) / 2
+    assert compared
+
+
+def test_a_refusal_says_what_was_asked_last() -> None:
+    cls, base = made("timm/vit_tiny_patch16_224")
+    with pytest.raises(Refused) as refused:
+        trace(cls, moved(base, {"embed_dim": 100}))
+    text, answer = refused.value.asked[-1]
+    assert text.startswith("embed_dim%num_heads") and not answer
+    assert "range" not in vars(sys.modules[cls.__module__])  # as it was before
+
+
+@pytest.mark.parametrize("entry", ENTRIES)
+def test_lines_give_the_network_that_they_are_of(entry: str) -> None:
+    cls, base = made(entry)
+    whole = trace(cls, moved(base, {}))
+    texts = [
+        f"{pattern}  {' '.join(sizes) or '()'}"
+        + ("" if dtype == "float" else f" {dtype}")
+        + (f"  if {' and '.join(conditions)}" if conditions else "")
+        for pattern, sizes, dtype, conditions in lines_of(whole, {})
+    ]
+    found = Program(texts).expand(leaves(base))
+    assert found == {key: whole.shapes[key] for key in found}
+    left = [k for k, (_, dtype) in whole.shapes.items() if k not in found and dtype == "float"]
+    assert all(key.rpartition(".")[2].startswith(("attn_mask", "rpe_biases")) for key in left)
+
+
+def test_equations_move_only_what_a_file_speaks_against() -> None:
+    base = base_of(Tower)
+    draw = random.Random(0)
+    for _ in range(20):
+        heads = draw.choice((1, 2, 3, 4, 6))
+        moves: dict[str, Any] = {"heads": heads, "width": heads * draw.randrange(3, 30)}
+        moves |= {"depths.1": draw.randrange(1, 6), "scale": draw.choice((1, 2, 3, 5))}
+        target = shapes_of(on_meta(Tower, moved(base, moves)))
+        rows = equations(trace(Tower, moved(base, {})), target)
+        values = leaves(base)
+        assert solved(rows, values, {}) == {p: v for p, v in moves.items() if values[p] != v}
+
+
+def test_a_traced_family_gives_networks_that_it_was_not_made_from() -> None:
+    base = base_of(Tower)
+    preset = Preset("tower", base, shapes_of(on_meta(Tower, base)))
+    family = traced_family(preset, Tower, {}, [], 60)
+    assert family is not None and family.right == family.held > 0
+    program = Program(family.lines)
+    draw = random.Random(1)
+    for _ in range(20):
+        moves: dict[str, Any] = {"width": 6 * draw.randrange(3, 30), "bias": draw.random() < 0.5}
+        moves |= {"depths.0": draw.randrange(1, 7), "depths.1": draw.randrange(1, 7)}
+        moves |= {"ratio": draw.choice((1.0, 2.5)), "scale": draw.choice((1, 3))}
+        moves |= {"norm": draw.choice(("none", "batch", "layer"))}
+        config = moved(base, moves)
+        assert program.expand(leaves(config)) == shapes_of(on_meta(Tower, config)), moves
