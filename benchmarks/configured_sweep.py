@@ -54,7 +54,9 @@ def drawn(model_type: str, cls: type, draw: random.Random) -> tuple[object, torc
     return None
 
 
-def case(name: str, module: torch.nn.Module, config: object, dialect: str, place: Path) -> list[str]:
+def case(
+    name: str, module: torch.nn.Module, config: object, dialect: str, place: Path
+) -> list[str]:
     """What was wrong: "class", "type", "fields", "tensors"."""
     model_type, _, cls = name.partition("/")
     shapes = published(module) if dialect else shapes_of(module)
