@@ -2,11 +2,11 @@
 
     python benchmarks/configured_sweep.py [--seed 1] [--types bert,vit] [--seconds 500] [--build]
 
-For each type a public class is drawn, and new values for its config's whole numbers, made smaller,
-as long as the library takes them and builds the class on meta. Its keys are written without data, in
-the module's dialect (.pth's keys) or the published one, and guessed. Counted are: the class or a
-twin, the type or a twin's, every field read from shapes, and the config giving the same tensors when
-the library builds it again. What can't be built at all is listed with the reason.
+For each type a public class is drawn, and new values for its config's whole numbers, made
+smaller, as long as the library takes them and builds the class on meta. Its keys are written
+without data, in the module's dialect (a .pth's keys) or the published one, and guessed. Counted
+are: the class or a twin, the type or a twin's, every field read from shapes, and the config giving
+the same tensors when the library builds it again. What can't be built at all is listed.
 """
 
 from __future__ import annotations
