@@ -62,8 +62,10 @@ def show_lines(names: list[str]) -> list[str]:
 def compile_lines() -> list[str]:
     """Write signatures/index.bin from the text beside it."""
     from archfind.compile_index import compile_index
+    from archfind.config_probing.compile import compile_types
     from archfind.families.compile import compile_families
     from archfind.families.database import Families
+    from archfind.pretrained.database import ModelTypes
 
     place = Path(folder())
     data = compile_index(place)
@@ -71,10 +73,12 @@ def compile_lines() -> list[str]:
     lines = [f"{place / 'index.bin'}: {len(Database(data))} signatures, {len(data):,} bytes"]
     data = compile_families(place)
     _write(place / "families.bin", data)
-    return [
-        *lines,
-        f"{place / 'families.bin'}: {len(Families(data))} families, {len(data):,} bytes",
-    ]
+    lines.append(f"{place / 'families.bin'}: {len(Families(data))} families, {len(data):,} bytes")
+    data = compile_types(place)
+    _write(place / "configured.bin", data)
+    types = ModelTypes(data)
+    words = f"{types.types} model types, {len(types)} classes and dialects, {len(data):,} bytes"
+    return [*lines, f"{place / 'configured.bin'}: {words}"]
 
 
 def _write(path: Path, data: bytes) -> None:
@@ -86,18 +90,24 @@ def _write(path: Path, data: bytes) -> None:
 def build_lines(names: list[str]) -> tuple[list[str], bool]:
     """Harvest each provider anew, compare its twins, and compile."""
     from archfind.harvest import build_signatures
-    from archfind.providers import PROVIDERS
+    from archfind.providers import CONFIGURED, PROVIDERS
     from archfind.twins import write_twins
 
     lines: list[str] = []
     failed: list[str] = []
-    if any(name not in PROVIDERS for name in names) or not names:
-        raise SignatureError(f"build wants a provider: {' or '.join(PROVIDERS)}")
+    known = (*PROVIDERS, CONFIGURED)
+    if any(name not in known for name in names) or not names:
+        raise SignatureError(f"build wants a provider: {' or '.join(known)}")
+    if CONFIGURED in names:
+        from archfind.config_probing.harvest import build_types
+
+        failed += build_types(Path(folder()))
+        names = [name for name in names if name != CONFIGURED]
     for name in names:
         count, missed = build_signatures(name, Path(folder()))
         lines.append(f"{name}: {count} entries")
         failed += missed
-    lines += write_twins(Path(folder()))
+    lines += write_twins(Path(folder())) if names else []
     return [*lines, *failed, *compile_lines()], bool(failed)
 
 

@@ -6,11 +6,13 @@ from archfind import shortlist
 from archfind.canonical import AVERAGED, joined, networks, readings, strip
 from archfind.errors import UnknownError
 from archfind.evidence.hints import named_in_file
+from archfind.evidence.kinds import kinds
 from archfind.frozen import replace
 from archfind.heads import headed, notes
 from archfind.match import match, plain
 from archfind.nearest import CLOSE, Fit, chosen, is_, is_member, near
 from archfind.parts import children, common_prefix, flat, places, resolve
+from archfind.pretrained.answer import configured
 from archfind.renamed import renamings
 from archfind.types import Canonical, Guess
 from archfind.variants import varied
@@ -30,6 +32,8 @@ def guess(checkpoint: Checkpoint, database: Database, choose: str = "", part: st
     "resnetaa50"), `part` one of several networks in the file. UnknownError where the file has no
     such part, or the database no such entry."""
     found = _unasked(checkpoint, database, choose, part)
+    if found.status not in _SURE:
+        found = replace(found, warnings=(*found.warnings, *kinds(checkpoint)))
     if not choose or (found.matches and is_(found.matches[0], choose)):
         return found
     wanted = database.named(choose)
@@ -139,6 +143,12 @@ def _guess_state_dict(canonical: Canonical, database: Database, choose: str) -> 
         if whole:
             return {"": _decided(strip(reading, whole[0].prefix), whole, choose)}
     nearly: list[tuple[float, Guess]] = []
+    for reading, _ in tries:
+        share, other = configured(reading, database, choose)
+        if other is not None and share == 1:
+            return {"": other}
+        if other is not None:
+            nearly.append((share, other))
     for reading, _ in tries:
         share, other = varied(reading, database, choose)
         if other is not None and share == 1:

@@ -12,6 +12,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from archfind.errors import AmbiguousError, ArchfindError, BuildError, UnknownError
+from archfind.from_config import built_from_config
 from archfind.harvest import create_on_meta
 from archfind.probing.config import captured, leaves, moved
 from archfind.providers import provider
@@ -48,6 +49,8 @@ def build(
     found = _match(guess, accept_ambiguous)
     config = {**arguments(found), **(settings or {})}
     path = guess.canonical.checkpoint.path
+    if found.pretrained is not None:
+        return built_from_config(guess, found, settings or {})
     module = _create(found, config, path)
     if found.head is not None:
         module = rebuilt(module, found.head)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from archfind.types import Match
 
 
@@ -26,6 +28,8 @@ def recipe(found: Match) -> dict[str, object]:
     entry = found.entry
     if found.variant is not None:
         return _variant(found)
+    if found.pretrained is not None:
+        return _configured(found)
     moved = {k: v for k, v in arguments(found).items() if entry.fields.get(k) != v}
     args = [] if entry.callable.endswith(f".{entry.name}") else [entry.name]
     return {"callable": entry.callable, "args": args, "kwargs": {**entry.fixed, **moved}}
@@ -47,3 +51,24 @@ def _variant(found: Match) -> dict[str, object]:
     kwargs = {name: found.config[name].value for name in roots}
     args = [] if entry.callable.endswith(f".{entry.name}") else [entry.name]
     return {"callable": entry.callable, "args": args, "kwargs": {**entry.fixed, **kwargs}}
+
+
+def _configured(found: Match) -> dict[str, object]:
+    """The class with its config's fields, nested ones as dicts; defaults that nothing showed are
+    left to the library, unless they had to be others than its own."""
+    assert found.pretrained is not None
+    fields: dict[str, Any] = {}
+    switches: dict[str, object] = {}
+    for path, setting in found.config.items():
+        *above, last = path.split(".")
+        if above == ["init"]:
+            switches[last] = setting.value
+            continue
+        if setting.source == "default" and not last.endswith("heads"):
+            continue
+        target = fields
+        for part in above:
+            target = target.setdefault(part, {})
+        target[last] = setting.value
+    config = {"callable": f"transformers.{found.pretrained.config}", "kwargs": fields}
+    return {"callable": found.entry.callable, "args": [], "kwargs": switches, "config": config}

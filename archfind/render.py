@@ -6,6 +6,12 @@ from archfind.errors import CheckpointError
 from archfind.formats.escape import escape
 from archfind.recipe import recipe
 from archfind.render_parts import head_document, head_words, part_choice, part_document, part_lines
+from archfind.render_pretrained import (
+    also_lines,
+    config_words,
+    pretrained_document,
+    pretrained_lines,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,6 +44,7 @@ def guess_document(guess: Guess) -> dict[str, object]:
         "provider": best.entry.provider if best else None,
         "architecture": best.entry.name if best else None,
         "class": best.entry.cls if best else None,
+        **pretrained_document(best),
         "build": recipe(best) if best else None,
         "variant": dict(best.variant.moved) if best and best.variant else None,
         "config": {k: {"value": s.value, "source": s.source} for k, s in best.config.items()}
@@ -142,7 +149,9 @@ def guess_lines(
 def _exact(document: dict, path: str) -> tuple[str, list[str]]:  # pyright: ignore
     rest: list[str] = []
     config = document["config"]
-    if config:
+    if document.get("model_type"):
+        rest += pretrained_lines(document)
+    elif config:
         moved = document["variant"] or {}
         # Leaves of nested arguments may be hundreds: those that differ from the entry's are named.
         shown = " ".join(
@@ -150,10 +159,11 @@ def _exact(document: dict, path: str) -> tuple[str, list[str]]:  # pyright: igno
         )
         rest.append(f"config    {shown:<42} read from {_sources(config)}")
     rest.append(_evidence(document))
-    rest += _twin_lines(document)
+    rest += _twin_lines(document) if not document.get("model_type") else also_lines(document)
     rest += part_lines(document)
     build = document["build"]
     words = [repr(a) for a in build["args"]] + [f"{k}={v!r}" for k, v in build["kwargs"].items()]
+    words = [*config_words(document), *words]
     rest.append(f"build     {build['callable']}({', '.join(words)}){head_words(document)}")
     return _title(document), rest
 
@@ -161,6 +171,8 @@ def _exact(document: dict, path: str) -> tuple[str, list[str]]:  # pyright: igno
 def _title(document: dict) -> str:  # pyright: ignore
     cls = str(document["class"]).rpartition(".")[2]
     other = " with other arguments" if document["variant"] else ""
+    if document.get("model_type"):
+        return f"{document['provider']}/{document['architecture']} ({document['model_type']})"
     return f"{document['provider']}/{document['architecture']}{other} ({cls})"
 
 
@@ -225,6 +237,8 @@ def _ambiguous(document: dict, path: str) -> tuple[str, list[str]]:  # pyright: 
     if same:
         rest.append(f"same as 1: {', '.join(same)}")
     rest.append(_evidence(document))
+    if document.get("model_type"):
+        rest += pretrained_lines(document)
     rest.append(
         f"Choose:  archfind export {path} out.onnx --as {first['provider']}/{first['architecture']}"
     )

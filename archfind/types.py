@@ -244,11 +244,29 @@ class Variant:
 
 
 @frozen
+class Pretrained:
+    """A transformers class with its config.
+
+    `keys` says whose names the tensors have: "published", those that `save_pretrained` writes, or
+    "" for the module's own. `tied` are keys that the file leaves out, with the key whose tensor
+    each shares; `prefix` is where the class keeps its base network; `preset` names the public
+    model whose sizes the file has, "" for none.
+    """
+
+    model_type: str
+    config: str  # the config's class
+    keys: str = ""
+    tied: Mapping[str, str] = NOTHING
+    prefix: str = ""
+    preset: str = ""
+
+
+@frozen
 class Match:
     """How well one entry explains a canonical state dict. `missing` and `unexpected` are as torch
     words them; `tolerated` are derived buffers that one side lacks and that carry no training.
     `head` is there where everything but the head is the entry's own, `variant` where its class has
-    other arguments."""
+    other arguments, `pretrained` where it takes a config."""
 
     entry: Entry
     config: Mapping[str, Setting]
@@ -262,6 +280,7 @@ class Match:
     reasons: tuple[str, ...] = ()
     head: Head | None = None
     variant: Variant | None = None
+    pretrained: Pretrained | None = None
 
     @property
     def fits(self) -> bool:

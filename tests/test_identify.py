@@ -43,8 +43,9 @@ def test_the_published_mobilenet_is_exact(mobilenet: Path) -> None:
     assert found.matches[0].matched == found.matches[0].expected == 314
 
 
-def test_a_bert_is_unknown(minilm: Path) -> None:
-    assert archfind.guess(minilm).status == "unknown"
+def test_a_bert_is_a_transformers_class(minilm: Path) -> None:
+    guess = archfind.guess(minilm)
+    assert (guess.status, guess.matches[0].entry.id) == ("exact", "transformers/BertModel")
 
 
 def test_class_counts_are_read_from_the_head() -> None:

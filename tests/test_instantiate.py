@@ -116,9 +116,11 @@ def test_a_close_file_names_what_is_off(tmp_path: Path) -> None:
     assert caught.value.missing == ("layer1.0.conv1.weight",)
 
 
-def test_an_unknown_file_is_refused(minilm: Path) -> None:
+def test_an_unknown_file_is_refused(tmp_path: Path) -> None:
+    names = ("first.weight", "second.weight", "third.weight", "third.bias")
+    torch.save({name: torch.zeros(3, 5) for name in names}, tmp_path / "unknown.pth")
     with pytest.raises(UnknownError):
-        archfind.load(minilm)
+        archfind.load(tmp_path / "unknown.pth")
 
 
 def test_settings_are_checked_by_the_strict_load(tmp_path: Path) -> None:

@@ -60,6 +60,10 @@ def export(
     """
     path = Path(os.fspath(out))
     kind = dict(EXPORTERS).get(path.suffix.lower())
+    if built.match.pretrained is not None and (kind is None or str(out).endswith("/")):
+        from archfind.exporters.pretrained import write_folder
+
+        return write_folder(built, path, force)
     if kind is None:
         known = ", ".join(suffix for suffix, _ in EXPORTERS)
         what = escape(path.suffix) or "a name without a suffix"

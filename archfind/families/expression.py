@@ -100,6 +100,7 @@ _OPERATORS: dict[str, tuple[int, Callable[[Any, Any], Any]]] = {
     "**": (7, lambda a, b: a**b),
 }
 _WORDS = {"None": None, "True": True, "False": False}
+RESERVED = frozenset((*_FUNCTIONS, *_OPERATORS, *_WORDS, "not"))  # what is no name of a leaf
 
 
 class _Parser:

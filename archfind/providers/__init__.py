@@ -38,18 +38,19 @@ if TYPE_CHECKING:
 
 
 PROVIDERS = ("torchvision", "timm", "spandrel")
+CONFIGURED = "transformers"  # its networks have no registered sizes: each class takes a config
 
 
 def provider(name: str) -> Provider:
     """The provider module; BuildError says what to install where its library is missing."""
-    if name not in PROVIDERS:
+    if name not in (*PROVIDERS, CONFIGURED):
         raise BuildError(f"no provider {name!r}; there are {', '.join(PROVIDERS)}")
     try:
         return import_module(f"archfind.providers.{name}")  # pyright: ignore[reportReturnType]
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("archfind"):
             raise
-        extra = name if name == "spandrel" else "torch"
+        extra = name if name in ("spandrel", "transformers") else "torch"
         raise BuildError(
             f"building a {name} network needs {error.name}: pip install 'archfind[{extra}]'"
         ) from error

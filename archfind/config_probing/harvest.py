@@ -1,0 +1,167 @@
+"""transformers -> signatures/transformers/*.txt, one file a model type."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterable
+from importlib.metadata import version
+from pathlib import Path
+
+from archfind.config_probing.bench import Bench, candidates, explore, shrunk
+from archfind.config_probing.compile import read_presets
+from archfind.config_probing.learn import Learned, learn
+from archfind.config_probing.text import Block, TypeText, others, parse
+from archfind.probing.config import Leaf, leaves
+from archfind.progress import progress
+from archfind.providers import transformers as library
+
+SECONDS = 9.0  # for the first class of a type; the others are mostly like it
+_TOLD = re.compile(
+    r"head|_act|activation|eps|rope|theta|window|per_tok|top_k|scal|image_size|patch|position"
+    r"|tie_word|is_encoder|is_decoder|num_labels"
+)
+
+
+def build_types(
+    folder: Path, only: Iterable[str] = (), part: tuple[int, int] = (0, 1)
+) -> list[str]:
+    """Write the text of each model type that has none; return a line for each type that can't be
+    built. Stopped work goes on where it stopped: delete a file to learn it anew."""
+    out = folder / library.LIBRARY / "types"
+    out.mkdir(parents=True, exist_ok=True)
+    harvest = Harvest(out)
+    wanted = [t for t in library.model_types() if not only or t in set(only)][part[0] :: part[1]]
+    for model_type in progress(wanted, len(wanted), "harvest transformers"):
+        harvest.type(model_type)
+    return [f"{name}: {why}" for name, why in harvest.failed.items()]
+
+
+class Harvest:
+    """Types learned so far, by name; those inside others come first."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.presets = read_presets(folder.parent.parent / "presets")
+        self.known: dict[str, TypeText | None] = {}
+        self.failed: dict[str, str] = {}
+
+    def type(self, name: str) -> TypeText | None:
+        """One type's text, from its file or learned."""
+        if name in self.known:
+            return self.known[name]
+        self.known[name] = None  # a type within itself
+        file = self.folder / f"{name}.txt"
+        if file.exists():
+            text = file.read_text()
+            blocks: dict[str, Block] = {}
+            for other in dict.fromkeys(others(text)):
+                inner = self.type(other) if other != name else None
+                blocks |= {b.id: b for b in inner.blocks} if inner else {}
+            self.known[name] = parse(text, blocks)
+            return self.known[name]
+        found = self._learned(name)
+        if found is not None:
+            beside = file.with_suffix(".new")
+            release = version(library.LIBRARY)
+            beside.write_text(f"# {library.LIBRARY} {release}\n\n{found.text()}")
+            beside.replace(file)
+        self.known[name] = found
+        return found
+
+    def _learned(self, name: str) -> TypeText | None:
+        try:
+            classes = library.classes(name)
+            config = library.defaults(name)
+        except Exception as error:  # a library may raise anything
+            self.failed[name] = f"{type(error).__name__}: {str(error)[:200]}"
+            return None
+        if not classes:
+            self.failed[name] = "no public class takes its config"
+            return None
+        made = type(library.config_of(name, {}))
+        found = TypeText(name, f"{made.__module__}.{made.__qualname__}", {}, {}, [])
+        visible: dict[str, list[Leaf]] = {}
+        seen: set[str] = set()
+        small = None
+        every: dict[str, Leaf] = leaves(config)
+        facts: dict[str, list[Leaf]] = {}  # what public models have for switches and choices
+        for model in self.presets.get(name, {}).values():
+            for path, value in model.items():
+                if isinstance(value, bool | str) and value != every.get(path):
+                    facts.setdefault(path, []).append(value)
+        for cls, made_cls in sorted(classes.items(), key=lambda item: _order(item[0])):
+            entry = f"{name}/{cls}"
+            switches = library.switches(made_cls)
+            try:
+                small = small or shrunk(entry, config)
+                bench = Bench(entry, {**small, **({"init": switches} if switches else {})})
+            except Exception as error:
+                self.failed[entry] = f"{type(error).__name__}: {str(error)[:200]}"
+                continue
+            every |= {p: v for p, v in leaves({"init": switches}).items() if switches}
+            paths = candidates(bench)
+            first = not found.blocks
+            end = time.process_time() + (SECONDS if first else SECONDS / 3)
+            # What was read in the type's other classes and moved nothing moves nothing here.
+            paths = [p for p in paths if p in visible or p not in seen]
+            inner = [b for t in sorted(bench.first.inner - {name}) for b in self._blocks(t)]
+            unruled = {path for block in found.blocks for path in block.left}
+            paths = [p for p in paths if p not in unruled]
+            own = explore(bench, paths, 14 if first and not inner else 6, end, facts)
+            seen |= set(paths)
+            for path, values in own.items():
+                kept = visible.setdefault(path, [])
+                kept += [v for v in values if v not in kept]
+            limit = SECONDS if first else SECONDS / 3
+            for dialect in ("", "published"):
+                if dialect and all(b.shapes[dialect] is b.shapes[""] for b in bench.built()):
+                    continue
+                known = [*found.blocks, *inner]
+                known.sort(key=lambda b: b.dialect != dialect)
+                learned = learn(bench, dialect, own, known, limit)
+                if learned is None:
+                    self.failed[f"{entry} {dialect}".strip()] = "no rules found"
+                    continue
+                found.blocks.append(_finished(learned, bench, every))
+        if not found.blocks:
+            return None
+        read = {
+            n.partition("{")[0] for b in found.blocks for line in b.whole() for n in _names(line)
+        }
+        moving = {p for p in visible if p in read or any(n and p.startswith(n) for n in read)}
+        lists = {p.rpartition(".")[0] for p in moving if p.rpartition(".")[2].isdigit()}
+        own = {p for p in every if p in read or p in moving or p.rpartition(".")[0] in lists}
+        found.leaves = {p: v for p, v in every.items() if p in own or _is_told(p)}
+        found.options = {p: v for p, v in visible.items() if p in moving}
+        for block in found.blocks:
+            block.leaves = found.leaves
+        return found
+
+    def _blocks(self, name: str) -> list[Block]:
+        inner = self.type(name) if name in library.model_types() else None
+        return inner.blocks if inner else []
+
+
+def _finished(learned: Learned, bench: Bench, every: dict[str, Leaf]) -> Block:
+    block = learned.block
+    block.held = learned.right, learned.held
+    block.tied = bench.first.tied
+    block.prefix = bench.first.prefix
+    block.leaves = every
+    return block
+
+
+def _names(line: object) -> Iterable[str]:
+    for expression in [*line.sizes, line.condition, *(p.bound for p in line.parts)]:  # pyright: ignore
+        yield from expression.names if expression is not None else ()
+
+
+def _order(cls: str) -> tuple[bool, int, str]:
+    """The base network before those that hold it."""
+    head = "For" in cls or "Head" in cls or not cls.endswith("Model")
+    return head, len(cls) if not head else 0, cls
+
+
+def _is_told(path: str) -> bool:
+    return bool(_TOLD.search(path)) and "dropout" not in path and not path.endswith("#")

@@ -1,0 +1,175 @@
+"""A state dict against all model types of transformers: what fits, who else does, and what may be
+said. On the cold path of `archfind guess`."""
+
+from __future__ import annotations
+
+from archfind.canonical import strip
+from archfind.frozen import replace
+from archfind.pretrained.claims import claims_of
+from archfind.pretrained.database import beside, templates_of
+from archfind.pretrained.rank import rank
+from archfind.pretrained.solve import is_stale, solved
+from archfind.types import Guess, Step, Twin
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from archfind.database import Database
+    from archfind.pretrained.claims import Claims
+    from archfind.pretrained.database import ModelTypes
+    from archfind.pretrained.solve import Solved
+    from archfind.types import Canonical, TensorSpec
+
+    Index = Mapping[str, TensorSpec]
+
+_SHARE = 0.6  # of a file's key templates must be a class's for it to be tried
+_TRIED = 40  # classes solved for one reading
+_NEARLY = 6  # ... where nothing has all of the file's keys
+
+
+def configured(canonical: Canonical, database: Database, choose: str) -> tuple[float, Guess | None]:
+    """The transformers class of a state dict: 1 and the answer where every tensor fits, else the
+    share that does and the nearest."""
+    types = beside(database.path)
+    if types is None or not canonical.index:
+        return 0.0, None
+    nearest: tuple[float, Guess | None] = 0.0, None
+    for reading in _readings(canonical):
+        claims = claims_of(canonical.checkpoint)
+        found = _tried(reading, types, claims, choose)
+        whole = [one for one in found if one.match.fits]
+        if whole:
+            return 1.0, _answer(whole, claims, choose)
+        for one in found[:1]:
+            if one.score > nearest[0]:
+                nearest = one.score, Guess(one.canonical or reading, "close", (one.match,), "")
+    return nearest
+
+
+def _readings(canonical: Canonical) -> list[Canonical]:
+    """The state dict as it is, below each prefix that stands before known keys, and with the names
+    that TensorFlow gave a norm's weights."""
+    found = [canonical]
+    if any(key.endswith((".gamma", ".beta")) for key in canonical.index):
+        names = {k: _norm(k) for k in canonical.index}
+        if len(set(names.values())) == len(names):
+            renamed = replace(
+                canonical,
+                index={names[k]: spec for k, spec in canonical.index.items()},
+                origin={names[k]: at for k, at in canonical.origin.items()},
+                steps=(*canonical.steps, Step("rename", "gamma, beta -> weight, bias")),
+            )
+            found.insert(0, renamed)
+    return found
+
+
+def _norm(key: str) -> str:
+    if key.endswith(".gamma"):
+        return f"{key[:-5]}weight"
+    return f"{key[:-4]}bias" if key.endswith(".beta") else key
+
+
+def _tried(reading: Canonical, types: ModelTypes, claims: Claims, choose: str) -> list[Solved]:
+    """Classes solved, those that fit first, then by how much of the file they give."""
+    templates = templates_of(reading.index)
+    counted = [t for t, key in templates.items() if not is_stale(key, reading.index[key])]
+    found: list[Solved] = []
+    for prefix in types.prefixes(counted):
+        if prefix and any(one.match.fits for one in found):
+            break  # the whole of it is known already
+        own = [t[len(prefix) :] for t in counted if t.startswith(prefix)]
+        if not own:
+            continue
+        below = strip(reading, prefix) if prefix else reading
+        outside = len(reading.index) - len(below.index)
+        prints: dict[int, float] = {}
+        tries = 0
+        for number, common, _ in types.alike(own):
+            if common < _SHARE * len(own) or tries >= _TRIED:
+                break
+            if common < len(own) and (tries >= _NEARLY or any(o.match.fits for o in found)):
+                break
+            mark = types.print(number)
+            if prints.get(mark, 1) < 1:
+                continue  # the same lines didn't fit
+            one = solved(below.index, types.block(number), claims.fields)
+            tries += 1
+            if one is None:
+                continue
+            prints[mark] = one.score
+            one.canonical = reading if outside else below
+            if outside:
+                one.score *= len(below.index) / len(reading.index)
+                extra = tuple(k for k in reading.index if not k.startswith(prefix))
+                one.match = replace(one.match, unexpected=(*one.match.unexpected, *extra))
+            found.append(one)
+    found.sort(key=lambda one: (not one.match.fits, -one.score, *rank(one, claims)))
+    return found
+
+
+def _answer(whole: list[Solved], claims: Claims, choose: str) -> Guess:
+    """Exact where one class stands out among all that have these tensors, else ambiguous."""
+    picked = [
+        one
+        for one in whole
+        if choose in (one.match.entry.name, one.match.entry.id, one.block.type.name) and choose
+    ]
+    first = (picked or whole)[0]
+    chosen_by = ""
+    rivals = [one for one in whole if one is not first and _name(one) != _name(first)]
+    if picked:
+        chosen_by = "user"
+    elif not rivals:
+        chosen_by = "only"
+    elif claims.names(first.block.type.name, first.block.cls):
+        chosen_by = "file"
+    elif first.is_public and _is_decided(first, rivals):
+        chosen_by = "preset"
+    twins = tuple(
+        Twin("transformers", name, False, f"{kind}: another class")
+        for name, kind in dict.fromkeys(_name(one) for one in rivals)
+    )
+    match = replace(first.match, twins=twins)
+    warnings = [*_notes(first), *claims.contradictions(first.values, first.block.type.name)]
+    status = "exact" if chosen_by else "ambiguous"
+    assert first.canonical is not None
+    return Guess(first.canonical, status, (match,), chosen_by, warnings=tuple(warnings))
+
+
+def _name(one: Solved) -> tuple[str, str]:
+    return one.block.cls, one.block.type.name
+
+
+def _is_decided(first: Solved, rivals: list[Solved]) -> bool:
+    """Whether a public model is of the first's type alone, and of its class."""
+    for other in rivals:
+        if other.block.type is first.block.type:
+            if other.block.cls != first.block.cls and first.stated != first.block.cls:
+                return False
+        elif other.is_public:
+            return False
+    return True
+
+
+def _notes(found: Solved) -> list[str]:
+    """What was put up with, in words."""
+    match = found.match
+    assert match.pretrained is not None
+    notes: list[str] = []
+    stale = [k for k in match.tolerated if k not in match.pretrained.tied]
+    if stale:
+        few = ", ".join(stale[:2]) + (" ..." if len(stale) > 2 else "")
+        notes.append(f"{len(stale)} tensors that the library makes by itself are left: {few}")
+    if match.pretrained.tied:
+        key, source = next(iter(match.pretrained.tied.items()))
+        notes.append(f"{key} isn't in the file: it is tied to {source}")
+    assumed = [p for p, s in match.config.items() if s.source == "default" and _matters(p)]
+    if assumed:
+        names = ", ".join(f"{p}={match.config[p].value}" for p in assumed[:6])
+        notes.append(f"no tensor shows {names}: assumed")
+    return notes
+
+
+def _matters(path: str) -> bool:
+    return any(word in path for word in ("head", "_act", "activation", "theta", "window"))

@@ -1,0 +1,178 @@
+"""The compiled model types: mapped into memory, one inflated when a file resembles it."""
+
+from __future__ import annotations
+
+import json
+import mmap
+import os
+import struct
+import zlib
+from bisect import bisect_left
+
+from archfind.errors import SignatureError
+from archfind.families.text import Family, template, template_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from typing import Any
+
+    from archfind.types import TensorSpec
+
+MAGIC = b"archcfg1"
+DEFAULT = "(default)"  # the type's own defaults, as a preset
+_VOTERS = 300  # key templates that vote for a prefix
+_PREFIXES = 3
+
+
+def feature(template: str) -> int:
+    """A hash of a key template."""
+    return zlib.crc32(template.encode())
+
+
+class ModelType:
+    """One model type's text, its blocks parsed when they're asked for."""
+
+    def __init__(self, text: str) -> None:
+        head, *blocks = text.split("\n[")
+        first, *self._leaves = head.split("\n")
+        self.name, self.config, self.version = first.split("\t")
+        self._blocks = blocks
+        self._known: dict[int, Configured] = {}
+        self.presets: dict[str, dict[str, Any]] = {}  # public models: what was said of each
+        for line in self._leaves:
+            if line.startswith("preset "):
+                _, name, values = line.split(" ", 2)
+                self.presets[name] = json.loads(values)
+
+    def block(self, place: int) -> Configured:
+        if place not in self._known:
+            self._known[place] = Configured(self, self._leaves, self._blocks[place])
+        return self._known[place]
+
+
+class Configured:
+    """One class of a type in one dialect, as a family to solve."""
+
+    __slots__ = ("cls", "dialect", "family", "prefix", "templates", "tied", "type")
+
+    def __init__(self, own: ModelType, leaves: list[str], text: str) -> None:
+        head, *lines = text.rstrip("\n").split("\n")
+        self.type = own
+        self.cls, self.dialect, self.prefix = head.split("\t")
+        self.tied = dict(line[5:].split(" ") for line in lines if line.startswith("tied "))
+        lines = [line for line in lines if not line.startswith("tied ")]
+        self.family = Family("\n".join([f"[{self.path}/1]", *leaves, *lines]))
+        self.templates = {template_of(line) for line in self.family.program.lines}
+
+    @property
+    def path(self) -> str:
+        """The class's dotted path."""
+        module = self.type.config.rpartition(".")[0]
+        return f"{module.replace('.configuration_', '.modeling_')}.{self.cls}"
+
+
+class ModelTypes:
+    """The compiled index; `source` is a path or the bytes themselves."""
+
+    def __init__(self, source: str | bytes) -> None:
+        if isinstance(source, bytes):
+            data = memoryview(source)
+        else:
+            with open(source, "rb") as file:
+                data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        if data[: len(MAGIC)] != MAGIC:
+            raise SignatureError("not an index of this version; run: archfind signatures compile")
+        start = len(MAGIC) + 24
+        arrays: list[memoryview] = []
+        for count in struct.unpack_from("<6I", data, len(MAGIC)):
+            arrays.append(data[start : start + 4 * count].cast("I"))
+            start += 4 * count
+        self._features, self._lists, self._starts, self._postings, blocks, self._places = arrays
+        self._blocks = blocks
+        self._text = data[start:]
+        self._types: dict[int, ModelType] = {}
+
+    def __len__(self) -> int:
+        return len(self._blocks) // 4
+
+    @property
+    def types(self) -> int:
+        """How many model types there are."""
+        return len(self._places) - 1
+
+    def type(self, number: int) -> ModelType:
+        """A model type, parsed; kept, since guessing again is common."""
+        found = self._types.get(number)
+        if found is None:
+            blob = self._text[self._places[number] : self._places[number + 1]]
+            found = self._types[number] = ModelType(zlib.decompress(blob).decode())
+        return found
+
+    def block(self, number: int) -> Configured:
+        kind, place = self._blocks[4 * number : 4 * number + 2]
+        return self.type(kind).block(place)
+
+    def print(self, number: int) -> int:
+        """A hash of a block's lines: blocks with the same one are solved alike."""
+        return self._blocks[4 * number + 3]
+
+    def holders(self, template: str) -> int:
+        """The list of blocks that have a key template, or -1."""
+        wanted = feature(template)
+        at = bisect_left(self._features, wanted)
+        if at < len(self._features) and self._features[at] == wanted:
+            return self._lists[at]
+        return -1
+
+    def prefixes(self, templates: Iterable[str]) -> list[str]:
+        """What stands before the keys of known blocks, the best supported first."""
+        votes: dict[str, int] = {}
+        for number, item in enumerate(templates):
+            if number == _VOTERS:
+                break
+            start = 0
+            while True:
+                if self.holders(item[start:]) >= 0:
+                    votes[item[:start]] = votes.get(item[:start], 0) + 1
+                start = item.find(".", start) + 1
+                if not start:
+                    break
+        votes.setdefault("", 0)
+        ranked = sorted(votes, key=lambda prefix: (-votes[prefix], len(prefix)))
+        most = votes[ranked[0]]
+        return [p for p in ranked if "#" not in p and 2 * votes[p] >= most][:_PREFIXES]
+
+    def alike(self, templates: Iterable[str]) -> list[tuple[int, int, int]]:
+        """Blocks as (number, templates in common, templates of its own), the most alike first."""
+        lists: dict[int, int] = {}
+        for item in templates:
+            held = self.holders(item)
+            if held >= 0:
+                lists[held] = lists.get(held, 0) + 1
+        counts: dict[int, int] = {}
+        for held, count in lists.items():
+            for number in self._postings[self._starts[held] : self._starts[held + 1]]:
+                counts[number] = counts.get(number, 0) + count
+        found = [(n, c, self._blocks[4 * n + 2]) for n, c in counts.items()]
+        found.sort(key=lambda item: (-item[1], item[2], item[0]))
+        return found
+
+
+_opened: dict[str, ModelTypes] = {}
+
+
+def beside(index: str) -> ModelTypes | None:
+    """The model types that belong to an index.bin, opened once; None where there are none."""
+    path = os.path.join(os.path.dirname(index), "configured.bin")
+    if path not in _opened and index and os.path.exists(path):
+        _opened[path] = ModelTypes(path)
+    return _opened.get(path)
+
+
+def templates_of(index: Mapping[str, TensorSpec]) -> dict[str, str]:
+    """The key templates of a state dict, each with the first key that has it."""
+    found: dict[str, str] = {}
+    for key in index:
+        found.setdefault(template(key), key)
+    return found

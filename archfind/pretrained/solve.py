@@ -1,0 +1,284 @@
+"""One class of transformers held against a state dict: its config's fields from keys and shapes,
+the rest from the public model with the same sizes, else from the type's defaults."""
+
+from __future__ import annotations
+
+from archfind.canonical import DERIVED, kind
+from archfind.families.solve import is_derived, polished, solve
+from archfind.families.text import template
+from archfind.match import mismatch
+from archfind.pretrained.database import DEFAULT, templates_of
+from archfind.types import Entry, Match, Mismatch, Pretrained, Setting
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from archfind.families.solve import Solution
+    from archfind.pretrained.database import Configured
+    from archfind.types import Canonical, TensorSpec
+
+    Index = Mapping[str, TensorSpec]
+
+# Buffers that older versions of the library saved, and newer ones make by themselves.
+STALE = frozenset(
+    "position_ids token_type_ids inv_freq original_inv_freq masked_bias cos_cached sin_cached "
+    "rotary_emb embed_positions".split()
+)
+_LABELS = "num_labels"
+# What people change in a public model without making it another one.
+_RESIZED = frozenset(("num_labels", "vocab_size", "tie_word_embeddings", "init.add_pooling_layer"))
+_HEAD_SIZES = (64, 128, 80, 96, 256, 32, 112, 160, 72, 48, 40, 16, 8)
+
+
+def is_stale(key: str, spec: TensorSpec) -> bool:
+    """Whether a tensor is one that the library once saved: a mask, a table of positions."""
+    last = key.rpartition(".")[2]
+    if last in STALE or last in DERIVED:
+        return True
+    # GPT-2's causal masks: `h.0.attn.bias` [1, 1, 1024, 1024].
+    return last == "bias" and len(spec.shape) == 4 and spec.shape[:2] == (1, 1)
+
+
+class Solved:
+    """A class with the values that make its tensors the file's, as far as they go."""
+
+    __slots__ = ("block", "canonical", "match", "preset", "score", "values")
+
+    def __init__(
+        self, block: Configured, match: Match, score: float, values: Mapping[str, Any], preset: str
+    ) -> None:
+        self.block = block
+        self.match = match
+        self.score = score
+        self.values = values
+        self.preset = preset
+        self.canonical: Canonical | None = None  # what it was held against
+
+    @property
+    def stated(self) -> str:
+        """The class that the public model is published as, where that is known."""
+        return str(self.block.type.presets.get(self.preset, {}).get("class", ""))
+
+    @property
+    def is_public(self) -> bool:
+        """Whether a public model has all of these sizes, its vocabulary's too, and is whole."""
+        leaves = self.block.family.leaves
+        if any(p.startswith("init.") and self.values[p] != leaves.get(p) for p in self.values):
+            return False
+        facts = self.block.type.presets.get(self.preset)
+        vocabulary = self.values.get("vocab_size")
+        return facts is not None and facts.get("vocab_size", vocabulary) == vocabulary
+
+
+def solved(index: Index, block: Configured, claims: Mapping[str, Any]) -> Solved | None:
+    """The class against the file; `claims` are config fields that the file names itself, used for
+    what no tensor shows."""
+    own = {
+        key: spec
+        for key, spec in index.items()
+        if not is_stale(key, spec) or template(key) in block.templates
+    }
+    present = templates_of(own)
+    tied: dict[str, str] = {}
+    for key, source in block.tied.items():
+        if key not in own and source in own and template(key) not in present:
+            tied[key] = source
+            own[key] = own[source]
+        elif key in own and source not in own and template(source) not in present:
+            tied[source] = key
+            own[source] = own[key]
+    family = block.family
+    solution = solve(own, family)
+    if solution is None:
+        return None
+    if solution.score < 1:
+        solution = polished(own, family, solution)
+    values, sources, preset = _completed(block, solution, claims)
+    shares = _shares(block, own, tied)
+    if shares is not None and "tie_word_embeddings" in family.leaves:
+        values["tie_word_embeddings"], sources["tie_word_embeddings"] = shares, "shape"
+    match = _match(index, own, block, solution, values, sources, tied, preset)
+    return Solved(block, match, solution.score, values, preset)
+
+
+def _shares(block: Configured, own: Index, tied: Mapping[str, str]) -> bool | None:
+    """Whether the head shares the embedding's tensor, where the class can tie them."""
+    for key, source in block.tied.items():
+        if not key.endswith("weight") or key not in own or source not in own:
+            continue
+        if key in tied or source in tied:
+            return True
+        return own[key].storage == own[source].storage and own[key].offset == own[source].offset
+    return None
+
+
+def _completed(
+    block: Configured, solution: Solution, claims: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, str], str]:
+    """Every leaf with its value and where that is from; the public model whose sizes these are."""
+    family = block.family
+    values = dict(solution.values)
+    sources = dict.fromkeys(solution.solved, "shape")
+    preset = _same(block, solution)
+    facts = family.presets.get(preset, {}) if preset else {}
+    stated = block.type.presets.get(preset, {})
+    for path in {**values, **facts, **claims}:
+        if path in solution.solved or path == "class":
+            continue
+        if path in claims and _keeps(family, values, path, claims[path], solution):
+            values[path], sources[path] = claims[path], "file"
+        elif preset and path in stated and _keeps(family, values, path, stated[path], solution):
+            values[path], sources[path] = stated[path], "preset"
+        elif preset and path in facts and _keeps(family, values, path, facts[path], solution):
+            values[path], sources[path] = facts[path], "default"
+        else:
+            sources.setdefault(path, "default")
+    if not preset:
+        _divided(block, values, sources, solution)
+    return values, sources, preset
+
+
+def _keeps(
+    family: Any, values: Mapping[str, Any], path: str, value: Any, solution: Solution
+) -> bool:
+    """Whether a value leaves the tensors as they are."""
+    if values.get(path) == value and type(values.get(path)) is type(value):
+        return True
+    if path not in family.options:
+        return True
+    try:
+        return family.program.expand({**values, path: value}) == solution.expected
+    except (KeyError, TypeError, ValueError, ZeroDivisionError, OverflowError, IndexError):
+        return False
+
+
+def _same(block: Configured, solution: Solution) -> str:
+    """The public model with every size that the file shows, its vocabulary and labels aside; of
+    several, one whose vocabulary is the file's, then one of the same class."""
+    best, most = "", (-1, False)
+    for name, facts in block.family.presets.items():
+        if name == DEFAULT:
+            continue
+        wrong = [
+            path
+            for path in solution.solved
+            if path in facts and facts[path] != solution.values[path] and path not in _RESIZED
+        ]
+        agreeing = sum(facts.get(path) == solution.values[path] for path in solution.solved)
+        stated = block.type.presets[name].get("class")
+        if not wrong and (agreeing, stated == block.cls) > most:
+            best, most = name, (agreeing, stated == block.cls)
+    return best
+
+
+def _divided(
+    block: Configured, values: dict[str, Any], sources: dict[str, str], solution: Solution
+) -> None:
+    """Head counts that no tensor shows, as many as the usual head sizes give."""
+    family = block.family
+    for path in [p for p in values if p.rpartition(".")[2] in _WIDTHS]:
+        root = path.rpartition(".")[0]
+        dot = f"{root}." if root else ""
+        width = values[path]
+        for name in _HEADS:
+            heads = f"{dot}{name}"
+            if heads not in values or sources.get(heads) == "shape":
+                continue
+            if sources.get(path) != "shape" or type(width) is not int:
+                continue
+            default = family.leaves.get(path), family.leaves.get(heads)
+            if width == default[0] or type(default[1]) is not int or not default[1]:
+                continue
+            usual = [default[0] // default[1] if type(default[0]) is int else 64, *_HEAD_SIZES]
+            for size in usual:
+                if size and width % size == 0 and width // size > 0:
+                    value = width // size
+                    if _keeps(family, values, heads, value, solution):
+                        values[heads] = value
+                        grouped = f"{dot}num_key_value_heads"
+                        if sources.get(grouped) == "default" and grouped in values:
+                            values[grouped] = value
+                        break
+
+
+_WIDTHS = ("hidden_size", "d_model", "n_embd", "dim", "embed_dim")
+_HEADS = (
+    "num_attention_heads encoder_attention_heads decoder_attention_heads n_head n_heads num_heads"
+).split()
+
+
+def _match(
+    index: Index,
+    own: Index,
+    block: Configured,
+    solution: Solution,
+    values: Mapping[str, Any],
+    sources: Mapping[str, str],
+    tied: Mapping[str, str],
+    preset: str,
+) -> Match:
+    matched = 0
+    missing: list[str] = []
+    mismatched: list[Mismatch] = []
+    tolerated = list(tied)
+    for key, (shape, dtype) in solution.expected.items():
+        spec = own.get(key)
+        if key in tied:
+            continue
+        if spec is None:
+            (tolerated if is_derived(key, dtype) else missing).append(key)
+        elif spec.shape == shape and (dtype != "float" or kind(spec) == dtype):
+            matched += 1
+        else:
+            mismatched.append(mismatch(key, spec, shape, dtype))
+    unexpected: list[str] = []
+    for key, spec in index.items():
+        if key not in solution.expected:
+            (tolerated if is_stale(key, spec) else unexpected).append(key)
+    stated = block.type.presets.get(preset, {})
+    told = [p for p in values if p in block.family.leaves or (p in stated and p != "class")]
+    told = [p for p in told if not p.startswith("init.") or p in solution.solved]
+    config = {p: Setting(values[p], sources.get(p, "default")) for p in told if not p.endswith("#")}
+    entry = Entry(
+        provider="transformers",
+        name=block.cls,
+        cls=block.path,
+        callable=f"transformers.{block.cls}",
+        fixed={},
+        fields={},
+        version=block.type.version,
+    )
+    return Match(
+        entry=entry,
+        config=_gathered(config),
+        expected=matched + len(mismatched) + len(missing),
+        matched=matched,
+        missing=tuple(missing),
+        unexpected=tuple(unexpected),
+        mismatched=tuple(mismatched),
+        tolerated=tuple(tolerated),
+        pretrained=Pretrained(
+            block.type.name,
+            block.type.config.rpartition(".")[2],
+            block.dialect,
+            tied,
+            block.prefix,
+            preset,
+        ),
+    )
+
+
+def _gathered(config: Mapping[str, Setting]) -> dict[str, Setting]:
+    """Settings with the items of a list together."""
+    found: dict[str, Setting] = {}
+    for path, setting in config.items():
+        root, _, last = path.rpartition(".")
+        if not last.isdigit():
+            found[path] = setting
+        elif root not in found:
+            items = [config[f"{root}.{n}"] for n in range(999) if f"{root}.{n}" in config]
+            source = "shape" if any(s.source == "shape" for s in items) else setting.source
+            found[root] = Setting([s.value for s in items], source)
+    return found

@@ -1,0 +1,273 @@
+"""transformers: every model type with its public classes, built from a config.
+
+An entry's name is "type/Class": `bert/BertModel`. Its arguments are the config's fields, nested
+configs as dicts, and under `init` the switches of the class's own constructor.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import json
+import warnings
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cache, partial
+from importlib import import_module
+from typing import Any
+
+import torch
+import transformers
+from torch import nn
+from transformers.models.auto.configuration_auto import (
+    CONFIG_MAPPING,
+    CONFIG_MAPPING_NAMES,  # pyright: ignore[reportPrivateImportUsage]
+)
+
+from archfind.errors import BuildError
+from archfind.providers.example import Example
+
+LIBRARY = "transformers"
+INIT = "init"  # constructor switches, beside the config's fields
+
+transformers.logging.set_verbosity_error()
+
+Config = dict[str, Any]
+_SHARED = frozenset(f.name for f in dataclasses.fields(transformers.PreTrainedConfig))
+_LABELS = "num_labels"
+
+
+def model_types() -> list[str]:
+    """Every model type that has a config."""
+    return list(CONFIG_MAPPING_NAMES)
+
+
+@cache
+def config_class(model_type: str) -> type[transformers.PreTrainedConfig]:
+    """The config class of a type; BuildError where the installed library has none."""
+    if model_type not in CONFIG_MAPPING_NAMES:
+        text = f"transformers {transformers.__version__} has no model type {model_type!r}"
+        raise BuildError(f"{text}: pip install -U transformers")
+    with _quiet():
+        return CONFIG_MAPPING[model_type]
+
+
+@cache
+def classes(model_type: str) -> Mapping[str, type[transformers.PreTrainedModel]]:
+    """The public classes that take the type's config, by name; none for a type that is another's
+    alias. ModuleNotFoundError where it has no code of its own or needs another package."""
+    config = config_class(model_type)
+    if config.model_type != model_type and config.model_type in CONFIG_MAPPING_NAMES:
+        return {}
+    module = import_module(config.__module__.replace("configuration_", "modeling_"))
+    public = getattr(module, "__all__", ())
+    return {
+        name: cls
+        for name, cls in vars(module).items()
+        if name in public
+        and inspect.isclass(cls)
+        and issubclass(cls, transformers.PreTrainedModel)
+        and cls.config_class is config
+        and cls.__module__ == module.__name__
+        and not _is_abstract(cls)
+    }
+
+
+def _is_abstract(cls: type) -> bool:
+    return cls.__name__.endswith("PreTrainedModel") and "__init__" not in vars(cls)
+
+
+def names() -> list[str]:
+    """Every type with each of its classes; types that can't be imported are left out."""
+    found: list[str] = []
+    for model_type in model_types():
+        try:
+            found += [f"{model_type}/{name}" for name in classes(model_type)]
+        except ImportError:
+            continue
+    return sorted(found)
+
+
+def resolve(name: str) -> tuple[type[transformers.PreTrainedConfig], type[nn.Module]]:
+    """Config class and model class of "bert/BertModel"."""
+    model_type, _, cls = name.partition("/")
+    config = config_class(model_type)
+    found = classes(model_type).get(cls)
+    if found is None:
+        text = f"transformers {transformers.__version__} has no class {cls!r} of {model_type}"
+        raise BuildError(f"{text}: pip install -U transformers")
+    return config, found
+
+
+def call(name: str) -> tuple[str, list[object], dict[str, object]]:
+    """What a person would write to build `name`: the class, with its config's fields."""
+    return f"transformers.{name.partition('/')[2]}", [], {}
+
+
+def fields(name: str) -> Mapping[str, object]:
+    """None: which of a config's fields move a tensor is found by moving them."""
+    return {}
+
+
+def config_of(model_type: str, fields: Mapping[str, Any]) -> transformers.PreTrainedConfig:
+    """The type's config with these fields; nested ones given as dicts."""
+    with _quiet():
+        return config_class(model_type)(**fields)
+
+
+def create(name: str, **fields: Any) -> nn.Module:
+    """The module with fresh weights."""
+    config, cls = resolve(name)
+    switches = fields.pop(INIT, None) or {}
+    with _quiet():
+        return cls(config(**fields), **switches)
+
+
+def maker(name: str) -> Callable[..., nn.Module]:
+    """`create` for one name."""
+    return partial(create, name)
+
+
+def defaults(model_type: str) -> Config:
+    """The type's default config as the constructor's arguments. Sizes that the library derives from
+    others are written out, so that each can be moved; lists that it derives are left to it."""
+    with _quiet():
+        made = config_class(model_type)()
+    return {**_arguments(made), _LABELS: made.num_labels or 2}
+
+
+def _arguments(config: transformers.PreTrainedConfig) -> Config:
+    found: Config = {}
+    for field in dataclasses.fields(config):
+        name = field.name
+        if (name in _SHARED and name != "tie_word_embeddings") or name[0] == "_":
+            continue
+        value = getattr(config, name, None)
+        if isinstance(value, transformers.PreTrainedConfig):
+            # Some were named differently in the past and are looked up by their type.
+            found[name] = {"model_type": value.model_type, **_arguments(value)}
+        elif value is None or isinstance(value, bool | int | float | str):
+            found[name] = value
+        elif isinstance(value, list | tuple) and field.default is not None and _is_plain(value):
+            found[name] = list(value)
+    if not found.get("head_dim") and ("head_dim" in found or _reads_head_dim(type(config))):
+        heads, width = getattr(config, "num_attention_heads", 0), getattr(config, "hidden_size", 0)
+        if isinstance(heads, int) and isinstance(width, int) and heads:
+            found["head_dim"] = width // heads
+    return found
+
+
+@cache
+def _reads_head_dim(config: type) -> bool:
+    """Whether a type's code looks for a head size that its config doesn't declare."""
+    try:
+        module = import_module(config.__module__.replace("configuration_", "modeling_"))
+        return 'getattr(config, "head_dim"' in inspect.getsource(module)
+    except (ImportError, OSError):
+        return False
+
+
+def is_divided(config: Any) -> bool:
+    """Whether widths are multiples of head counts, as every network that works has them."""
+    width, heads = (
+        getattr(config, "hidden_size", None),
+        getattr(config, "num_attention_heads", None),
+    )
+    groups = getattr(config, "num_key_value_heads", None)
+    if isinstance(heads, int) and isinstance(groups, int) and groups and heads % groups:
+        return False
+    if isinstance(width, int) and isinstance(heads, int) and heads and width % heads:
+        return bool(getattr(config, "head_dim", None))
+    inner = [c for c in vars(config).values() if isinstance(c, transformers.PreTrainedConfig)]
+    return all(is_divided(c) for c in inner)
+
+
+def _is_plain(items: Sequence[object]) -> bool:
+    return all(isinstance(item, bool | int | float | str) for item in items)
+
+
+def switches(cls: type[nn.Module]) -> dict[str, bool]:
+    """The boolean arguments of a class's constructor: `add_pooling_layer`."""
+    return {
+        name: parameter.default
+        for name, parameter in inspect.signature(cls.__init__).parameters.items()
+        if isinstance(parameter.default, bool)
+    }
+
+
+def published(module: nn.Module, state: Mapping[str, Any]) -> dict[str, Any]:
+    """A module's state dict under the keys that `save_pretrained` writes."""
+    from transformers.core_model_loading import revert_weight_conversion
+
+    with _quiet():
+        return revert_weight_conversion(module, dict(state))  # pyright: ignore[reportArgumentType]
+
+
+def tied(module: nn.Module) -> dict[str, str]:
+    """Keys that the module ties -> the key whose tensor they share, by its own module's names."""
+    found = getattr(module, "all_tied_weights_keys", None) or {}
+    return {str(key): str(other) for key, other in found.items()}
+
+
+def tieable(module: nn.Module) -> dict[str, str]:
+    """Keys that the module would tie if its config said so."""
+    config: Any = getattr(module, "config", None)
+    expand = getattr(module, "get_expanded_tied_weights_keys", None)
+    if config is None or expand is None:
+        return {}
+    before = getattr(config, "tie_word_embeddings", False)
+    try:
+        config.tie_word_embeddings = True
+        found = expand(all_submodels=False) or {}
+    except Exception:  # of classes that tie in ways of their own
+        found = {}
+    finally:
+        config.tie_word_embeddings = before
+    return {**tied(module), **{str(key): str(other) for key, other in found.items()}}
+
+
+@contextmanager
+def reads(wanted: bool = True) -> Generator[set[tuple[str, str]]]:
+    """The config fields that are read inside, each with its config's class; copies of a config
+    count as it does. None if not `wanted`."""
+    found: set[tuple[str, str]] = set()
+    if not wanted:
+        yield found
+        return
+    cls = transformers.PreTrainedConfig
+    original = cls.__getattribute__
+
+    def record(self: transformers.PreTrainedConfig, key: str) -> Any:
+        if key[0] != "_" and key != "attribute_map":
+            mapped = original(self, "attribute_map").get(key, key)
+            found.add((type(self).__name__, mapped))
+        return original(self, key)
+
+    cls.__getattribute__ = record  # pyright: ignore[reportAttributeAccessIssue]
+    try:
+        yield found
+    finally:
+        cls.__getattribute__ = original  # pyright: ignore[reportAttributeAccessIssue]
+
+
+@contextmanager
+def _quiet() -> Generator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def example(name: str, module: nn.Module) -> Example:
+    """A few token ids for a network of text; BuildError for what takes anything else yet."""
+    config = getattr(module, "config", None)
+    vocabulary = getattr(config, "vocab_size", None)
+    if getattr(module, "main_input_name", "") != "input_ids" or not isinstance(vocabulary, int):
+        raise BuildError(f"{name}: no example input is known for it")
+    count = min(16, int(getattr(config, "max_position_embeddings", 16) or 16) - 2)
+    ids = torch.arange(2 * count).reshape(2, count) % max(2, vocabulary - 1) + 1
+    return Example((ids,), ("input_ids",), (count,), (), ())
+
+
+def as_json(config: transformers.PreTrainedConfig) -> dict[str, Any]:
+    """A config as its file would have it."""
+    return json.loads(config.to_json_string())

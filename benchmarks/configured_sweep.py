@@ -1,0 +1,144 @@
+"""Small networks with random configs of every model type: class, type, sizes, and a build.
+
+    python benchmarks/configured_sweep.py [--seed 1] [--types bert,vit] [--seconds 500] [--build]
+
+For each type a public class is drawn, and new values for its config's whole numbers, made
+smaller, as long as the library takes them and builds the class on meta. Its keys are written
+without data, in the module's dialect (a .pth's keys) or the published one, and guessed. Counted
+are: the class or a twin, the type or a twin's, every field read from shapes, and the config giving
+the same tensors when the library builds it again. What can't be built at all is listed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+from configured_sizes import published, write_sparse
+
+import archfind
+from archfind.database import folder
+from archfind.from_config import config_of
+from archfind.probing.config import leaves, moved
+from archfind.probing.probe import on_meta, shapes_of
+from archfind.providers import transformers as library
+
+_TRIES = 12
+_SMALL = ("layer", "depth", "expert", "block")
+
+
+def drawn(model_type: str, cls: type, draw: random.Random) -> tuple[object, torch.nn.Module] | None:
+    """A config with new sizes, and the class built from it."""
+    base = library.defaults(model_type)
+    whole = {p: v for p, v in leaves(base).items() if type(v) is int and not p.endswith("#")}
+    for tries in range(_TRIES):
+        moves: dict[str, object] = {}
+        for path, value in whole.items():
+            if any(word in path for word in _SMALL) and 2 < value < 400:
+                moves[path] = draw.randint(2, 4) if value > 4 else value
+            elif value >= 32 and draw.random() < (0.5 - 0.04 * tries) and "token" not in path:
+                # Multiples of the default's eighths keep what divides what.
+                moves[path] = max(8, value * draw.choice((2, 4, 6)) // 8)
+        try:
+            config = library.config_of(model_type, moved(base, moves))
+            if not library.is_divided(config):
+                continue
+            return config, on_meta(lambda config=config: cls(config), {}, 20.0)
+        except Exception:  # a library refuses values in its own ways
+            continue
+    return None
+
+
+def case(
+    name: str, module: torch.nn.Module, config: object, dialect: str, place: Path
+) -> list[str]:
+    """What was wrong: "class", "type", "fields", "tensors"."""
+    model_type, _, cls = name.partition("/")
+    shapes = published(module) if dialect else shapes_of(module)
+    write_sparse(place, shapes)
+    guess = archfind.guess(place)
+    found = [m for m in guess.matches if m.pretrained is not None]
+    if guess.status not in ("exact", "ambiguous") or not found:
+        return ["class", "type", "fields", "tensors", guess.status]
+    match = found[0]
+    assert match.pretrained is not None
+    wrong: list[str] = []
+    twins = {t.architecture for t in match.twins}
+    kinds = {t.differs.partition(":")[0] for t in match.twins}
+    own = match.entry.name == cls and match.pretrained.model_type == model_type
+    if not own and cls not in twins:
+        wrong.append("class")
+    if match.pretrained.model_type != model_type and model_type not in kinds:
+        wrong.append("type")
+    if guess.status == "exact" and not own:
+        wrong.append("exact")
+    if own:
+        for path, setting in match.config.items():
+            value: object = config
+            for part in path.split("."):
+                value = getattr(value, part, None)
+            shown = setting.source == "shape" and not path.startswith("init.")
+            if shown and type(setting.value) is int and value != setting.value:
+                wrong.append("fields")
+                break
+        try:
+            again, made, switches = config_of(match, {}, str(place))
+            built = on_meta(lambda: made(again, **switches), {}, 20.0)
+            expected = published(built) if match.pretrained.keys else shapes_of(built)
+            tied = set(match.pretrained.tied)
+            left = {k: s for k, s in expected.items() if k not in tied}
+            if any(shapes.get(k) != s for k, s in left.items() if s[1] == "float"):
+                wrong.append("tensors")
+        except Exception as error:  # of a config that the library refuses
+            wrong.append(f"tensors {type(error).__name__}")
+    return wrong
+
+
+def main() -> int:
+    """Prints a line for each case with something wrong, and the shares."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--types", default="")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seconds", type=float, default=500)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    end = time.monotonic() + options.seconds
+    types = sorted(p.stem for p in (Path(folder()) / "transformers" / "types").glob("*.txt"))
+    draw = random.Random(options.seed)
+    draw.shuffle(types)
+    counts = dict.fromkeys(("cases", "class", "type", "fields", "tensors", "exact"), 0)
+    unbuilt: list[str] = []
+    with tempfile.TemporaryDirectory() as temporary:
+        place = Path(temporary) / "model.safetensors"
+        for model_type in types:
+            if options.types and model_type not in options.types.split(","):
+                continue
+            if time.monotonic() > end:
+                break
+            name, cls = draw.choice(sorted(library.classes(model_type).items()))
+            dialect = draw.choice(("", "published"))
+            found = drawn(model_type, cls, draw)
+            if found is None or not found[1].state_dict():
+                unbuilt.append(f"{model_type}/{name}")
+                continue
+            wrong = case(f"{model_type}/{name}", found[1], found[0], dialect, place)
+            counts["cases"] += 1
+            for kind in ("class", "type", "fields", "tensors", "exact"):
+                counts[kind] += any(word.startswith(kind) for word in wrong)
+            if wrong:
+                print(f"{model_type}/{name} {dialect or 'module'}: {', '.join(wrong)}")
+    total = max(1, counts["cases"])
+    print(f"{counts['cases']} types; not built: {', '.join(unbuilt) or 'none'}")
+    for kind in ("class", "type", "fields", "tensors"):
+        print(f"{kind} right: {1 - counts[kind] / total:.1%}")
+    print(f"wrong exact: {counts['exact']}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
