@@ -91,14 +91,15 @@ def _with_rivals(found: Guess, prefix: str, canonical: Canonical, database: Data
 
 
 def _with_twins(found: Match, database: Database) -> Match:
-    """The match with the entries of other classes that have the same tensors and compute something
-    else: with the same arguments moved, they may fit as well."""
+    """The match with the entries of other classes that have the same tensors: with the same
+    arguments moved they may fit as well, and compute the same or something else as they do."""
     assert found.variant is not None
     number, function = found.variant.function
+    known = {f"{twin.provider}/{twin.architecture}" for twin in found.twins}
     others = tuple(
-        Twin(m.entry.provider, m.entry.name, False, m.differs)
+        Twin(m.entry.provider, m.entry.name, m.function == function, m.differs)
         for m in database.signature(number).members
-        if m.entry.cls != found.entry.cls and m.function != function
+        if m.entry.cls != found.entry.cls and m.entry.id not in known
     )
     return replace(found, twins=(*found.twins, *others)) if others else found
 

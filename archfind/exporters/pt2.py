@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import zipfile
 
 import torch
 
+from archfind import formats
 from archfind.errors import ExportError
 from archfind.exporters.job import Job, Written
 from archfind.exporters.onnx import quiet, reason
@@ -36,7 +36,6 @@ def write(built: Built, job: Job) -> Written:
     extra = {"archfind.json": json.dumps(dict(job.metadata))}
     with quiet():
         torch.export.save(program, job.path, extra_files=extra)
-    with zipfile.ZipFile(job.path) as archive:
-        if archive.testzip() is not None:
-            raise ExportError("read back, its archive is damaged")
+    if not formats.open(job.path).index:
+        raise ExportError("read back, it holds no tensors")
     return Written(job.path, largest, {"batch": batch, **notes})
