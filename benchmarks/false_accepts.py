@@ -21,6 +21,7 @@ import torch
 from outsiders import STYLES
 from torch import nn
 
+import archfind
 from archfind.canonical import DERIVED
 from archfind.check import checkpoint_of
 from archfind.database import default
@@ -173,13 +174,27 @@ def wrong(found: Guess, true: set[str]) -> str:
     file really holds."""
     several = len(found.parts) > 1
     if found.status == "exact" or (found.status == "ambiguous" and not several):
-        return f"{found.status}: {found.matches[0].entry.id}"
+        return "" if is_own(found) else f"{found.status}: {found.matches[0].entry.id}"
     for name, one in found.parts.items():
         ids = {m.entry.id for m in one.matches}
         ids |= {f"{t.provider}/{t.architecture}" for m in one.matches for t in m.twins}
         if one.status in SURE and not ids & true:
             return f"part {name} {one.status}: {', '.join(sorted(ids)[:2])}"
     return ""
+
+
+def is_own(found: Guess) -> bool:
+    """Whether the class, called with the arguments that the answer says, has exactly the file's
+    tensors: a last layer of 49 instead of 48 channels is one channel at a scale of 7, not another
+    network."""
+    variant = found.matches[0].variant
+    if variant is None:
+        return False
+    with torch.device("meta"):
+        built = archfind.variant(found.matches[0].entry.id, dict(variant.moved)).state_dict()
+    index = found.canonical.index
+    shapes = {k: tuple(t.shape) for k, t in built.items() if k in index or t.is_floating_point()}
+    return shapes == {key: spec.shape for key, spec in index.items()}
 
 
 class Count:

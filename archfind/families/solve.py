@@ -100,7 +100,10 @@ def solve(index: Index, family: Family) -> Solution | None:
         if path not in values:
             value = _possible(path, value, equations, values, family)
             values[path] = _agreeing(path, value, equations, values, family)
-            assumed.add(path)
+            if values[path] == value:
+                assumed.add(path)
+            else:  # the shapes speak against what would be assumed
+                solved.add(path)
         _propagate(equations, values, solved, family)
     solution = Solution(values, solved - assumed, preset)
     _score(index, family, solution)

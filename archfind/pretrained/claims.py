@@ -3,8 +3,10 @@ leave open, and where it contradicts them the tensors win, and it is said."""
 
 from __future__ import annotations
 
-import json
 import os
+
+from archfind.errors import CheckpointError
+from archfind.formats.safetensors import parse_json
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -54,12 +56,12 @@ def claims_of(checkpoint: Checkpoint) -> Claims:
     """The claims of a checkpoint: a config.json beside it, else a config among its own contents."""
     place = os.path.join(os.path.dirname(checkpoint.path), "config.json")
     try:
-        if os.path.getsize(place) <= _LARGEST:
-            with open(place, encoding="utf-8") as file:
-                found = json.load(file)
+        if os.path.isfile(place) and os.path.getsize(place) <= _LARGEST:
+            with open(place, "rb") as file:
+                found = parse_json(file.read(_LARGEST), "config.json", place)
             if isinstance(found, dict):
                 return Claims(found, "config.json")
-    except (OSError, ValueError, RecursionError):
+    except (OSError, CheckpointError):
         pass
     own: dict[str, Any] = {}
     for pointer, value in checkpoint.hints.items():

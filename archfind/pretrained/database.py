@@ -27,7 +27,7 @@ _PREFIXES = 3
 
 def feature(template: str) -> int:
     """A hash of a key template."""
-    return zlib.crc32(template.encode())
+    return zlib.crc32(template.encode("utf-8", "surrogatepass"))
 
 
 class ModelType:
