@@ -24,9 +24,6 @@ from torch import nn
 from archfind import formats
 from archfind.canonical import networks
 from archfind.errors import BuildError, CheckpointError, NotACheckpoint
-from archfind.formats import tensor_runs
-from archfind.formats.pickle_vm import Machine
-from archfind.formats.torch_objects import Reader
 from archfind.tensors import TensorReader
 
 State = dict[str, torch.Tensor]
@@ -821,51 +818,3 @@ def test_foreign_models_are_named(tmp_path: Path, name: str, data: bytes, words:
 
 
 # --- the quick way through a long pickle ---
-
-
-@pytest.mark.parametrize("zipped", [True, False])
-@pytest.mark.parametrize("seed", range(4))
-def test_runs_of_opcodes_give_what_single_ones_give(
-    tmp_path: Path, zipped: bool, seed: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    generator = torch.Generator().manual_seed(seed)
-    shapes = [(2, 3), (), (70000,), (0, 4), (1, 2, 3, 4, 5), (3,), (300, 1)]
-    state: dict[str, object] = {}
-    for i in range(400):
-        shape = shapes[int(torch.randint(len(shapes), (1,), generator=generator))]
-        one = torch.zeros(shape)
-        state[f"layer{i}.weight"] = (
-            nn.Parameter(one) if i % 7 == 0 else one.t() if one.dim() == 2 else one
-        )
-        if i % 11 == 0:
-            state[f"layer{i}.tied"] = state[f"layer{i}.weight"]
-        if i % 13 == 0:
-            state[f"layer{i}.view"] = one.reshape(-1)[1:]
-    path = tmp_path / "x.pth"
-    torch.save(state, path, _use_new_zipfile_serialization=zipped)
-    slow = formats.open(path)
-    monkeypatch.setattr("archfind.formats.pickle_vm.LONG", 0)
-    taken: list[int] = []
-    take = tensor_runs.Runs.take
-
-    def counted(self: tensor_runs.Runs, data: bytes, pos: int, stack: list[object]) -> int:
-        taken.append(take(self, data, pos, stack))
-        return taken[-1]
-
-    monkeypatch.setattr(tensor_runs.Runs, "take", counted)
-    quick = formats.open(path)
-    assert sum(map(bool, taken)) > 100
-    assert dict(quick.index) == dict(slow.index) and quick.foreign == slow.foreign
-
-
-def test_a_run_that_differs_is_left_to_single_opcodes() -> None:
-    """A memo that is used twice, a key whose length lies: nothing may be taken at once."""
-    with zipfile.ZipFile(io.BytesIO(saved({f"k{i}": torch.zeros(2, 3) for i in range(99)}))) as one:
-        data = one.read("archive/data.pkl")
-    at = data.rfind(b"((")
-    for change in (b"X\x03\0\0\0", b"X\xff\0\0\0"):
-        broken = data[:at] + data[at:].replace(b"X\x02\0\0\0", change, 1)
-        reader = Reader("x")
-        machine = Machine("x", "data.pkl", broken, reader.calls, reader.load)
-        runs = tensor_runs.Runs(machine)
-        assert runs.take(broken, at, [None]) == 0

@@ -160,6 +160,7 @@ def flatten(root: object, flat: Flat) -> None:
         flat.tensor("", root)
         return
     index, spec_of, count = flat.index, flat.specs.of, flat.count
+    visits = text = 0  # not charged yet
     enter("", root)
     while path:
         prefix, children, identity = path[-1]
@@ -168,7 +169,11 @@ def flatten(root: object, flat: Flat) -> None:
             if "/" in name or "~" in name:
                 name = name.replace("~", "~0").replace("/", "~1")
             pointer = prefix + name
-            count(1, len(pointer))
+            visits += 1
+            text += len(pointer)
+            if visits >= 256 or text > 100_000:
+                count(visits, text)
+                visits = text = 0
             if type(value) is Tensor:
                 spec = spec_of(value, pointer)
                 if spec is not None:
@@ -183,6 +188,7 @@ def flatten(root: object, flat: Flat) -> None:
         else:
             path.pop()
             open_ids.discard(identity)
+    count(visits, text)
 
 
 def _object(pointer: str, call: Call, flat: Flat) -> Iterator[tuple[object, object]]:

@@ -40,6 +40,7 @@ def machine_at(
         return source.read(start, min(size, have * 4, limits.PICKLE_BYTES))
 
     data = source.read(start, min(size, look))
-    machine = Machine(source.path, where, data, reader.calls, load or reader.load, more)
+    storages = None if load else reader.storages
+    machine = Machine(source.path, where, data, reader.calls, load or reader.load, more, storages)
     report.begin(machine)
     return machine

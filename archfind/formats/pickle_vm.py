@@ -23,11 +23,13 @@ if TYPE_CHECKING:
 
     from .report import Work
 
+    # what `load` gives for the ids of several storages (names, classes, counts), or None
+    Storages = Callable[[list[str], list[object], list[int]], "list[object] | None"]
+
 _UINT = struct.Struct("<I").unpack_from
 _INT = struct.Struct("<i").unpack_from
 _SLICE = 1 << 16  # opcodes between two looks at the budgets
 LONG = 1 << 20  # bytes of a pickle from which on whole runs of opcodes are looked for
-MADE_IN_RUN = 8
 
 
 class Short(Exception):
@@ -38,7 +40,8 @@ class Machine:
     """Reads one pickle, or several in a row, from `data`.
 
     `calls` reads calls by name, `load` reads persistent ids, and `more`, where given, fetches a
-    longer copy of `data` (the same bytes and then some) when it ends too early.
+    longer copy of `data` (the same bytes and then some) when it ends too early. `storages` is a
+    short cut for many ids at once.
     """
 
     def __init__(
@@ -49,6 +52,7 @@ class Machine:
         calls: Mapping[str, Callable[[object], object]],
         load: Callable[[object], object] | None = None,
         more: Callable[[int], bytes | None] | None = None,
+        storages: Storages | None = None,
     ) -> None:
         self.path = path
         self.where = where
@@ -56,6 +60,7 @@ class Machine:
         self.calls = calls
         self.load = load
         self.more = more
+        self.storages = storages
         self.pos = 0
         self.made = 0
         self.ops = 0
@@ -103,9 +108,9 @@ class Machine:
 
     def _run(self) -> object:
         # pos moves only when an opcode is done, so that a read past the end can be tried again
+        take = self._runs()
         data, pos, memo, stack, below = self.data, self.pos, self.memo, self.stack, self.below
         rare = self._rare_opcodes()
-        take = self._runs()
         made = 0
         try:
             while True:
@@ -122,7 +127,6 @@ class Machine:
                             end = take(data, pos, stack)
                             if end:
                                 pos = end
-                                made += MADE_IN_RUN
                                 continue
                         below.append(stack)
                         stack = []
@@ -199,7 +203,8 @@ class Machine:
                         memo[data[pos + 1]] = stack[-1]
                         pos += 2
                     elif op == 148:  # MEMOIZE
-                        memo[len(memo)] = stack[-1]
+                        at = len(memo) if type(memo) is dict else memo.numbered()  # pyright: ignore
+                        memo[at] = stack[-1]
                         pos += 1
                     elif op == 140:  # SHORT_BINUNICODE
                         end = pos + 2 + data[pos + 1]
@@ -258,9 +263,11 @@ class Machine:
     def _runs(self) -> Callable[[bytes, int, list[object]], int] | None:
         if len(self.data) < LONG:
             return None  # reading it takes less time than importing `re`
-        from .tensor_runs import Runs
+        from .tensor_runs import Memo, Runs
 
-        return Runs(self).take
+        if type(self.memo) is dict:
+            self.memo = Memo(self.memo, self)
+        return Runs(self, self.memo).take  # pyright: ignore
 
     def persistent(self, key: object) -> object:
         if self.load is None:
@@ -296,6 +303,12 @@ class Machine:
         self.stack = self.below.pop()
         return items
 
+    def count(self, ops: int, made: int) -> None:
+        """Charges what was read beside the loop."""
+        self.ops += ops
+        self.made += made
+        self._check_budgets(self.stack)
+
     def _check_text(self, length: int) -> None:
         if length > limits.PICKLE_BYTES:
             raise LimitExceeded(
@@ -306,12 +319,14 @@ class Machine:
         raise Short
 
     def _check_budgets(self, stack: list[object]) -> None:
+        memo = self.memo
+        entries = len(memo) if type(memo) is dict else memo.most()  # pyright: ignore
         for found, limit, what in (
             (self.ops, limits.PICKLE_OPS, "operations"),
             (self.made, limits.PICKLE_OBJECTS, "objects"),
             (len(self.below), limits.PICKLE_MARKS, "open marks"),
             (len(stack), limits.PICKLE_STACK, "values on its stack"),
-            (len(self.memo), limits.PICKLE_MEMO, "memo entries"),
+            (entries, limits.PICKLE_MEMO, "memo entries"),
         ):
             if found > limit:
                 raise LimitExceeded(

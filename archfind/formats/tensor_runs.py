@@ -1,14 +1,19 @@
-"""The 25 opcodes that torch writes for each tensor, taken in one step.
+"""The 25 opcodes that torch writes for each tensor, hundreds of them taken in one step.
 
-A state dict of 200,000 tensors is five million opcodes, and nearly all of them are this one run: a
-regular expression finds it, and what the single opcodes would have done to stack and memo is done
-at once. Where anything differs from the run, nothing is done and the machine goes on one by one.
+A state dict of 200,000 tensors is five million opcodes, and nearly all of them are this one run,
+with a key before it: a regular expression finds them, and what the single opcodes would have left
+on the stack is put there at once. What they would have put into the memo is worked out only if
+something asks for it, which nothing does in an honest file. Where anything differs from the run,
+nothing is done and the machine goes on one by one.
 """
 
 from __future__ import annotations
 
 import re
 import struct
+from bisect import bisect_right
+from itertools import chain, islice
+from operator import itemgetter
 
 from .nodes import Global
 
@@ -19,77 +24,222 @@ if TYPE_CHECKING:
 _GET = rb"(h.|j....)"
 _INT = rb"(K.|M..|J....)"
 _PUT = rb"r(....)"
-_TUPLE = rb"(\(?(?:K.|M..|J....){1,64}[\x85\x86\x87t])"
+_TUPLE = rb"(\)|\(?(?:K.|M..|J....){1,64}[\x85\x86\x87t])(?:" + _PUT + rb")?"  # () has no put
 _RUN = re.compile(
-    rb"\(\("
+    # its key in the dict, and the function that it is made by; the first of a dict stands alone
+    (rb"(?:X(.)\0\0\0(.{0,255}?)" + _PUT + _GET + rb")?\(\(")
     + (_GET + _GET)  # "storage", its class
-    + (rb"X(.)\0\0\0([0-9]+)" + _PUT)  # its key
+    + (rb"X(.)\0\0\0([0-9]+)" + _PUT)  # the storage's key
     + (_GET + _INT + rb"(N?)t" + _PUT + b"Q")  # location and length: a persistent id
-    + (_INT + _TUPLE + _PUT + _TUPLE + _PUT)  # offset, shape, strides
+    + (_INT + _TUPLE + _TUPLE)  # offset, shape, strides
     + (rb"([\x88\x89])" + _GET + rb"\)R" + _PUT)  # requires_grad, OrderedDict()
     + (b"t" + _PUT + b"R" + _PUT),
     re.DOTALL,
 )
-_PUTS = struct.Struct("<7I")
-_INT4 = struct.Struct("<i")
+_KEY, _WORD = 2, 5  # groups: the key in the dict, and the first of the tensor itself
+_key = itemgetter(_KEY)
+_UINT, _INT4 = struct.Struct("<I"), struct.Struct("<i")
 _COUNTS = {0x85: 1, 0x86: 2, 0x87: 3}
 _KEPT = 4096  # distinct shapes that are remembered
+_AT_ONCE = 4096  # tensors between two looks at the budgets
+_LONGEST = 512  # bytes of most runs
+_OPCODES, _MADE = 25, 8  # of a tensor
+
+
+class Memo(dict[int, object]):
+    """A memo that works out on demand what runs have put into it."""
+
+    def __init__(self, known: dict[int, object], machine: Machine) -> None:
+        super().__init__(known)
+        self.machine = machine
+        self.top = -1  # the highest index that a run has put to
+        self.first: list[int] = []  # the lowest index of each run,
+        self.at: list[int] = []  # its place in the pickle, and its tensor
+        self.tensors: list[object] = []
+
+    def __missing__(self, index: int) -> object:
+        n = bisect_right(self.first, index) - 1
+        if n >= 0:
+            self._fill(n)
+        if index in self:
+            return self[index]
+        raise KeyError(index)
+
+    def most(self) -> int:
+        """The count of the entries, those included that are only known to be there."""
+        return len(self) + _MADE * len(self.at)
+
+    def numbered(self) -> int:
+        """The count of the entries, exactly: by it, MEMOIZE finds the next index."""
+        for n in range(len(self.at)):
+            self._fill(n)
+        self.first, self.at, self.tensors = [], [], []
+        return len(self)
+
+    def _fill(self, n: int) -> None:
+        """Puts what the single opcodes of run `n` would have, where nothing has been put since."""
+        found = _RUN.match(self.machine.data, self.at[n])
+        if found is None:
+            return
+        text, put0 = found.groups()[1:3]
+        word, cls, _, key, put1, place, numel, none, put2, *rest = found.groups()[_WORD - 1 :]
+        offset, size, put3, stride, put4, grad, _, put5, put6, put7 = rest
+        name, shape, steps = key.decode(), _tuple(size), _tuple(stride)
+        ident = (_get(self, word), _get(self, cls), name, _get(self, place), _int(numel))
+        ident = (*ident, None) if none else ident
+        made: dict[object, object] = {}
+        args = (self.machine.persistent(ident), _int(offset), shape, steps, grad == b"\x88", made)
+        entry = None if text is None else text.decode()
+        values = (entry, name, ident, shape, steps, made, args, self.tensors[n])
+        puts = (put0, put1, put2, put3, put4, put5, put6, put7)
+        for put, value in zip(puts, values, strict=True):
+            if put is not None:
+                self.setdefault(_UINT.unpack(put)[0], value)
 
 
 class Runs:
     """Takes such runs for one machine."""
 
-    def __init__(self, machine: Machine) -> None:
+    def __init__(self, machine: Machine, memo: Memo) -> None:
         self.machine = machine
+        self.memo = memo
         self.tuples: dict[bytes, tuple[int, ...] | None] = {}
+        self.ints: dict[bytes, int] = {}
 
     def take(self, data: bytes, pos: int, stack: list[object]) -> int:
-        """The position behind the run at `pos`, its tensor on the stack; or 0, nothing changed."""
+        """The position behind the runs that begin at `pos`, keys and tensors on the stack; or 0,
+        nothing changed."""
         found = _RUN.match(data, pos)
-        fn = stack[-1] if stack else None
-        if found is None or type(fn) is not Global or fn.make is None:
+        if found is None or not stack or found[_KEY] is not None:
             return 0
-        (word, cls, length, key, put1, place, numel, none, put2, offset, size, put3) = found.group(
-            1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12
-        )
-        stride, put4, grad, hooks, put5, put6, put7 = found.group(13, 14, 15, 16, 17, 18, 19)
-        shape, steps = self._tuple(size), self._tuple(stride)
-        if length[0] != len(key) or shape is None or steps is None:
+        first = self._tensors([found], [found.groups()], [stack[-1]])
+        if first is None:
             return 0
-        memo, machine = self.machine.memo, self.machine
+        stack[-1] = first[0]
+        end, many, taken = found.end(), 4, 1
+        while taken < _AT_ONCE:
+            entries = _in_a_row(data, end, many)
+            if not entries or not self._entries(entries, stack):
+                break
+            end = entries[-1].end()
+            taken += len(entries)
+            if len(entries) < many:
+                break
+            many *= 4  # so what is looked at in vain stays in proportion to what is taken
+        self.machine.count(taken * _OPCODES, taken * _MADE)
+        return end
+
+    def _entries(self, found: list[re.Match[bytes]], stack: list[object]) -> bool:
+        """Puts the keys and tensors on the stack; or False, nothing changed."""
+        rows = [one.groups() for one in found]
+        lengths, raw, _, gets = zip(*(row[: _WORD - 1] for row in rows), strict=True)
+        if bytes(map(len, raw)) != b"".join(lengths):
+            return False
         try:
-            mapping = _get(memo, hooks)
-            words = (_get(memo, word), _get(memo, cls), _get(memo, place))
+            texts = list(map(bytes.decode, raw))
+            makers = {get: _get(self.memo, get) for get in set(gets)}
+        except (UnicodeDecodeError, KeyError):
+            return False
+        values = self._tensors(found, rows, [makers[get] for get in gets])
+        if values is None:
+            return False
+        stack.extend(chain.from_iterable(zip(texts, values, strict=True)))
+        return True
+
+    def _tensors(
+        self,
+        found: list[re.Match[bytes]],
+        rows: list[tuple[bytes | None, ...]],
+        makers: list[object],
+    ) -> list[object] | None:
+        """The tensors of runs, each made by one of `makers`; or None, nothing changed. It goes
+        column by column, so that few steps are taken for each row."""
+        columns = list(zip(*rows, strict=True))
+        _, _, put0, _, words, classes, lengths, keys, put1, places, numels, nones = columns[:12]
+        put2, offsets, sizes, put3, strides, put4, grads, hooks, put5, put6, put7 = columns[12:]
+        puts = zip(put0, put1, put2, put3, put4, put5, put6, put7, strict=True)
+        at = _indices([put for put in chain.from_iterable(puts) if put is not None])
+        memo = self.memo
+        if (
+            bytes(map(len, keys)) != b"".join(lengths)
+            or list(at) != list(range(at[0], at[0] + len(at)))
+            or not memo.top < at[0]
+            or not memo.keys().isdisjoint(at)  # a memo that is written over is left to the machine
+            or [put is None for put in put3] != [size == b")" for size in sizes]
+            or [put is None for put in put4] != [stride == b")" for stride in strides]
+        ):
+            return None
+        try:
+            got = {raw: _get(memo, raw) for raw in {*words, *classes, *places, *hooks}}
         except KeyError:
-            return 0
-        if type(mapping) is not Global or mapping.make is None:
-            return 0
-        at = _PUTS.unpack(put1 + put2 + put3 + put4 + put5 + put6 + put7)
-        if len(set(at)) != 7 or not memo.keys().isdisjoint(at):
-            return 0  # a memo that is written over: rare enough to be left to the machine
-        name = key.decode()
-        ident = (words[0], words[1], name, words[2], _int(numel))
-        if none:
-            ident = (*ident, None)
-        made = mapping.make(())
-        args = (machine.persistent(ident), _int(offset), shape, steps, grad == b"\x88", made)
-        tensor = fn.make(args)
-        memo[at[0]], memo[at[1]], memo[at[2]], memo[at[3]] = name, ident, shape, steps
-        memo[at[4]], memo[at[5]], memo[at[6]] = made, args, tensor
-        stack[-1] = tensor
-        return found.end()
+            return None
+        if not all(_is_ordered_dict(got[raw]) for raw in set(hooks)):
+            return None
+        if not all(type(fn) is Global and fn.make is not None for fn in set(makers)):
+            return None
+        shapes, steps = self._known_tuples(sizes), self._known_tuples(strides)
+        if None in shapes or None in steps:
+            return None
+        of, ints, machine = got.__getitem__, self._known_ints, self.machine
+        names, kinds, counts = list(map(bytes.decode, keys)), list(map(of, classes)), ints(numels)
+        refs = None
+        if machine.storages is not None and {got[raw] for raw in set(words)} == {"storage"}:
+            refs = machine.storages(names, kinds, counts)
+        if refs is None:
+            ids = zip(map(of, words), kinds, names, map(of, places), counts, strict=True)
+            ends = [(None,) if none else () for none in nones]
+            refs = [machine.persistent(one + end) for one, end in zip(ids, ends, strict=True)]
+        flags = [grad == b"\x88" for grad in grads]
+        args = zip(refs, ints(offsets), shapes, steps, flags, [{} for _ in rows], strict=True)
+        values = [fn.make(one) for fn, one in zip(makers, args, strict=True)]  # pyright: ignore
+        memo.tensors.extend(values)
+        memo.first.extend(_indices(put1 if put0[0] is None else put0))
+        memo.at.extend([one.start() for one in found])
+        memo.top = at[-1]
+        return values
 
-    def _tuple(self, raw: bytes) -> tuple[int, ...] | None:
-        if raw in self.tuples:
-            return self.tuples[raw]
-        made = _parsed(raw)
-        if len(self.tuples) < _KEPT:
-            self.tuples[raw] = made
-        return made
+    def _known_tuples(self, column: tuple[bytes, ...]) -> list[tuple[int, ...] | None]:
+        if len(self.tuples) > _KEPT:
+            self.tuples.clear()
+        for raw in set(column).difference(self.tuples):
+            self.tuples[raw] = _tuple(raw)
+        return list(map(self.tuples.__getitem__, column))
+
+    def _known_ints(self, column: tuple[bytes, ...]) -> list[int]:
+        if len(self.ints) > _KEPT:
+            self.ints.clear()
+        for raw in set(column).difference(self.ints):
+            self.ints[raw] = _int(raw)
+        return list(map(self.ints.__getitem__, column))
 
 
-def _parsed(raw: bytes) -> tuple[int, ...] | None:
+def _in_a_row(data: bytes, pos: int, most: int) -> list[re.Match[bytes]]:
+    """Up to `most` entries with their keys, the first at `pos` and each where the last ends."""
+    found = list(islice(_RUN.finditer(data, pos, pos + most * _LONGEST), most))
+    starts, ends = list(map(re.Match.start, found)), list(map(re.Match.end, found))
+    if starts == [pos, *ends[:-1]] and None not in map(_key, found):
+        return found
+    count = 0
+    for one in found:
+        if one.start() != pos or one[_KEY] is None:
+            break
+        pos = one.end()
+        count += 1
+    return found[:count]
+
+
+def _is_ordered_dict(value: object) -> bool:
+    return type(value) is Global and value.name == "collections.OrderedDict"
+
+
+def _indices(puts: list[bytes] | tuple[bytes, ...]) -> tuple[int, ...]:
+    return struct.unpack(f"<{len(puts)}I", b"".join(puts))
+
+
+def _tuple(raw: bytes) -> tuple[int, ...] | None:
     """A tuple of integers from its opcodes; None where its mark, count and end don't agree."""
+    if raw == b")":
+        return ()
     pos, end = int(raw[0] == 40), len(raw) - 1
     values: list[int] = []
     while pos < end:
@@ -110,4 +260,4 @@ def _int(raw: bytes) -> int:
 
 
 def _get(memo: dict[int, object], raw: bytes) -> object:
-    return memo[raw[1] if len(raw) == 2 else int.from_bytes(raw[1:], "little")]
+    return memo[raw[1] if len(raw) == 2 else _UINT.unpack_from(raw, 1)[0]]

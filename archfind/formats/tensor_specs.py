@@ -36,11 +36,38 @@ class Specs:
 
     def of(self, tensor: Tensor, pointer: str) -> TensorSpec | None:
         """The spec of the tensor at `pointer`, or None where it has no shape at all."""
+        known = self._extents.get((id(tensor.size), id(tensor.stride)))
+        if known is None:
+            known = self._extent(tensor, pointer)
+            if known is None:
+                return None
+        size, _, stride, numel, last = known
+        dtype = tensor.dtype
+        if type(dtype) is not str:
+            dtype = "float32"
+        if numel < 0:
+            return TensorSpec(dtype, size, self._unstored(None, 0))
+        offset = tensor.offset
+        if type(offset) is not int or offset < 0:
+            self._doubt(pointer, "starts before its storage")
+            offset = 0
+        ref = tensor.storage
+        width = ITEMSIZE.get(dtype, 0)
+        if type(ref) is StorageRef:
+            storage = ref.root.record or self._resolved(ref)
+            offset += ref.offset
+        else:
+            storage = self._unstored(ref, numel * (width or 1))
+            if storage.start < 0 and storage.data is None:
+                return TensorSpec(dtype, size, storage, 0, stride)  # pyright: ignore
+        if numel and (offset + last + 1) * width > storage.nbytes:
+            self._doubt(pointer, "reaches beyond its storage")
+        return TensorSpec(dtype, size, storage, offset, stride)  # pyright: ignore
+
+    def _extent(self, tensor: Tensor, pointer: str) -> _Extent | None:
+        """A tensor's shape, its strides as given and as needed, its number of elements (-1 where
+        the shape is impossible) and the offset of the last one; None where it has no shape."""
         size = tensor.size
-        known = self._extents.get((id(size), id(tensor.stride)))
-        if known is not None:
-            size, _, stride, numel, last = known
-            return self._placed(tensor, pointer, size, stride, numel, last)
         if type(size) is not tuple:
             if type(size) is not list or len(size) > 1000:
                 self._doubt(pointer, "has no shape")
@@ -68,8 +95,7 @@ class Specs:
             numel *= dim
             if not 0 <= dim < limits.DIMENSION:
                 self._doubt(pointer, "has an impossible shape")
-                dtype = tensor.dtype if type(tensor.dtype) is str else "float32"
-                return TensorSpec(dtype, size, self._unstored(None, 0))
+                return size, tensor.stride, None, -1, -1
         if plain or not numel:
             stride, last = None, numel - 1
         elif stride is not None and not (all(type(step) is int and step >= 0 for step in stride)):
@@ -78,36 +104,7 @@ class Specs:
         if not self.danger and len(self._extents) < _KEPT and size is tensor.size:
             # both are kept alive here, so that no other object gets their ids
             self._extents[id(size), id(tensor.stride)] = (size, tensor.stride, stride, numel, last)
-        return self._placed(tensor, pointer, size, stride, numel, last)
-
-    def _placed(
-        self,
-        tensor: Tensor,
-        pointer: str,
-        size: tuple[int, ...],
-        stride: object,
-        numel: int,
-        last: int,
-    ) -> TensorSpec:
-        """The spec of a tensor whose shape has been checked."""
-        dtype = tensor.dtype
-        if type(dtype) is not str:
-            dtype = "float32"
-        offset = tensor.offset
-        if type(offset) is not int or offset < 0:
-            self._doubt(pointer, "starts before its storage")
-            offset = 0
-        ref = tensor.storage
-        if type(ref) is StorageRef:
-            storage = ref.root.record or self._resolved(ref)
-            offset += ref.offset
-        else:
-            storage = self._unstored(ref, numel * ITEMSIZE.get(dtype, 1))
-            if storage.start < 0 and storage.data is None:
-                return TensorSpec(dtype, size, storage, 0, stride)  # pyright: ignore
-        if numel and (offset + last + 1) * ITEMSIZE.get(dtype, 0) > storage.nbytes:
-            self._doubt(pointer, "reaches beyond its storage")
-        return TensorSpec(dtype, size, storage, offset, stride)  # pyright: ignore
+        return size, tensor.stride, stride, numel, last
 
     def _odd_stride(
         self, size: tuple[object, ...], stride: object, pointer: str

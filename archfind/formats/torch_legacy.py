@@ -19,6 +19,8 @@ from .tensor_specs import Specs
 from .torch_objects import Reader
 
 _PROTOCOL = 1001
+_COUNT = struct.Struct("<q").unpack_from
+_SMALL, _NEAR = 4096, 1 << 16  # bytes of a small storage, and of what is read around it
 
 
 def read(source: Source, report: Report) -> Checkpoint:
@@ -89,8 +91,13 @@ def _locate(
         )
     if need < source.size:
         report.warnings.append(f"{source.size - need:,} bytes follow the last tensor")
+    near, start = b"", 0
     for name, numel, nbytes in sizes:
-        if struct.unpack("<q", source.read(pos, 8))[0] != numel:
+        if not 0 <= pos - start <= len(near) - 8:
+            # where storages are small, one read fetches the counts of many
+            near = source.read(pos, min(_NEAR, source.size - pos) if nbytes < _SMALL else 8)
+            start = pos
+        if _COUNT(near, pos - start)[0] != numel:
             raise CheckpointError(
                 f'damaged: the storage "{escape(name)}" has another size than the pickle says',
                 source.path,

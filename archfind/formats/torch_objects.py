@@ -91,24 +91,17 @@ class Reader:
 
     def load(self, key: object) -> object:
         """A persistent id, ("storage", class, key, location, numel[, view]), as a StorageRef."""
-        if type(key) is not tuple or not key:
-            return Call(None, (key,))
-        kind = key[0]
-        if kind != "storage" or len(key) < 5:
-            # or a class, with its source text for a human to compare
-            if kind != "module" or len(key) < 2:
-                return Call(None, key)
-            if len(key) > 3:
-                self.keep_source(key[1], key[3])
-            return key[1]
+        if type(key) is not tuple or len(key) < 5 or key[0] != "storage":
+            return self._class(key)
         name, numel = key[2], key[4]
-        if type(name) is int:
-            name = str(name)
         if type(name) is not str:
-            return Call(None, key)
+            if type(name) is not int:
+                return Call(None, key)
+            name = str(name)
         if type(numel) is not int:
             numel = -1
-        dtype = self._dtype(key[1])
+        cls = key[1]
+        dtype = self.dtypes[cls] if type(cls) is Global and cls in self.dtypes else self._dtype(cls)
         ref = self.by_key.get(name)
         if ref is None:
             ref = self.by_key[name] = StorageRef(name, dtype or "uint8", numel)
@@ -122,6 +115,30 @@ class Reader:
             ref = StorageRef(name, ref.dtype, ref.numel, view[1])
             ref.root = root
         return ref
+
+    def storages(
+        self, names: list[str], classes: list[object], counts: list[int]
+    ) -> list[object] | None:
+        """What `load` gives for plain ids of storages that are all new; None where they aren't."""
+        fresh = set(names)
+        if len(fresh) < len(names) or not self.by_key.keys().isdisjoint(fresh):
+            return None
+        if not all(type(cls) is Global for cls in classes):
+            return None
+        dtypes = {cls: self._dtype(cls) or "uint8" for cls in set(classes)}
+        refs = list(map(StorageRef, names, map(dtypes.__getitem__, classes), counts))
+        self.by_key.update(zip(names, refs, strict=True))
+        return refs  # pyright: ignore
+
+    def _class(self, key: object) -> object:
+        """The persistent id of a class, ("module", class, file, source for a human to compare)."""
+        if type(key) is not tuple:
+            return Call(None, (key,))
+        if len(key) < 2 or key[0] != "module":
+            return Call(None, key)
+        if len(key) > 3:
+            self.keep_source(key[1], key[3])
+        return key[1]
 
 
 def dtype_of(value: object) -> str | None:

@@ -74,7 +74,9 @@ def read(source: Source, report: Report) -> Checkpoint:
         return Storage(source.path, f"{root}data/{ref.key}", -1, nbytes)
 
     reader = Reader(source.path)
-    machine = Machine(source.path, "data.pkl", data, reader.calls, reader.load)
+    machine = Machine(
+        source.path, "data.pkl", data, reader.calls, reader.load, None, reader.storages
+    )
     report.begin(machine)
     tree = machine.run()
     if machine.pos < len(data):

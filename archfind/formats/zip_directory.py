@@ -19,12 +19,14 @@ from .source import Source
 _END = struct.Struct("<4s4H2LH")
 _END64 = struct.Struct("<4sQ2H2L4Q")
 _LOCATOR = struct.Struct("<4sLQL")
-_CENTRAL = struct.Struct("<4s6H3L5H2L")
+_CENTRAL = struct.Struct("<4s4x2H4x3L3H4x2L")  # without versions, time, disk
 _LOCAL = struct.Struct("<4s5H3L2H")
+_LENGTHS = struct.Struct("<2H").unpack_from  # its last two fields: of the name, of what follows it
 _DEFLATED, _STORED = 8, 0
 _DESCRIPTOR, _UTF8 = 0x8, 0x800
 _ENCRYPTED = 0x1 | 0x40 | 0x2000  # the members, strongly, or the directory itself
-_FLAGS = 0x6 | _DESCRIPTOR | _UTF8 | _ENCRYPTED  # and two bits of how well it was deflated
+_UNUSUAL = ~(0x6 | _DESCRIPTOR | _UTF8)  # but for two bits of how well it was deflated
+_FULL = 0xFFFFFFFF  # a field whose value is among the extra ones
 _LINK, _KIND = 0xA000, 0xF000  # of a Unix mode, in the upper half of the attributes
 _SMALL, _NEAR = 4096, 1 << 16  # bytes of a small member, and of what is read around it
 
@@ -50,11 +52,13 @@ class Member:
 class ZipDirectory:
     """The members by name, in the order of the directory."""
 
-    __slots__ = ("comment", "inflated", "members", "near", "near_start", "source")
+    __slots__ = ("comment", "inflated", "members", "near", "near_start", "same", "source")
 
     def __init__(self, source: Source) -> None:
         self.source = source
         self.near, self.near_start = b"", 0
+        # the start of a header that was found right, and that says nothing of its own member
+        self.same: tuple[int, int, bytes] = (-1, -1, b"")
         self.inflated = 0
         end, count, size, start, self.comment = _find_end(source)
         if start + size > end:
@@ -75,16 +79,28 @@ class ZipDirectory:
         if member.start >= 0:
             return member.start
         name = member.name
-        header = self._header(member)
+        header, at = self._header(member)
+        flags, method, same = self.same
+        if (
+            flags == member.flags
+            and method == member.method
+            and header.startswith(same, at)
+            and header.startswith(name, at + _LOCAL.size)
+        ):
+            count, extra = _LENGTHS(header, at + len(same))
+            start = member.header + _LOCAL.size + count + extra
+            if count == len(name) and start + member.packed <= self.source.size:
+                member.start = start
+                return start
         signature, _, flags, method, _, _, crc, packed, size, name_length, extra = (
-            _LOCAL.unpack_from(header)
+            _LOCAL.unpack_from(header, at)
         )
         if (
             signature != b"PK\x03\x04"
             or flags != member.flags
             or method != member.method
             or name_length != len(name)
-            or not header.endswith(name)
+            or not header.startswith(name, at + _LOCAL.size)
             or not (
                 (crc == member.crc and size == member.size and packed == member.packed)
                 or _sizes_elsewhere(member, crc, packed, size)
@@ -94,6 +110,8 @@ class ZipDirectory:
                 f'a doctored or damaged zip: the two headers of "{_shown(name)}" disagree',
                 self.source.path,
             )
+        if flags & _DESCRIPTOR and not (crc or packed or size):
+            self.same = flags, method, header[at : at + _LOCAL.size - 4]
         start = member.header + _LOCAL.size + name_length + extra
         if start + member.packed > self.source.size:
             raise Truncated(
@@ -103,8 +121,9 @@ class ZipDirectory:
         member.start = start
         return start
 
-    def _header(self, member: Member) -> bytes:
-        """The local header of a member. Where members are small, one read fetches many of them."""
+    def _header(self, member: Member) -> tuple[bytes, int]:
+        """Bytes in which a member's local header lies, and where. Where members are small, one read
+        fetches many of them."""
         at, length = member.header, _LOCAL.size + len(member.name)
         if member.packed < _SMALL:
             start = at - self.near_start
@@ -112,8 +131,8 @@ class ZipDirectory:
                 size = self.source.size - at
                 self.near = self.source.read(at, min(_NEAR, size) if size > length else length)
                 self.near_start, start = at, 0
-            return self.near[start : start + length]
-        return self.source.read(at, length)
+            return self.near, start
+        return self.source.read(at, length), 0
 
     def read(self, member: Member, limit: int) -> bytes:
         """The member's bytes, inflated if need be, of which there may be `limit`."""
@@ -248,15 +267,15 @@ def _members(source: Source, directory: bytes, count: int) -> dict[str, Member]:
     for _ in range(count):
         if at + width > len(directory):
             raise damaged
-        fields = unpack(directory, at)
-        magic, _, _, flags, method, _, _, crc, packed, size, n, extra, comment = fields[:13]
-        mode, header = fields[15:]
+        magic, flags, method, crc, packed, size, n, extra, comment, mode, header = unpack(
+            directory, at
+        )
         if magic != b"PK\x01\x02":
             raise damaged
         at += width
         raw = directory[at : at + n]
         at += n
-        if 0xFFFFFFFF in (packed, size, header):
+        if packed == _FULL or size == _FULL or header == _FULL:
             try:
                 packed, size, header = _wide(directory[at : at + extra], packed, size, header)
             except struct.error:
@@ -266,28 +285,37 @@ def _members(source: Source, directory: bytes, count: int) -> dict[str, Member]:
             name = raw.decode("utf-8" if flags & _UTF8 else "cp437")
         except UnicodeDecodeError:
             name = raw.decode("cp437")
-        if flags & _ENCRYPTED:
-            raise NotACheckpoint("an encrypted zip; decrypt it first", source.path)
-        if flags & ~_FLAGS:
+        if flags & _UNUSUAL:
+            if flags & _ENCRYPTED:
+                raise NotACheckpoint("an encrypted zip; decrypt it first", source.path)
             raise CheckpointError(
                 f'a doctored zip: "{escape(name)}" has a flag that torch never sets', source.path
             )
         if mode >> 16 & _KIND == _LINK:
             raise CheckpointError(f'a doctored zip: "{escape(name)}" is a link', source.path)
-        if _leaves(name):
-            raise CheckpointError(
-                f'a doctored zip: "{escape(name)}" would leave its folder', source.path
-            )
         if name in members:
             raise CheckpointError(f'a doctored zip: it holds "{escape(name)}" twice', source.path)
         members[name] = Member(raw, method, flags, crc, packed, size, header)
     if at != len(directory):
         raise damaged
+    for name in filter(_leaves, members) if _may_leave("\n".join(members)) else ():
+        raise CheckpointError(
+            f'a doctored zip: "{escape(name)}" would leave its folder', source.path
+        )
     if len({name.casefold() for name in members}) < len(members):
         raise CheckpointError(
             "a doctored zip: two names differ only in upper and lower case", source.path
         )
     return members
+
+
+def _may_leave(names: str) -> bool:
+    """Whether any of these names, one a line, needs a closer look."""
+    return (
+        names[:1] in ("/", "\n", "")
+        or names[-1] == "\n"
+        or any(part in names for part in ("\n/", "\n\n", "\\", "\0", ":", ".."))
+    )
 
 
 def _leaves(name: str) -> bool:
