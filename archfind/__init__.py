@@ -7,7 +7,8 @@
     archfind.repair.plan(guess) -> Plan     what keeps it from loading strictly, as edits
     archfind.repair.apply(plan, out)        a fixed copy, strictly loaded
 
-Each takes a path or the earlier stage's result. Nothing in a file is ever run. torch and the model
+Each takes a path or the earlier stage's result. Nothing in a file is ever run, but by
+`export_program`, for users who trust the file. torch and the model
 libraries are imported by `load` and `export` only.
 """
 
@@ -29,7 +30,7 @@ from archfind.errors import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from torch import nn
 
@@ -50,6 +51,7 @@ __all__ = [
     "UnknownError",
     "build",
     "export",
+    "export_program",
     "guess",
     "load",
     "open",
@@ -229,6 +231,37 @@ def export(
             return write_graph(found, out, error.message, force=force, opset=opset)
     return exporters.export(
         built, out, force=force, opset=opset, keep_unchecked=keep_unchecked, half=half
+    )
+
+
+def export_program(
+    source: Path | Checkpoint,
+    out: Path,
+    *,
+    inputs: Sequence[str] = (),
+    force: bool = False,
+    opset: int | None = None,
+    keep_unchecked: bool = False,
+    half: bool = False,
+) -> Exported:
+    """Run the TorchScript or torch.export program in `source`, which is as dangerous as running a
+    stranger's script, and write it to the .onnx `out`, checked against the program's outputs.
+
+    `inputs` say what it runs on, batch first: "1x3x224x224", or "1x128:int64"; a torch.export
+    program brings its own. ExportError where `source` holds no program, or as `export`.
+    """
+    from archfind.types import Checkpoint
+
+    checkpoint = source if isinstance(source, Checkpoint) else open(source)
+    if checkpoint.format not in ("torchscript", "torchscript-1.0", "torch-export"):
+        text = "it holds no TorchScript or torch.export program; leave out --trust"
+        raise ExportError(text, checkpoint.path)
+    try:
+        from archfind.exporters.program import write_program
+    except ModuleNotFoundError as error:
+        raise _needs(error, "exporting a program", "all") from error
+    return write_program(
+        checkpoint, out, inputs, force=force, opset=opset, keep_unchecked=keep_unchecked, half=half
     )
 
 

@@ -152,6 +152,13 @@ def _add_export(one: argparse.ArgumentParser) -> None:
     one.add_argument("--opset", type=int, help="ONNX opset (the exporter's default)")
     one.add_argument("--half", action="store_true", help="float16 inside the .onnx")
     one.add_argument(
+        "--trust", action="store_true", help="run the TorchScript or torch.export program in FILE"
+    )
+    one.add_argument(
+        "--input", dest="inputs", action="append", default=[], metavar="SHAPE",
+        help="what a trusted program runs on: 1x3x224x224, or 1x128:int64",
+    )  # fmt: skip
+    one.add_argument(
         "--dtype", default="", metavar="fp16|bf16|fp32", help="cast floats (.safetensors, .pth)"
     )
     one.add_argument(
@@ -213,6 +220,8 @@ def _export(arguments: argparse.Namespace) -> int:
     from archfind import exporters, guess
     from archfind.render import export_document, export_lines, guess_document, guess_lines
 
+    if arguments.trust:
+        return _export_program(arguments)
     found = guess(arguments.file, choose=arguments.choose, part=arguments.part)
     settings = _settings(arguments.settings)
     copied = exporters.copies(arguments.out) and not settings
@@ -236,6 +245,26 @@ def _export(arguments: argparse.Namespace) -> int:
         half=arguments.half,
         dtype=arguments.dtype,
         max_shard_size=_size(arguments.max_shard_size),
+    )
+    if arguments.json:
+        _print_json(export_document(exported))
+    else:
+        _print(export_lines(exported))
+    return EXIT_EXACT
+
+
+def _export_program(arguments: argparse.Namespace) -> int:
+    from archfind import export_program
+    from archfind.render import export_document, export_lines
+
+    exported = export_program(
+        arguments.file,
+        arguments.out,
+        inputs=arguments.inputs,
+        force=arguments.force,
+        opset=arguments.opset,
+        keep_unchecked=arguments.keep_unchecked,
+        half=arguments.half,
     )
     if arguments.json:
         _print_json(export_document(exported))

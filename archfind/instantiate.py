@@ -134,7 +134,9 @@ def _match(guess: Guess, accept_ambiguous: bool) -> Match:
         mismatched = tuple(m.key for m in near.mismatched)
         raise BuildError(text, path, near.missing, near.unexpected, mismatched)
     nearest = f"; nearest: {', '.join(names)}" if names else ""
-    raise UnknownError(f"unknown, no signature fits{nearest}", path, names)
+    program = guess.canonical.checkpoint.format in ("torchscript", "torch-export")
+    run = "; --trust exports the program in the file" if program else ""
+    raise UnknownError(f"unknown, no signature fits{nearest}{run}", path, names)
 
 
 def _others(found: Match) -> list[str]:

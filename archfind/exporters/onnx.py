@@ -41,6 +41,11 @@ _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def write(built: Built, job: Job) -> Written:
+    """The built network, as `write_module` writes it."""
+    return write_module(built.module, job)
+
+
+def write_module(module: nn.Module, job: Job) -> Written:
     """Try `ATTEMPTS` in order, and keep the first whose outputs onnxruntime reproduces.
 
     Notes: "exporter", "batch", "opset"; "fallback" (why the attempts before failed), "warning" (why
@@ -49,7 +54,7 @@ def write(built: Built, job: Job) -> Written:
     example = job.example
     try:
         with quiet():
-            traced = parity.case(built.module, example.args)
+            traced = parity.case(module, example.args)
     except Exception as error:  # the network is anyone's code
         why = reason(error)
         raise ExportError(f"the network doesn't run on its example input: {why}") from error
@@ -69,13 +74,13 @@ def write(built: Built, job: Job) -> Written:
         try:
             with quiet():
                 others = (parity.other(example.args, size) for size in sizes)
-                tried = [traced, *(parity.case(built.module, args) for args in others)]
+                tried = [traced, *(parity.case(module, args) for args in others)]
                 # A copy each: tracing leaves its own tensors in whatever the network caches.
-                module = _copied(built.module)
+                copied = _copied(module)
                 names = list(traced.outputs)
                 convert = _dynamo if exporter == "dynamo" else _torchscript
-                convert(module, path, job, names, dynamic)
-                del module
+                convert(copied, path, job, names, dynamic)
+                del copied
                 difference = _check(path, example.names, tried)
         except Exception as error:  # exporters raise anything
             failures.append(f"{exporter}, {batch} batch: {reason(error)}")

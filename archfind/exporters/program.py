@@ -1,0 +1,101 @@
+"""A TorchScript or torch.export file as the program it is, for a user who trusts it.
+
+The only place where something out of a file is run, and only when it was asked for: torch's own
+loaders run the file's code.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from archfind.errors import ExportError
+from archfind.exporters import beside, onnx
+from archfind.exporters.job import Job
+from archfind.exporters.provenance import sha256
+from archfind.formats.escape import escape
+from archfind.providers.example import Example
+from archfind.types import Exported
+
+if TYPE_CHECKING:
+    from archfind.types import Checkpoint
+
+
+def write_program(
+    checkpoint: Checkpoint,
+    out: str | os.PathLike[str],
+    inputs: Sequence[str] = (),
+    *,
+    force: bool = False,
+    opset: int | None = None,
+    keep_unchecked: bool = False,
+    half: bool = False,
+) -> Exported:
+    """Run the program in `checkpoint` and write it to an .onnx, whose outputs are compared with the
+    program's own.
+
+    `inputs` say what it runs on, batch first: "1x3x224x224", or "1x128:int64" for numbers from 0
+    to 9. A torch.export program brings its own. Raises ExportError.
+    """
+    path = Path(os.fspath(out))
+    where = escape(checkpoint.path)
+    if path.suffix.lower() != ".onnx":
+        raise ExportError("a trusted program is written to .onnx only", escape(str(path)))
+    beside.refuse(checkpoint, [path], force)
+    try:
+        with onnx.quiet():
+            module, args = _loaded(checkpoint)
+    except Exception as error:  # the file's own code, and torch's many complaints about it
+        raise ExportError(f"torch can't load the program: {onnx.reason(error)}", where) from error
+    if inputs:
+        args = tuple(_input(text, seed) for seed, text in enumerate(inputs))
+    if not args:
+        raise ExportError("say what it runs on: --input 1x3x224x224, once for each input", where)
+    names = tuple(f"input_{n}" for n in range(len(args))) if len(args) > 1 else ("input",)
+    example = Example(args, names, tuple(next(iter(args)).shape)[1:], (), ())
+    said = {"archfind.version": version("archfind"), "archfind.source": Path(where).name}
+    said["archfind.source_sha256"] = sha256(checkpoint.path)
+    with beside.folder(path) as folder:
+        # torch's newer exporter takes no TorchScript
+        options = {} if checkpoint.format == "torch-export" else {"dynamo": False}
+        job = Job(folder / path.name, said, example, opset, keep_unchecked, options, half)
+        written = onnx.write_module(module, job)
+        if written.path.with_name(path.name + ".data").exists():
+            raise ExportError("over 2 GB: archfind guess may name its network", where)
+        digest = sha256(written.path)
+        beside.refuse(checkpoint, [path], force)
+        written.path.replace(path)
+    notes = {"ran": "the program in the file, as --trust allows", **written.notes}
+    return Exported(None, str(path), "onnx", digest, written.max_abs_diff, notes)
+
+
+def _loaded(checkpoint: Checkpoint) -> tuple[nn.Module, tuple[Tensor, ...]]:
+    """The program as a module, and the inputs that it brings."""
+    if checkpoint.format != "torch-export":
+        return torch.jit.load(checkpoint.path, map_location="cpu").eval(), ()
+    program = torch.export.load(checkpoint.path)
+    args, named = program.example_inputs or ((), {})
+    plain = not named and all(isinstance(arg, Tensor) for arg in args)
+    return program.module(), tuple(args) if plain else ()
+
+
+_INPUT = re.compile(r"(\d{1,9}(?:x\d{1,9})*)(?::(float32|float16|int64|int32))?")
+
+
+def _input(text: str, seed: int) -> Tensor:
+    found = _INPUT.fullmatch(text)
+    if found is None:
+        raise ExportError(f"an input is like 1x3x224x224 or 1x128:int64, not {escape(text)}")
+    shape = [int(side) for side in found[1].split("x")]
+    dtype = getattr(torch, found[2] or "float32")
+    random = torch.Generator().manual_seed(seed)
+    if dtype.is_floating_point:
+        return torch.randn(shape, generator=random).to(dtype)
+    return torch.randint(10, shape, generator=random, dtype=dtype)
