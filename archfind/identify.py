@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from archfind.types import Checkpoint
 
 _SURE = ("exact", "ambiguous")
+_NEAR = 2  # fits whose families are tried first
 
 
 def guess(checkpoint: Checkpoint, database: Database, choose: str = "", part: str = "") -> Guess:
@@ -149,8 +150,9 @@ def _guess_state_dict(canonical: Canonical, database: Database, choose: str) -> 
             return {"": other}
         if other is not None:
             nearly.append((share, other))
-    for reading, _ in tries:
-        share, other = varied(reading, database, choose)
+    for reading, tried in tries:
+        near_ids = [member.entry.id for fit in tried[:_NEAR] for member in fit.signature.members]
+        share, other = varied(reading, database, choose, near_ids)
         if other is not None and share == 1:
             return {"": other}
         if other is not None:

@@ -36,6 +36,7 @@ _AGAIN = 15.0  # for another class, once one fits
 _ALIKE = 0.5  # of the templates of keys on both sides must be the same for a class to be tried
 _TWIN = 0.9  # ... once one fits
 _NEARLY = 0.95  # share of tensors
+_CUT = 3  # tensors that were lost, rather than never made
 _NAMED = 240  # signatures compared by the templates of their keys ...
 _RANKED = 80  # ... and by shape
 _CLASSES = 4
@@ -75,7 +76,7 @@ def _is_cut(guess: Guess) -> bool:
     best = guess.matches[0] if guess.matches else None
     if best is None or best.variant is not None or _share(best) < _ALIKE:
         return False
-    return not (best.unexpected or best.mismatched)
+    return not (best.unexpected or best.mismatched) and len(best.missing) <= _CUT
 
 
 def _share(found: Match) -> float:
@@ -105,8 +106,8 @@ def _variants(
             match = _variant(below, target, signature, member, families, moves, until)
             if match is not None:
                 found.append(match)
-                if match.fits or _share(match) > _NEARLY:
-                    break  # another start would come to the same
+                if match.fits:
+                    break
     found.sort(key=lambda match: (not match.fits, -_share(match)))
     return found
 
@@ -201,8 +202,11 @@ def _variant(
         return None  # of a network on meta: the class can't be called again with it
     known = _known(families, f"{cls.__module__}.{cls.__qualname__}")
     descent = Descent(cls, config, target, known, max(0.0, end - time.monotonic()))
-    descent.start_from(moves)
-    descent.run()
+    if not descent.run() and moves:
+        again = Descent(cls, config, target, known, max(0.0, end - time.monotonic()))
+        again.start_from(moves)
+        again.run()
+        descent = min(descent, again, key=lambda one: one.cost)
     values = leaves(moved(config, descent.moves))
     variant = Variant(
         f"{cls.__module__}.{cls.__qualname__}",

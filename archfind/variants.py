@@ -4,8 +4,9 @@ fits. On the cold path of `archfind guess`."""
 from __future__ import annotations
 
 from archfind.canonical import kind, strip
+from archfind.families.adjust import adjusted
 from archfind.families.database import beside
-from archfind.families.solve import is_derived, is_table, polished, solve
+from archfind.families.solve import ERRORS, is_derived, is_table, polished, solve
 from archfind.frozen import replace
 from archfind.match import mismatch
 from archfind.parts import common_prefix
@@ -15,7 +16,7 @@ from archfind.types import Guess, Match, Mismatch, Setting, Twin, Variant
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from typing import Any
 
     from archfind.database import Database
@@ -26,21 +27,24 @@ if TYPE_CHECKING:
 
     Index = Mapping[str, TensorSpec]
 
+_NONE = object()
 _NEARLY = 0.9  # share of tensors
 _RIVALS = 3  # larger networks that are named beside their part
 _WORDS = 2  # of its own that a family must have in its keys, for its name to be sure
 
 
-def varied(canonical: Canonical, database: Database, choose: str) -> tuple[float, Guess | None]:
+def varied(
+    canonical: Canonical, database: Database, choose: str, near: Sequence[str] = ()
+) -> tuple[float, Guess | None]:
     """The library's network with other arguments: 1 and the answer where every tensor fits, else
-    the share that does and the nearest."""
+    the share that does and the nearest. The families of the entries `near` are tried first."""
     families = beside(database.path)
     shared = common_prefix(canonical.index)
     prefixes = [p for p in prefixes_of(canonical.index, database) if shared.startswith(p)]
     nearest: tuple[float, Guess | None] = 0.0, None
     for prefix in dict.fromkeys([*prefixes, "", shared]) if families else ():
         below = strip(canonical, prefix) if prefix else canonical
-        found = variants(below.index, families, choose) if families else []
+        found = variants(below.index, families, choose, near) if families else []
         settled = answer(below, [match for _, match in found if match.fits], database, choose)
         if settled is not None:
             return 1, _with_rivals(settled, prefix, canonical, database)
@@ -104,16 +108,20 @@ def _with_twins(found: Match, database: Database) -> Match:
     return replace(found, twins=(*found.twins, *others)) if others else found
 
 
-def variants(index: Index, families: Families, choose: str = "") -> list[tuple[float, Match]]:
+def variants(
+    index: Index, families: Families, choose: str = "", near: Sequence[str] = ()
+) -> list[tuple[float, Match]]:
     """Matches of the families that resemble a state dict with the share of tensors, on both sides,
     that fit; the best first, of equals the networks that the prior names, then those with
     the fewest switches turned, and then those that move least. What no tensor shows is that
     of the entry that `choose` names, if it is one of a family's."""
     solved: list[tuple[int, Solution]] = []
     done: set[str] = set()
-    for number in families.resembling(index):
+    for number in dict.fromkeys([*families.holding(near), *families.resembling(index)]):
         family = families.known(number).family
-        solution = solve(index, family) if family.cls not in done else None
+        solution = None
+        if family.cls not in done:
+            solution = _close_to(index, family, near) or solve(index, family)
         if solution is not None:
             solved.append((number, solution))
         if solution is not None and solution.score == 1 and not choose:
@@ -135,6 +143,15 @@ def variants(index: Index, families: Families, choose: str = "") -> list[tuple[f
             found.append((-solution.score, rare, _switches(match), moved, number, match))
     found.sort(key=lambda item: item[:5])
     return [(-item[0], item[5]) for item in found]
+
+
+def _close_to(index: Index, family: Family, near: Sequence[str]) -> Solution | None:
+    """A solution from one of the entries `near`, if it fits."""
+    for name in near:
+        if name in family.presets:
+            found = adjusted(index, family, name)
+            return found if found is not None and found.score == 1 else None
+    return None
 
 
 def _switches(match: Match) -> int:
@@ -199,17 +216,22 @@ def _completed(family: Family, solution: Solution, preset: Mapping[str, Any]) ->
         path: value if path in solution.solved else preset.get(path, value)
         for path, value in solution.values.items()
     }
-    return values if family.program.expand(values) == solution.expected else solution.values
+    try:
+        same = family.program.expand(values) == solution.expected
+    except ERRORS:  # a mixture that no network has
+        same = False
+    return values if same else solution.values
 
 
 def _nearest(known: Known, values: Mapping[str, Any]) -> str:
-    """The preset from which least is moved; of several, the one that the prior names, then the one
-    with the shortest name."""
+    """The preset from which the fewest arguments are moved; of several, the one that the prior
+    names, then the one with the shortest name."""
 
     def distance(name: str) -> tuple[object, ...]:
         preset = known.family.presets[name]
-        moved = sum(path not in preset or preset[path] != value for path, value in values.items())
-        return moved, not known.members[name].plain, len(name), name
+        moved = [path for path, value in values.items() if preset.get(path, _NONE) != value]
+        roots = {path.partition(".")[0] for path in moved}
+        return len(roots), not known.members[name].plain, len(moved), len(name), name
 
     return min(known.family.presets, key=distance)
 

@@ -76,20 +76,23 @@ def test_a_run_that_differs_is_left_to_single_opcodes() -> None:
         assert runs.take(broken, at, [None]) == 0
 
 
-def plain(value: object, seen: tuple[int, ...] = ()) -> object:
-    """A pickle's tree as comparable values, storages by their keys."""
+def plain(value: object, above: tuple[int, ...] = ()) -> object:
+    """A pickle's tree as comparable values, storages by their keys; a tree may hold itself."""
+    if id(value) in above:
+        return "itself"
+    above = (*above, id(value))
     if isinstance(value, Tensor):
-        return ("tensor", *(plain(getattr(value, name)) for name in Tensor.__slots__))
+        return ("tensor", *(plain(getattr(value, name), above) for name in Tensor.__slots__))
     if isinstance(value, StorageRef):
         return ("storage", value.key, value.dtype, value.numel, value.offset)
     if isinstance(value, Global):
         return value.name
     if isinstance(value, Call):
-        return ("call", plain(value.fn), plain(value.args))
+        return ("call", plain(value.fn, above), plain(value.args, above))
     if isinstance(value, list | tuple):
-        return (type(value).__name__, *map(plain, value))
+        return (type(value).__name__, *(plain(one, above) for one in value))
     if isinstance(value, dict):
-        return {key: plain(one) for key, one in value.items()}
+        return [(plain(key, above), plain(one, above)) for key, one in value.items()]
     return value
 
 
@@ -109,7 +112,11 @@ def test_a_memo_filled_on_demand_is_the_one_of_single_opcodes(data: st.DataObjec
         ),
         st.just(b"\x8c\x01v\x940"),  # a text, numbered, thrown away
     )
-    changed = pickled[:-1]
+    got = bytearray(pickled[:-1])
+    gets = [m.start() + 3 for m in re.finditer(rb"\(\(h.h.X", pickled, re.DOTALL)]
+    for at in data.draw(st.lists(st.sampled_from(gets), max_size=2)):
+        got[at + data.draw(st.sampled_from((0, 2)))] = data.draw(st.integers(0, 255))
+    changed = bytes(got)
     for at in sorted(data.draw(st.lists(st.sampled_from(places), max_size=3)), reverse=True):
         changed = changed[:at] + data.draw(opcode) + changed[at:]
     asked = data.draw(st.lists(index, max_size=12))

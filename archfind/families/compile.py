@@ -16,7 +16,7 @@ import zlib
 from pathlib import Path
 
 from archfind.compile_index import Text, groups, head_line, read_prior, read_texts, read_twins
-from archfind.families.database import MAGIC, feature
+from archfind.families.database import MAGIC, feature, of_preset
 from archfind.families.text import Family, template, template_of
 
 
@@ -46,7 +46,8 @@ def compile_families(folder: Path) -> bytes:
             if not heads or family.base not in entries:
                 continue
             templates = {feature(template_of(line)) for line in family.program.lines}
-            for item in templates | _shapes(family):
+            named = {of_preset(name) for name in family.presets}
+            for item in templates | _shapes(family) | named:
                 holders.setdefault(item, []).append(len(blobs))
             sizes.append(len(templates))
             presets.append(len(heads))

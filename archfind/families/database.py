@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from archfind.types import TensorSpec
 
-MAGIC = b"archfam2"
+MAGIC = b"archfam3"
 _CLASSES = 4  # tried for one state dict, with as many families of each as:
 _EACH = 2
 _COMMON = 0.3  # of the templates on both sides must be shared for a family to be tried
@@ -28,6 +28,11 @@ def feature(template: str, shape: tuple[int, ...] | None = None) -> int:
     """A hash of a key template, alone or with a shape."""
     text = template if shape is None else f"{template} {shape}"
     return zlib.crc32(text.encode("utf-8", "surrogatepass"))
+
+
+def of_preset(entry: str) -> int:
+    """The feature of the families that have this entry."""
+    return feature(f"preset {entry}")
 
 
 class Known:
@@ -108,6 +113,10 @@ class Families:
             numbers.sort(key=lambda n: (-named[n], -self._presets[n]))
             few |= set(numbers[:_EACH])
         return [number for number in ranked if number in few]
+
+    def holding(self, entries: Iterable[str]) -> list[int]:
+        """Families that have one of these entries."""
+        return list(self._counted(map(of_preset, entries)))
 
     def _counted(self, wanted: Iterable[int]) -> dict[int, int]:
         """How many of the features each family has."""

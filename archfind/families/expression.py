@@ -131,7 +131,10 @@ class _Parser:
             if operator is None or operator[0] <= level:
                 break
             self.at += 1
-            left = _binary(operator[1], left, self.expression(operator[0]))
+            word = self.tokens[self.at - 1]
+            join = _both if word == "and" else _either if word == "or" else None
+            right = self.expression(operator[0])
+            left = join(left, right) if join else _binary(operator[1], left, right)
         return left
 
     def operand(self) -> Callable[[Values], Any]:
@@ -183,6 +186,16 @@ def _binary(
     right: Callable[[Values], Any],
 ) -> Callable[[Values], Any]:
     return lambda values: function(left(values), right(values))
+
+
+def _both(left: Callable[[Values], Any], right: Callable[[Values], Any]) -> Callable[[Values], Any]:
+    return lambda values: left(values) and right(values)
+
+
+def _either(
+    left: Callable[[Values], Any], right: Callable[[Values], Any]
+) -> Callable[[Values], Any]:
+    return lambda values: left(values) or right(values)
 
 
 def _constant(value: Any) -> Callable[[Values], Any]:

@@ -26,13 +26,15 @@ if TYPE_CHECKING:
     Index = Mapping[str, TensorSpec]
     Values = dict[str, Any]
 
-_ERRORS = (KeyError, TypeError, ValueError, ZeroDivisionError, OverflowError, IndexError)
+ERRORS = (KeyError, TypeError, ValueError, ZeroDivisionError, OverflowError, IndexError)
 _LARGEST = 1 << 20
 _FRACTIONS = (2, 4, 8, 3, 10, 16, 20, 100)  # denominators of ratios
 _EXPANSIONS = 80
 _EXPANDED = 40_000  # keys, by all expansions for one family
 _LIKELY = 0.8  # share of tensors that fit
 _HOPELESS = 0.2
+_RESOLVED = 0.6  # from here on everything is solved again for other switches
+_SOLVED_AGAIN = 40
 _COUNT = 16  # a leaf up to this may be any number up to this: a scale, a count of blocks
 _VAGUE = 1e-3  # the vote of an equation that other values fulfil too
 _PAIRS = 4  # sizes that two leaves make together, looked at before one is assumed
@@ -70,7 +72,7 @@ class Equation:
     def holds(self, values: Values) -> bool:
         try:
             found = self.expression.value({**values, **self.env})
-        except _ERRORS:
+        except ERRORS:
             return False
         return (
             bool(found) == self.value
@@ -81,15 +83,22 @@ class Equation:
 
 def solve(index: Index, family: Family) -> Solution | None:
     """The best values for a family, or None where it has nothing in common with the file."""
-    equations = list(_equations(index, family))
-    if not equations:
-        return None
-    values = {p: v for p, v in family.leaves.items() if _is_fixed(p, family)}
-    solved: set[str] = set()
+    equations = list(equations_of(index, family))
+    return _solved(index, family, equations, {}) if equations else None
+
+
+def _solved(index: Index, family: Family, equations: list[Equation], given: Values) -> Solution:
+    """The best values with those `given`."""
+    values = {p: v for p, v in family.leaves.items() if _is_fixed(p, family)} | given
+    solved: set[str] = set(given)
     assumed: set[str] = set()
     _propagate(equations, values, solved, family)
     preset = _nearest(values, family)
-    unknown = [p for p in {**family.leaves, **family.presets[preset]} if p not in values]
+    usual = {**family.leaves, **family.presets[preset]}
+    # Switches first: they say which of its numbers a size is made of.
+    unknown = sorted(
+        (p for p in usual if p not in values), key=lambda p: type(usual[p]) in (int, float)
+    )
     while unknown:
         # One leaf from the preset may be all that several others waited for.
         path = unknown.pop(0)
@@ -106,7 +115,7 @@ def solve(index: Index, family: Family) -> Solution | None:
                 solved.add(path)
         _propagate(equations, values, solved, family)
     solution = Solution(values, solved - assumed, preset)
-    _score(index, family, solution)
+    score(index, family, solution)
     return solution
 
 
@@ -155,7 +164,8 @@ def _is_fixed(path: str, family: Family) -> bool:
     return all(values.get(path) == value for values in family.presets.values())
 
 
-def _equations(index: Index, family: Family) -> Iterator[Equation]:
+def equations_of(index: Index, family: Family) -> Iterator[Equation]:
+    """What the family's lines must be for the file's keys and shapes, each once, with votes."""
     keys = {numbered(key): spec.shape for key, spec in index.items()}
     counts: dict[str, int] = {}
     for key in keys:
@@ -184,7 +194,7 @@ def _equations(index: Index, family: Family) -> Iterator[Equation]:
         parts = key.split(".")
         for line in lines.get(template(key), ()):
             env = _placed(line, parts, counts)
-            if env is None or len(line.sizes) != len(shape):
+            if env is None or len(line.sizes) != len(shape) or _is_elsewhere(line, env):
                 continue
             alone = len(lines[template(key)]) == 1 or not _rivals(line, lines[template(key)])
             seen.add(id(line))
@@ -203,6 +213,22 @@ def _equations(index: Index, family: Family) -> Iterator[Equation]:
         if not any(part.bound for part in line.parts):
             add(line.condition, {}, False)
     yield from unique.values()
+
+
+def _is_elsewhere(line: FamilyLine, env: Values) -> bool:
+    """Whether a line is for other places of its repeats than this one: its condition says so,
+    whatever the leaves are."""
+    try:
+        return line.condition is not None and not line.condition.value(_Places(env))
+    except ERRORS:
+        return False
+
+
+class _Places(dict[str, Any] if TYPE_CHECKING else dict):
+    """The numbers of repeats; asked for a leaf, it doesn't say that there is none."""
+
+    def get(self, key: str, default: object = None) -> Any:
+        return self[key]
 
 
 def _rivals(line: FamilyLine, others: list[FamilyLine]) -> bool:
@@ -241,7 +267,7 @@ def _propagate(equations: list[Equation], values: Values, solved: set[str], fami
             if len(unknown) > 1:
                 left.append(equation)
             elif unknown:
-                found = _values(equation, unknown[0], values, family)
+                found = values_for(equation, unknown[0], values, family)
                 if len(found) == 1:
                     counted = votes.setdefault(unknown[0], {})
                     mark = (type(found[0]).__name__, found[0])
@@ -257,7 +283,7 @@ def _propagate(equations: list[Equation], values: Values, solved: set[str], fami
         waiting = left
 
 
-def _values(equation: Equation, path: str, values: Values, family: Family) -> list[Any]:
+def values_for(equation: Equation, path: str, values: Values, family: Family) -> list[Any]:
     """What one leaf can be for an equation to hold, as far as it can be told."""
     if equation.expression.text == path or (
         equation.names == (path,) and "{" in equation.expression.text and _bare(equation)
@@ -331,7 +357,7 @@ def _inverted(equation: Equation, path: str, values: Values) -> int | float | No
         env[path] = x
         try:
             return equation.expression.value(env)
-        except _ERRORS:
+        except ERRORS:
             return None
 
     one, two = at(1), at(2)
@@ -386,7 +412,7 @@ def _pair(path: str, equations: list[Equation], values: Values, solved: set[str]
 def _at(equation: Equation, values: Values) -> Any:
     try:
         return equation.expression.value({**values, **equation.env})
-    except _ERRORS:
+    except ERRORS:
         return None
 
 
@@ -416,20 +442,48 @@ def polished(index: Index, family: Family, solution: Solution) -> Solution:
                     continue
                 tries += 1
                 other = Solution({**solution.values, path: value}, solution.solved, solution.preset)
-                _score(index, family, other)
+                score(index, family, other)
                 if other.score > solution.score:
                     other.solved = solution.solved | {path}
                     solution, better = other, True
             if solution.score == 1:
                 break
+    if _RESOLVED < solution.score < 1:
+        return _switched(index, family, solution)
     return solution
 
 
-def _score(index: Index, family: Family, solution: Solution) -> None:
-    """The share of tensors, on both sides, that fit."""
+def _switched(index: Index, family: Family, solution: Solution) -> Solution:
+    """Switches turned one after another, everything else solved anew for each: a switch may change
+    which numbers a size is made of."""
+    equations = list(equations_of(index, family))
+    given: Values = {}
+    tries = 0
+    better = True
+    while better and solution.score < 1:
+        better = False
+        for path in _implicated(index, family, solution):
+            for value in known_values(path, family):
+                number = type(value) in (int, float) and not (
+                    type(value) is int and value <= _COUNT
+                )
+                if number or value == solution.values.get(path) or tries >= _SOLVED_AGAIN:
+                    continue
+                tries += 1
+                other = _solved(index, family, equations, {**given, path: value})
+                if other.score > solution.score:
+                    solution, better, given = other, True, {**given, path: value}
+                    break
+            if solution.score == 1:
+                break
+    return solution
+
+
+def score(index: Index, family: Family, solution: Solution) -> None:
+    """Expand the solution's values, and set the share of tensors, on both sides, that fit."""
     try:
         solution.expected = family.program.expand(solution.values)
-    except _ERRORS:
+    except ERRORS:
         solution.expected = {}
     fits = union = 0
     for key, (shape, dtype) in solution.expected.items():

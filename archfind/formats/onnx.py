@@ -147,6 +147,7 @@ class _Model:
                 dims.append(signed(first))
             elif number == 1 and kind == SPAN:
                 while first < last and len(dims) <= limits.DIMENSIONS:
+                    self.wire.count()
                     value, first = self.wire.varint(first, last)
                     dims.append(signed(value))
             elif number == 2 and kind == VARINT:

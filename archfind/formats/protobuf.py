@@ -33,11 +33,7 @@ class Wire:
         while at < end:
             tag, at = self.varint(at, end)
             number, kind = tag >> 3, tag & 7
-            self.fields_read += 1
-            if self.fields_read > limits.PROTOBUF_FIELDS:
-                raise LimitExceeded(
-                    f"refused: more than {limits.PROTOBUF_FIELDS:,} fields", self.source.path
-                )
+            self.count()
             if not number:
                 raise self.damaged()
             if kind == SPAN:
@@ -63,6 +59,14 @@ class Wire:
                 at += width
             else:
                 raise self.damaged()  # groups, which nobody writes
+
+    def count(self) -> None:
+        """Charges a field, or one number of a packed field."""
+        self.fields_read += 1
+        if self.fields_read > limits.PROTOBUF_FIELDS:
+            raise LimitExceeded(
+                f"refused: more than {limits.PROTOBUF_FIELDS:,} fields", self.source.path
+            )
 
     def varint(self, at: int, end: int) -> tuple[int, int]:
         """The number at `at` and the position behind it."""

@@ -175,7 +175,7 @@ class Runs:
             return None
         if not all(_is_ordered_dict(got[raw]) for raw in set(hooks)):
             return None
-        if not all(type(fn) is Global and fn.make is not None for fn in set(makers)):
+        if not all(type(fn) is Global and fn.make is not None for fn in makers):
             return None
         shapes, steps = self._known_tuples(sizes), self._known_tuples(strides)
         if None in shapes or None in steps:
@@ -183,7 +183,7 @@ class Runs:
         of, ints, machine = got.__getitem__, self._known_ints, self.machine
         names, kinds, counts = list(map(bytes.decode, keys)), list(map(of, classes)), ints(numels)
         refs = None
-        if machine.storages is not None and {got[raw] for raw in set(words)} == {"storage"}:
+        if machine.storages is not None and all(got[raw] == "storage" for raw in set(words)):
             refs = machine.storages(names, kinds, counts)
         if refs is None:
             ids = zip(map(of, words), kinds, names, map(of, places), counts, strict=True)

@@ -35,6 +35,7 @@ _LONGER = 6  # ... or as many times as long as the first
 _REFUSED = 12  # choices that are tried with another
 _BESIDE = 6  # values of that other
 _FACTORS = 512
+_LARGEST = 1 << 20
 
 
 class Descent:
@@ -68,7 +69,7 @@ class Descent:
         self._limit = math.inf  # seconds for one network
         self.moves: Moves = {}
         start = time.monotonic()
-        self.shapes = self._built({}) or {}
+        self.shapes = self._first = self._built({}) or {}
         self._limit = max(_SHORT, _LONGER * (time.monotonic() - start))
         self.cost = misfit(self.shapes, target)
 
@@ -87,6 +88,7 @@ class Descent:
                 or self._round(self._numbers)
                 or self._round(self._counts)
                 or self._together()
+                or self._switched()
             ):
                 break
         if not self.cost:
@@ -130,14 +132,7 @@ class Descent:
 
     def _solved(self) -> bool:
         """The numbers for which the traced network's sizes and counts are the file's."""
-        now = self._traced(self.moves)
-        if now is None:
-            return False
-        moves, traced = now
-        values = leaves(moved(self._config, moves))
-        rows = equations(traced, self._target)
-        self._shown |= {name for row in rows for name in row.names}
-        move = solved(rows, values, self._known)
+        move = self._solution(self.moves)
         if not move:
             return False
         if self._taken({**self.moves, **move}):
@@ -148,6 +143,35 @@ class Descent:
         for path, value in move.items() if len(move) > 1 else ():
             kept |= self._taken({**self.moves, path: value})
         return kept
+
+    def _solution(self, moves: Moves) -> Moves:
+        """Moves of numbers, from a network with `moves`, for which its equations hold."""
+        now = self._traced(moves)
+        if now is None:
+            return {}
+        moves, traced = now
+        rows = equations(traced, self._target)
+        self._shown |= {name for row in rows for name in row.names}
+        return solved(rows, leaves(moved(self._config, moves)), self._known)
+
+    def _switched(self) -> bool:
+        """Choices made one by one, all numbers solved anew for each: from the first network, where
+        what numbers have made up for so far doesn't stand in the way."""
+        values = leaves(self._config)
+        for path, value in values.items():
+            if type(value) in (int, float):
+                continue
+            hints = [*self._known.get(path, ()), *self._hints.get(leaf_name(path), ())]
+            for item in alternates(path, value, hints)[:_BESIDE]:
+                if time.monotonic() > self._end:
+                    return False
+                move = {path: item}
+                shapes = self._built(move)
+                if shapes is None or shapes == self._first:
+                    continue
+                if self._kept({**move, **self._solution(move)}):
+                    return True
+        return False
 
     def _taken(self, moves: Moves) -> bool:
         """Keep these moves, and others that the class needs to take them, where that's better."""
@@ -295,6 +319,11 @@ class Descent:
                 votes[round(at)] += weight
             elif not whole and at > 0:
                 votes[float(f"{at:.6g}")] += weight
+            if whole and min(now, then, wanted, value, other) > 1:  # an area, say
+                power = math.log(then / now) / math.log(other / value)
+                side = value * (wanted / now) ** (1 / power)
+                if 1.5 < power < 4.5 and side < _LARGEST:
+                    votes[round(side)] += weight
 
         for key, (shape, _) in self.shapes.items():
             then, wanted = probe.get(key), self._target.get(key)

@@ -125,7 +125,7 @@ def solved(
                     continue
                 tried.add(mark)
                 gain = _gain(rows, now, move)
-                rank = gain, -sum(1 + _far(now[path], value) for path, value in move.items())
+                rank = gain, -_distance(now, move)
                 if gain > 0 and (best is None or rank > best[:2]):
                     best = *rank, move
         if best is None:
@@ -186,6 +186,13 @@ def _moves(
 
 def _both(row: Equation, now: Values, pair: tuple[str, str]) -> Callable[[float], Any]:
     return lambda number: row.at({**now, **dict.fromkeys(pair, number)})
+
+
+def _distance(now: Values, move: Values) -> float:
+    """How much a move changes; height and width, alike before and after, are one leaf."""
+    far = [1 + _far(now[path], value) for path, value in move.items()]
+    alike = len(move) > 1 and len(set(move.values())) == 1 and len({now[p] for p in move}) == 1
+    return max(far) if alike else sum(far)
 
 
 def _far(one: float, two: float) -> float:
