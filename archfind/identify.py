@@ -12,10 +12,8 @@ from archfind.heads import headed, notes
 from archfind.match import match, plain
 from archfind.nearest import CLOSE, Fit, chosen, is_, is_member, near
 from archfind.parts import children, common_prefix, flat, places, resolve
-from archfind.pretrained.answer import configured
 from archfind.renamed import renamings
 from archfind.types import Canonical, Guess
-from archfind.variants import varied
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -143,6 +141,10 @@ def _guess_state_dict(canonical: Canonical, database: Database, choose: str) -> 
         whole = [fit for fit in tried if _whole(fit)]
         if whole:
             return {"": _decided(strip(reading, whole[0].prefix), whole, choose)}
+    # late: a known network, which most files hold, never gets here
+    from archfind.pretrained.answer import configured
+    from archfind.variants import varied
+
     nearly: list[tuple[float, Guess]] = []
     for reading, _ in tries:
         share, other = configured(reading, database, choose)

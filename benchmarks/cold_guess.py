@@ -145,7 +145,7 @@ def main() -> None:
             sizes = f"{far.stat().st_size / 1e9:.0f} GB / {near.stat().st_size / 1e6:.1f} MB"
             print(line(f"{kind}, {len(small)} tensors, {sizes}", *times))
             ratio = median(times[0]) / median(times[1])
-            assert 0.8 < ratio < 1.2, ratio
+            assert ratio < 1.2, ratio
 
 
 if __name__ == "__main__":

@@ -19,6 +19,8 @@ from .nodes import Global
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from .pickle_vm import Machine
 
 _GET = rb"(h.|j....)"
@@ -112,7 +114,7 @@ class Runs:
         found = _RUN.match(data, pos)
         if found is None or not stack or found[_KEY] is not None:
             return 0
-        first = self._tensors([found], [found.groups()], [stack[-1]])
+        first = self._tensors(list(zip(*[found.groups()], strict=True)), [pos], [stack[-1]])
         if first is None:
             return 0
         stack[-1] = first[0]
@@ -131,8 +133,8 @@ class Runs:
 
     def _entries(self, found: list[re.Match[bytes]], stack: list[object]) -> bool:
         """Puts the keys and tensors on the stack; or False, nothing changed."""
-        rows = [one.groups() for one in found]
-        lengths, raw, _, gets = zip(*(row[: _WORD - 1] for row in rows), strict=True)
+        columns = list(zip(*map(re.Match.groups, found), strict=True))
+        lengths, raw, _, gets = columns[: _WORD - 1]
         if bytes(map(len, raw)) != b"".join(lengths):
             return False
         try:
@@ -140,33 +142,30 @@ class Runs:
             makers = {get: _get(self.memo, get) for get in set(gets)}
         except (UnicodeDecodeError, KeyError):
             return False
-        values = self._tensors(found, rows, [makers[get] for get in gets])
+        starts = list(map(re.Match.start, found))
+        values = self._tensors(columns, starts, list(map(makers.__getitem__, gets)))
         if values is None:
             return False
         stack.extend(chain.from_iterable(zip(texts, values, strict=True)))
         return True
 
     def _tensors(
-        self,
-        found: list[re.Match[bytes]],
-        rows: list[tuple[bytes | None, ...]],
-        makers: list[object],
+        self, columns: list[tuple[Any, ...]], starts: list[int], makers: list[object]
     ) -> list[object] | None:
         """The tensors of runs, each made by one of `makers`; or None, nothing changed. It goes
         column by column, so that few steps are taken for each row."""
-        columns = list(zip(*rows, strict=True))
         _, _, put0, _, words, classes, lengths, keys, put1, places, numels, nones = columns[:12]
         put2, offsets, sizes, put3, strides, put4, grads, hooks, put5, put6, put7 = columns[12:]
-        puts = zip(put0, put1, put2, put3, put4, put5, put6, put7, strict=True)
-        at = _indices([put for put in chain.from_iterable(puts) if put is not None])
+        puts = chain.from_iterable(zip(put0, put1, put2, put3, put4, put5, put6, put7, strict=True))
+        at = _indices(list(filter(None, puts)))
         memo = self.memo
         if (
             bytes(map(len, keys)) != b"".join(lengths)
             or list(at) != list(range(at[0], at[0] + len(at)))
             or not memo.top < at[0]
             or not memo.keys().isdisjoint(at)  # a memo that is written over is left to the machine
-            or [put is None for put in put3] != [size == b")" for size in sizes]
-            or [put is None for put in put4] != [stride == b")" for stride in strides]
+            or not _agree(put3, sizes)
+            or not _agree(put4, strides)
         ):
             return None
         try:
@@ -190,11 +189,11 @@ class Runs:
             ends = [(None,) if none else () for none in nones]
             refs = [machine.persistent(one + end) for one, end in zip(ids, ends, strict=True)]
         flags = [grad == b"\x88" for grad in grads]
-        args = zip(refs, ints(offsets), shapes, steps, flags, [{} for _ in rows], strict=True)
+        args = zip(refs, ints(offsets), shapes, steps, flags, [{} for _ in refs], strict=True)
         values = [fn.make(one) for fn, one in zip(makers, args, strict=True)]  # pyright: ignore
         memo.tensors.extend(values)
         memo.first.extend(_indices(put1 if put0[0] is None else put0))
-        memo.at.extend([one.start() for one in found])
+        memo.at.extend(starts)
         memo.top = at[-1]
         return values
 
@@ -226,6 +225,13 @@ def _in_a_row(data: bytes, pos: int, most: int) -> list[re.Match[bytes]]:
         pos = one.end()
         count += 1
     return found[:count]
+
+
+def _agree(puts: tuple[bytes | None, ...], tuples: tuple[bytes, ...]) -> bool:
+    """Whether only empty tuples have no put."""
+    if None not in puts and b")" not in tuples:
+        return True
+    return [put is None for put in puts] == [raw == b")" for raw in tuples]
 
 
 def _is_ordered_dict(value: object) -> bool:
