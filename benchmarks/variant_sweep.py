@@ -257,6 +257,7 @@ def main() -> int:
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--only", default="")
     options.add_argument("--wanted", type=float, default=98)
+    options.add_argument("--part", default="0/1", metavar="N/OF", help="every OF-th case, from N")
     arguments = options.parse_args()
     warnings.simplefilter("ignore")
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 2)))
@@ -266,7 +267,9 @@ def main() -> int:
     counts: Counter[str] = Counter()
     drawn: dict[str, set[str]] = {}
     with tempfile.TemporaryDirectory() as place:
-        for number in progress(range(arguments.cases), arguments.cases, "variants"):
+        first, step = map(int, arguments.part.split("/"))
+        numbers = range(first, arguments.cases, step)
+        for number in progress(numbers, len(numbers), "variants"):
             own = random.Random(f"{arguments.seed} {number}")
             cls = order[number % len(order)]
             for _ in range(REDRAWS):
@@ -286,7 +289,7 @@ def main() -> int:
                     print(f"{case}: {why}", flush=True)
                 break
     for library, names in sorted(drawn.items()):
-        print(f"{library}: {len(names)} classes")
+        print(f"{library}: {len(names)} classes: {' '.join(sorted(names))}")
     print(dict(counts))
     share = {
         k: 100 * counts[k] / max(1, counts["cases"]) for k in ("named", "right", "loaded", "equal")
