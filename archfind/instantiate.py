@@ -55,11 +55,16 @@ def build(
     if found.head is not None:
         module = rebuilt(module, found.head)
     own = module.state_dict()
-    state = read_state(guess.canonical, drop=set(found.tolerated))
+    index = guess.canonical.index
+    # Masks and tables that both have are the file's: they may tell what no argument was seen to.
+    alike = {
+        k for k in found.tolerated if k in own and k in index and own[k].shape == index[k].shape
+    }
+    state = read_state(guess.canonical, drop=set(found.tolerated) - alike)
     loaded = len(state)
     for key in found.tolerated:
         if key in own:
-            state[key] = own[key]
+            state.setdefault(key, own[key])
     _load(module, state, found, path)
     left = [k for k, t in [*module.named_parameters(), *module.named_buffers()] if t.is_meta]
     if left:

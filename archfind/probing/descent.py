@@ -156,18 +156,22 @@ class Descent:
 
     def _switched(self) -> bool:
         """Choices made one by one, all numbers solved anew for each: from the first network, where
-        what numbers have made up for so far doesn't stand in the way."""
-        values = leaves(self._config)
-        for path, value in values.items():
-            if type(value) in (int, float):
-                continue
+        what numbers have made up for so far doesn't stand in the way. A small number may be a
+        choice, too, by which other keys come to be."""
+        start = self._solution({})
+        reached = self._tried(start)
+        for path, value in leaves(self._config).items():
             hints = [*self._known.get(path, ()), *self._hints.get(leaf_name(path), ())]
-            for item in alternates(path, value, hints)[:_BESIDE]:
+            options: Iterable[Leaf] = alternates(path, value, hints)[:_BESIDE]
+            if type(value) in (int, float):
+                small = type(value) is int and value <= COUNT and not path.endswith(".#")
+                options = [n for n in range(1, COUNT + 1) if n != value] if small else ()
+            for item in options:
                 if time.monotonic() > self._end:
                     return False
                 move = {path: item}
-                shapes = self._built(move)
-                if shapes is None or shapes == self._first:
+                cost = self._tried({**start, **move})
+                if type(value) is int and (cost is None or reached is None or cost >= reached):
                     continue
                 if self._kept({**move, **self._solution(move)}):
                     return True
