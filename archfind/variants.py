@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 _NONE = object()
 _NEARLY = 0.9  # share of tensors
+_BEHIND = 0.2  # share by which a family may be behind the best, and still be worth a search ...
+_POLISHED = 4  # ... of so many
 _RIVALS = 3  # larger networks that are named beside their part
 _WORDS = 2  # of its own that a family must have in its keys, for its name to be sure
 
@@ -127,12 +129,16 @@ def variants(
         if solution is not None and solution.score == 1 and not choose:
             done.add(family.cls)  # another family of the class could only say the same
     found: list[tuple[float, bool, int, int, int, Match]] = []
+    best = max((solution.score for _, solution in solved), default=0.0)
+    polishings = 0
     for number, first in sorted(solved, key=lambda item: -item[1].score):
         known = families.known(number)
         solution = first
         if first.score < 1 and known.family.cls not in done:
             # Beside one that fits, only what nearly does is worth the search.
-            if not done or first.score > _NEARLY:
+            worth = first.score > _NEARLY or (not done and first.score > best - _BEHIND)
+            if worth and polishings < _POLISHED:
+                polishings += 1
                 solution = polished(index, known.family, first)
             if solution.score == 1 and not choose:
                 done.add(known.family.cls)

@@ -30,11 +30,11 @@ ERRORS = (KeyError, TypeError, ValueError, ZeroDivisionError, OverflowError, Ind
 _LARGEST = 1 << 20
 _FRACTIONS = (2, 4, 8, 3, 10, 16, 20, 100)  # denominators of ratios
 _EXPANSIONS = 80
-_EXPANDED = 40_000  # keys, by all expansions for one family
+_EXPANDED = 24_000  # keys, by all expansions for one family
 _LIKELY = 0.8  # share of tensors that fit
 _HOPELESS = 0.2
 _RESOLVED = 0.6  # from here on everything is solved again for other switches
-_SOLVED_AGAIN = 40
+_SOLVED_AGAIN = 5_000  # tensors, by all that solving again for one family
 _COUNT = 16  # a leaf up to this may be any number up to this: a scale, a count of blocks
 _VAGUE = 1e-3  # the vote of an equation that other values fulfil too
 _PAIRS = 4  # sizes that two leaves make together, looked at before one is assumed
@@ -467,8 +467,10 @@ def _switched(index: Index, family: Family, solution: Solution) -> Solution:
                 number = type(value) in (int, float) and not (
                     type(value) is int and value <= _COUNT
                 )
-                if number or value == solution.values.get(path) or tries >= _SOLVED_AGAIN:
+                if number or value == solution.values.get(path):
                     continue
+                if tries * len(index) > _SOLVED_AGAIN:
+                    return solution
                 tries += 1
                 other = _solved(index, family, equations, {**given, path: value})
                 if other.score > solution.score:

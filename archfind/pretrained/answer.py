@@ -40,7 +40,7 @@ def configured(canonical: Canonical, database: Database, choose: str) -> tuple[f
         found = _tried(reading, types, claims, choose)
         whole = [one for one in found if one.match.fits]
         if whole:
-            return 1.0, _answer(whole, claims, choose)
+            return 1.0, _answer(whole, claims, choose, types.types)
         for one in found[:1]:
             if one.score > nearest[0]:
                 nearest = one.score, Guess(one.canonical or reading, "close", (one.match,), "")
@@ -108,7 +108,7 @@ def _tried(reading: Canonical, types: ModelTypes, claims: Claims, choose: str) -
     return found
 
 
-def _answer(whole: list[Solved], claims: Claims, choose: str) -> Guess:
+def _answer(whole: list[Solved], claims: Claims, choose: str, known: int) -> Guess:
     """Exact where one class stands out among all that have these tensors, else ambiguous."""
     picked = [
         one
@@ -132,6 +132,8 @@ def _answer(whole: list[Solved], claims: Claims, choose: str) -> Guess:
     )
     match = replace(first.match, twins=twins)
     warnings = [*_notes(first), *claims.contradictions(first.values, first.block.type.name)]
+    if chosen_by == "only" and not first.is_public:
+        warnings.append(f"of the {known} model types that are known; a rarer one may fit, too")
     status = "exact" if chosen_by else "ambiguous"
     assert first.canonical is not None
     return Guess(first.canonical, status, (match,), chosen_by, warnings=tuple(warnings))
