@@ -25,6 +25,7 @@ import os
 import random
 import sys
 import tempfile
+import time
 import warnings
 from collections import Counter
 from collections.abc import Mapping
@@ -52,6 +53,7 @@ from archfind.variants import gathered
 
 LARGEST = 25e6  # parameters
 TRIES = 60
+SECONDS = 15.0  # for drawing one case
 REDRAWS = 6  # of a case whose original doesn't run
 
 
@@ -112,7 +114,12 @@ def variant(draw: random.Random, name: str) -> Case | None:
     roots: dict[str, list[str]] = {}
     for path in values:
         roots.setdefault(path.partition(".")[0], []).append(path)
+    if sum(torch.Size(shape).numel() for shape, _ in first.values()) > 4 * LARGEST:
+        return None  # few of its variants would be small enough
+    end = time.monotonic() + SECONDS
     for _ in range(TRIES if roots else 0):
+        if time.monotonic() > end:
+            break
         paths = [draw.choice(roots[r]) for r in draw.sample(list(roots), min(len(roots), 4))]
         moves = {p: other(draw, p, values[p], hints.get(leaf_name(p), [])) for p in paths}
         moves = {p: v for p, v in moves.items() if v != values[p]}
