@@ -69,3 +69,24 @@ def test_a_larger_network_of_a_library_is_not_its_part(
     assert "timm/deepseek_vit_412m " in capsys.readouterr().out
     loaded = archfind.load(path, choose="timm/deepseek_vit_412m")
     assert type(loaded) is type(module)
+
+
+def test_a_choice_that_numbers_made_up_for(tmp_path: Path) -> None:
+    """A stem of half the stride has the table of an image twice as large: the first valley."""
+    module = archfind.variant("timm/levit_128s", {"stem_type": "s8", "num_classes": 3})
+    path = _saved(module, tmp_path / "net.pth")
+    found = archfind.guess(path, choose="timm/levit_128s", search=True)
+    assert found.status == "exact"
+    assert found.matches[0].config["stem_type"].value == "s8"
+
+
+def test_masks_of_the_file_are_loaded(tmp_path: Path) -> None:
+    """They tell the image's size, which other tensors show only rounded to whole windows."""
+    wide = {"img_size": 72, "ape": False, "embed_dim": 36, "depths": [2], "num_heads": [6]}
+    module = archfind.variant("spandrel/SwinIR", wide).eval()
+    randomise(module)
+    path = _saved(module, tmp_path / "net.pth")
+    loaded = archfind.load(path, choose="spandrel/SwinIR")
+    image = torch.rand(1, 3, 72, 72)
+    with torch.inference_mode():
+        torch.testing.assert_close(loaded(image), module(image))

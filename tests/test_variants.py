@@ -27,6 +27,7 @@ VARIANTS = [
     ("torchvision/resnet50", {"layers": [2, 3, 5, 1], "num_classes": 7}),
     ("torchvision/swin_t", {"depths": [2, 2, 4, 2], "embed_dim": 48, "num_heads": [2, 4, 8, 16]}),
     ("timm/vit_tiny_patch16_224", {"depth": 5, "embed_dim": 96, "in_chans": 1, "num_classes": 3}),
+    ("timm/efficientnet_b0", {"in_chans": 1, "num_classes": 5}),
     ("timm/convnext_tiny", {"depths": [1, 2, 4, 1], "dims": [24, 48, 96, 200]}),
     ("spandrel/SwinIR", {"embed_dim": 36, "depths": [2, 3], "num_heads": [6, 4]}),
     ("spandrel/ESRGAN", {"num_blocks": 3, "num_filters": 24, "scale": 2}),

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import is_dataclass
 from typing import Any
 
+import torch
 from torch import nn
 
 Leaf = bool | int | float | str | None
@@ -42,7 +43,37 @@ def captured(make: Callable[[], nn.Module]) -> tuple[nn.Module, type[nn.Module],
         module = make()
     finally:
         cls.__init__ = original
-    return module, cls, calls.get(id(module), {})
+    config = calls.get(id(module), {})
+    more = {name: value for name, value in inherited(cls).items() if name not in config}
+    return module, cls, {**config, **more} if config and _is_taken(cls, config, more) else config
+
+
+def inherited(cls: type[nn.Module]) -> Config:
+    """Defaults of the constructors that `cls` hands its **kwargs on to."""
+    found: Config = {}
+    for one in cls.__mro__:
+        if "__init__" not in vars(one) or one is nn.Module:
+            continue
+        parameters = inspect.signature(one.__init__).parameters.values()
+        for parameter in parameters:
+            if parameter.default is not inspect.Parameter.empty:
+                found.setdefault(parameter.name, parameter.default)
+        if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+            break
+    return found
+
+
+def _is_taken(cls: type[nn.Module], config: Config, more: Config) -> bool:
+    """Whether a class takes more arguments, and makes the same tensors then."""
+    if not more:
+        return False
+    try:
+        with torch.device("meta"):
+            made = [cls(**fresh(one)) for one in (config, {**config, **more})]
+    except Exception:  # of some constructors, kwargs aren't their parents'
+        return False
+    first, second = ({k: t.shape for k, t in one.state_dict().items()} for one in made)
+    return first == second
 
 
 def flat(arguments: Mapping[str, Any], signature: inspect.Signature) -> Config:
