@@ -99,7 +99,7 @@ def test_norms_are_told_by_their_statistics(
 @pytest.mark.parametrize(
     ("name", "place", "side"),
     [
-        ("torchvision/mobilenet_v3_small", "classifier", 64),
+        ("torchvision/efficientnet_b0", "classifier", 64),
         ("torchvision/mobilenet_v3_small", "classifier.3", 64),
         ("torchvision/densenet121", "classifier", 64),
         ("torchvision/shufflenet_v2_x0_5", "fc", 64),

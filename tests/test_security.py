@@ -161,6 +161,9 @@ BANNED_ATTRIBUTES = {
     "numpy.lib.format.read_array", "np.fromfile", "json.load",
 }  # fmt: skip
 
+# what `export --trust` is for; tests/test_program.py shows that nothing else gets there
+TRUSTED = {"exporters/program.py": {"torch.jit.load", "torch.export.load"}}
+
 
 def test_no_module_of_archfind_can_run_what_a_file_holds() -> None:
     """Also import_module and getattr on names: only those of our own modules and of torch's
@@ -179,6 +182,8 @@ def test_no_module_of_archfind_can_run_what_a_file_holds() -> None:
                 if isinstance(node.func, ast.Name):
                     assert node.func.id not in BANNED_CALLS, f"{where} calls {node.func.id}"
                 called = ast.unparse(node.func)
+                if called in TRUSTED.get(where, ()):
+                    continue
                 assert called not in BANNED_ATTRIBUTES, f"{where} calls {called}"
                 if called.endswith("import_module") and where.startswith("formats/"):
                     named.append(where)
