@@ -35,7 +35,7 @@ def _refuse(self: Any, name: str, *_: Any) -> None:
 
 
 def _repr(self: Any) -> str:
-    values = ", ".join(f"{name}={self.__dict__[name]!r}" for name in self._fields)
+    values = ", ".join(f"{name}={getattr(self, name)!r}" for name in self._fields)
     return f"{type(self).__qualname__}({values})"
 
 
@@ -44,14 +44,15 @@ def _eq(self: Any, other: object) -> bool:
 
 
 def _hash(self: Any) -> int:
-    return hash(tuple(self.__dict__[name] for name in self._fields))
+    return hash(tuple(getattr(self, name) for name in self._fields))
 
 
 @dataclass_transform(frozen_default=True)
 def frozen(cls: type[T]) -> type[T]:
     """Make a class of annotated fields immutable and comparable, with an `__init__` that takes them
     by position or name. Defaults are shared, so they must be immutable themselves. A class made by
-    the hundred thousand may bring an `__init__` of its own, which updates `__dict__`."""
+    the hundred thousand may bring an `__init__` of its own, which puts into `__dict__` what isn't a
+    default."""
     names = tuple(cls.__annotations__)
     cls._fields = cls.__match_args__ = names  # pyright: ignore[reportAttributeAccessIssue]
     cls._defaults = {name: vars(cls)[name] for name in names if name in vars(cls)}  # pyright: ignore

@@ -51,8 +51,10 @@ class Storage:
         values["name"] = name
         values["start"] = start
         values["nbytes"] = nbytes
-        values["inside"] = inside
-        values["data"] = data
+        if inside is not None:
+            values["inside"] = inside
+        if data is not None:
+            values["data"] = data
 
 
 @frozen
@@ -81,9 +83,12 @@ class TensorSpec:
         values["dtype"] = dtype
         values["shape"] = shape
         values["storage"] = storage
-        values["offset"] = offset
-        values["stride"] = stride
-        values["pieces"] = pieces
+        if offset:
+            values["offset"] = offset
+        if stride is not None:
+            values["stride"] = stride
+        if pieces:
+            values["pieces"] = pieces
 
 
 @frozen

@@ -15,7 +15,7 @@ from bisect import bisect_right
 from itertools import chain, islice
 from operator import itemgetter
 
-from .nodes import Global
+from .nodes import Global, StorageRef, Tensor
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ _key = itemgetter(_KEY)
 _UINT, _INT4 = struct.Struct("<I"), struct.Struct("<i")
 _COUNTS = {0x85: 1, 0x86: 2, 0x87: 3}
 _KEPT = 4096  # distinct shapes that are remembered
+_REBUILD = "torch._utils._rebuild_tensor_v2"  # nearly always; its meaning is that of a Tensor
 _AT_ONCE = 4096  # tensors between two looks at the budgets
 _LONGEST = 512  # bytes of most runs
 _OPCODES, _MADE = 25, 8  # of a tensor
@@ -188,9 +189,17 @@ class Runs:
             ids = zip(map(of, words), kinds, names, map(of, places), counts, strict=True)
             ends = [(None,) if none else () for none in nones]
             refs = [machine.persistent(one + end) for one, end in zip(ids, ends, strict=True)]
-        flags = [grad == b"\x88" for grad in grads]
-        args = zip(refs, ints(offsets), shapes, steps, flags, [{} for _ in refs], strict=True)
-        values = [fn.make(one) for fn, one in zip(makers, args, strict=True)]  # pyright: ignore
+        starts_at = ints(offsets)
+        plain = all(fn.name == _REBUILD for fn in makers)  # pyright: ignore
+        if plain and all(type(ref) is StorageRef for ref in refs):
+            values: list[object] = list(
+                map(Tensor, refs, starts_at, shapes, steps, [ref.dtype for ref in refs])  # pyright: ignore
+            )
+        else:
+            flags = [grad == b"\x88" for grad in grads]
+            hooks_of = [{} for _ in refs]
+            args = zip(refs, starts_at, shapes, steps, flags, hooks_of, strict=True)
+            values = [fn.make(one) for fn, one in zip(makers, args, strict=True)]  # pyright: ignore
         memo.tensors.extend(values)
         memo.first.extend(_indices(put1 if put0[0] is None else put0))
         memo.at.extend(starts)

@@ -56,22 +56,26 @@ def read(source: Source, report: Report) -> Checkpoint:
     base = directory.data_start(pickled) if pickled.method == 0 else -1
     missing: list[str] = []
 
+    path, place, data_start = source.path, f"{root}data/", directory.data_start
+
     def resolve(ref: StorageRef) -> Storage:
-        name = f"{root}data/{ref.key}"
+        name = place + ref.key
         member = members.get(name)
+        if member is not None and member.method == 0 and not big:
+            return Storage(path, name, data_start(member), member.size)
         if member is None:
             name = f"{root}tensors/{ref.key}"  # TorchScript of torch 1.2
             member = members.get(name)
         if member is not None:
-            start = directory.data_start(member) if member.method == 0 else -1
             if member.method != 0:
-                return Storage(source.path, name, -1, member.size, ("deflate", name, 0))
+                return Storage(path, name, -1, member.size, ("deflate", name, 0))
+            start = data_start(member)
             if big:
-                return Storage(source.path, name, -1, member.size, ("swap", "", start))
-            return Storage(source.path, name, start, member.size)
+                return Storage(path, name, -1, member.size, ("swap", "", start))
+            return Storage(path, name, start, member.size)
         missing.append(ref.key)
         nbytes = max(ref.numel, 0) * ITEMSIZE.get(ref.dtype, 1)
-        return Storage(source.path, f"{root}data/{ref.key}", -1, nbytes)
+        return Storage(path, place + ref.key, -1, nbytes)
 
     reader = Reader(source.path)
     machine = Machine(
