@@ -44,7 +44,8 @@ def varied(
     shared = common_prefix(canonical.index)
     prefixes = [p for p in prefixes_of(canonical.index, database) if shared.startswith(p)]
     nearest: tuple[float, Guess | None] = 0.0, None
-    for prefix in dict.fromkeys([*prefixes, "", shared]) if families else ():
+    # The whole before what stands below a prefix: a class may keep its network in an `encoder.`
+    for prefix in dict.fromkeys(["", *prefixes, shared]) if families else ():
         below = strip(canonical, prefix) if prefix else canonical
         found = variants(below.index, families, choose, near) if families else []
         settled = answer(below, [match for _, match in found if match.fits], database, choose)
