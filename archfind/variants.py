@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     Index = Mapping[str, TensorSpec]
 
 _NONE = object()
+_HELD = "the rules of its family, which loading proves or refuses, held for"
 _NEARLY = 0.9  # share of tensors
 _BEHIND = 0.2  # share by which a family may be behind the best, and still be worth a search ...
 _POLISHED = 4  # ... of so many
@@ -66,7 +67,8 @@ def answer(
     picked = [m for m in whole if choose in (m.entry.id, m.entry.name)]
     note = (f"what no tensor shows is taken from {m.entry.id}" for m in picked or whole)
     if picked:
-        return Guess(canonical, "exact", (picked[0],), "user", warnings=(next(note),))
+        said = (next(note), *_doubt(picked[0]))
+        return Guess(canonical, "exact", (picked[0],), "user", warnings=said)
     if not whole:
         return None
     status, chosen_by = "exact", "only" if len(whole) == 1 else "prior"
@@ -76,7 +78,13 @@ def answer(
     twins = any(not twin.same_function for twin in whole[0].twins) and usual != whole[:1]
     if is_thin(canonical.index) or twins or (len(whole) > 1 and usual != whole[:1]):
         status, chosen_by = "ambiguous", ""
-    return Guess(canonical, status, tuple(whole), chosen_by, warnings=(next(note),))
+    said = (next(note), *_doubt(whole[0]))
+    return Guess(canonical, status, tuple(whole), chosen_by, warnings=said)
+
+
+def _doubt(match: Match) -> tuple[str, ...]:
+    """What a search says of itself (how many networks it built) is no doubt."""
+    return tuple(reason for reason in match.reasons if reason.startswith(_HELD))
 
 
 def _with_rivals(found: Guess, prefix: str, canonical: Canonical, database: Database) -> Guess:
@@ -196,6 +204,7 @@ def _match(index: Index, known: Known, solution: Solution, choose: str) -> Match
         if key not in solution.expected:
             (tolerated if is_table(key, spec) else unexpected).append(key)
     entry = known.members[name].entry
+    right, drawn = family.held
     return Match(
         entry=entry,
         config=_config(family, solution.solved, values, moved),
@@ -206,6 +215,9 @@ def _match(index: Index, known: Known, solution: Solution, choose: str) -> Match
         mismatched=tuple(mismatched),
         tolerated=tuple(tolerated),
         twins=(),
+        reasons=(f"{_HELD} {right} of {drawn} networks drawn to try them",)
+        if right < drawn
+        else (),
         variant=Variant(
             family.cls,
             moved,
