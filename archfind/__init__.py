@@ -123,24 +123,24 @@ def build(
         except ModuleNotFoundError as error:
             raise _needs(error, "reading a graph", "convert") from error
         return from_onnx.build(found, choose)
-    found = guess(found, search=True)
+    found = guess(found, choose=choose, search=True)
     try:
         return build_guess(found, settings=settings, accept_ambiguous=accept_ambiguous)
     except BuildError as error:
-        again = None if settings else _searched(found, error)
+        again = None if settings else _searched(found, error, choose)
         if again is None:
             raise
         return build_guess(again, accept_ambiguous=accept_ambiguous)
 
 
-def _searched(found: Guess, error: BuildError) -> Guess | None:
+def _searched(found: Guess, error: BuildError, choose: str) -> Guess | None:
     """A better answer where a family said what its class doesn't make; None where there is none."""
     from archfind.frozen import replace
 
     wrong = error.missing or error.unexpected or error.mismatched
     if found.status != "exact" or found.matches[0].variant is None or not wrong:
         return None
-    better = guess(replace(found, status="close", chosen_by=""), search=True)
+    better = guess(replace(found, status="close", chosen_by=""), choose=choose, search=True)
     return better if better.status == "exact" else None
 
 

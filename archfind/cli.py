@@ -227,7 +227,7 @@ def _export(arguments: argparse.Namespace) -> int:
     copied = exporters.copies(arguments.out) and not settings
     graph = found.canonical.checkpoint.format == "onnx"
     if not graph and (not copied or not exporters.convertible(found, arguments.choose)):
-        found = guess(found, search=True)
+        found = guess(found, choose=arguments.choose, search=True)
     if not arguments.json:
         _print(guess_lines(guess_document(found)))
         _print_danger(arguments.file, found.canonical.checkpoint.danger)

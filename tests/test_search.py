@@ -99,3 +99,13 @@ def test_what_a_family_has_wrong_is_found_when_loaded(tmp_path: Path) -> None:
     image = torch.rand(1, 6, 224, 224)
     with torch.inference_mode():
         assert torch.equal(loaded(image), module(image))
+
+
+def test_a_choice_holds_for_what_the_search_finds(tmp_path: Path) -> None:
+    """Keys that say little are ambiguous, but not for a user who has said which network it is."""
+    changes = {"nc": 24, "in_nc": 5, "mode": "FDnCNN", "nb": 6}
+    module = archfind.variant("spandrel/DnCNN", changes).eval()
+    path = _saved(module, tmp_path / "net.pth")
+    assert archfind.guess(path, search=True).status == "ambiguous"
+    loaded = archfind.load(path, choose="spandrel/DnCNN", settings={"mode": "FDnCNN"})
+    assert type(loaded) is type(module)
