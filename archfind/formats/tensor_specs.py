@@ -54,7 +54,12 @@ class Specs:
         ref = tensor.storage
         width = ITEMSIZE.get(dtype, 0)
         if type(ref) is StorageRef:
-            storage = ref.root.record or self._resolved(ref)
+            root = ref.root
+            storage = root.record
+            if storage is None:
+                root.record = storage = self.resolve(root)
+                if storage.start >= 0 and ref.numel * ITEMSIZE.get(ref.dtype, 1) > storage.nbytes:
+                    self._overclaimed(ref, storage)
             offset += ref.offset
         else:
             storage = self._unstored(ref, numel * (width or 1))
@@ -116,13 +121,9 @@ class Specs:
             self._doubt(pointer, "has strides that don't fit its shape")
         return None
 
-    def _resolved(self, ref: StorageRef) -> Storage:
-        root = ref.root
-        root.record = found = self.resolve(root)
+    def _overclaimed(self, ref: StorageRef, found: Storage) -> None:
         need = ref.numel * ITEMSIZE.get(ref.dtype, 1)
-        if found.start >= 0 and need > found.nbytes:
-            self._add(f'the storage "{escape(ref.key)}" claims {need:,} bytes of {found.nbytes:,}')
-        return found
+        self._add(f'the storage "{escape(ref.key)}" claims {need:,} bytes of {found.nbytes:,}')
 
     def _unstored(self, raw: object, nbytes: int) -> Storage:
         if type(raw) is Bytes and self.base >= 0:

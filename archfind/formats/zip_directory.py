@@ -79,19 +79,21 @@ class ZipDirectory:
         if member.start >= 0:
             return member.start
         name = member.name
-        header, at = self._header(member)
         flags, method, same = self.same
-        if (
-            flags == member.flags
+        near, at = self.near, member.header - self.near_start
+        if (  # what is at hand, and as the last one was
+            0 <= at < len(near) - _LOCAL.size
+            and near.startswith(same, at)
+            and near.startswith(name, at + _LOCAL.size)
+            and flags == member.flags
             and method == member.method
-            and header.startswith(same, at)
-            and header.startswith(name, at + _LOCAL.size)
         ):
-            count, extra = _LENGTHS(header, at + len(same))
+            count, extra = _LENGTHS(near, at + _LOCAL.size - 4)
             start = member.header + _LOCAL.size + count + extra
             if count == len(name) and start + member.packed <= self.source.size:
                 member.start = start
                 return start
+        header, at = self._header(member)
         signature, _, flags, method, _, _, crc, packed, size, name_length, extra = (
             _LOCAL.unpack_from(header, at)
         )
