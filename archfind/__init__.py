@@ -267,10 +267,11 @@ def export_program(
     `inputs` say what it runs on, batch first: "1x3x224x224", or "1x128:int64"; a torch.export
     program brings its own. ExportError where `source` holds no program, or as `export`.
     """
+    from archfind.formats import PROGRAMS
     from archfind.types import Checkpoint
 
     checkpoint = source if isinstance(source, Checkpoint) else open(source)
-    if checkpoint.format not in ("torchscript", "torchscript-1.0", "torch-export"):
+    if checkpoint.format not in PROGRAMS:
         text = "it holds no TorchScript or torch.export program; leave out --trust"
         raise ExportError(text, checkpoint.path)
     try:

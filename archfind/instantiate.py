@@ -12,6 +12,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from archfind.errors import AmbiguousError, ArchfindError, BuildError, UnknownError
+from archfind.formats import PROGRAMS
 from archfind.from_config import built_from_config
 from archfind.harvest import create_on_meta
 from archfind.probing.config import captured, leaves, moved
@@ -139,7 +140,7 @@ def _match(guess: Guess, accept_ambiguous: bool) -> Match:
         mismatched = tuple(m.key for m in near.mismatched)
         raise BuildError(text, path, near.missing, near.unexpected, mismatched)
     nearest = f"; nearest: {', '.join(names)}" if names else ""
-    program = guess.canonical.checkpoint.format in ("torchscript", "torch-export")
+    program = guess.canonical.checkpoint.format in PROGRAMS
     run = "; --trust exports the program in the file" if program else ""
     raise UnknownError(f"unknown, no signature fits{nearest}{run}", path, names)
 

@@ -6,7 +6,8 @@ from __future__ import annotations
 from archfind.canonical import kind, strip
 from archfind.families.adjust import adjusted
 from archfind.families.database import beside
-from archfind.families.solve import ERRORS, is_derived, is_table, polished, solve
+from archfind.families.equations import ERRORS, equations_of
+from archfind.families.solve import is_derived, is_table, polished, solve
 from archfind.frozen import replace
 from archfind.match import mismatch
 from archfind.parts import common_prefix
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from archfind.database import Database
     from archfind.families.database import Families, Known
+    from archfind.families.equations import Equation
     from archfind.families.solve import Solution
     from archfind.families.text import Family
     from archfind.types import Canonical, TensorSpec
@@ -132,7 +134,8 @@ def variants(
         family = families.known(number).family
         solution = None
         if family.cls not in done:
-            solution = _close_to(index, family, near) or solve(index, family)
+            equations = list(equations_of(index, family))
+            solution = _close_to(index, family, near, equations) or solve(index, family, equations)
         if solution is not None:
             solved.append((number, solution))
         if solution is not None and solution.score == 1 and not choose:
@@ -160,11 +163,13 @@ def variants(
     return [(-item[0], item[5]) for item in found]
 
 
-def _close_to(index: Index, family: Family, near: Sequence[str]) -> Solution | None:
+def _close_to(
+    index: Index, family: Family, near: Sequence[str], equations: Sequence[Equation]
+) -> Solution | None:
     """A solution from one of the entries `near`, if it fits."""
     for name in near:
         if name in family.presets:
-            found = adjusted(index, family, name)
+            found = adjusted(index, family, name, equations)
             return found if found is not None and found.score == 1 else None
     return None
 

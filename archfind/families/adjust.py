@@ -4,14 +4,14 @@ two, as most are. On the cold path of `archfind guess`."""
 
 from __future__ import annotations
 
-from archfind.families.solve import Solution, equations_of, score, values_for
+from archfind.families.solve import Solution, score, values_for
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from typing import Any
 
-    from archfind.families.solve import Equation
+    from archfind.families.equations import Equation
     from archfind.families.text import Family
     from archfind.types import TensorSpec
 
@@ -19,11 +19,13 @@ _ROUNDS = 24  # leaves moved
 _OPEN = 0.5  # share of the votes that may be against the network as it is
 
 
-def adjusted(index: Mapping[str, TensorSpec], family: Family, preset: str) -> Solution | None:
+def adjusted(
+    index: Mapping[str, TensorSpec], family: Family, preset: str, equations: Sequence[Equation]
+) -> Solution | None:
     """The preset with the leaves moved by which most equations come to hold, one after another;
     None where it is too far from the file."""
     values: dict[str, Any] = {**family.leaves, **family.presets[preset]}
-    equations = [one for one in equations_of(index, family) if one.names]
+    equations = [one for one in equations if one.names]
     reading: dict[str, list[Equation]] = {}
     for one in equations:
         for name in one.names:

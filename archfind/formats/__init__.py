@@ -23,6 +23,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+PROGRAMS = ("torchscript", "torchscript-1.0", "torch-export")  # formats that hold code to run
 _LOOK = 4096  # bytes that the sniffers see
 
 

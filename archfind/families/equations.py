@@ -1,0 +1,141 @@
+"""What a family's lines must be for a file's keys and shapes: sizes, counts and the presence of
+keys, as equations in its leaves. On the cold path of `archfind guess`."""
+
+from __future__ import annotations
+
+from archfind.families.expression import resolved
+from archfind.families.program import numbered
+from archfind.families.text import template, template_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from typing import Any
+
+    from archfind.families.expression import Expression
+    from archfind.families.program import FamilyLine
+    from archfind.families.text import Family
+    from archfind.types import TensorSpec
+
+    Index = Mapping[str, TensorSpec]
+    Values = dict[str, Any]
+
+ERRORS = (KeyError, TypeError, ValueError, ZeroDivisionError, OverflowError, IndexError)
+
+
+class Equation:
+    """What an expression is in the file: a size, a count, or whether it's true."""
+
+    __slots__ = ("env", "expression", "names", "value", "votes")
+
+    def __init__(self, expression: Expression, env: Values, value: object) -> None:
+        self.expression = expression
+        self.env = env
+        self.value = value
+        self.votes = 1
+        found = [resolved(n, env) if n[0] != "{" else n for n in expression.names]
+        # Nothing stands before the first of a list: `{j-1}` is for the others.
+        self.names = tuple(dict.fromkeys(n for n in found if n[0] != "{" and ".-" not in n))
+
+    def holds(self, values: Values) -> bool:
+        try:
+            found = self.expression.value({**values, **self.env})
+        except ERRORS:
+            return False
+        return (
+            bool(found) == self.value
+            if self.value in (True, False) and (type(self.value) is bool)
+            else found == self.value
+        )
+
+
+def equations_of(index: Index, family: Family) -> Iterator[Equation]:
+    """What the family's lines must be for the file's keys and shapes, each once, with votes."""
+    keys = {numbered(key): spec.shape for key, spec in index.items()}
+    counts: dict[str, int] = {}
+    for key in keys:
+        parts = key.split(".")
+        for at, part in enumerate(parts):
+            if part.isdecimal():
+                above = ".".join(parts[:at])
+                counts[above] = max(counts.get(above, 0), int(part) + 1)
+    lines: dict[str, list[FamilyLine]] = {}
+    for line in family.program.lines:
+        lines.setdefault(template_of(line), []).append(line)
+    unique: dict[tuple[object, ...], Equation] = {}
+
+    def add(expression: Expression, env: Values, value: object) -> None:
+        if not expression.names:
+            return
+        used = tuple(v for k, v in env.items() if k[0] == "{")
+        key = expression.text, used if "{" in expression.text else (), value
+        if key in unique:
+            unique[key].votes += 1
+        else:
+            unique[key] = Equation(expression, env, value)
+
+    seen: set[int] = set()
+    for key, shape in keys.items():
+        parts = key.split(".")
+        for line in lines.get(template(key), ()):
+            env = _placed(line, parts, counts)
+            if env is None or len(line.sizes) != len(shape) or _is_elsewhere(line, env):
+                continue
+            alone = len(lines[template(key)]) == 1 or not _rivals(line, lines[template(key)])
+            seen.add(id(line))
+            if line.condition is not None and alone:
+                add(line.condition, env, True)
+            for size, found in zip(line.sizes, shape, strict=True):
+                add(size, env, found)
+            place: list[str] = []
+            for part, word in zip(line.parts, parts, strict=True):
+                if part.bound is not None:
+                    add(part.bound, env, counts[".".join(place)])
+                place.append(word)
+    for line in family.program.lines:
+        if id(line) in seen or line.condition is None:
+            continue
+        if not any(part.bound for part in line.parts):
+            add(line.condition, {}, False)
+    yield from unique.values()
+
+
+def _is_elsewhere(line: FamilyLine, env: Values) -> bool:
+    """Whether a line is for other places of its repeats than this one: its condition says so,
+    whatever the leaves are."""
+    try:
+        return line.condition is not None and not line.condition.value(_Places(env))
+    except ERRORS:
+        return False
+
+
+class _Places(dict[str, Any] if TYPE_CHECKING else dict):
+    """The numbers of repeats; asked for a leaf, it doesn't say that there is none."""
+
+    def get(self, key: str, default: object = None) -> Any:
+        return self[key]
+
+
+def _rivals(line: FamilyLine, others: list[FamilyLine]) -> bool:
+    """Whether another line gives the same key with as many dimensions, under another condition."""
+    return any(
+        o is not line and o.pattern == line.pattern and len(o.sizes) == len(line.sizes)
+        for o in others
+    )
+
+
+def _placed(line: FamilyLine, parts: list[str], counts: Mapping[str, int]) -> Values | None:
+    """The values of a line's repeats at a key, or None where the key isn't the line's."""
+    if len(parts) != len(line.parts):
+        return None
+    env: Values = {}
+    for at, (part, word) in enumerate(zip(line.parts, parts, strict=True)):
+        if part.bound is None:
+            if part.text != word:
+                return None
+        elif not word.isdecimal():
+            return None
+        else:
+            env[part.index] = int(word)
+            env[f"{part.index[:-1]}#}}"] = counts[".".join(parts[:at])]
+    return env
