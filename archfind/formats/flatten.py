@@ -128,6 +128,8 @@ def flatten(root: object, flat: Flat) -> None:
             return  # a cycle
         children: Iterable[tuple[object, object]]
         if kind is dict:
+            if _tensors(pointer + "/" if path else "", value, flat):  # pyright: ignore
+                return
             children = value.items()  # pyright: ignore
         elif flat.plain(pointer, value):
             return
@@ -189,6 +191,20 @@ def flatten(root: object, flat: Flat) -> None:
             path.pop()
             open_ids.discard(identity)
     count(visits, text)
+
+
+def _tensors(prefix: str, values: dict[object, object], flat: Flat) -> bool:
+    """Adds the values of a plain state dict, all of them tensors, in one go; False for any other
+    dict, nothing done."""
+    if set(map(type, values.values())) != {Tensor} or set(map(type, values)) != {str}:
+        return False
+    names = "".join(values)  # pyright: ignore
+    if "/" in names or "~" in names:
+        return False
+    flat.count(len(values), len(names) + len(values) * len(prefix))
+    named = {prefix + name: one for name, one in values.items()} if prefix else values  # pyright: ignore
+    flat.index.update(flat.specs.of_all(named))  # pyright: ignore
+    return True
 
 
 def _object(pointer: str, call: Call, flat: Flat) -> Iterator[tuple[object, object]]:

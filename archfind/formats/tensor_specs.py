@@ -69,6 +69,35 @@ class Specs:
             self._doubt(pointer, "reaches beyond its storage")
         return TensorSpec(dtype, size, storage, offset, stride)  # pyright: ignore
 
+    def of_all(self, named: dict[str, Tensor]) -> dict[str, TensorSpec]:
+        """The specs of tensors by their pointers. The most common tensor, the only one of its
+        storage and all of it, takes few steps here; any other is left to `of`."""
+        known, resolve = self._extents, self.resolve
+        specs: dict[str, TensorSpec] = {}
+        for pointer, tensor in named.items():
+            extent = known.get((id(tensor.size), id(tensor.stride)))
+            ref, dtype = tensor.storage, tensor.dtype
+            if (
+                extent is not None
+                and tensor.offset == 0
+                and type(ref) is StorageRef
+                and ref.record is None
+                and ref.dtype == dtype
+                and ref.numel == extent[3] > extent[4] >= -1
+                and ref.root is ref
+                and ref.offset == 0
+                and dtype in ITEMSIZE
+            ):
+                ref.record = storage = resolve(ref)
+                if ref.numel * ITEMSIZE[dtype] <= storage.nbytes:
+                    specs[pointer] = TensorSpec(dtype, extent[0], storage, 0, extent[2])
+                    continue
+                ref.record = None  # `of` says what is wrong
+            spec = self.of(tensor, pointer)
+            if spec is not None:
+                specs[pointer] = spec
+        return specs
+
     def _extent(self, tensor: Tensor, pointer: str) -> _Extent | None:
         """A tensor's shape, its strides as given and as needed, its number of elements (-1 where
         the shape is impossible) and the offset of the last one; None where it has no shape."""

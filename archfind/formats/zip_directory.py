@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from operator import attrgetter
 
 from archfind.errors import CheckpointError, LimitExceeded, NotACheckpoint, Truncated
 
@@ -304,7 +305,7 @@ def _members(source: Source, directory: bytes, count: int) -> dict[str, Member]:
         raise CheckpointError(
             f'a doctored zip: "{escape(name)}" would leave its folder', source.path
         )
-    if len({name.casefold() for name in members}) < len(members):
+    if _may_equal("\n".join(members)) and len(set(map(str.casefold, members))) < len(members):
         raise CheckpointError(
             "a doctored zip: two names differ only in upper and lower case", source.path
         )
@@ -318,6 +319,11 @@ def _may_leave(names: str) -> bool:
         or names[-1] == "\n"
         or any(part in names for part in ("\n/", "\n\n", "\\", "\0", ":", ".."))
     )
+
+
+def _may_equal(names: str) -> bool:
+    """Whether two of these names, one a line, could differ only in upper and lower case."""
+    return not (names.isascii() and names.islower())
 
 
 def _leaves(name: str) -> bool:
@@ -344,15 +350,16 @@ def _wide(extra: bytes, packed: int, size: int, header: int) -> tuple[int, int, 
 def _refuse_overlap(source: Source, members: dict[str, Member], directory: int) -> None:
     end = 0
     gap = 0  # what may stand between two members: the local header's extra field, a descriptor
-    for member in sorted(members.values(), key=lambda one: one.header):
-        if member.header < end:
+    for member in sorted(members.values(), key=attrgetter("header")):
+        header = member.header
+        if header < end:
             raise CheckpointError("a doctored zip: its members overlap", source.path)
-        if member.header > end + gap:
+        if header > end + gap:
             where = "between its members" if gap else "before its first member"
             raise CheckpointError(
                 f"a doctored zip: it holds bytes {where} that no member owns", source.path
             )
-        end = member.header + 30 + len(member.name) + member.packed
+        end = header + 30 + len(member.name) + member.packed
         gap = 0xFFFF + 24
     if end > directory:
         raise CheckpointError("a damaged zip: a member reaches into the directory", source.path)
