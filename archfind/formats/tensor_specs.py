@@ -76,21 +76,21 @@ class Specs:
         specs: dict[str, TensorSpec] = {}
         for pointer, tensor in named.items():
             extent = known.get((id(tensor.size), id(tensor.stride)))
-            ref, dtype = tensor.storage, tensor.dtype
+            ref = tensor.storage
             if (
                 extent is not None
                 and tensor.offset == 0
                 and type(ref) is StorageRef
                 and ref.record is None
-                and ref.dtype == dtype
+                and ref.dtype == tensor.dtype
                 and ref.numel == extent[3] > extent[4] >= -1
                 and ref.root is ref
                 and ref.offset == 0
-                and dtype in ITEMSIZE
+                and ref.dtype in ITEMSIZE
             ):
                 ref.record = storage = resolve(ref)
-                if ref.numel * ITEMSIZE[dtype] <= storage.nbytes:
-                    specs[pointer] = TensorSpec(dtype, extent[0], storage, 0, extent[2])
+                if ref.numel * ITEMSIZE[ref.dtype] <= storage.nbytes:
+                    specs[pointer] = TensorSpec(ref.dtype, extent[0], storage, 0, extent[2])  # pyright: ignore
                     continue
                 ref.record = None  # `of` says what is wrong
             spec = self.of(tensor, pointer)
