@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import repeat
+
 from archfind.errors import CheckpointError
 from archfind.types import Checkpoint, Storage
 
@@ -48,7 +50,7 @@ def read(source: Source, report: Report) -> Checkpoint:
     if script:
         code = sum(name.startswith(f"{root}code/") and name.endswith(".py") for name in members)
         report.container["code_files"] = code
-    if any(not name.startswith(root) for name in members):
+    if not all(map(str.startswith, members, repeat(root))):
         warnings.append("the zip holds files that torch did not write")
 
     pickled = members[f"{root}data.pkl"]
