@@ -13,7 +13,7 @@ import re
 import struct
 from bisect import bisect_right
 from itertools import chain, islice
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 
 from .nodes import Global, StorageRef, Tensor
 
@@ -39,7 +39,7 @@ _RUN = re.compile(
     re.DOTALL,
 )
 _KEY, _WORD = 2, 5  # groups: the key in the dict, and the first of the tensor itself
-_key = itemgetter(_KEY)
+_key, _dtype = itemgetter(_KEY), attrgetter("dtype")
 _UINT, _INT4 = struct.Struct("<I"), struct.Struct("<i")
 _COUNTS = {0x85: 1, 0x86: 2, 0x87: 3}
 _KEPT = 4096  # distinct shapes that are remembered
@@ -164,7 +164,7 @@ class Runs:
             bytes(map(len, keys)) != b"".join(lengths)
             or list(at) != list(range(at[0], at[0] + len(at)))
             or not memo.top < at[0]
-            or not memo.keys().isdisjoint(at)  # a memo that is written over is left to the machine
+            or not _apart(memo, at)  # a memo that is written over is left to the machine
             or not _agree(put3, sizes)
             or not _agree(put4, strides)
         ):
@@ -175,7 +175,8 @@ class Runs:
             return None
         if not all(_is_ordered_dict(got[raw]) for raw in set(hooks)):
             return None
-        if not all(type(fn) is Global and fn.make is not None for fn in makers):
+        functions = dict(zip(map(id, makers), makers, strict=True)).values()  # each of them once
+        if not all(type(fn) is Global and fn.make is not None for fn in functions):
             return None
         shapes, steps = self._known_tuples(sizes), self._known_tuples(strides)
         if None in shapes or None in steps:
@@ -190,10 +191,10 @@ class Runs:
             ends = [(None,) if none else () for none in nones]
             refs = [machine.persistent(one + end) for one, end in zip(ids, ends, strict=True)]
         starts_at = ints(offsets)
-        plain = all(fn.name == _REBUILD for fn in makers)  # pyright: ignore
-        if plain and all(type(ref) is StorageRef for ref in refs):
+        plain = all(fn.name == _REBUILD for fn in functions)  # pyright: ignore
+        if plain and set(map(type, refs)) == {StorageRef}:
             values: list[object] = list(
-                map(Tensor, refs, starts_at, shapes, steps, [ref.dtype for ref in refs])  # pyright: ignore
+                map(Tensor, refs, starts_at, shapes, steps, map(_dtype, refs))
             )
         else:
             flags = [grad == b"\x88" for grad in grads]
@@ -234,6 +235,13 @@ def _in_a_row(data: bytes, pos: int, most: int) -> list[re.Match[bytes]]:
         pos = one.end()
         count += 1
     return found[:count]
+
+
+def _apart(memo: Memo, indices: tuple[int, ...]) -> bool:
+    """Whether the memo has none of these consecutive indices; looks at the fewer of the two."""
+    if len(memo) < len(indices):
+        return not any(map(range(indices[0], indices[-1] + 1).__contains__, memo))
+    return memo.keys().isdisjoint(indices)
 
 
 def _agree(puts: tuple[bytes | None, ...], tuples: tuple[bytes, ...]) -> bool:

@@ -123,7 +123,7 @@ class Reader:
         fresh = set(names)
         if len(fresh) < len(names) or not self.by_key.keys().isdisjoint(fresh):
             return None
-        if not all(type(cls) is Global for cls in classes):
+        if not set(map(type, classes)) <= {Global}:
             return None
         dtypes = {cls: self._dtype(cls) or "uint8" for cls in set(classes)}
         refs = list(map(StorageRef, names, map(dtypes.__getitem__, classes), counts))
