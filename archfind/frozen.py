@@ -6,8 +6,12 @@ dataclasses pulls in inspect and compiles four methods a class: a quarter of the
 
 from __future__ import annotations
 
+from functools import partial
+from operator import itemgetter
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Any, TypeVar, dataclass_transform
 
     T = TypeVar("T")
@@ -17,17 +21,33 @@ else:
         return lambda function: function
 
 
-def _init(self: Any, *args: Any, **given: Any) -> None:
-    names = self._fields
+def _values(cls: Any, args: tuple[Any, ...], given: dict[str, Any]) -> dict[str, Any]:
+    """Every field's value, from a call's arguments."""
+    names = cls._fields
     if len(args) > len(names):
-        raise TypeError(f"{type(self).__name__} takes {len(names)} values, not {len(args)}")
-    values = self.__dict__
-    values.update(self._defaults)
-    values.update(zip(names, args))  # noqa: B905 (later fields may come by name or default)
-    values.update(given)
+        raise TypeError(f"{cls.__name__} takes {len(names)} values, not {len(args)}")
+    values = {**cls._defaults, **dict(zip(names, args)), **given}  # noqa: B905 (others have defaults)
     if len(values) != len(names) or any(name not in values for name in names):
         wrong = sorted(set(names) ^ set(values))
-        raise TypeError(f"{type(self).__name__}: missing or unknown: {', '.join(wrong)}")
+        raise TypeError(f"{cls.__name__}: missing or unknown: {', '.join(wrong)}")
+    return values
+
+
+def _init(self: Any, *args: Any, **given: Any) -> None:
+    self.__dict__.update(_values(type(self), args, given))
+
+
+def _new(cls: Any, *args: Any, **given: Any) -> Any:
+    missing = len(cls._fields) - len(args)
+    if not given and 0 <= missing <= len(cls._last):
+        return tuple.__new__(cls, args + cls._last[len(cls._last) - missing :])
+    values = _values(cls, args, given)
+    return tuple.__new__(cls, map(values.__getitem__, cls._fields))
+
+
+def _args(self: Any) -> tuple[Any, ...]:
+    """What a copy is made of."""
+    return tuple(self)
 
 
 def _refuse(self: Any, name: str, *_: Any) -> None:
@@ -47,22 +67,48 @@ def _hash(self: Any) -> int:
     return hash(tuple(getattr(self, name) for name in self._fields))
 
 
+def _described(cls: type) -> dict[str, Any]:
+    """What both kinds of class have."""
+    names = tuple(cls.__annotations__)
+    return {
+        "_fields": names,
+        "__match_args__": names,
+        "_defaults": {name: vars(cls)[name] for name in names if name in vars(cls)},
+        "__setattr__": _refuse,
+        "__delattr__": _refuse,
+        "__repr__": _repr,
+    }
+
+
 @dataclass_transform(frozen_default=True)
 def frozen(cls: type[T]) -> type[T]:
     """Make a class of annotated fields immutable and comparable, with an `__init__` that takes them
-    by position or name. Defaults are shared, so they must be immutable themselves. A class made by
-    the hundred thousand may bring an `__init__` of its own, which puts into `__dict__` what isn't a
-    default."""
-    names = tuple(cls.__annotations__)
-    cls._fields = cls.__match_args__ = names  # pyright: ignore[reportAttributeAccessIssue]
-    cls._defaults = {name: vars(cls)[name] for name in names if name in vars(cls)}  # pyright: ignore
-    if "__init__" not in vars(cls):
-        cls.__init__ = _init
-    cls.__setattr__ = cls.__delattr__ = _refuse  # pyright: ignore
-    cls.__repr__, cls.__eq__, cls.__hash__ = _repr, _eq, _hash  # pyright: ignore
+    by position or name. Defaults are shared, so they must be immutable themselves."""
+    for name, value in {**_described(cls), "__init__": _init, "__eq__": _eq}.items():
+        setattr(cls, name, value)
+    cls.__hash__ = _hash  # pyright: ignore
     return cls
+
+
+@dataclass_transform(frozen_default=True)
+def row(cls: type[T]) -> type[T]:
+    """As `frozen`, for a class that is made by the hundred thousand: its instances are tuples of
+    their fields, which take a third of the memory, and `tuple.__new__` makes them without running
+    any Python. Being tuples, they equal any other of the same values."""
+    body = _described(cls)
+    body |= {"__doc__": cls.__doc__, "__module__": cls.__module__, "__qualname__": cls.__qualname__}
+    body |= {"__slots__": (), "__new__": _new, "__getnewargs__": _args}
+    body["_last"] = tuple(body["_defaults"].values())
+    body |= {name: property(itemgetter(n)) for n, name in enumerate(body["_fields"])}
+    return type(cls.__name__, (tuple,), body)  # pyright: ignore
+
+
+def rows(cls: type[T], values: Iterable[tuple[Any, ...]]) -> list[T]:
+    """Many at once of a class that `row` made, each from the values of all its fields."""
+    return list(map(partial(tuple.__new__, cls), values))  # pyright: ignore
 
 
 def replace(instance: T, **changes: Any) -> T:
     """A copy with some fields changed."""
-    return type(instance)(**{**vars(instance), **changes})
+    values = {name: getattr(instance, name) for name in instance._fields}  # pyright: ignore
+    return type(instance)(**{**values, **changes})

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
-from archfind.frozen import frozen
+from archfind.frozen import frozen, row
 
 TYPE_CHECKING = False  # typing.TYPE_CHECKING without importing typing: `archfind guess` starts cold
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
-@frozen
+@row
 class Storage:
     """A run of bytes in a file. Tensors with equal storages share memory, so they are tied.
 
@@ -37,27 +37,8 @@ class Storage:
     inside: tuple[str, str, int] | None = None
     data: bytes | None = None
 
-    def __init__(
-        self,
-        file: str,
-        name: str,
-        start: int,
-        nbytes: int,
-        inside: tuple[str, str, int] | None = None,
-        data: bytes | None = None,
-    ) -> None:
-        values = self.__dict__  # one by one: instances then share the dict's keys
-        values["file"] = file
-        values["name"] = name
-        values["start"] = start
-        values["nbytes"] = nbytes
-        if inside is not None:
-            values["inside"] = inside
-        if data is not None:
-            values["data"] = data
 
-
-@frozen
+@row
 class TensorSpec:
     """A tensor known by its header. `offset` and `stride` count elements; stride None =
     contiguous. A tensor that is kept in several parts (shards of one weight) has `pieces`, and a
@@ -69,26 +50,6 @@ class TensorSpec:
     offset: int = 0
     stride: tuple[int, ...] | None = None
     pieces: tuple[Piece, ...] = ()
-
-    def __init__(
-        self,
-        dtype: str,
-        shape: tuple[int, ...],
-        storage: Storage,
-        offset: int = 0,
-        stride: tuple[int, ...] | None = None,
-        pieces: tuple[Piece, ...] = (),
-    ) -> None:
-        values = self.__dict__
-        values["dtype"] = dtype
-        values["shape"] = shape
-        values["storage"] = storage
-        if offset:
-            values["offset"] = offset
-        if stride is not None:
-            values["stride"] = stride
-        if pieces:
-            values["pieces"] = pieces
 
 
 @frozen

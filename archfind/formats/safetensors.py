@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from itertools import repeat
 from math import prod
 
 from archfind.errors import CheckpointError, LimitExceeded, NotACheckpoint, NoTensors, Truncated
+from archfind.frozen import rows
 from archfind.types import Checkpoint, Storage, TensorSpec
 
 from . import limits
@@ -85,7 +87,8 @@ def read_header(source: Source) -> tuple[dict[str, TensorSpec], dict[str, object
 
 
 def _tensors(source: Source, header: dict[str, object], base: int) -> dict[str, TensorSpec]:
-    index: dict[str, TensorSpec] = {}
+    kinds: list[str] = []
+    shapes: list[tuple[int, ...]] = []
     spans: list[tuple[int, int]] = []
     path = source.path
     if len(header) > limits.TENSORS:
@@ -103,12 +106,19 @@ def _tensors(source: Source, header: dict[str, object], base: int) -> dict[str, 
                 f"which doesn't fit its shape and dtype",
                 path,
             )
+        kinds.append(dtype)
+        shapes.append(tuple(shape))
         spans.append((begin, end))
-        index[name] = TensorSpec(
-            dtype, tuple(shape), Storage(path, name, base + begin, end - begin)
-        )
-    _refuse_holes(source, spans, base)
-    return index
+    _refuse_holes(source, sorted(spans), base)
+    storages = rows(
+        Storage,
+        [
+            (path, name, base + begin, end - begin, None, None)
+            for name, (begin, end) in zip(header, spans, strict=True)
+        ],
+    )
+    each = zip(kinds, shapes, storages, repeat(0), repeat(None), repeat(()), strict=False)
+    return dict(zip(header, rows(TensorSpec, each), strict=True))
 
 
 def _entry(name: str, entry: object, path: str) -> tuple[str, list[int], int, int]:
@@ -132,7 +142,6 @@ def _entry(name: str, entry: object, path: str) -> tuple[str, list[int], int, in
 
 
 def _refuse_holes(source: Source, spans: list[tuple[int, int]], base: int) -> None:
-    spans.sort()
     at = 0
     for begin, end in spans:
         if begin != at:

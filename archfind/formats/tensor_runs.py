@@ -19,29 +19,33 @@ from .nodes import Global, StorageRef, Tensor
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from .pickle_vm import Machine
 
-_GET = rb"(h.|j....)"
-_INT = rb"(K.|M..|J....)"
+_GET = rb"(?:h.|j....)"
+_INT = rb"(?:K.|M..|J....)"
 _PUT = rb"r(....)"
-_TUPLE = rb"(\)|\(?(?:K.|M..|J....){1,64}[\x85\x86\x87t])(?:" + _PUT + rb")?"  # () has no put
+_TUPLE = (  # of one, of two, of three; empty; of more
+    (rb"(?:%b(?:\x85|%b(?:\x86|%b\x87))" % (_INT, _INT, _INT)) + rb"|\)|\(%b{1,64}+t)" % _INT
+)
+# Each group is what tends to be the same in many tensors, or a put.
 _RUN = re.compile(
     # its key in the dict, and the function that it is made by; the first of a dict stands alone
-    (rb"(?:X(.)\0\0\0(.{0,255}?)" + _PUT + _GET + rb")?\(\(")
-    + (_GET + _GET)  # "storage", its class
+    (rb"(?:X(.)\0\0\0([^\0]{0,255})%b(?=[hj]))?" % _PUT)
+    + (rb"(%b?\(\(%b%b)" % (_GET, _GET, _GET))  # "storage", its class
     + (rb"X(.)\0\0\0([0-9]+)" + _PUT)  # the storage's key
-    + (_GET + _INT + rb"(N?)t" + _PUT + b"Q")  # location and length: a persistent id
-    + (_INT + _TUPLE + _TUPLE)  # offset, shape, strides
-    + (rb"([\x88\x89])" + _GET + rb"\)R" + _PUT)  # requires_grad, OrderedDict()
-    + (b"t" + _PUT + b"R" + _PUT),
+    + (rb"(%b%bN?)t%bQ" % (_GET, _INT, _PUT))  # location and length: a persistent id
+    + (rb"(%b%b)(?:%b)?(%b)(?:%b)?" % (_INT, _TUPLE, _PUT, _TUPLE, _PUT))  # offset, shape; strides
+    + (rb"([\x88\x89]%b)\)R%bt%bR%b" % (_GET, _PUT, _PUT, _PUT)),  # requires_grad, OrderedDict()
     re.DOTALL,
 )
-_KEY, _WORD = 2, 5  # groups: the key in the dict, and the first of the tensor itself
+_KEY = 2  # the group of the key in the dict
 _key, _dtype = itemgetter(_KEY), attrgetter("dtype")
+_TRUE, _MARK, _EMPTY = 0x88, 0x28, 0x29
+_WIDTHS = {75: 2, 77: 3, 74: 5, 104: 2, 106: 5}  # bytes of K, M and J, h and j
 _UINT, _INT4 = struct.Struct("<I"), struct.Struct("<i")
-_COUNTS = {0x85: 1, 0x86: 2, 0x87: 3}
 _KEPT = 4096  # distinct shapes that are remembered
 _REBUILD = "torch._utils._rebuild_tensor_v2"  # nearly always; its meaning is that of a Tensor
 _AT_ONCE = 4096  # tensors between two looks at the budgets
@@ -84,14 +88,15 @@ class Memo(dict[int, object]):
         found = _RUN.match(self.machine.data, self.at[n])
         if found is None:
             return
-        text, put0 = found.groups()[1:3]
-        word, cls, _, key, put1, place, numel, none, put2, *rest = found.groups()[_WORD - 1 :]
-        offset, size, put3, stride, put4, grad, _, put5, put6, put7 = rest
-        name, shape, steps = key.decode(), _tuple(size), _tuple(stride)
-        ident = (_get(self, word), _get(self, cls), name, _get(self, place), _int(numel))
-        ident = (*ident, None) if none else ident
+        _, text, put0, head, _, key, put1, where, put2, sizes, put3, strides, *rest = found.groups()
+        put4, flag, put5, put6, put7 = rest
+        _, word, cls = _head(head)
+        place, numel, none = _where(where)
+        offset, shape = _offset_and_shape(sizes)
+        name, steps, grad = key.decode(), _tuple(strides), flag[0] == _TRUE
+        ident = (_get(self, word), _get(self, cls), name, _get(self, place), numel, *none)
         made: dict[object, object] = {}
-        args = (self.machine.persistent(ident), _int(offset), shape, steps, grad == b"\x88", made)
+        args = (self.machine.persistent(ident), offset, shape, steps, grad, made)
         entry = None if text is None else text.decode()
         values = (entry, name, ident, shape, steps, made, args, self.tensors[n])
         puts = (put0, put1, put2, put3, put4, put5, put6, put7)
@@ -106,8 +111,7 @@ class Runs:
     def __init__(self, machine: Machine, memo: Memo) -> None:
         self.machine = machine
         self.memo = memo
-        self.tuples: dict[bytes, tuple[int, ...] | None] = {}
-        self.ints: dict[bytes, int] = {}
+        self.known: dict[Callable[[bytes], Any], dict[bytes, Any]] = {}
 
     def take(self, data: bytes, pos: int, stack: list[object]) -> int:
         """The position behind the runs that begin at `pos`, keys and tensors on the stack; or 0,
@@ -115,7 +119,7 @@ class Runs:
         found = _RUN.match(data, pos)
         if found is None or not stack or found[_KEY] is not None:
             return 0
-        first = self._tensors(list(zip(*[found.groups()], strict=True)), [pos], [stack[-1]])
+        first = self._tensors(list(zip(found.groups(), strict=True)), [pos], stack[-1])
         if first is None:
             return 0
         stack[-1] = first[0]
@@ -135,34 +139,32 @@ class Runs:
     def _entries(self, found: list[re.Match[bytes]], stack: list[object]) -> bool:
         """Puts the keys and tensors on the stack; or False, nothing changed."""
         columns = list(zip(*map(re.Match.groups, found), strict=True))
-        lengths, raw, _, gets = columns[: _WORD - 1]
+        lengths, raw = columns[:_KEY]
         if bytes(map(len, raw)) != b"".join(lengths):
             return False
         try:
             texts = list(map(bytes.decode, raw))
-            makers = {get: _get(self.memo, get) for get in set(gets)}
-        except (UnicodeDecodeError, KeyError):
+        except UnicodeDecodeError:
             return False
-        starts = list(map(re.Match.start, found))
-        values = self._tensors(columns, starts, list(map(makers.__getitem__, gets)))
+        values = self._tensors(columns, list(map(re.Match.start, found)), None)
         if values is None:
             return False
         stack.extend(chain.from_iterable(zip(texts, values, strict=True)))
         return True
 
     def _tensors(
-        self, columns: list[tuple[Any, ...]], starts: list[int], makers: list[object]
+        self, columns: list[tuple[Any, ...]], starts: list[int], maker: object
     ) -> list[object] | None:
-        """The tensors of runs, each made by one of `makers`; or None, nothing changed. It goes
-        column by column, so that few steps are taken for each row."""
-        _, _, put0, _, words, classes, lengths, keys, put1, places, numels, nones = columns[:12]
-        put2, offsets, sizes, put3, strides, put4, grads, hooks, put5, put6, put7 = columns[12:]
+        """The tensors of runs, made by `maker` or else by what each run names; or None, nothing
+        changed. It goes column by column, so that few steps are taken for each row."""
+        _, _, put0, heads, lengths, keys, put1, wheres, put2, sizes, put3, strides = columns[:12]
+        put4, flags, put5, put6, put7 = columns[12:]
         puts = chain.from_iterable(zip(put0, put1, put2, put3, put4, put5, put6, put7, strict=True))
         at = _indices(list(filter(None, puts)))
         memo = self.memo
         if (
             bytes(map(len, keys)) != b"".join(lengths)
-            or list(at) != list(range(at[0], at[0] + len(at)))
+            or at != tuple(range(at[0], at[0] + len(at)))
             or not memo.top < at[0]
             or not _apart(memo, at)  # a memo that is written over is left to the machine
             or not _agree(put3, sizes)
@@ -170,36 +172,39 @@ class Runs:
         ):
             return None
         try:
-            got = {raw: _get(memo, raw) for raw in {*words, *classes, *places, *hooks}}
+            made_by = {raw: self._made_by(raw, maker) for raw in set(heads)}
+            hooks = {raw: _get(memo, raw[1:]) for raw in set(flags)}
+            stored = {raw: self._stored(raw) for raw in set(wheres)}
         except KeyError:
             return None
-        if not all(_is_ordered_dict(got[raw]) for raw in set(hooks)):
+        if not all(map(_is_ordered_dict, hooks.values())):
             return None
-        functions = dict(zip(map(id, makers), makers, strict=True)).values()  # each of them once
-        if not all(type(fn) is Global and fn.make is not None for fn in functions):
+        if not all(type(fn) is Global and fn.make is not None for fn, _, _ in made_by.values()):
             return None
-        shapes, steps = self._known_tuples(sizes), self._known_tuples(strides)
-        if None in shapes or None in steps:
-            return None
-        of, ints, machine = got.__getitem__, self._known_ints, self.machine
-        names, kinds, counts = list(map(bytes.decode, keys)), list(map(of, classes)), ints(numels)
-        refs = None
-        if machine.storages is not None and all(got[raw] == "storage" for raw in set(words)):
-            refs = machine.storages(names, kinds, counts)
+        offsets, shapes = zip(*self._each(_offset_and_shape, sizes), strict=True)
+        steps = self._each(_tuple, strides)
+        names = list(map(bytes.decode, keys))
+        makers, words, kinds = zip(*map(made_by.__getitem__, heads), strict=True)
+        places, counts, nones = zip(*map(stored.__getitem__, wheres), strict=True)
+        machine, refs = self.machine, None
+        if machine.storages is not None and all(w == "storage" for _, w, _ in made_by.values()):
+            refs = machine.storages(names, list(kinds), list(counts))
         if refs is None:
-            ids = zip(map(of, words), kinds, names, map(of, places), counts, strict=True)
-            ends = [(None,) if none else () for none in nones]
-            refs = [machine.persistent(one + end) for one, end in zip(ids, ends, strict=True)]
-        starts_at = ints(offsets)
-        plain = all(fn.name == _REBUILD for fn in functions)  # pyright: ignore
-        if plain and set(map(type, refs)) == {StorageRef}:
+            ids = zip(words, kinds, names, places, counts, strict=True)
+            refs = [machine.persistent(one + end) for one, end in zip(ids, nones, strict=True)]
+        if set(map(type, refs)) == {StorageRef} and all(
+            fn.name == _REBUILD  # pyright: ignore
+            for fn, _, _ in made_by.values()
+        ):
             values: list[object] = list(
-                map(Tensor, refs, starts_at, shapes, steps, map(_dtype, refs))
+                map(Tensor, refs, offsets, shapes, steps, map(_dtype, refs))
             )
         else:
-            flags = [grad == b"\x88" for grad in grads]
-            hooks_of = [{} for _ in refs]
-            args = zip(refs, starts_at, shapes, steps, flags, hooks_of, strict=True)
+            args = zip(
+                *(refs, offsets, shapes, steps),
+                *([flag[0] == _TRUE for flag in flags], [{} for _ in refs]),
+                strict=True,
+            )
             values = [fn.make(one) for fn, one in zip(makers, args, strict=True)]  # pyright: ignore
         memo.tensors.extend(values)
         memo.first.extend(_indices(put1 if put0[0] is None else put0))
@@ -207,19 +212,27 @@ class Runs:
         memo.top = at[-1]
         return values
 
-    def _known_tuples(self, column: tuple[bytes, ...]) -> list[tuple[int, ...] | None]:
-        if len(self.tuples) > _KEPT:
-            self.tuples.clear()
-        for raw in set(column).difference(self.tuples):
-            self.tuples[raw] = _tuple(raw)
-        return list(map(self.tuples.__getitem__, column))
+    def _made_by(self, raw: bytes, maker: object) -> tuple[object, object, object]:
+        """The function, the word and the class that a head names. Where a maker is given, the head
+        has none of its own, and the other way round: or else KeyError."""
+        named, word, cls = _head(raw)
+        if (named is None) == (maker is None):
+            raise KeyError
+        memo = self.memo
+        return maker if named is None else _get(memo, named), _get(memo, word), _get(memo, cls)
 
-    def _known_ints(self, column: tuple[bytes, ...]) -> list[int]:
-        if len(self.ints) > _KEPT:
-            self.ints.clear()
-        for raw in set(column).difference(self.ints):
-            self.ints[raw] = _int(raw)
-        return list(map(self.ints.__getitem__, column))
+    def _stored(self, raw: bytes) -> tuple[object, int, tuple[None, ...]]:
+        place, numel, none = _where(raw)
+        return _get(self.memo, place), numel, none
+
+    def _each(self, read: Callable[[bytes], Any], column: tuple[bytes, ...]) -> list[Any]:
+        """What each of these bytes means; what is equal becomes one object."""
+        known = self.known.setdefault(read, {})
+        if len(known) > _KEPT:
+            known.clear()
+        for raw in set(column).difference(known):
+            known[raw] = read(raw)
+        return list(map(known.__getitem__, column))
 
 
 def _in_a_row(data: bytes, pos: int, most: int) -> list[re.Match[bytes]]:
@@ -246,9 +259,9 @@ def _apart(memo: Memo, indices: tuple[int, ...]) -> bool:
 
 def _agree(puts: tuple[bytes | None, ...], tuples: tuple[bytes, ...]) -> bool:
     """Whether only empty tuples have no put."""
-    if None not in puts and b")" not in tuples:
+    if None not in puts and all(raw[-1] != _EMPTY for raw in set(tuples)):
         return True
-    return [put is None for put in puts] == [raw == b")" for raw in tuples]
+    return [put is None for put in puts] == [raw[-1] == _EMPTY for raw in tuples]
 
 
 def _is_ordered_dict(value: object) -> bool:
@@ -259,21 +272,40 @@ def _indices(puts: list[bytes] | tuple[bytes, ...]) -> tuple[int, ...]:
     return struct.unpack(f"<{len(puts)}I", b"".join(puts))
 
 
-def _tuple(raw: bytes) -> tuple[int, ...] | None:
-    """A tuple of integers from its opcodes; None where its mark, count and end don't agree."""
-    if raw == b")":
-        return ()
-    pos, end = int(raw[0] == 40), len(raw) - 1
+def _head(raw: bytes) -> tuple[bytes | None, bytes, bytes]:
+    """The gets of the function, if there is one, of the word and of the class."""
+    at = raw[0] != _MARK and _width(raw, 0)
+    word = at + 2
+    cls = word + _width(raw, word)
+    return raw[:at] or None, raw[word:cls], raw[cls:]
+
+
+def _where(raw: bytes) -> tuple[bytes, int, tuple[None, ...]]:
+    """The get of the location, the number of elements, and the None that follows in old files."""
+    at = _width(raw, 0)
+    end = at + _width(raw, at)
+    return raw[:at], _int(raw[at:end]), (None,) * (len(raw) - end)
+
+
+def _offset_and_shape(raw: bytes) -> tuple[int, tuple[int, ...]]:
+    at = _width(raw, 0)
+    return _int(raw[:at]), _tuple(raw[at:])
+
+
+def _tuple(raw: bytes) -> tuple[int, ...]:
+    """A tuple of integers from its opcodes."""
+    at, end = int(raw[0] == _MARK), len(raw) - 1
     values: list[int] = []
-    while pos < end:
-        width = 2 if raw[pos] == 75 else 3 if raw[pos] == 77 else 5
-        values.append(_int(raw[pos : pos + width]))
-        pos += width
-    marked = raw[0] == 40
-    count = _COUNTS.get(raw[-1])
-    if (marked and count is not None) or (not marked and count != len(values)):
-        return None
+    while at < end:
+        width = _width(raw, at)
+        values.append(_int(raw[at : at + width]))
+        at += width
     return tuple(values)
+
+
+def _width(raw: bytes, at: int) -> int:
+    """The bytes of the get or the integer at `at`."""
+    return _WIDTHS[raw[at]]
 
 
 def _int(raw: bytes) -> int:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from itertools import repeat
+from operator import attrgetter, gt, is_, mul
+
+from archfind.frozen import rows
 from archfind.types import Storage, TensorSpec
 
 from . import limits
@@ -11,24 +15,36 @@ from .nodes import Bytes, StorageRef, Tensor
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 
 _INTEGERS = frozenset((int,))
+_FEW, _MANY = 16, 2048  # tensors that are tried at once
+_TENSOR = attrgetter("storage", "offset", "size", "stride", "dtype")
+_REF = attrgetter("numel", "dtype", "root", "offset", "record")
+_nbytes = attrgetter("nbytes")
 _KEPT = 4096  # pairs of shape and strides whose extent is remembered
 _Extent = tuple["tuple[int, ...]", object, object, int, int]
 
 
 class Specs:
-    """Makes TensorSpecs. `resolve` finds a storage's bytes, `base` is where the pickle starts.
+    """Makes TensorSpecs. `resolve` finds a storage's bytes, `resolve_all` those of many at once;
+    `base` is where the pickle starts.
 
     What a tensor claims and its storage can't hold goes to `danger`: loaders that believe such
     claims read beyond their buffers.
     """
 
-    def __init__(self, path: str, resolve: Callable[[StorageRef], Storage], base: int = -1) -> None:
+    def __init__(
+        self,
+        path: str,
+        resolve: Callable[[StorageRef], Storage],
+        base: int = -1,
+        resolve_all: Callable[[Sequence[StorageRef]], list[Storage]] | None = None,
+    ) -> None:
         self.path = path
         self.resolve = resolve
+        self.resolve_all = resolve_all
         self.base = base
         self.danger: list[str] = []
         self._absent = 0
@@ -58,8 +74,7 @@ class Specs:
             storage = root.record
             if storage is None:
                 root.record = storage = self.resolve(root)
-                if storage.start >= 0 and ref.numel * ITEMSIZE.get(ref.dtype, 1) > storage.nbytes:
-                    self._overclaimed(ref, storage)
+                self._claimed(ref)
             offset += ref.offset
         else:
             storage = self._unstored(ref, numel * (width or 1))
@@ -70,33 +85,62 @@ class Specs:
         return TensorSpec(dtype, size, storage, offset, stride)  # pyright: ignore
 
     def of_all(self, named: dict[str, Tensor]) -> dict[str, TensorSpec]:
-        """The specs of tensors by their pointers. The most common tensor, the only one of its
-        storage and all of it, takes few steps here; any other is left to `of`."""
-        known, resolve = self._extents, self.resolve
+        """The specs of tensors by their pointers."""
+        pointers, tensors = list(named), list(named.values())
         specs: dict[str, TensorSpec] = {}
-        for pointer, tensor in named.items():
-            extent = known.get((id(tensor.size), id(tensor.stride)))
-            ref = tensor.storage
-            if (
-                extent is not None
-                and tensor.offset == 0
-                and type(ref) is StorageRef
-                and ref.record is None
-                and ref.dtype == tensor.dtype
-                and ref.numel == extent[3] > extent[4] >= -1
-                and ref.root is ref
-                and ref.offset == 0
-                and ref.dtype in ITEMSIZE
-            ):
-                ref.record = storage = resolve(ref)
-                if ref.numel * ITEMSIZE[ref.dtype] <= storage.nbytes:
-                    specs[pointer] = TensorSpec(ref.dtype, extent[0], storage, 0, extent[2])  # pyright: ignore
-                    continue
-                ref.record = None  # `of` says what is wrong
-            spec = self.of(tensor, pointer)
-            if spec is not None:
-                specs[pointer] = spec
+        at, many, alone = 0, _FEW, _FEW
+        while at < len(tensors):
+            some, names = tensors[at : at + many], pointers[at : at + many]
+            made = self._whole(some, names)
+            if made is not None:
+                many, alone = min(many * 2, _MANY), _FEW
+            elif many > _FEW:
+                many //= 2  # to come closer to what is in the way
+                continue
+            else:
+                some, names = tensors[at : at + alone], pointers[at : at + alone]
+                made, alone = map(self.of, some, names), min(alone * 2, _MANY)
+            specs.update(pair for pair in zip(names, made, strict=True) if pair[1])  # pyright: ignore
+            at += len(some)
         return specs
+
+    def _whole(self, tensors: list[Tensor], pointers: list[str]) -> list[TensorSpec] | None:
+        """The specs of tensors each of which is the only one of its storage and all of it, as most
+        are; None, nothing changed, where one isn't. It goes column by column, so that few steps
+        are taken for each tensor."""
+        refs, offsets, sizes, strides, dtypes = zip(*map(_TENSOR, tensors), strict=True)
+        if set(map(type, refs)) != {StorageRef} or set(map(type, offsets)) != {int} or any(offsets):
+            return None
+        keys = list(zip(map(id, sizes), map(id, strides), strict=True))
+        extents = list(map(self._extents.get, keys))
+        if None in map(self._extents.get, set(keys)):
+            return None
+        sizes, _, strides, numels, lasts = zip(*extents, strict=True)
+        counts, kinds, roots, begins, records = zip(*map(_REF, refs), strict=True)
+        if (
+            counts != numels
+            or kinds != dtypes
+            or any(begins)
+            or any(records)
+            or not all(map(is_, roots, refs))
+            or not all(map(gt, numels, lasts))
+            or min(lasts) < -1
+            or not ITEMSIZE.keys() >= set(kinds)
+            or len(set(map(id, refs))) < len(refs)
+        ):
+            return None
+        storages = self.resolve_all(refs) if self.resolve_all else list(map(self.resolve, refs))
+        for ref, storage in zip(refs, storages, strict=True):
+            ref.record = storage
+        needed = list(map(mul, numels, map(ITEMSIZE.__getitem__, kinds)))
+        if any(map(gt, needed, map(_nbytes, storages))):
+            for pointer, ref, need in zip(pointers, refs, needed, strict=True):
+                self._claimed(ref)
+                if need > ref.record.nbytes:
+                    self._doubt(pointer, "reaches beyond its storage")
+        return rows(
+            TensorSpec, zip(kinds, sizes, storages, repeat(0), strides, repeat(()), strict=False)
+        )
 
     def _extent(self, tensor: Tensor, pointer: str) -> _Extent | None:
         """A tensor's shape, its strides as given and as needed, its number of elements (-1 where
@@ -150,9 +194,11 @@ class Specs:
             self._doubt(pointer, "has strides that don't fit its shape")
         return None
 
-    def _overclaimed(self, ref: StorageRef, found: Storage) -> None:
-        need = ref.numel * ITEMSIZE.get(ref.dtype, 1)
-        self._add(f'the storage "{escape(ref.key)}" claims {need:,} bytes of {found.nbytes:,}')
+    def _claimed(self, ref: StorageRef) -> None:
+        """Says so where a storage is shorter than the pickle claims."""
+        found, need = ref.root.record, ref.numel * ITEMSIZE.get(ref.dtype, 1)
+        if found is not None and found.start >= 0 and need > found.nbytes:
+            self._add(f'the storage "{escape(ref.key)}" claims {need:,} bytes of {found.nbytes:,}')
 
     def _unstored(self, raw: object, nbytes: int) -> Storage:
         if type(raw) is Bytes and self.base >= 0:

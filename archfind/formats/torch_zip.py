@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from itertools import repeat
+from operator import attrgetter
 
 from archfind.errors import CheckpointError
+from archfind.frozen import rows
 from archfind.types import Checkpoint, Storage
 
 from . import limits
@@ -19,6 +21,12 @@ from .source import Source
 from .tensor_specs import Specs
 from .torch_objects import Reader
 from .zip_directory import ZipDirectory
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_method, _size = attrgetter("method"), attrgetter("size")
 
 
 def read(source: Source, report: Report) -> Checkpoint:
@@ -58,26 +66,34 @@ def read(source: Source, report: Report) -> Checkpoint:
     base = directory.data_start(pickled) if pickled.method == 0 else -1
     missing: list[str] = []
 
-    path, place, data_start = source.path, f"{root}data/", directory.data_start
+    path, place = source.path, f"{root}data/"
 
     def resolve(ref: StorageRef) -> Storage:
         name = place + ref.key
         member = members.get(name)
-        if member is not None and member.method == 0 and not big:
-            return Storage(path, name, data_start(member), member.size)
         if member is None:
             name = f"{root}tensors/{ref.key}"  # TorchScript of torch 1.2
             member = members.get(name)
         if member is not None:
             if member.method != 0:
                 return Storage(path, name, -1, member.size, ("deflate", name, 0))
-            start = data_start(member)
+            start = directory.data_start(member)
             if big:
                 return Storage(path, name, -1, member.size, ("swap", "", start))
             return Storage(path, name, start, member.size)
         missing.append(ref.key)
         nbytes = max(ref.numel, 0) * ITEMSIZE.get(ref.dtype, 1)
         return Storage(path, place + ref.key, -1, nbytes)
+
+    def resolve_all(refs: Sequence[StorageRef]) -> list[Storage]:
+        names = [place + ref.key for ref in refs]
+        found = list(map(members.get, names))
+        if big or None in found or any(map(_method, found)):  # pyright: ignore
+            return list(map(resolve, refs))
+        starts = directory.data_starts(found)  # pyright: ignore
+        sizes = map(_size, found)  # pyright: ignore
+        none = repeat(None)
+        return rows(Storage, zip(repeat(path), names, starts, sizes, none, none, strict=False))
 
     reader = Reader(source.path)
     machine = Machine(
@@ -87,7 +103,7 @@ def read(source: Source, report: Report) -> Checkpoint:
     tree = machine.run()
     if machine.pos < len(data):
         warnings.append(f"data.pkl goes on for {len(data) - machine.pos:,} bytes after its end")
-    flat = Flat(source.path, Specs(source.path, resolve, base))
+    flat = Flat(source.path, Specs(source.path, resolve, base, resolve_all))
     if script:
         add_script(tree, flat)
     if not flat.index:  # a zip with constants.pkl may still hold a plain state dict

@@ -12,10 +12,15 @@ import zlib
 from operator import attrgetter
 
 from archfind.errors import CheckpointError, LimitExceeded, NotACheckpoint, Truncated
+from archfind.frozen import row, rows
 
 from . import limits
 from .escape import escape
 from .source import Source
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _END = struct.Struct("<4s4H2LH")
 _END64 = struct.Struct("<4sQ2H2L4Q")
@@ -32,34 +37,38 @@ _LINK, _KIND = 0xA000, 0xF000  # of a Unix mode, in the upper half of the attrib
 _SMALL, _NEAR = 4096, 1 << 16  # bytes of a small member, and of what is read around it
 
 
+@row
 class Member:
     """One member as the central directory describes it."""
 
-    __slots__ = ("crc", "flags", "header", "method", "name", "packed", "size", "start")
-
-    def __init__(
-        self, name: bytes, method: int, flags: int, crc: int, packed: int, size: int, header: int
-    ) -> None:
-        self.name = name
-        self.method = method
-        self.flags = flags
-        self.crc = crc
-        self.packed = packed
-        self.size = size
-        self.header = header
-        self.start = -1  # of the data; known once the local header has been read
+    name: bytes
+    method: int
+    flags: int
+    crc: int
+    packed: int
+    size: int
+    header: int
 
 
 class ZipDirectory:
     """The members by name, in the order of the directory."""
 
-    __slots__ = ("comment", "inflated", "members", "near", "near_start", "same", "source")
+    __slots__ = (
+        "comment",
+        "inflated",
+        "members",
+        "near",
+        "near_start",
+        "same",
+        "same_kind",
+        "source",
+    )
 
     def __init__(self, source: Source) -> None:
         self.source = source
         self.near, self.near_start = b"", 0
         # the start of a header that was found right, and that says nothing of its own member
-        self.same: tuple[int, int, bytes] = (-1, -1, b"")
+        self.same_kind, self.same = (-1, -1), b""
         self.inflated = 0
         end, count, size, start, self.comment = _find_end(source)
         if start + size > end:
@@ -77,23 +86,31 @@ class ZipDirectory:
 
     def data_start(self, member: Member) -> int:
         """Where the member's bytes begin, after checking that both its headers agree."""
-        if member.start >= 0:
-            return member.start
+        return self.data_starts((member,))[0]
+
+    def data_starts(self, members: Sequence[Member]) -> list[int]:
+        """The same of many members."""
+        starts: list[int] = []
+        width, end = _LOCAL.size, self.source.size
+        for member in members:
+            name, method, flags, _, packed, _, header = member  # pyright: ignore
+            near, at = self.near, header - self.near_start
+            if (  # what is at hand, and as the last one was
+                0 <= at < len(near) - width
+                and near.startswith(self.same, at)
+                and near.startswith(name, at + width)
+                and self.same_kind == (flags, method)
+            ):
+                count, extra = _LENGTHS(near, at + width - 4)
+                start = header + width + count + extra
+                if count == len(name) and start + packed <= end:
+                    starts.append(start)
+                    continue
+            starts.append(self._checked_start(member))
+        return starts
+
+    def _checked_start(self, member: Member) -> int:
         name = member.name
-        flags, method, same = self.same
-        near, at = self.near, member.header - self.near_start
-        if (  # what is at hand, and as the last one was
-            0 <= at < len(near) - _LOCAL.size
-            and near.startswith(same, at)
-            and near.startswith(name, at + _LOCAL.size)
-            and flags == member.flags
-            and method == member.method
-        ):
-            count, extra = _LENGTHS(near, at + _LOCAL.size - 4)
-            start = member.header + _LOCAL.size + count + extra
-            if count == len(name) and start + member.packed <= self.source.size:
-                member.start = start
-                return start
         header, at = self._header(member)
         signature, _, flags, method, _, _, crc, packed, size, name_length, extra = (
             _LOCAL.unpack_from(header, at)
@@ -114,14 +131,13 @@ class ZipDirectory:
                 self.source.path,
             )
         if flags & _DESCRIPTOR and not (crc or packed or size):
-            self.same = flags, method, header[at : at + _LOCAL.size - 4]
+            self.same_kind, self.same = (flags, method), header[at : at + _LOCAL.size - 4]
         start = member.header + _LOCAL.size + name_length + extra
         if start + member.packed > self.source.size:
             raise Truncated(
                 f'cut off: "{_shown(name)}" reaches beyond the file. Download it again.',
                 self.source.path,
             )
-        member.start = start
         return start
 
     def _header(self, member: Member) -> tuple[bytes, int]:
@@ -263,7 +279,8 @@ def _find_end64(source: Source, end: int) -> tuple[int, int, int, int, int, int,
 
 
 def _members(source: Source, directory: bytes, count: int) -> dict[str, Member]:
-    members: dict[str, Member] = {}
+    names: list[str] = []
+    members: list[tuple[bytes, int, int, int, int, int, int]] = []
     damaged = NotACheckpoint("a damaged zip: its directory can't be read", source.path)
     unpack, width = _CENTRAL.unpack_from, _CENTRAL.size
     at = 0
@@ -296,20 +313,25 @@ def _members(source: Source, directory: bytes, count: int) -> dict[str, Member]:
             )
         if mode >> 16 & _KIND == _LINK:
             raise CheckpointError(f'a doctored zip: "{escape(name)}" is a link', source.path)
-        if name in members:
-            raise CheckpointError(f'a doctored zip: it holds "{escape(name)}" twice', source.path)
-        members[name] = Member(raw, method, flags, crc, packed, size, header)
+        names.append(name)
+        members.append((raw, method, flags, crc, packed, size, header))
     if at != len(directory):
         raise damaged
-    for name in filter(_leaves, members) if _may_leave("\n".join(members)) else ():
+    found = dict(zip(names, rows(Member, members), strict=True))
+    if len(found) < len(names):
+        seen: set[str] = set()
+        name = next(name for name in names if name in seen or seen.add(name))
+        raise CheckpointError(f'a doctored zip: it holds "{escape(name)}" twice', source.path)
+    lines = "\n".join(names)
+    for name in filter(_leaves, names) if _may_leave(lines) else ():
         raise CheckpointError(
             f'a doctored zip: "{escape(name)}" would leave its folder', source.path
         )
-    if _may_equal("\n".join(members)) and len(set(map(str.casefold, members))) < len(members):
+    if _may_equal(lines) and len(set(map(str.casefold, names))) < len(names):
         raise CheckpointError(
             "a doctored zip: two names differ only in upper and lower case", source.path
         )
-    return members
+    return found
 
 
 def _may_leave(names: str) -> bool:
