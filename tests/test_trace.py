@@ -22,8 +22,9 @@ from archfind.probing.config import captured, leaves, moved
 from archfind.probing.equations import equations, solved
 from archfind.probing.family import Preset
 from archfind.probing.lines import lines_of
+from archfind.probing.numbers import Number, leaf
 from archfind.probing.probe import on_meta, shapes_of
-from archfind.probing.trace import Number, Refused, leaf, trace
+from archfind.probing.trace import Refused, trace
 from archfind.probing.traced_family import traced_family
 from archfind.providers import provider
 

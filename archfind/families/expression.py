@@ -77,6 +77,7 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "round8": _rounding(8),
     "round16": _rounding(16),
     "round32": _rounding(32),
+    "divisible": make_divisible,
     "floor": math.floor,
     "ceil": math.ceil,
     "near": round,

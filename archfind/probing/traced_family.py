@@ -7,6 +7,7 @@ is wrong about is left out: the values of a switch that it doesn't hold for with
 
 from __future__ import annotations
 
+import itertools
 import random
 import re
 import time
@@ -29,9 +30,11 @@ _ROUNDS = 4  # blocks in a row, so that two are alike beside a first and a last
 _LISTS = 60
 _CHOICES = 12
 _CHECKS = 8
+_TOGETHER = 60  # pairs and triples of switches that are traced, of those that go wrong
 _SWITCHED = 24  # a number up to this may be one that other keys hang on
 
 Choice = tuple[str, Leaf]
+Together = tuple[Choice, ...]  # in the order of the choices
 _ERRORS = (KeyError, TypeError, ValueError, ArithmeticError, IndexError)
 
 
@@ -49,19 +52,25 @@ def traced_family(
     if not maker.grown():
         return None
     choices = maker.choices()
+    beside: dict[Together, Traced | None] = {}  # None where the class refuses
     draw = random.Random(0)
     while True:
-        lines = [_text(line) for line in maker.combined(choices)]
+        lines = [_text(line) for line in maker.combined(choices, beside)]
         program = Program(lines)
         if not _gives(program, base.values(), base.shapes):
             if not choices:
                 return None
-            choices = maker.choices() if maker.simplified() else {}
+            choices, beside = maker.choices() if maker.simplified() else {}, {}
             continue
-        right, held, wrong = _checked(maker, program, choices, draw)
+        right, held, wrong, failed = _checked(maker, program, choices, draw)
+        fresh = list(_untraced(failed, choices, beside))[: _TOGETHER - len(beside)]
+        if fresh and time.process_time() < end:
+            beside |= {some: maker.traced(dict(some)) for some in fresh}
+            continue
         if not wrong:
             break
         choices = {choice: one for choice, one in choices.items() if choice not in wrong}
+        beside = {some: one for some, one in beside.items() if not wrong.intersection(some)}
     options = _options(program, base.values(), choices, known)
     alike = [p for p in others if _gives(program, p.values(), p.shapes)]
     return Learned(base.name, lines, options, [base, *alike], right, held)
@@ -81,6 +90,7 @@ class _Maker:
         self.lengths: dict[str, str] = {}
         self.ends: dict[str, str] = {}  # what names a list's last item -> the same of its first
         self.first: Traced | None = None
+        self.zero: set[str] = set()  # leaves of which any other number than the preset's 0 is alike
         self.hints = literals(cls)
         for path, more in annotated(cls, base.values()).items():
             self.hints.setdefault(path, []).extend(more)
@@ -176,6 +186,8 @@ class _Maker:
                 hinted = [*self.known.get(path, ()), *self.hints.get(leaf_name(path), ())]
                 tried = alternates(path, value, hinted)[:_CHOICES]
             for item in dict.fromkeys(tried):
+                if path in self.zero:
+                    break
                 if item == value and type(item) is type(value):
                     continue
                 one = self.traced({path: item})
@@ -183,48 +195,86 @@ class _Maker:
                     continue
                 # Another number changes sizes, which aren't conditions, if their text stays.
                 if _marks(one) != own:
-                    found[path, item] = one
+                    alike = (
+                        value == 0
+                        and type(value) is int
+                        and any(
+                            at == path and _marks(two) == _marks(one)
+                            for (at, _), two in found.items()
+                        )
+                    )
+                    if alike:
+                        self.zero.add(path)
+                    else:
+                        found[path, item] = one
         return found
 
-    def combined(self, choices: Mapping[Choice, Traced]) -> list[Line]:
+    def combined(
+        self, choices: Mapping[Choice, Traced], beside: Mapping[Together, Traced | None]
+    ) -> list[Line]:
         """The lines of all traces, each under the conditions that its absence elsewhere says."""
         assert self.first is not None
-        own = list(self._lines(self.first))
-        found: dict[Line, None] = dict.fromkeys(own)
-        absent: dict[Line, list[Choice]] = {}
-        present: dict[Line, list[Choice]] = {}
-        for choice, one in choices.items():
-            lines = dict.fromkeys(self._lines(one))
-            for line in own:
-                if line not in lines:
-                    absent.setdefault(line, []).append(choice)
-            for line in lines:
-                if line not in found or line in present:
-                    present.setdefault(line, []).append(choice)
-                    found[line] = None
-        values = self.base.values()
-        every: dict[str, set[Leaf]] = {}
-        for path, item in choices:
-            every.setdefault(path, set()).add(item)
-        result: list[Line] = []
-        for line in found:
+        traces = {(): self.first, **{(choice,): one for choice, one in choices.items()}, **beside}
+        lines = {
+            some: dict.fromkeys(self._lines(one)) for some, one in traces.items() if one is not None
+        }
+        found: list[Line] = []
+        for line in dict.fromkeys(line for some in lines.values() for line in some):
+            there = {some: line in own for some, own in lines.items()}
+            clauses = [self._when((), there)]
             pattern, sizes, dtype, conditions = line
-            if line in present:
-                some = dict.fromkeys(_is(path, item, values[path]) for path, item in present[line])
-                extra = (" or ".join(some),)
-                if len(some) > 1 and conditions:
-                    extra = (f"({extra[0]})",)
+            if conditions and " or " in clauses[0]:
+                clauses = [f"({clauses[0]})"]
+            found.append((pattern, sizes, dtype, (*conditions, *filter(None, clauses))))
+        return found
+
+    def _when(self, at: Together, there: Mapping[Together, bool]) -> str:
+        """When a line is there, given that these switches are turned and it is so or isn't in the
+        trace of them: "" for always, or what the nearest traces of more switches say."""
+        turned = set(at)
+        more = [some for some in there if turned < set(some) and there[some] != there[at]]
+        nearest = [some for some in more if not any(set(one) < set(some) for one in more)]
+        clauses: list[str] = []
+        gone: dict[str, set[Leaf]] = {}
+        for some in nearest:
+            switches = [choice for choice in some if choice not in turned]
+            rest = self._when(some, there)
+            if not there[at]:
+                every = [*map(self._is, switches), *(([_brackets(rest)]) if rest else [])]
+                clauses.append(" and ".join(every))
+            elif rest or len(switches) > 1:
+                one = [*map(self._isn_t, switches), *([rest] if rest else [])]
+                clauses.append(f"({' or '.join(one)})" if len(one) > 1 else one[0])
             else:
-                gone: dict[str, set[Leaf]] = {}
-                for path, item in absent.get(line, ()):
-                    gone.setdefault(path, set()).add(item)
-                extra = tuple(
-                    text
-                    for path, items in gone.items()
-                    for text in _isn_t(path, items, every[path], values[path])
-                )
-            result.append((pattern, sizes, dtype, (*conditions, *extra)))
-        return result
+                gone.setdefault(switches[0][0], set()).add(switches[0][1])
+        every_value: dict[str, set[Leaf]] = {}
+        for some in there:
+            for path, item in some if len(some) == 1 else ():
+                every_value.setdefault(path, set()).add(item)
+        for path, items in gone.items():
+            if path in self.zero:
+                clauses.append(self._isn_t((path, next(iter(items)))))
+            else:
+                clauses += _isn_t(path, items, every_value[path], self.base.values()[path])
+        if not there[at]:
+            return " or ".join(dict.fromkeys(clauses))
+        return " and ".join(clauses)
+
+    def _is(self, choice: Choice) -> str:
+        path, item = choice
+        own = self.base.values()[path]
+        return f"{path} != {own}" if path in self.zero else _is(path, item, own)
+
+    def _isn_t(self, choice: Choice) -> str:
+        path, item = choice
+        own = self.base.values()[path]
+        if path in self.zero:
+            return f"{path} == {own}"
+        if own is None and not isinstance(item, str):
+            return f"{path} == None"
+        if isinstance(item, bool):
+            return f"not {path}" if item else path
+        return f"{path} != {_constant(item)}"
 
     def _lines(self, one: Traced) -> Iterator[Line]:
         for pattern, sizes, dtype, conditions in lines_of(one, self.lengths):
@@ -279,6 +329,25 @@ def _isn_t(path: str, items: set[Leaf], every: set[Leaf], own: Leaf) -> Iterator
             yield f"{path} != {_constant(item)}"
 
 
+def _brackets(text: str) -> str:
+    return f"({text})" if " or " in text and text[0] != "(" else text
+
+
+def _untraced(
+    failed: Sequence[Together], choices: Mapping[Choice, Any], beside: Mapping[Together, Any]
+) -> Iterator[Together]:
+    """The pairs of switches that went wrong together, and the triples of which all pairs are
+    traced."""
+    order = list(choices)
+    found: dict[Together, None] = {}
+    for some in failed:
+        some = tuple(sorted(some, key=order.index))
+        pairs = [p for p in itertools.combinations(some, 2) if p[0][0] != p[1][0]]
+        new = [pair for pair in pairs if pair not in beside]
+        found |= dict.fromkeys(new or [some] if len(pairs) == 3 else new)
+    return (some for some in found if some not in beside)
+
+
 def _constant(item: Leaf) -> str:
     return f"'{item}'" if isinstance(item, str) else repr(item)
 
@@ -301,8 +370,9 @@ def _gives(program: Program, values: Mapping[str, Leaf], shapes: Shapes) -> bool
 
 def _checked(
     maker: _Maker, program: Program, choices: Mapping[Choice, Any], draw: random.Random
-) -> tuple[int, int, set[Choice]]:
-    """How many drawn networks the program gives, of how many; the choices that it's wrong about."""
+) -> tuple[int, int, set[Choice], list[Together]]:
+    """How many drawn networks the program gives, of how many; the choices that it's wrong about,
+    and those that were turned together where it was wrong."""
     values = maker.base.values()
     numbers = sorted(
         name
@@ -311,6 +381,7 @@ def _checked(
     )
     right = held = 0
     blamed: dict[Choice, list[bool]] = {}
+    failed: list[Together] = []
     for number in range(_CHECKS + 2 * len(choices)):
         if time.process_time() > maker.end:
             break
@@ -332,11 +403,13 @@ def _checked(
         right += good
         for choice in some:
             blamed.setdefault(choice, []).append(good)
+        if not good:
+            failed.append(tuple(some))
     wrong = {choice for choice, marks in blamed.items() if not any(marks) and len(marks) > 1}
     if not wrong and blamed and right < held // 2:
         worst = min(blamed, key=lambda choice: sum(blamed[choice]) / len(blamed[choice]))
         wrong = {worst}
-    return right, held, wrong
+    return right, held, wrong, failed
 
 
 _LEAF = re.compile(r"\{[^}]*\}")
