@@ -64,6 +64,29 @@ class Tree(nn.Module):
             self.leaf = nn.Linear(width, width)
 
 
+class Pyramid(nn.Module):
+    """Attention stands where the side of the picture is one of some: a level less takes it away,
+    too."""
+
+    def __init__(
+        self,
+        width: int = 16,
+        steps: tuple[int, ...] = (1, 2, 2, 4, 4, 8),
+        attention: tuple[int, ...] = (16,),
+        side: int = 512,
+    ) -> None:
+        super().__init__()
+        self.levels = nn.ModuleList()
+        for step in steps:
+            level = nn.ModuleDict({"block": nn.Linear(width, width * step)})
+            if side in attention:
+                level["attention"] = nn.MultiheadAttention(width * step, 1)
+                level["norm"] = nn.LayerNorm(width * step)
+                level["proj"] = nn.Linear(width, width * step)
+            self.levels.append(level)
+            side //= 2
+
+
 def base_of(cls: type[nn.Module]) -> Config:
     import inspect
 
@@ -105,6 +128,13 @@ def test_what_needn_t_move_stays() -> None:
 def test_counts_that_double_the_network_end() -> None:
     found = _found(Tree, {"levels": 5, "width": 24})
     assert found.moves == {"levels": 5, "width": 24}
+
+
+def test_a_move_that_stood_in_for_another_is_taken_back() -> None:
+    assert _found(Pyramid, {"width": 12, "attention.0": 14}).moves.keys() == {
+        "width",
+        "attention.0",
+    }
 
 
 def test_what_the_class_cannot_give_is_left_with_its_misfit() -> None:

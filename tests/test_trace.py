@@ -22,7 +22,7 @@ from archfind.probing.config import captured, leaves, moved
 from archfind.probing.equations import equations, solved
 from archfind.probing.family import Preset
 from archfind.probing.lines import lines_of
-from archfind.probing.numbers import Number, leaf
+from archfind.probing.numbers import Number, forked, leaf
 from archfind.probing.probe import on_meta, shapes_of
 from archfind.probing.trace import Refused, trace
 from archfind.probing.traced_family import traced_family
@@ -150,3 +150,79 @@ def test_a_traced_family_gives_networks_that_it_was_not_made_from() -> None:
         moves |= {"norm": draw.choice(("none", "batch", "layer"))}
         config = moved(base, moves)
         assert program.expand(leaves(config)) == shapes_of(on_meta(Tower, config)), moves
+
+
+def rounded(width: float, step: int = 8, least: int | None = None) -> int:
+    found = max(least or step, int(width + step / 2) // step * step)
+    return found + step if found < 0.9 * width else found
+
+
+def stepped(width: int, few: int, many: int) -> int:
+    if width > 100:
+        return few if width % 2 == 0 else few + 1
+    return many - width if width >= 12 else rounded(many / 3, 4)
+
+
+@given(st.integers(1, 300), st.integers(1, 300))
+def test_what_a_function_decides_is_part_of_the_expression(one: int, two: int) -> None:
+    whole = forked(stepped)(leaf(one, "x"), few=7, many=leaf(61, "y"))
+    assert whole == stepped(one, 7, 61)
+    values = {"x": two, "y": 61}
+    assert parse(whole.text).value(values) == stepped(two, 7, 61)
+
+
+class Rounded(nn.Module):
+    def __init__(self, width: float, step: int) -> None:
+        super().__init__()
+        self.body = nn.Linear(3, rounded(width * 1.5, step))
+
+
+@given(st.integers(1, 300), st.integers(1, 300), st.integers(1, 9))
+def test_rounding_to_what_divides_has_a_name(one: int, two: int, step: int) -> None:
+    found = trace(Rounded, {"width": one / 4, "step": step})
+    assert found.sizes["body.weight"] == ["divisible(width*1.5,step)", "3"]
+    other = shapes_of(Rounded(two / 4, step))["body.bias"][0]
+    assert other == (parse(found.sizes["body.bias"][0]).value({"width": two / 4, "step": step}),)
+
+
+def test_a_function_of_other_things_is_left_as_it_is() -> None:
+    def pair(value: int, word: str, names: list[str] | None = None) -> object:
+        if value > 3:
+            raise ValueError(word)
+        return (value, word) if names is None else value + len(names)
+
+    assert forked(pair)(leaf(2, "x"), "w") == (2, "w")
+    assert forked(pair)(leaf(2, "x"), "w", ["a"]).text == "x+1"  # not all of them are numbers
+    with pytest.raises(ValueError, match="w"):
+        forked(pair)(leaf(4, "x"), "w")
+    closed = forked(lambda x: x if x > 3 else int("none"))
+    assert closed(leaf(5, "x")) == 5  # the other way is closed
+
+
+class Switched(nn.Module):
+    """The width of the last layer hangs on three switches together."""
+
+    def __init__(
+        self, width: int = 32, merge: bool = False, out: int = 64, classes: int = 0
+    ) -> None:
+        super().__init__()
+        self.body = nn.Linear(8, width)
+        last = 4 * width if merge else width
+        if out:
+            self.proj = nn.Linear(last, out)
+            last = out
+        if classes:
+            self.head = nn.Linear(last, classes)
+
+
+def test_switches_that_change_each_other_are_turned_together() -> None:
+    base = Preset("base", {"width": 32, "merge": False, "out": 64, "classes": 0}, {})
+    base = Preset("base", base.config, shapes_of(on_meta(Switched, base.config)))
+    found = traced_family(base, Switched, {}, [], 20)
+    assert found is not None
+    program = Program(found.lines)
+    for classes in (0, 1, 10):
+        for out in (0, 64, 24):
+            for merge in (False, True):
+                config = {"width": 40, "merge": merge, "out": out, "classes": classes}
+                assert program.expand(config) == shapes_of(on_meta(Switched, config))

@@ -34,6 +34,7 @@ _SHORT = 1.0  # seconds that any network may take to be built ...
 _LONGER = 6  # ... or as many times as long as the first
 _REFUSED = 12  # choices that are tried with another
 _BESIDE = 6  # values of that other
+_INSTEAD = 3  # ... or of one that is moved in another's place
 _FACTORS = 512
 _LARGEST = 1 << 20
 
@@ -89,6 +90,7 @@ class Descent:
                 or self._round(self._counts)
                 or self._together()
                 or self._switched()
+                or self._undone()
             ):
                 break
         if not self.cost:
@@ -379,6 +381,25 @@ class Descent:
             if best and self._kept(best[1]):
                 return True
         return False
+
+    def _undone(self) -> bool:
+        """One of the moves taken back, and another made in its place: what helped first may have
+        stood in for what is so."""
+        best: tuple[float, Moves] | None = None
+        for path in self.moves:
+            items = path[:-1] if path.endswith(".#") else f"{path}."  # go with their list
+            rest = {p: v for p, v in self.moves.items() if p != path}
+            fewer = {p: v for p, v in rest.items() if not p.startswith(items)}
+            for other, value in leaves(moved(self._config, fewer)).items():
+                hints = [*self._known.get(other, ()), *self._hints.get(leaf_name(other), ())]
+                for item in alternates(other, value, hints)[:_INSTEAD] if other != path else ():
+                    if time.monotonic() > self._end:
+                        return False
+                    moves = merged(fewer, {other: item})
+                    cost = self._tried(moves)
+                    if cost is not None and cost < (best[0] if best else self.cost):
+                        best = cost, moves
+        return best is not None and self._kept(best[1])
 
     def _prune(self) -> None:
         """Leaves that needn't be moved go back."""

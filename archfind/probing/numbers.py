@@ -211,7 +211,7 @@ def _compared(operator: str, one: Any, two: Any) -> bool:
 
 # make_divisible, as nearly every library of mobile networks has it: worth a name of its own
 _DIVISIBLE = re.compile(
-    r"case\((max\(([\w.]+),floor\((.+)\+(?:[\d.]+|\2/2)\)//\2\*\2\))<0\.9\*\(?\3\)?,\1\+\2,\1\)"
+    r"case\((max\(([\w.]+),floor\((.+)\+(?:(\d[\d.]*)|\2/2)\)//\2\*\2\))<0\.9\*\(?\3\)?,\1\+\2,\1\)"
 )
 
 # The functions at work whose comparisons are tried both ways: how those go that were met before,
@@ -244,7 +244,9 @@ def forked(function: Callable[..., Any]) -> Callable[..., Any]:
             return yes
         text = f"case({met[len(forced)]},{yes},{no})"
         rounded = _DIVISIBLE.fullmatch(text)
-        return f"divisible({rounded[3]},{rounded[2]})" if rounded else text
+        if rounded and (rounded[4] is None or 2 * float(rounded[4]) == float(rounded[2])):
+            return f"divisible({rounded[3]},{rounded[2]})"
+        return text
 
     @functools.wraps(function)
     def traced(*args: Any, **kwargs: Any) -> Any:
