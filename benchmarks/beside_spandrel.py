@@ -4,7 +4,8 @@
 
 Both get a file alone: no name, no settings. For each,
     right    the class is the one that the file was made with
-    loads    every tensor of the file is loaded
+    loads    every parameter of the file is in the module (tables that a class makes for a picture's
+             size aren't counted)
     equal    the module computes what the original computes
     cold     a whole process that names the network (spandrel names it by loading it), and one that
              loads it: the median of --runs, in turns, on the same files
@@ -84,7 +85,7 @@ def judge(case: Case, module: nn.Module, path: Path, counts: Counter[str]) -> bo
     if expected is None:
         return False
     torch.save(separate(module.state_dict()), path)
-    wanted = sum(tensor.numel() for tensor in module.state_dict().values())
+    wanted = sum(tensor.numel() for tensor in module.parameters())
     counts["cases"] += 1
     for tool in TOOLS:
         try:
@@ -94,9 +95,7 @@ def judge(case: Case, module: nn.Module, path: Path, counts: Counter[str]) -> bo
             continue
         right = type(found) is type(module)
         counts[f"{tool} right"] += right
-        counts[f"{tool} loads"] += (
-            sum(tensor.numel() for tensor in found.state_dict().values()) == wanted
-        )
+        counts[f"{tool} loads"] += sum(tensor.numel() for tensor in found.parameters()) == wanted
         try:
             equal = difference(expected, run(found, inputs)) <= CLOSE_TO
         except Exception:  # another network needn't take the same input

@@ -28,18 +28,20 @@ def adjusted(
     equations = [one for one in equations if one.names]
     reading: dict[str, list[Equation]] = {}
     for one in equations:
-        for name in one.names:
+        for name in dict.fromkeys((*one.names, *one.switches())):
             reading.setdefault(name, []).append(one)
-    holding = {id(one): one.holds(values) for one in equations}
-    against = sum(one.votes for one in equations if not holding[id(one)])
-    if against > _OPEN * sum(one.votes for one in equations):
+    # of the lines that are in the network: whether what they say holds
+    state = {id(one): _state(one, values) for one in equations}
+    standing = [one for one in equations if state[id(one)] is not None]
+    against = sum(one.votes for one in standing if not state[id(one)])
+    if against > _OPEN * sum(one.votes for one in standing):
         return None
     moved: set[str] = set()
     for _ in range(_ROUNDS):
         best: tuple[int, str, Any] = 0, "", None
         tried: set[tuple[str, str]] = set()
         for one in equations:
-            if holding[id(one)]:
+            if state[id(one)] is not False:
                 continue
             for name in one.names:
                 for value in values_for(one, name, values, family)[:2]:
@@ -48,7 +50,7 @@ def adjusted(
                     tried.add((name, repr(value)))
                     beside = {**values, name: value}
                     gain = sum(
-                        other.votes * (other.holds(beside) - holding[id(other)])
+                        other.votes * ((_state(other, beside) is True) - (state[id(other)] is True))
                         for other in reading[name]
                     )
                     # of leaves that do as much, one that was moved already
@@ -60,8 +62,13 @@ def adjusted(
         values[name] = value
         moved.add(name)
         for other in reading[name]:
-            holding[id(other)] = other.holds(values)
-    seen = {name for one in equations if holding[id(one)] for name in one.names}
+            state[id(other)] = _state(other, values)
+    seen = {name for one in equations if state[id(one)] for name in one.names}
     solution = Solution(values, moved | (seen & set(family.options)), preset)
     score(index, family, solution)
     return solution
+
+
+def _state(equation: Equation, values: dict[str, Any]) -> bool | None:
+    """Whether an equation holds; None where no line that says it is in the network."""
+    return equation.holds(values) if equation.stands(values) is not False else None

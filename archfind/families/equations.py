@@ -24,18 +24,51 @@ ERRORS = (KeyError, TypeError, ValueError, ZeroDivisionError, OverflowError, Ind
 
 
 class Equation:
-    """What an expression is in the file: a size, a count, or whether it's true."""
+    """What an expression is in the file: a size, a count, or whether it's true. `under` are the
+    conditions of the lines that say so, one of which must hold; empty where nothing must."""
 
-    __slots__ = ("env", "expression", "names", "value", "votes")
+    __slots__ = ("env", "expression", "names", "under", "value", "votes")
 
-    def __init__(self, expression: Expression, env: Values, value: object) -> None:
+    def __init__(
+        self, expression: Expression, env: Values, value: object, under: Expression | None
+    ) -> None:
         self.expression = expression
         self.env = env
         self.value = value
         self.votes = 1
+        self.under = [] if under is None else [under]
         found = [resolved(n, env) if n[0] != "{" else n for n in expression.names]
         # Nothing stands before the first of a list: `{j-1}` is for the others.
         self.names = tuple(dict.fromkeys(n for n in found if n[0] != "{" and ".-" not in n))
+
+    def again(self, under: Expression | None) -> None:
+        """Another line says the same."""
+        self.votes += 1
+        if under is None:
+            self.under = []
+        elif self.under and under not in self.under:
+            self.under.append(under)
+
+    def switches(self) -> list[str]:
+        """The leaves that its lines hang on."""
+        every = [name for condition in self.under for name in condition.names]
+        return [resolved(name, self.env) for name in every if name[0] != "{"]
+
+    def stands(self, values: Values) -> bool | None:
+        """Whether one of its lines is in the network with these values; None where that can't be
+        told yet."""
+        found: bool | None = not self.under
+        for condition in self.under:
+            names = (resolved(n, self.env) if n[0] != "{" else n for n in condition.names)
+            if not all(n in values or n in self.env for n in names):
+                found = None
+                continue
+            try:
+                if condition.value({**values, **self.env}):
+                    return True
+            except ERRORS:
+                found = None
+        return found
 
     def holds(self, values: Values) -> bool:
         try:
@@ -64,15 +97,17 @@ def equations_of(index: Index, family: Family) -> Iterator[Equation]:
         lines.setdefault(template_of(line), []).append(line)
     unique: dict[tuple[object, ...], Equation] = {}
 
-    def add(expression: Expression, env: Values, value: object) -> None:
+    def add(
+        expression: Expression, env: Values, value: object, under: Expression | None = None
+    ) -> None:
         if not expression.names:
             return
         used = tuple(v for k, v in env.items() if k[0] == "{")
         key = expression.text, used if "{" in expression.text else (), value
         if key in unique:
-            unique[key].votes += 1
+            unique[key].again(under)
         else:
-            unique[key] = Equation(expression, env, value)
+            unique[key] = Equation(expression, env, value, under)
 
     seen: set[int] = set()
     for key, shape in keys.items():
@@ -86,11 +121,11 @@ def equations_of(index: Index, family: Family) -> Iterator[Equation]:
             if line.condition is not None and alone:
                 add(line.condition, env, True)
             for size, found in zip(line.sizes, shape, strict=True):
-                add(size, env, found)
+                add(size, env, found, line.condition)
             place: list[str] = []
             for part, word in zip(line.parts, parts, strict=True):
                 if part.bound is not None:
-                    add(part.bound, env, counts[".".join(place)])
+                    add(part.bound, env, counts[".".join(place)], line.condition)
                 place.append(word)
     for line in family.program.lines:
         if id(line) in seen or line.condition is None:

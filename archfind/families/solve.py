@@ -145,20 +145,26 @@ def _propagate(
     waiting = [e for e in equations if any(n not in values for n in e.names)]
     while waiting:
         votes: dict[str, dict[Any, float]] = {}
+        perhaps: dict[str, dict[Any, float]] = {}  # of lines that may not be in the network
         left: list[Equation] = []
         for equation in waiting:
             unknown = [name for name in equation.names if name not in values]
-            if len(unknown) > 1:
+            stands = equation.stands(values) if unknown else False
+            if len(unknown) > 1 and stands is not False:
                 left.append(equation)
-            elif unknown:
+            elif unknown and stands is not False:
                 found = values_for(equation, unknown[0], values, family)
                 if len(found) == 1:
-                    counted = votes.setdefault(unknown[0], {})
+                    said = votes if stands else perhaps
+                    counted = said.setdefault(unknown[0], {})
                     mark = (type(found[0]).__name__, found[0])
                     weight = 1.0 if _is_sure(equation, unknown[0], found[0], values) else _VAGUE
                     counted[mark] = counted.get(mark, 0) + equation.votes * weight
+                    if not stands:
+                        left.append(equation)
                 elif found:
                     left.append(equation)
+        votes = votes or perhaps
         if not votes:
             return
         for path, counted in votes.items():
