@@ -31,8 +31,10 @@ class _Unfilled(TorchFunctionMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         name = getattr(func, "__name__", "")
-        if name in ("normal_", "uniform_") and args and isinstance(args[0], nn.Parameter):
-            return args[0]
+        # torch.nn.init hands its tensor on by name
+        tensor = args[0] if args else (kwargs or {}).get("tensor")
+        if name in ("normal_", "uniform_") and isinstance(tensor, nn.Parameter):
+            return tensor
         return func(*args, **(kwargs or {}))
 
 

@@ -157,6 +157,10 @@ def rounded(width: float, step: int = 8, least: int | None = None) -> int:
     return found + step if found < 0.9 * width else found
 
 
+def scaled(width: int, least: float = 2.5) -> float:
+    return 0.75 * width if width > 8 else least * width
+
+
 def stepped(width: int, few: int, many: int) -> int:
     if width > 100:
         return few if width % 2 == 0 else few + 1
@@ -169,6 +173,9 @@ def test_what_a_function_decides_is_part_of_the_expression(one: int, two: int) -
     assert whole == stepped(one, 7, 61)
     values = {"x": two, "y": 61}
     assert parse(whole.text).value(values) == stepped(two, 7, 61)
+    part = forked(scaled)(leaf(one, "x"))  # fractions come first, and don't ask
+    assert part == scaled(one)
+    assert parse(part.text).value(values) == scaled(two)
 
 
 class Rounded(nn.Module):
@@ -195,8 +202,11 @@ def test_a_function_of_other_things_is_left_as_it_is() -> None:
     assert forked(pair)(leaf(2, "x"), "w", ["a"]).text == "x+1"  # not all of them are numbers
     with pytest.raises(ValueError, match="w"):
         forked(pair)(leaf(4, "x"), "w")
-    closed = forked(lambda x: x if x > 3 else int("none"))
-    assert closed(leaf(5, "x")) == 5  # the other way is closed
+
+    def closed(value: int) -> int:
+        return value if value > 3 else int("none")
+
+    assert forked(closed)(leaf(5, "x")) == 5  # the other way is none
 
 
 class Switched(nn.Module):

@@ -11,6 +11,7 @@ import math
 import re
 from collections import deque
 from collections.abc import Callable
+from types import FunctionType
 from typing import Any
 
 _ASKED = 4
@@ -177,7 +178,8 @@ def _computed(operator: str, one: Any, two: Any) -> Any:
     level = _LEVELS[operator]
     if operator in ("/", "//") and text_of(one, 0) == text_of(two, 0):
         return value  # a depthwise convolution's channels
-    if (operator in "+-" and _is_zero(two)) or (operator in ("*", "/", "//") and _is_one(two)):
+    unit = operator in ("*", "/") or (operator == "//" and isinstance(one, int))
+    if (operator in "+-" and _is_zero(two)) or (unit and _is_one(two)):
         return number(value, text_of(one, 0), getattr(one, "level", ATOM))
     if (operator == "+" and _is_zero(one)) or (operator == "*" and _is_one(one)):
         return number(value, text_of(two, 0), getattr(two, "level", ATOM))
@@ -219,16 +221,37 @@ _DIVISIBLE = re.compile(
 _forks: list[tuple[list[bool], list[str]]] = []
 
 
+def _remembering(function: Any) -> Callable[..., Any]:
+    """A function whose fractions are traced, too: Python gives 0.9 * 3 to the 0.9, which doesn't
+    ask a traced 3."""
+
+    def traced(value: Any) -> Any:
+        return number(value, text_of(value, 0), ATOM) if type(value) is float else value
+
+    code = function.__code__
+    found = FunctionType(
+        code.replace(co_consts=tuple(map(traced, code.co_consts))),
+        function.__globals__,
+        function.__name__,
+        tuple(map(traced, function.__defaults__ or ())),
+        function.__closure__,
+    )
+    found.__kwdefaults__ = {k: traced(v) for k, v in (function.__kwdefaults__ or {}).items()}
+    return found
+
+
 @functools.cache
 def forked(function: Callable[..., Any]) -> Callable[..., Any]:
     """A function that, where it makes a number of nothing but numbers, says so in the number's
     expression whichever way its comparisons go: `case(x<8,8,x)`."""
 
+    own = _remembering(function)
+
     def run(forced: list[bool], args: Any, kwargs: Any) -> tuple[Any, list[str]]:
         met: list[str] = []
         _forks.append((forced, met))
         try:
-            return function(*args, **kwargs), met
+            return own(*args, **kwargs), met
         finally:
             _forks.pop()
 

@@ -112,8 +112,10 @@ class NoValues(TorchFunctionMode):
         if time.monotonic() > self._end:
             raise TimeoutError("a network that large teaches nothing")
         name = getattr(func, "__name__", "")
-        if name in _FILLING and args and args[0].is_meta:
-            return args[0]
+        # torch.nn.init hands its tensor on by name
+        tensor = args[0] if args else (kwargs or {}).get("tensor")
+        if name in _FILLING and tensor is not None and tensor.is_meta:
+            return tensor
         if name == "linspace":  # rates of dropping paths, of which constructors read the items
             kwargs = {**(kwargs or {}), "device": "cpu"}
         return func(*args, **(kwargs or {}))

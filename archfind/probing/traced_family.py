@@ -31,6 +31,7 @@ _LISTS = 60
 _CHOICES = 12
 _CHECKS = 8
 _TOGETHER = 60  # pairs and triples of switches that are traced, of those that go wrong
+_LAST = 0.3  # share of the time that is left to check what comes of them
 _SWITCHED = 24  # a number up to this may be one that other keys hang on
 
 Choice = tuple[str, Leaf]
@@ -64,7 +65,7 @@ def traced_family(
             continue
         right, held, wrong, failed = _checked(maker, program, choices, draw)
         fresh = list(_untraced(failed, choices, beside))[: _TOGETHER - len(beside)]
-        if fresh and time.process_time() < end:
+        if fresh and time.process_time() < end - seconds * _LAST:
             beside |= {some: maker.traced(dict(some)) for some in fresh}
             continue
         if not wrong:
@@ -383,7 +384,7 @@ def _checked(
     blamed: dict[Choice, list[bool]] = {}
     failed: list[Together] = []
     for number in range(_CHECKS + 2 * len(choices)):
-        if time.process_time() > maker.end:
+        if time.process_time() > maker.end and number >= _CHECKS:
             break
         some = draw.sample(list(choices), min(len(choices), 1 + number % 3)) if choices else []
         moves: dict[str, Any] = dict(some)
