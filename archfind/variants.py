@@ -7,7 +7,9 @@ from archfind.canonical import kind, strip
 from archfind.families.adjust import adjusted
 from archfind.families.database import beside
 from archfind.families.equations import ERRORS, equations_of
-from archfind.families.solve import is_derived, is_table, polished, solve
+from archfind.families.polish import polished
+from archfind.families.score import is_derived, is_table
+from archfind.families.solve import solve
 from archfind.frozen import replace
 from archfind.match import mismatch
 from archfind.parts import common_prefix
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from archfind.database import Database
     from archfind.families.database import Families, Known
     from archfind.families.equations import Equation
-    from archfind.families.solve import Solution
+    from archfind.families.score import Solution
     from archfind.families.text import Family
     from archfind.types import Canonical, TensorSpec
 

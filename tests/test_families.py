@@ -10,8 +10,10 @@ from torch import nn
 
 from archfind.errors import SignatureError
 from archfind.families.expression import parse
+from archfind.families.polish import polished
 from archfind.families.program import Program, joined, numbered
-from archfind.families.solve import Solution, polished, solve
+from archfind.families.score import Solution
+from archfind.families.solve import solve
 from archfind.families.text import Family, family_text, template
 from archfind.probing.config import captured, leaves, moved
 from archfind.probing.family import Preset, families

@@ -15,7 +15,7 @@ import archfind
 from archfind.cli import main
 from archfind.database import folder
 from archfind.errors import BuildError
-from archfind.families.solve import is_derived
+from archfind.families.score import is_derived
 from archfind.families.text import Family
 from archfind.harvest import create_on_meta
 from archfind.probing.config import captured

@@ -4,7 +4,8 @@ two, as most are. On the cold path of `archfind guess`."""
 
 from __future__ import annotations
 
-from archfind.families.solve import Solution, score, values_for
+from archfind.families.inverse import values_for
+from archfind.families.score import Solution, score
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -4,7 +4,9 @@ the rest from the public model with the same sizes, else from the type's default
 from __future__ import annotations
 
 from archfind.canonical import DERIVED, kind
-from archfind.families.solve import is_derived, polished, solve
+from archfind.families.polish import polished
+from archfind.families.score import is_derived
+from archfind.families.solve import solve
 from archfind.families.text import template
 from archfind.match import mismatch
 from archfind.pretrained.database import DEFAULT, templates_of
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-    from archfind.families.solve import Solution
+    from archfind.families.score import Solution
     from archfind.pretrained.database import Configured
     from archfind.types import Canonical, TensorSpec
 

@@ -1,0 +1,200 @@
+"""One equation with one unknown leaf, or two that are a pair: what the leaf can be. On the cold
+path of `archfind guess`."""
+
+from __future__ import annotations
+
+from archfind.families.equations import ERRORS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any
+
+    from archfind.families.equations import Equation
+    from archfind.families.text import Family
+    from archfind.types import TensorSpec
+
+    Index = Mapping[str, TensorSpec]
+    Values = dict[str, Any]
+
+_LARGEST = 1 << 20
+_FRACTIONS = (2, 4, 8, 3, 10, 16, 20, 100)  # denominators of ratios
+_COUNT = 16  # a leaf up to this may be any number up to this: a scale, a count of blocks
+_WIDEST = 3  # sizes whose ranges are looked at
+_SHORT = 12  # numbers with two decimals tried in a range
+_HALVINGS = 26
+_OBLONG = 200  # sides tried for a table that no square gives
+
+
+def values_for(equation: Equation, path: str, values: Values, family: Family) -> list[Any]:
+    """What one leaf can be for an equation to hold, as far as it can be told."""
+    if equation.expression.text == path or (
+        equation.names == (path,) and "{" in equation.expression.text and _bare(equation)
+    ):
+        return (
+            [equation.value]
+            if type(equation.value) is not bool
+            else chosen(equation, path, values, family)
+        )
+    if type(equation.value) is bool:
+        return chosen(equation, path, values, family)
+    found = chosen(equation, path, values, family)
+    if found:
+        return found[:1]
+    number = inverted(equation, path, values)
+    return [] if number is None else [number]
+
+
+def inverted(equation: Equation, path: str, values: Values) -> int | float | None:
+    """The whole number at which a rising expression has its value: by a straight line, else by
+    halving; a few usual fractions after that."""
+    wanted = equation.value
+    assert isinstance(wanted, int)
+    env = {**values, **equation.env}
+
+    def at(x: float) -> Any:
+        env[path] = x
+        try:
+            return equation.expression.value(env)
+        except ERRORS:
+            return None
+
+    one, two = at(1), at(2)
+    if isinstance(one, int | float) and isinstance(two, int | float) and one != two:
+        guess = 1 + (wanted - one) / (two - one)
+        if 0 < guess < _LARGEST and guess == int(guess) and at(int(guess)) == wanted:
+            return int(guess)
+    for denominator, largest in ((1, _LARGEST), *((d, 8 * d) for d in _FRACTIONS)):
+        low, high = 1, largest
+        while low < high:
+            middle = (low + high) // 2
+            found = at(middle / denominator if denominator > 1 else middle)
+            if not isinstance(found, int | float) or found < wanted:
+                low = middle + 1
+            else:
+                high = middle
+        value = low / denominator if denominator > 1 else low
+        found = at(value)
+        # A fraction, only where it's rounded on the way to the size.
+        if found == wanted and (denominator == 1 or type(found) is int):
+            return value
+    return None
+
+
+def chosen(equation: Equation, path: str, values: Values, family: Family) -> list[Any]:
+    """Those of the values that the leaf is known to take that make an equation hold."""
+    found: list[Any] = []
+    for value in known_values(path, family):
+        if equation.holds({**values, path: value}):
+            found.append(value)
+    base = family.leaves.get(path)
+    if type(base) is int and base <= _COUNT and (not found or type(equation.value) is bool):
+        more = [n for n in range(1, _COUNT + 1) if n not in found]
+        found += [n for n in more if equation.holds({**values, path: n})]
+    return found
+
+
+_NONE = object()
+
+
+def known_values(path: str, family: Family) -> list[Any]:
+    """Values that a leaf has in the family's networks, the base's first."""
+    found: list[Any] = []
+    for value in (
+        family.leaves.get(path, _NONE),
+        *(preset.get(path, _NONE) for preset in family.presets.values()),
+        *family.options.get(path, ()),
+    ):
+        if value is not _NONE and not any(
+            value == old and type(value) is type(old) for old in found
+        ):
+            found.append(value)
+    return found
+
+
+def is_sure(equation: Equation, path: str, value: Any, values: Values) -> bool:
+    """Whether the next numbers up and down wouldn't do as well; a rounded half says little."""
+    if type(value) is not int:
+        return True
+    others = (value - 1, value + 1)
+    return not any(equation.holds({**values, path: other}) for other in others)
+
+
+def _bare(equation: Equation) -> bool:
+    text = equation.expression.text
+    return not any(char in text for char in "+-*/(= ") or text.replace("-1}", "}").isidentifier()
+
+
+def pair(path: str, equations: Sequence[Equation], values: Values, solved: set[str]) -> None:
+    """Height and width at once, taken as equal where one size shows only both."""
+    root, _, last = path.rpartition(".")
+    if last not in ("0", "1"):
+        return
+    other = f"{root}.{1 - int(last)}"
+    for equation in equations:
+        unknown = {name for name in equation.names if name not in values}
+        if unknown == {path, other} and type(equation.value) is int:
+            env = dict(values)
+            low, high = 1, 1 << 14
+            while low < high:
+                middle = (low + high) // 2
+                found = _at(equation, {**env, path: middle, other: middle})
+                if found is None or found < equation.value:
+                    low = middle + 1
+                else:
+                    high = middle
+            # Where no square does, the rectangle that is nearest to one.
+            for side in range(low, max(low - _OBLONG, 0), -1):
+                last = inverted(equation, other, {**env, path: side})
+                if isinstance(last, int) and last >= low:
+                    values[path], values[other] = side, last
+                    solved |= {path, other}
+                    return
+
+
+def _at(equation: Equation, values: Values) -> Any:
+    try:
+        return equation.expression.value({**values, **equation.env})
+    except ERRORS:
+        return None
+
+
+def fraction(
+    path: str, counted: Mapping[Any, float], equations: Sequence[Equation], values: Values
+) -> Any:
+    """A fraction for which most of its equations hold. Each is rounded on the way and leaves a
+    range: that of the largest size is the narrowest, and the shortest number in it likeliest."""
+    rest = {name: value for name, value in values.items() if name != path}
+    own = [
+        e
+        for e in equations
+        if type(e.value) is int
+        and e.stands(rest) is not False
+        and {name for name in e.names if name not in rest} == {path}
+    ]
+    tried = [mark[1] for mark in sorted(counted, key=lambda mark: -counted[mark])]
+    largest = sorted(own, key=lambda e: -e.value)[:_WIDEST]  # pyright: ignore
+    for equation in largest:
+        size: Any = equation.value
+        low = _boundary(equation, path, rest, size)
+        high = _boundary(equation, path, rest, size + 1)
+        if low is not None and high is not None and low < high:
+            tried += [n / 100 for n in range(int(low * 100) + 1, int(high * 100) + 1)][:_SHORT]
+            tried.append((low + high) / 2)
+
+    def holding(value: Any) -> int:
+        return sum(e.votes for e in own if e.holds({**rest, path: value}))
+
+    return max(tried, key=holding)
+
+
+def _boundary(equation: Equation, path: str, values: Values, wanted: int) -> float | None:
+    """The least fraction, up to 64, for which a rising expression reaches a size."""
+    low, high = 0.0, 64.0
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        found = _at(equation, {**values, path: middle})
+        if found is None:
+            return None
+        low, high = (low, middle) if found >= wanted else (middle, high)
+    return high

@@ -1,0 +1,65 @@
+"""A family's leaves with their values, and how much of a file their network is. On the cold path of
+`archfind guess`."""
+
+from __future__ import annotations
+
+from archfind.canonical import DERIVED, kind
+from archfind.families.equations import ERRORS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from archfind.families.program import Shape
+    from archfind.families.text import Family
+    from archfind.types import TensorSpec
+
+    Index = Mapping[str, TensorSpec]
+    Values = dict[str, Any]
+
+
+class Solution:
+    """Leaves with their values; `solved` are those that shapes gave, the rest are the preset's.
+    `expected` is what the program then gives, key -> shape and dtype."""
+
+    __slots__ = ("expected", "preset", "score", "solved", "values")
+
+    def __init__(self, values: Values, solved: set[str], preset: str) -> None:
+        self.values = values
+        self.solved = solved
+        self.preset = preset
+        self.expected: dict[str, tuple[Shape, str]] = {}
+        self.score = 0.0
+
+
+def score(index: Index, family: Family, solution: Solution) -> None:
+    """Expand the solution's values, and set the share of tensors, on both sides, that fit."""
+    try:
+        solution.expected = family.program.expand(solution.values)
+    except ERRORS:
+        solution.expected = {}
+    fits = union = 0
+    for key, (shape, dtype) in solution.expected.items():
+        spec = index.get(key)
+        fits += spec is not None and spec.shape == shape and is_kind(spec, dtype)
+        union += spec is not None or not is_derived(key, dtype)
+    union += sum(k not in solution.expected and not is_table(k, s) for k, s in index.items())
+    solution.score = fits / max(union, 1)
+
+
+def is_kind(spec: TensorSpec, dtype: str) -> bool:
+    """Whether a tensor has the kind of number that is expected; counters may be of any."""
+    return dtype != "float" or kind(spec) == "float"
+
+
+def is_derived(key: str, dtype: str) -> bool:
+    """Counters, index tables and the like, which the library makes by itself."""
+    return dtype != "float" or key.rpartition(".")[2] in DERIVED
+
+
+def is_table(key: str, spec: TensorSpec) -> bool:
+    """What a program needn't give: tables of indices and masks, and names that are derived always.
+    Weights packed as integers are no such thing."""
+    name = key.rpartition(".")[2]
+    return name in DERIVED or (spec.dtype in ("int64", "bool") and name not in ("weight", "bias"))
