@@ -36,7 +36,8 @@ class Equation:
         self.env = env
         self.value = value
         self.votes = 1
-        self.under = [] if under is None else [under]
+        # each with the leaves that it reads
+        self.under = [] if under is None else [(under, self._read(under))]
         found = [resolved(n, env) if n[0] != "{" else n for n in expression.names]
         # Nothing stands before the first of a list: `{j-1}` is for the others.
         self.names = tuple(dict.fromkeys(n for n in found if n[0] != "{" and ".-" not in n))
@@ -46,21 +47,22 @@ class Equation:
         self.votes += 1
         if under is None:
             self.under = []
-        elif self.under and under not in self.under:
-            self.under.append(under)
+        elif self.under and all(under is not one for one, _ in self.under):
+            self.under.append((under, self._read(under)))
+
+    def _read(self, condition: Expression) -> list[str]:
+        return [resolved(name, self.env) for name in condition.names if name[0] != "{"]
 
     def switches(self) -> list[str]:
         """The leaves that its lines hang on."""
-        every = [name for condition in self.under for name in condition.names]
-        return [resolved(name, self.env) for name in every if name[0] != "{"]
+        return [name for _, names in self.under for name in names]
 
     def stands(self, values: Values) -> bool | None:
         """Whether one of its lines is in the network with these values; None where that can't be
         told yet."""
         found: bool | None = not self.under
-        for condition in self.under:
-            names = (resolved(n, self.env) if n[0] != "{" else n for n in condition.names)
-            if not all(n in values or n in self.env for n in names):
+        for condition, names in self.under:
+            if not all(name in values for name in names):
                 found = None
                 continue
             try:

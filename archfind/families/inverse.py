@@ -12,14 +12,12 @@ if TYPE_CHECKING:
 
     from archfind.families.equations import Equation
     from archfind.families.text import Family
-    from archfind.types import TensorSpec
 
-    Index = Mapping[str, TensorSpec]
     Values = dict[str, Any]
 
 _LARGEST = 1 << 20
 _FRACTIONS = (2, 4, 8, 3, 10, 16, 20, 100)  # denominators of ratios
-_COUNT = 16  # a leaf up to this may be any number up to this: a scale, a count of blocks
+COUNT = 16  # a leaf up to this may be any number up to this: a scale, a count of blocks
 _WIDEST = 3  # sizes whose ranges are looked at
 _SHORT = 12  # numbers with two decimals tried in a range
 _HALVINGS = 26
@@ -88,8 +86,8 @@ def chosen(equation: Equation, path: str, values: Values, family: Family) -> lis
         if equation.holds({**values, path: value}):
             found.append(value)
     base = family.leaves.get(path)
-    if type(base) is int and base <= _COUNT and (not found or type(equation.value) is bool):
-        more = [n for n in range(1, _COUNT + 1) if n not in found]
+    if type(base) is int and base <= COUNT and (not found or type(equation.value) is bool):
+        more = [n for n in range(1, COUNT + 1) if n not in found]
         found += [n for n in more if equation.holds({**values, path: n})]
     return found
 

@@ -4,7 +4,7 @@ cold path of `archfind guess`."""
 from __future__ import annotations
 
 from archfind.families.equations import equations_of
-from archfind.families.inverse import known_values
+from archfind.families.inverse import COUNT, known_values
 from archfind.families.score import Solution, is_kind, score
 from archfind.families.solve import solved_with
 from archfind.families.text import template, template_of
@@ -21,13 +21,11 @@ if TYPE_CHECKING:
     Values = dict[str, Any]
 
 _SOLVED_AGAIN = 5_000  # tensors, by all that solving again for one family
-
 _EXPANSIONS = 80
 _EXPANDED = 24_000  # keys, by all expansions for one family
 _LIKELY = 0.8  # share of tensors that fit
 _HOPELESS = 0.2
 _RESOLVED = 0.6  # from here on everything is solved again for other switches
-_COUNT = 16  # a leaf up to this may be any number up to this: a scale, a count of blocks
 
 
 def polished(index: Index, family: Family, solution: Solution) -> Solution:
@@ -68,9 +66,7 @@ def _switched(index: Index, family: Family, solution: Solution) -> Solution:
         better = False
         for path in _implicated(index, family, solution):
             for value in known_values(path, family):
-                number = type(value) in (int, float) and not (
-                    type(value) is int and value <= _COUNT
-                )
+                number = type(value) in (int, float) and not (type(value) is int and value <= COUNT)
                 if number or value == solution.values.get(path):
                     continue
                 if tries * len(index) > _SOLVED_AGAIN:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from archfind.families.equations import equations_of
 from archfind.families.inverse import (
+    COUNT,
     chosen,
     fraction,
     inverted,
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     Index = Mapping[str, TensorSpec]
     Values = dict[str, Any]
 
-_COUNT = 16  # a leaf up to this may be any number up to this: a scale, a count of blocks
 _VAGUE = 1e-3  # the vote of an equation that other values fulfil too
 _PAIRS = 4  # sizes that two leaves make together, looked at before one is assumed
 _RIVALS = 2  # numbers that may be assumed in another's place
@@ -146,7 +146,7 @@ def _agreeing(
 
     if type(value) is not int or not some or leaves_some(value):
         return value
-    tried = [*known_values(path, family), *range(1, _COUNT + 1)]
+    tried = [*known_values(path, family), *range(1, COUNT + 1)]
     return next((n for n in tried if type(n) is int and leaves_some(n)), value)
 
 

@@ -123,8 +123,6 @@ class Specs:
             or any(begins)
             or any(records)
             or not all(map(is_, roots, refs))
-            or not all(map(gt, numels, lasts))
-            or min(lasts) < -1
             or not ITEMSIZE.keys() >= set(kinds)
             or len(set(map(id, refs))) < len(refs)
         ):
@@ -132,11 +130,13 @@ class Specs:
         storages = self.resolve_all(refs) if self.resolve_all else list(map(self.resolve, refs))
         for ref, storage in zip(refs, storages, strict=True):
             ref.record = storage
-        needed = list(map(mul, numels, map(ITEMSIZE.__getitem__, kinds)))
-        if any(map(gt, needed, map(_nbytes, storages))):
-            for pointer, ref, need in zip(pointers, refs, needed, strict=True):
+        widths = list(map(ITEMSIZE.__getitem__, kinds))
+        ends = [last + 1 for last in lasts]
+        longest = map(mul, map(max, numels, ends), widths)
+        if any(map(gt, longest, map(_nbytes, storages))):
+            for pointer, ref, end, width in zip(pointers, refs, ends, widths, strict=True):
                 self._claimed(ref)
-                if need > ref.record.nbytes:
+                if end * width > ref.record.nbytes:
                     self._doubt(pointer, "reaches beyond its storage")
         return rows(
             TensorSpec, zip(kinds, sizes, storages, repeat(0), strides, repeat(()), strict=False)

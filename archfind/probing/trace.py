@@ -126,7 +126,8 @@ def _watched(tracer: Tracer, package: str) -> Generator[None]:
             space = vars(module)
             new = {word: value for word, value in own.items() if word not in space}
             for word, value in space.items():
-                if type(value) is FunctionType and value.__module__.startswith(package):
+                home = (value.__module__ or "") if type(value) is FunctionType else ""
+                if home.partition(".")[0] == package:
                     new[word] = forked(value)
             changed.append((space, {word: space[word] for word in new if word in space}))
             space.update(new)

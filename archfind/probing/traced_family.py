@@ -170,6 +170,7 @@ class _Maker:
         assert self.first is not None
         values = self.base.values()
         found: dict[Choice, Traced] = {}
+        self.zero = set()
         own = _marks(self.first)
         counts = {name for bound in self.first.bounds for name in parse(bound).names}
         for path, value in values.items():
