@@ -9,7 +9,7 @@ from archfind.families.text import template, template_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from typing import Any
 
     from archfind.families.expression import Expression
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     Index = Mapping[str, TensorSpec]
     Values = dict[str, Any]
 
+_BESIDE = 3  # blocks of a row that no item of its list stands for
 ERRORS = (KeyError, TypeError, ValueError, ZeroDivisionError, OverflowError, IndexError)
 
 
@@ -94,6 +95,7 @@ def equations_of(index: Index, family: Family) -> Iterator[Equation]:
             if part.isdecimal():
                 above = ".".join(parts[:at])
                 counts[above] = max(counts.get(above, 0), int(part) + 1)
+    lengths = dict(_lengths(family.program.lines, counts))
     lines: dict[str, list[FamilyLine]] = {}
     for line in family.program.lines:
         lines.setdefault(template_of(line), []).append(line)
@@ -115,7 +117,7 @@ def equations_of(index: Index, family: Family) -> Iterator[Equation]:
     for key, shape in keys.items():
         parts = key.split(".")
         for line in lines.get(template(key), ()):
-            env = _placed(line, parts, counts)
+            env = _placed(line, parts, counts, lengths)
             if env is None or len(line.sizes) != len(shape) or _is_elsewhere(line, env):
                 continue
             alone = len(lines[template(key)]) == 1 or not _rivals(line, lines[template(key)])
@@ -133,7 +135,7 @@ def equations_of(index: Index, family: Family) -> Iterator[Equation]:
         if id(line) in seen or line.condition is None:
             continue
         if not any(part.bound for part in line.parts):
-            add(line.condition, {}, False)
+            add(line.condition, dict(lengths), False)
     yield from unique.values()
 
 
@@ -161,11 +163,26 @@ def _rivals(line: FamilyLine, others: list[FamilyLine]) -> bool:
     )
 
 
-def _placed(line: FamilyLine, parts: list[str], counts: Mapping[str, int]) -> Values | None:
+def _lengths(lines: Sequence[FamilyLine], counts: Mapping[str, int]) -> Iterator[tuple[str, int]]:
+    """The lengths of lists that a row of keys counts."""
+    for line in lines:
+        at = next((n for n, part in enumerate(line.parts) if part.bound is not None), None)
+        bound = line.parts[at].bound if at is not None else None
+        if at is None or bound is None or len(bound.names) != 1 or bound.names[0][-2:] != ".#":
+            continue
+        count = counts.get(".".join(part.text for part in line.parts[:at]), 0)
+        for length in range(max(count - _BESIDE, 0), count + _BESIDE + 1):
+            if bound.value({bound.names[0]: length}) == count:
+                yield bound.names[0], length
+
+
+def _placed(
+    line: FamilyLine, parts: list[str], counts: Mapping[str, int], lengths: Values
+) -> Values | None:
     """The values of a line's repeats at a key, or None where the key isn't the line's."""
     if len(parts) != len(line.parts):
         return None
-    env: Values = {}
+    env: Values = dict(lengths)
     for at, (part, word) in enumerate(zip(line.parts, parts, strict=True)):
         if part.bound is None:
             if part.text != word:

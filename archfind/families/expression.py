@@ -2,7 +2,8 @@
 `qkv_bias and {i} != 0`.
 
 Names are paths of a config's leaves; `{i}` is the index of a repeat, `{i#}` how often it repeats,
-`depths.{i}` the list's item at that index. This module is on the cold path of `archfind guess`.
+`depths.{i}` the list's item at that index, `depths.#` its length. On the cold path of `archfind
+guess`.
 """
 
 from __future__ import annotations
@@ -45,11 +46,12 @@ def parse(text: str) -> Expression:
 
 
 def resolved(name: str, values: Values) -> str:
-    """`depths.{i}` as `depths.2`; `{i-1}` is the index before."""
+    """`depths.{i}` as `depths.2`; `{i-1}` is the index before, `dims.{depths.#-1}` the item of the
+    last."""
     while (start := name.find("{")) >= 0:
         end = name.index("}", start)
         index, _, back = name[start + 1 : end].partition("-")
-        number = values[f"{{{index}}}"] - int(back or 0)
+        number = values[index if index.endswith(".#") else f"{{{index}}}"] - int(back or 0)
         name = f"{name[:start]}{number}{name[end + 1 :]}"
     return name
 

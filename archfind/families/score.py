@@ -35,6 +35,7 @@ class Solution:
 
 def score(index: Index, family: Family, solution: Solution) -> None:
     """Expand the solution's values, and set the share of tensors, on both sides, that fit."""
+    _lengthen(family, solution.values)
     try:
         solution.expected = family.program.expand(solution.values)
     except ERRORS:
@@ -46,6 +47,18 @@ def score(index: Index, family: Family, solution: Solution) -> None:
         union += spec is not None or not is_derived(key, dtype)
     union += sum(k not in solution.expected and not is_table(k, s) for k, s in index.items())
     solution.score = fits / max(union, 1)
+
+
+def _lengthen(family: Family, values: Values) -> None:
+    """Give lists that go with another its length; an item that no tensor shows is the one before
+    it."""
+    for path, counted in family.lists.items():
+        length = values.get(f"{counted}.#")
+        if type(length) is not int or length == values.get(f"{path}.#"):
+            continue
+        values[f"{path}.#"] = length
+        for number in range(1, length):
+            values.setdefault(f"{path}.{number}", values.get(f"{path}.{number - 1}"))
 
 
 def is_kind(spec: TensorSpec, dtype: str) -> bool:

@@ -19,7 +19,7 @@ from archfind.families.program import Program, joined
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from typing import Any
 
     from archfind.families.program import FamilyLine
@@ -32,6 +32,7 @@ class Family:
 
     __slots__ = (
         "_lines",
+        "_lists",
         "_program",
         "base",
         "cls",
@@ -79,6 +80,20 @@ class Family:
         }
         self._lines = body
         self._program: Program | None = None
+        self._lists: dict[str, str] | None = None
+
+    @property
+    def lists(self) -> dict[str, str]:
+        """The lists with an item for each item of another: their paths, and that one's."""
+        if self._lists is None:
+            pairs = (pair for line in self.program.lines for pair in _pairs(line))
+            self._lists = {
+                one: counted
+                for one, counted in pairs
+                if f"{one}.#" in self.leaves
+                and self.leaves[f"{one}.#"] == self.leaves.get(f"{counted}.#")
+            }
+        return self._lists
 
     @property
     def program(self) -> Program:
@@ -86,6 +101,21 @@ class Family:
         if self._program is None:
             self._program = Program(self._lines)
         return self._program
+
+
+def _pairs(line: FamilyLine) -> Iterator[tuple[str, str]]:
+    """The lists that a line reads at the place of a repeat, and the list that the repeat counts."""
+    bounds = [part.bound for part in line.parts]
+    expressions = [e for e in (*line.sizes, line.condition, *bounds) if e is not None]
+    for part in line.parts:
+        if part.bound is None or len(part.bound.names) != 1 or part.bound.names[0][-2:] != ".#":
+            continue
+        counted = part.bound.names[0][:-2]
+        at = (f".{part.index}", f".{part.index[:-1]}-1}}")
+        for name in {name for one in expressions for name in one.names if name.endswith(at)}:
+            one = name[: name.rindex(".{")]
+            if one != counted and "{" not in one:
+                yield one, counted
 
 
 _GONE = "(no such leaf)"  # of a list that is shorter than the base's

@@ -3,11 +3,12 @@ children that a loop or a list makes as one repeat."""
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from archfind.families.program import numbered
+from archfind.families.program import numbered, split
 from archfind.probing.misfit import is_derived
 from archfind.probing.trace import Traced
 
@@ -157,17 +158,40 @@ def _generalised(rows: list[list[Line]], start: int, index: str) -> list[Line] |
         return None
     found: list[Line] = []
     for same in zip(*rows, strict=True):
-        first = same[0]
-        if any(line[0] != first[0] or line[2:] != first[2:] for line in same):
+        _, first, dtype, _ = same[0]
+        if any(line[2] != dtype or len(line[1]) != len(first) for line in same):
             return None
-        sizes: list[str] = []
-        for texts in zip(*(line[1] for line in same), strict=False):
-            text = _unified(texts, start, index)
-            if text is None or len(same[-1][1]) != len(first[1]):
-                return None
-            sizes.append(text)
-        found.append((first[0], tuple(sizes), *first[2:]))
+        pattern = _same_pattern([line[0] for line in same], start, index)
+        sizes = _all_unified([line[1] for line in same], start, index)
+        conditions = _all_unified([line[3] for line in same], start, index)
+        if pattern is None or sizes is None or conditions is None:
+            return None
+        found.append((pattern, sizes, dtype, conditions))
     return found
+
+
+def _same_pattern(patterns: Sequence[str], start: int, index: str) -> str | None:
+    """One pattern for all: names are the same, bounds may have the row's number."""
+    found: list[str] = []
+    parts = [split(pattern) for pattern in patterns]
+    if any(len(one) != len(parts[0]) for one in parts):
+        return None
+    for same in zip(*parts, strict=True):
+        bound = same[0][0] == "{"
+        text = _unified(same, start, index) if bound else same[0]
+        if text is None or (not bound and any(part != text for part in same)):
+            return None
+        found.append(text)
+    return ".".join(found)
+
+
+def _all_unified(
+    rows: Sequence[tuple[str, ...]], start: int, index: str
+) -> tuple[str, ...] | None:
+    if any(len(row) != len(rows[0]) for row in rows):
+        return None
+    texts = [_unified(texts, start, index) for texts in zip(*rows, strict=True)]
+    return None if None in texts else tuple(text for text in texts if text is not None)
 
 
 def _unified(texts: Sequence[str], start: int, index: str) -> str | None:
@@ -184,18 +208,41 @@ def _unified(texts: Sequence[str], start: int, index: str) -> str | None:
             continue
         if at % 2 == 0:
             return None
-        back = {start + n - int(piece) for n, piece in enumerate(pieces)}
+        numbers = [int(piece) for piece in pieces]
         within = found[-1].endswith(".")  # a leaf's path
-        if len(back) > 1 or (within and back not in ({0}, {1})):
-            return None
-        (less,) = back
-        found.append(
-            f"{{{index}}}"
-            if not less
-            else f"{{{index}-1}}"
+        text = (
+            _behind(numbers, start, index, (0, 1))
             if within
-            else f"({{{index}}}-{less})"
-            if less > 0
-            else f"({{{index}}}+{-less})"
+            else _rising(numbers, start, index) or _doubling(numbers, start, index)
         )
+        if text is None:
+            return None
+        found.append(text)
     return "".join(found)
+
+
+def _behind(numbers: Sequence[int], start: int, index: str, allowed: Sequence[int]) -> str | None:
+    back = {start + n - number for n, number in enumerate(numbers)}
+    (less,) = back if len(back) == 1 else (None,)
+    if less is None or less not in allowed:
+        return None
+    return f"{{{index}-{less}}}" if less else f"{{{index}}}"
+
+
+def _rising(numbers: Sequence[int], start: int, index: str) -> str | None:
+    back = {start + n - number for n, number in enumerate(numbers)}
+    (less,) = back if len(back) == 1 else (None,)
+    if not less:
+        return f"{{{index}}}" if less == 0 else None
+    return f"({{{index}}}-{less})" if less > 0 else f"({{{index}}}+{-less})"
+
+
+def _doubling(numbers: Sequence[int], start: int, index: str) -> str | None:
+    """Numbers of which each is twice the one before, as stages have them."""
+    if any(two != 2 * one for one, two in itertools.pairwise(numbers)) or numbers[0] < 1:
+        return None
+    factor, power = numbers[0], start
+    while factor % 2 == 0 and power:
+        factor, power = factor // 2, power - 1
+    place = f"{{{index}}}" if not power else f"({{{index}}}-{power})"
+    return f"({factor}*2**{place})" if factor > 1 else f"(2**{place})"

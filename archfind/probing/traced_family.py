@@ -28,6 +28,7 @@ from archfind.probing.trace import Refused, Traced, trace
 
 _ROUNDS = 4  # blocks in a row, so that two are alike beside a first and a last
 _LISTS = 60
+_LENGTHS = (2, 3, 6)
 _CHOICES = 12
 _CHECKS = 8
 _TOGETHER = 60  # pairs and triples of switches that are traced, of those that go wrong
@@ -58,7 +59,7 @@ def traced_family(
     while True:
         lines = [_text(line) for line in maker.combined(choices, beside)]
         program = Program(lines)
-        if not _gives(program, base.values(), base.shapes):
+        if not _gives(program, base.values(), base.shapes) or not maker.lists_hold(program):
             if not choices:
                 return None
             choices, beside = maker.choices() if maker.simplified() else {}, {}
@@ -90,6 +91,8 @@ class _Maker:
         self.moves: dict[str, Any] = {}
         self.lengths: dict[str, str] = {}
         self.ends: dict[str, str] = {}  # what names a list's last item -> the same of its first
+        self.together: list[list[str]] = []  # the lists of one length that a row goes with
+        self.counted: dict[str, str] = {}  # a size beyond a row -> the same for any length of it
         self.first: Traced | None = None
         self.zero: set[str] = set()  # leaves of which any other number than the preset's 0 is alike
         self.hints = literals(cls)
@@ -128,7 +131,7 @@ class _Maker:
         for path in lists[:_LISTS]:
             length: Any = self.base.values()[path]
             longer = max(_ROUNDS, length + 1)
-            more = self.traced({path: longer})
+            moves, more = self._longer(path, longer, lists)
             if more is None or time.process_time() > self.end:
                 continue
             rows = {_row(key, first.shapes) for key in more.shapes if key not in first.shapes}
@@ -139,11 +142,48 @@ class _Maker:
             last = f"{path[:-1]}{longer - 1}."
             if not self._uniform(path, length, last, more, head):
                 continue
+            counted = _counted(path, (length, longer), (first, more), head)
+            if counted is None:
+                continue
             offset = count - length
             self.lengths[head] = f"{path}+{offset}" if offset else path
-            self.moves[path] = longer
+            self.moves.update(moves)
             self.ends[last] = f"{path[:-1]}0."
+            self.counted.update(counted)
+            self.together.append([p for p in moves if p.endswith(".#")])
             first = more
+
+    def lists_hold(self, program: Program) -> bool:
+        """Whether the program is right for other lengths of the lists, as far as the class takes
+        them."""
+        for paths in self.together:
+            for length in _LENGTHS:
+                config = moved(self.base.config, dict.fromkeys(paths, length))
+                drawn = leaves(config)
+                try:
+                    shapes = shapes_of(on_meta(self.cls, config))
+                except Exception:  # a library refuses values in its own ways
+                    continue
+                if not _gives(program, drawn, shapes):
+                    return False
+        return True
+
+    def _longer(
+        self, path: str, longer: int, lists: Sequence[str]
+    ) -> tuple[dict[str, Any], Traced | None]:
+        """A list made longer, with all others of its length where the class refuses it alone."""
+        own: Any = self.base.values()
+        alike = [p for p in lists if own[p] == own[path] and p not in self.lengths.values()]
+        for some in ([path], alike):
+            moves = dict.fromkeys(some, longer)
+            for one in some:  # new items as the last is, where that was grown
+                last = self.moves.get(f"{one[:-1]}{own[one] - 1}")
+                new = range(own[one], longer) if last is not None else ()
+                moves |= {f"{one[:-1]}{number}": last for number in new}
+            more = self.traced(moves)
+            if more is not None:
+                return moves, more
+        return {}, None
 
     def _uniform(self, path: str, length: int, last: str, more: Traced, head: str) -> bool:
         """Whether all items of a list agree in what others read of its last."""
@@ -159,9 +199,11 @@ class _Maker:
         return True
 
     def simplified(self) -> bool:
-        """Go back to the preset as it is, rows as they are; False where it is so already."""
+        """Go back to the preset's lists, then to all of it; False where it is so already."""
         changed = bool(self.moves)
-        self.moves, self.lengths, self.ends = {}, {}, {}
+        kept = {p: v for p, v in self.moves.items() if not p.endswith(".#")} if self.lengths else {}
+        self.moves, self.lengths, self.ends, self.counted = kept, {}, {}, {}
+        self.together = []
         self.first = self.traced({})
         return changed and self.first is not None
 
@@ -282,7 +324,59 @@ class _Maker:
         for pattern, sizes, dtype, conditions in lines_of(one, self.lengths):
             for last, first in self.ends.items():
                 sizes = tuple(size.replace(last, first) for size in sizes)
+            if not any(pattern.startswith(f"{head}.") for head in self.lengths):
+                sizes = tuple(self.counted.get(size, size) for size in sizes)
             yield pattern, sizes, dtype, conditions
+
+
+def _counted(
+    path: str, lengths: tuple[int, int], pair: tuple[Traced, Traced], head: str
+) -> dict[str, str] | None:
+    """The sizes beyond a row that its length changes, with what they are for any length: another
+    item of a list, a number that goes up or doubles. None where it is something else."""
+    found: dict[str, str] = {}
+    first, more = pair
+    for key, texts in more.sizes.items():
+        before = first.sizes.get(key)
+        if before is None or numbered(key).startswith(f"{head}."):
+            continue
+        for old, new in zip(before, texts, strict=False):
+            text = new if old == new else _for_any(old, new, path, lengths)
+            if text is None:
+                return None
+            if text != new:
+                found[new] = text
+    return found
+
+
+_NUMBER = re.compile(r"(\d+)")
+
+
+def _for_any(old: str, new: str, path: str, lengths: tuple[int, int]) -> str | None:
+    """What a text is for any length of a list, from that at two lengths."""
+    one, two = _NUMBER.split(old), _NUMBER.split(new)
+    if len(one) != len(two) or one[::2] != two[::2]:
+        return None
+    length, longer = lengths
+    found: list[str] = []
+    for at, (before, after) in enumerate(zip(one, two, strict=True)):
+        if before == after:
+            found.append(after)
+            continue
+        low, high = int(before), int(after)
+        if found[-1].endswith("."):  # an item of a list
+            if (low, high) != (length - 1, longer - 1):
+                return None
+            found.append(f"{{{path}-1}}")
+        elif high == low << (longer - length):
+            power = min(length, (low & -low).bit_length() - 1)
+            factor = f"{low >> power}*" if low >> power > 1 else ""
+            found.append(f"({factor}2**({path}-{length - power}))")
+        elif high - low == longer - length:
+            found.append(f"({path}{low - length:+d})" if low != length else path)
+        else:
+            return None
+    return "".join(found)
 
 
 def _row(key: str, shapes: Shapes) -> tuple[str, int] | None:
@@ -449,7 +543,7 @@ def _options(
         if type(value) in (int, float) and (not own or type(value) is float):
             own = [*own, more + 1 if more <= COUNT else more * 2]
         elif type(value) is int:
-            own = [*own, more * 2 or 1]
+            own = [*own, more + 1 if path.endswith(".#") else more * 2 or 1]
         own += [v for v in known.get(path, ()) if v not in own and v != value and own]
         if own:
             found[path] = own[:_CHOICES]
