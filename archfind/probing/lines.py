@@ -185,9 +185,7 @@ def _same_pattern(patterns: Sequence[str], start: int, index: str) -> str | None
     return ".".join(found)
 
 
-def _all_unified(
-    rows: Sequence[tuple[str, ...]], start: int, index: str
-) -> tuple[str, ...] | None:
+def _all_unified(rows: Sequence[tuple[str, ...]], start: int, index: str) -> tuple[str, ...] | None:
     if any(len(row) != len(rows[0]) for row in rows):
         return None
     texts = [_unified(texts, start, index) for texts in zip(*rows, strict=True)]

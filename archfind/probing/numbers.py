@@ -7,6 +7,7 @@ every way its comparisons can go.
 from __future__ import annotations
 
 import functools
+import inspect
 import math
 import re
 from collections import deque
@@ -24,6 +25,8 @@ ATOM = 9
 # What the constructor at work has lately asked of its numbers, and what was so: where it refuses
 # them, the last of these is mostly why.
 asked: deque[tuple[str, bool]] = deque(maxlen=_ASKED)
+# The same of all that the library's own code asked, in order.
+compared: dict[str, bool] = {}
 
 
 class Number:
@@ -208,7 +211,17 @@ def _compared(operator: str, one: Any, two: Any) -> bool:
         met.append(text)
         return forced[len(met) - 1] if len(met) <= len(forced) else found
     asked.append((text, found))
+    if len(text) < _LONG // 4 and _asking() != "torch":
+        compared[text] = found
     return found
+
+
+def _asking() -> str:
+    """The package whose code compares."""
+    frame = inspect.currentframe()
+    for _ in range(3):  # this, what compares, and the operator
+        frame = frame and frame.f_back
+    return str(frame.f_globals.get("__name__", "")).partition(".")[0] if frame else ""
 
 
 # make_divisible, as nearly every library of mobile networks has it: worth a name of its own

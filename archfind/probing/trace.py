@@ -26,6 +26,7 @@ from archfind.probing.numbers import (
     Int,
     Number,
     asked,
+    compared,
     forked,
     is_number,
     leaf,
@@ -191,7 +192,8 @@ class _Remembering(NoValues):
 
 class Traced:
     """A network with what its constructor did: `sizes` has a key's expressions, one a dim, and
-    `loops` the rounds that its tensor was made in; `bounds` are those of all loops."""
+    `loops` the rounds that its tensor was made in; `bounds` are those of all loops, `compared`
+    what the library asked of its numbers, and what was so."""
 
     def __init__(
         self,
@@ -199,11 +201,13 @@ class Traced:
         sizes: dict[str, list[str]],
         loops: dict[str, tuple[tuple[str, int], ...]],
         bounds: dict[str, int],
+        compared: dict[str, bool],
     ) -> None:
         self.shapes = shapes
         self.sizes = sizes
         self.loops = loops
         self.bounds = bounds
+        self.compared = compared
 
 
 def trace(make: type[nn.Module], config: Config, seconds: float = math.inf) -> Traced:
@@ -216,16 +220,18 @@ def trace(make: type[nn.Module], config: Config, seconds: float = math.inf) -> T
     tracer = Tracer()
     package = make.__module__.partition(".")[0]
     asked.clear()
+    compared.clear()
     with quietly(), _watched(tracer, package), torch.device("meta"):
         try:
             with _Remembering(tracer, time.monotonic() + seconds):
                 module = make(**moved(config, own))
         except Exception as error:  # a library refuses values in its own ways
             raise Refused(error) from error
+    met = dict(compared)
     sizes: dict[str, list[str]] = {}
     loops: dict[str, tuple[tuple[str, int], ...]] = {}
     for key, tensor in module.state_dict(keep_vars=True).items():
         found = getattr(tensor, "_traced", None)
         if found is not None and len(found[0]) == tensor.dim():
             sizes[key], loops[key] = found
-    return Traced(shapes_of(module), sizes, loops, tracer.bounds)
+    return Traced(shapes_of(module), sizes, loops, tracer.bounds, met)
