@@ -13,10 +13,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from test_descent import Tower, base_of
+from test_families import index_of
 from torch import nn
 
 from archfind.families.expression import parse
 from archfind.families.program import Program
+from archfind.families.solve import solve
+from archfind.families.text import Family, family_text
 from archfind.harvest import create_on_meta
 from archfind.probing.config import captured, leaves, moved
 from archfind.probing.equations import equations, solved
@@ -236,3 +239,91 @@ def test_switches_that_change_each_other_are_turned_together() -> None:
             for merge in (False, True):
                 config = {"width": 40, "merge": merge, "out": out, "classes": classes}
                 assert program.expand(config) == shapes_of(on_meta(Switched, config))
+
+
+class Staged(nn.Module):
+    """Stages of their own depths, each of twice the width, the last of which the head is on."""
+
+    def __init__(
+        self, dim: int = 16, depths: tuple[int, ...] = (2, 2, 2), heads: tuple[int, ...] = (2, 4, 4)
+    ) -> None:
+        super().__init__()
+        self.stages = nn.ModuleList()
+        for at, depth in enumerate(depths):
+            stage = nn.Module()
+            stage.blocks = nn.ModuleList(
+                nn.Linear(dim * 2**at, heads[at] * 3) for _ in range(depth)
+            )
+            if at:
+                stage.down = nn.Linear(dim * 2 ** (at - 1), dim * 2**at)
+            self.stages.append(stage)
+        self.heads = nn.Linear(dim * 2 ** (len(depths) - 1), heads[-1])
+        self.count = nn.Linear(len(depths) + 1, 1)
+
+
+def test_a_family_knows_rows_of_other_lengths_than_it_was_made_from() -> None:
+    config = {"dim": 16, "depths": (2, 2, 2), "heads": (2, 4, 4)}
+    base = Preset("base", config, shapes_of(on_meta(Staged, config)))
+    found = traced_family(base, Staged, {}, [], 30)
+    assert found is not None and "depths.#" in found.options
+    family = Family(
+        family_text("c/1", "base", (1, 1), [], found.options, {"base": leaves(config)}, found.lines)
+    )
+    draw = random.Random(2)
+    for length in (1, 2, 4, 5, 7):
+        depths = tuple(draw.randrange(1, 5) for _ in range(length))
+        heads = tuple(draw.randrange(1, 9) for _ in range(length))
+        config = {"dim": 24, "depths": depths, "heads": heads}
+        shapes = shapes_of(on_meta(Staged, config))
+        assert family.program.expand(leaves(config)) == shapes
+        solution = solve(index_of(shapes), family)
+        assert solution is not None and solution.score == 1
+        read = {p: v for p, v in solution.values.items() if p in leaves(config)}
+        assert read == leaves(config)
+        assert solution.values["heads.#"] == length  # no row counts them
+
+
+class Asking(nn.Module):
+    """What it has hangs on how its numbers compare."""
+
+    def __init__(self, size: int = 32, patch: int = 2, window: int = 8) -> None:
+        super().__init__()
+        self.near = nn.Linear(window, window)
+        if size // patch > window:
+            self.far = nn.Linear(size // patch, 5)
+
+
+class Chained(nn.Module):
+    """A block between different widths has a projection."""
+
+    def __init__(self, widths: tuple[int, ...] = (8, 12, 12, 12, 20)) -> None:
+        super().__init__()
+        for at in range(1, len(widths)):
+            block = nn.Module()
+            block.body = nn.Linear(widths[at - 1], widths[at])
+            if widths[at - 1] != widths[at]:
+                block.project = nn.Linear(widths[at - 1], widths[at])
+            self.add_module(f"block{at}", block)
+
+
+def test_what_is_asked_of_numbers_is_a_condition() -> None:
+    config: dict[str, Any] = {"size": 32, "patch": 2, "window": 8}
+    base = Preset("base", config, shapes_of(on_meta(Asking, config)))
+    found = traced_family(base, Asking, {}, [], 20)
+    assert found is not None
+    program = Program(found.lines)
+    for size, patch, window in ((64, 8, 8), (64, 8, 7), (8, 1, 20), (100, 3, 33), (99, 3, 33)):
+        config = {"size": size, "patch": patch, "window": window}
+        assert program.expand(config) == shapes_of(on_meta(Asking, config))
+
+
+def test_one_of_many_equal_widths_is_told_from_the_next() -> None:
+    config: dict[str, Any] = {"widths": (8, 12, 12, 12, 20)}
+    base = Preset("base", config, shapes_of(on_meta(Chained, config)))
+    found = traced_family(base, Chained, {}, [], 20)
+    assert found is not None
+    program = Program(found.lines)
+    draw = random.Random(3)
+    for _ in range(20):
+        config = {"widths": tuple(draw.choice((8, 12, 20)) for _ in range(5))}
+        assert program.expand(leaves(config)) == shapes_of(on_meta(Chained, config))

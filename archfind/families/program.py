@@ -141,7 +141,8 @@ def _places(parts: list[Part], at: int, head: str, values: Values) -> Iterator[t
         return
     part = parts[at]
     assert part.bound is not None
-    count = int(part.bound.value(values))
+    bound = part.bound.value(values)
+    count = int(bound) if bound is not None else 0  # of an item that a shorter list doesn't have
     for number in range(count):
         env = {**values, part.index: number, f"{part.index[:-1]}#}}": count}
         yield from _places(parts, at + 1, f"{head}.{number}" if head else str(number), env)

@@ -145,12 +145,15 @@ class Grown:
 
     def simplify(self) -> bool:
         """Go back to the preset's lists, then to all of it; False where it is so already."""
-        changed = bool(self.moves)
-        kept = {p: v for p, v in self.moves.items() if not p.endswith(".#")} if self.lengths else {}
-        self.moves, self.lengths, self.ends, self.counted = kept, {}, {}, {}
-        self.together = []
-        self.first = self.traced({})
-        return changed and self.first is not None
+        own = {p: v for p, v in self.moves.items() if p in self.values and not p.endswith(".#")}
+        for moves in (own, {}):
+            if moves != self.moves:
+                self.moves, self.lengths, self.ends, self.counted = dict(moves), {}, {}, {}
+                self.together = []
+                self.first = self.traced({})
+                if self.first is not None:
+                    return True
+        return False
 
     def lines(self, one: Traced) -> Iterator[Line]:
         for pattern, sizes, dtype, conditions in lines_of(one, self.lengths):

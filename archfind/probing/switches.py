@@ -97,7 +97,8 @@ class Switches:
         for text, (expression, answer) in list(self._asked.items())[:_QUESTIONS]:
             ways: list[tuple[int, dict[str, Leaf]]] = []
             for name in expression.names if time.process_time() < self._grown.end else ():
-                for item in _around(values.get(name)):
+                others = [values[n] for n in expression.names if n != name]
+                for item in _around(values.get(name), others):
                     if _answer(expression, {**values, name: item}) is (not answer):
                         ways.append(self._settled(text, {name: item}, reading))
             for _, moves in sorted(ways, key=lambda way: way[0])[:_WAYS]:
@@ -134,10 +135,9 @@ class Switches:
                 return len(left), more
             names = [n for n in self._asked[wrong][0].names if n not in more]
             alike = [n for n in names if values[n] == values[next(iter(moves))]]
-            tried = [
-                (found, m) for n in alike if text in (found := changed(m := {**more, n: item}))
-            ]
-            tried = [(found, m) for found, m in tried if wrong not in found]
+            further = [{**more, name: item} for name in alike]
+            tried = [(changed(some), some) for some in further]
+            tried = [one for one in tried if text in one[0] and wrong not in one[0]]
             if not tried:
                 break
             left, more = min(tried, key=lambda one: len(one[0]))
@@ -198,15 +198,16 @@ def _answer(expression: Expression, values: Mapping[str, Leaf]) -> bool | None:
         return None
 
 
-def _around(value: Leaf) -> list[Leaf]:
-    """Numbers beside and far from a leaf's own."""
+def _around(value: Leaf, others: Sequence[Leaf]) -> list[Leaf]:
+    """Numbers beside and far from a leaf's own, and those that it's compared with."""
     if type(value) is float:
-        return [value * 2 or 0.5, value / 2, 1.0, 0.25, 2.0, 0.0]
+        return [value * 2 or 0.5, value / 2, 1.0, 0.25, 2.0, 0.0, *others]
     if type(value) is not int:
         return []
     far = [value * 2, value // 2, value * 4, value // 4, value * 8, value // 8]
     near = [value + 1, value - 1, 0, 1, 2, 3, 4]
     tried = [*near, *far] if value <= _SWITCHED else [*far, *near]
+    tried += [n for n in others if type(n) is int]
     return [n for n in dict.fromkeys(tried) if n >= 0 and n != value]
 
 
