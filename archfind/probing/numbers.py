@@ -234,7 +234,15 @@ _DIVISIBLE = re.compile(
 _forks: list[tuple[list[bool], list[str]]] = []
 
 
-def _remembering(function: Any) -> Callable[..., Any]:
+@functools.cache
+def has_fractions(function: FunctionType) -> bool:
+    """Whether a function has a fraction among its constants and defaults."""
+    defaults = (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values())
+    return any(type(value) is float for value in (*function.__code__.co_consts, *defaults))
+
+
+@functools.cache
+def remembering(function: Any) -> Callable[..., Any]:
     """A function whose fractions are traced, too: Python gives 0.9 * 3 to the 0.9, which doesn't
     ask a traced 3."""
 
@@ -258,7 +266,7 @@ def forked(function: Callable[..., Any]) -> Callable[..., Any]:
     """A function that, where it makes a number of nothing but numbers, says so in the number's
     expression whichever way its comparisons go: `case(x<8,8,x)`."""
 
-    own = _remembering(function)
+    own = remembering(function)
 
     def run(forced: list[bool], args: Any, kwargs: Any) -> tuple[Any, list[str]]:
         met: list[str] = []

@@ -28,10 +28,12 @@ from archfind.probing.numbers import (
     asked,
     compared,
     forked,
+    has_fractions,
     is_number,
     leaf,
     number,
     plain,
+    remembering,
     text_of,
 )
 from archfind.probing.probe import NoValues, Shapes, quietly, shapes_of
@@ -122,16 +124,23 @@ def _watched(tracer: Tracer, package: str) -> Generator[None]:
         "max": tracer.extreme("max"),
     }
     changed: list[tuple[dict[str, Any], dict[str, Any]]] = []
+    constructors: dict[type, Any] = {}
     for name, module in list(sys.modules.items()):
         if name.partition(".")[0] == package and module is not None:
             space = vars(module)
             new = {word: value for word, value in own.items() if word not in space}
             for word, value in space.items():
-                home = (value.__module__ or "") if type(value) is FunctionType else ""
-                if home.partition(".")[0] == package:
+                home = (getattr(value, "__module__", "") or "").partition(".")[0]
+                if type(value) is FunctionType and home == package:
                     new[word] = forked(value)
+                elif isinstance(value, type) and home == package:
+                    init = vars(value).get("__init__")
+                    if type(init) is FunctionType and has_fractions(init):
+                        constructors[value] = init
             changed.append((space, {word: space[word] for word in new if word in space}))
             space.update(new)
+    for cls, init in constructors.items():
+        cls.__init__ = remembering(init)
     make = nn.Parameter.__new__
 
     def remembered(cls: Any, data: Any = None, *args: Any, **kwargs: Any) -> Any:
@@ -145,6 +154,8 @@ def _watched(tracer: Tracer, package: str) -> Generator[None]:
         yield
     finally:
         nn.Parameter.__new__ = staticmethod(make)  # pyright: ignore
+        for cls, init in constructors.items():
+            cls.__init__ = init
         for space, before in changed:
             for word in own.keys() - before.keys():
                 if space.get(word) is own[word]:
