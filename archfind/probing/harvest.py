@@ -56,8 +56,7 @@ def build_families(
         for cls, presets in presets_of(source, names[path]).items():
             left = [p for p in presets if f"{name}/{p.name}" not in covered]
             try:
-                found = [] if blocks else families(cls, cls, presets, seconds)
-                found += _traced(cls, presets, left, found, seconds)
+                found = _found(cls, presets, left, seconds)
             except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
                 lines.append(f"{path}: {type(error).__name__}: {error}")
                 continue
@@ -71,17 +70,28 @@ def build_families(
     return lines
 
 
-def _traced(
-    cls: type[nn.Module],
-    presets: Sequence[Preset],
-    left: Sequence[Preset],
-    found: Sequence[Learned],
-    seconds: float,
+def _found(
+    cls: type[nn.Module], presets: Sequence[Preset], left: Sequence[Preset], seconds: float
 ) -> list[Learned]:
-    """Families of traces, for the presets that no learned one explains."""
+    """Families of traces; learned ones for the presets that those don't explain, or about which
+    they were wrong too often."""
+    traced = _traced(cls, presets, left, seconds)
+    found = [family for family in traced if family.right >= _SURE * max(family.held, _FEW)]
+    rest = _beyond(found, left)
+    found += families(cls, cls, rest, seconds) if rest else []
+    return found + [family for family in traced if _beyond(found, family.presets)]
+
+
+def _beyond(found: Sequence[Learned], presets: Sequence[Preset]) -> list[Preset]:
+    """The presets that no family explains."""
     covered = {preset.name for family in found for preset in family.presets}
-    waiting = [preset for preset in left if preset.name not in covered]
-    waiting.sort(key=lambda preset: len(preset.shapes))
+    return [preset for preset in presets if preset.name not in covered]
+
+
+def _traced(
+    cls: type[nn.Module], presets: Sequence[Preset], left: Sequence[Preset], seconds: float
+) -> list[Learned]:
+    waiting = sorted(left, key=lambda preset: len(preset.shapes))
     known = known_values(presets)
     more: list[Learned] = []
     while waiting:
@@ -89,11 +99,12 @@ def _traced(
         family = traced_family(base, cls, known, waiting, seconds / 3)
         if family is not None:
             more.append(family)
-            covered = {preset.name for preset in family.presets}
-            waiting = [preset for preset in waiting if preset.name not in covered]
+            waiting = _beyond(more, waiting)
     return more
 
 
+_SURE = 0.9  # share of the networks drawn that a traced family must give
+_FEW = 4  # networks drawn
 _DONE = "complete"  # in a file's first line: what has no family there can't have one
 
 
