@@ -9,6 +9,7 @@ from archfind.families.database import beside
 from archfind.families.equations import ERRORS, equations_of
 from archfind.families.polish import polished
 from archfind.families.score import is_derived, is_table
+from archfind.families.shown import shown
 from archfind.families.solve import solve
 from archfind.frozen import replace
 from archfind.match import mismatch
@@ -37,6 +38,7 @@ _NEARLY = 0.9  # share of tensors
 _BEHIND = 0.2  # share by which a family may be behind the best, and still be worth a search ...
 _POLISHED = 4  # ... of so many
 _RIVALS = 3  # larger networks that are named beside their part
+_RESTORED = 24  # leaves tried as the preset has them
 _WORDS = 2  # of its own that a family must have in its keys, for its name to be sure
 
 
@@ -131,6 +133,7 @@ def variants(
     the fewest switches turned, and then those that move least. What no tensor shows is that
     of the entry that `choose` names, if it is one of a family's."""
     solved: list[tuple[int, Solution]] = []
+    asked: dict[int, Sequence[Equation]] = {}
     done: set[str] = set()
     for number in dict.fromkeys([*families.holding(near), *families.resembling(index)]):
         family = families.known(number).family
@@ -138,6 +141,7 @@ def variants(
         if family.cls not in done:
             equations = list(equations_of(index, family))
             solution = _close_to(index, family, near, equations) or solve(index, family, equations)
+            asked[number] = equations
         if solution is not None:
             solved.append((number, solution))
         if solution is not None and solution.score == 1 and not choose:
@@ -156,6 +160,8 @@ def variants(
                 solution = polished(index, known.family, first)
             if solution.score == 1 and not choose:
                 done.add(known.family.cls)
+        if solution.score == 1:
+            solution.solved = shown(solution, known.family, asked[number])
         if solution.score:
             match = _match(index, known, solution, choose)
             moved = len(match.variant.moved) if match.variant else 0
@@ -236,17 +242,28 @@ def _match(index: Index, known: Known, solution: Solution, choose: str) -> Match
 
 
 def _completed(family: Family, solution: Solution, preset: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The values, with those that no tensor showed as the preset has them, where that gives the
-    same tensors."""
+    """The values, with all that the preset has otherwise as it has them, where that gives the same
+    tensors."""
     values = {
         path: value if path in solution.solved else preset.get(path, value)
         for path, value in solution.values.items()
     }
+    if not _is_same(family, values, solution):
+        values = solution.values
+    moved = [p for p, v in values.items() if preset.get(p, _NONE) not in (v, _NONE)]
+    for path in moved[:_RESTORED] if solution.score == 1 else ():
+        plainer = {**values, path: preset[path]}
+        if _is_same(family, plainer, solution):
+            values = plainer
+            solution.solved.discard(path)
+    return values
+
+
+def _is_same(family: Family, values: Mapping[str, Any], solution: Solution) -> bool:
     try:
-        same = family.program.expand(values) == solution.expected
+        return family.program.expand(values) == solution.expected
     except ERRORS:  # a mixture that no network has
-        same = False
-    return values if same else solution.values
+        return False
 
 
 def _nearest(known: Known, values: Mapping[str, Any]) -> str:
