@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from archfind.families.program import numbered, split
-from archfind.probing.misfit import is_derived
+from archfind.probing.misfit import is_table
 from archfind.probing.trace import Traced
 
 Line = tuple[str, tuple[str, ...], str, tuple[str, ...]]  # pattern, sizes, dtype, conditions
@@ -56,8 +56,8 @@ class _Unroller:
         shape, dtype = self._traced.shapes[child]
         sizes = self._traced.sizes.get(child)
         if sizes is None:
-            if is_derived(child, dtype) and shape:
-                return []  # an index table, computed by the library
+            if is_table(child, dtype) and shape:
+                return []  # computed by the library
             sizes = [str(n) for n in shape]
         return [(pattern, tuple(sizes), dtype, ())]
 

@@ -51,6 +51,11 @@ def is_derived(key: str, kind: str) -> bool:
     return kind != "float" or key.rpartition(".")[2] in DERIVED
 
 
+def is_table(key: str, kind: str) -> bool:
+    """Tables of indices and masks, which a program needn't give."""
+    return kind in ("int64", "bool") or key.rpartition(".")[2] in DERIVED
+
+
 def template(key: str) -> str:
     """A key with its numbers as #."""
     return _NUMBER.sub("#", key)

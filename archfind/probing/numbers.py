@@ -186,8 +186,22 @@ def _computed(operator: str, one: Any, two: Any) -> Any:
         return number(value, text_of(one, 0), getattr(one, "level", ATOM))
     if (operator == "+" and _is_zero(one)) or (operator == "*" and _is_one(one)):
         return number(value, text_of(two, 0), getattr(two, "level", ATOM))
+    if operator == "+":
+        return number(value, _sum(text_of(one, level), text_of(two, level + 1)), level)
     text = f"{text_of(one, level)}{operator}{text_of(two, level + 1)}"
     return number(value, text, level)
+
+
+def _sum(one: str, two: str) -> str:
+    """A sum; what was added before is counted: `x+2*growth` is what a third block gets."""
+    term = two if re.fullmatch(r"[\w.]+", two) else f"({two})"
+    if one.endswith(f"+{two}") and term == two:
+        return f"{one[: -len(two)]}2*{term}"
+    head, plus, last = one.rpartition("+")
+    count, _, rest = last.partition("*")
+    if plus and count.isdigit() and rest == term and head.count("(") == head.count(")"):
+        return f"{head}+{int(count) + 1}*{term}"
+    return f"{one}+{two}"
 
 
 _COMPARED: dict[str, Callable[[Any, Any], bool]] = {
