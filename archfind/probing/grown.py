@@ -22,6 +22,8 @@ from archfind.probing.trace import Refused, Traced, trace
 
 _ROUNDS = 4  # blocks in a row, so that two are alike beside a first and a last
 _LISTS = 60
+_NUMBERS = 120
+_COUNT = 16  # a number up to this may count blocks
 _LENGTHS = (2, 3, 6)
 
 
@@ -66,9 +68,33 @@ class Grown:
             if again is not None and again.bounds.get(bound) == _ROUNDS:
                 self.moves.update(move)
                 first = again
-        self._lists(first)
+        self._lists(self._counts(first))
         self.first = self.traced({})
         return self.first is not None
+
+    def _counts(self, first: Traced) -> Traced:
+        """Numbers that count a row by other means than a loop."""
+        looped = {name for bound in first.bounds for name in parse(bound).names}
+        for path, value in list(self.values.items())[:_NUMBERS]:
+            small = type(value) is int and 0 < value <= _COUNT and not path.endswith(".#")
+            if not small or path in looped or time.process_time() > self.end:
+                continue
+            own: Any = value
+            longer = max(_ROUNDS, own + 1)
+            more = self.traced({path: longer})
+            if more is None or first.shapes.keys() - more.shapes.keys():
+                continue
+            rows = {_row(key, first.shapes) for key in more.shapes if key not in first.shapes}
+            row = rows.pop() if len(rows) == 1 else None
+            if row is None or _length(row[0], more.shapes) - row[1] != longer - own:
+                continue
+            head, count = row
+            if _counted(path, (own, longer), (first, more), head) == {}:
+                self.lengths[head] = f"{path}{count - own:+d}" if count != own else path
+                self.moves[path] = longer
+                self.together.append([path])
+                first = more
+        return first
 
     def _lists(self, first: Traced) -> None:
         """Lists with an item a block: which keys one more item brings says which row is theirs."""
@@ -221,14 +247,18 @@ def _row(key: str, shapes: Shapes) -> tuple[str, int] | None:
     for at, part in enumerate(parts):
         if part.isdigit():
             head = ".".join(parts[:at])
-            there = [
-                int(numbered(k).split(".")[at])
-                for k in shapes
-                if numbered(k).startswith(f"{head}.") and numbered(k).split(".")[at].isdigit()
-            ]
-            if there and int(part) > max(there):
-                return head, max(there) + 1
+            there = _length(head, shapes)
+            if there and int(part) >= there:
+                return head, there
     return None
+
+
+def _length(head: str, shapes: Shapes) -> int:
+    """One more than the last number below a head."""
+    at = head.count(".") + 1 if head else 0
+    start = f"{head}." if head else ""
+    below = [numbered(k).split(".") for k in shapes if numbered(k).startswith(start)]
+    return max((int(k[at]) + 1 for k in below if len(k) > at and k[at].isdigit()), default=0)
 
 
 def gives(program: Program, values: Mapping[str, Leaf], shapes: Shapes) -> bool:
