@@ -164,7 +164,7 @@ def _rivals(line: FamilyLine, others: list[FamilyLine]) -> bool:
 
 
 def _lengths(lines: Sequence[FamilyLine], counts: Mapping[str, int]) -> Iterator[tuple[str, int]]:
-    """The lengths of lists that a row of keys counts."""
+    """The lengths of lists that a row of keys counts, as places in other lists."""
     for line in lines:
         at = next((n for n, part in enumerate(line.parts) if part.bound is not None), None)
         bound = line.parts[at].bound if at is not None else None
@@ -173,7 +173,7 @@ def _lengths(lines: Sequence[FamilyLine], counts: Mapping[str, int]) -> Iterator
         count = counts.get(".".join(part.text for part in line.parts[:at]), 0)
         for length in range(max(count - _BESIDE, 0), count + _BESIDE + 1):
             if bound.value({bound.names[0]: length}) == count:
-                yield bound.names[0], length
+                yield f"{{{bound.names[0]}}}", length
 
 
 def _placed(

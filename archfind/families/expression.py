@@ -51,7 +51,8 @@ def resolved(name: str, values: Values) -> str:
     while (start := name.find("{")) >= 0:
         end = name.index("}", start)
         index, _, back = name[start + 1 : end].partition("-")
-        number = values[index if index.endswith(".#") else f"{{{index}}}"] - int(back or 0)
+        place = f"{{{index}}}"
+        number = values[place if place in values else index] - int(back or 0)
         name = f"{name[:start]}{number}{name[end + 1 :]}"
     return name
 
