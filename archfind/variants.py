@@ -38,6 +38,7 @@ _NEARLY = 0.9  # share of tensors
 _BEHIND = 0.2  # share by which a family may be behind the best, and still be worth a search ...
 _POLISHED = 4  # ... of so many
 _RIVALS = 3  # larger networks that are named beside their part
+_NEAR = 3  # presets that are adjusted, of one family
 _RESTORED = 24  # leaves tried as the preset has them
 _WORDS = 2  # of its own that a family must have in its keys, for its name to be sure
 
@@ -175,10 +176,10 @@ def _close_to(
     index: Index, family: Family, near: Sequence[str], equations: Sequence[Equation]
 ) -> Solution | None:
     """A solution from one of the entries `near`, if it fits."""
-    for name in near:
-        if name in family.presets:
-            found = adjusted(index, family, name, equations)
-            return found if found is not None and found.score == 1 else None
+    for name in [name for name in near if name in family.presets][:_NEAR]:
+        found = adjusted(index, family, name, equations)
+        if found is not None and found.score == 1:
+            return found
     return None
 
 
