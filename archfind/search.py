@@ -26,6 +26,7 @@ from archfind.probing.misfit import is_derived, misfit, template
 from archfind.probing.probe import Moves, Shapes, shapes_of
 from archfind.progress import progress
 from archfind.providers import provider
+from archfind.providers.example import fitted
 from archfind.shortlist import most_named
 from archfind.signature import Size
 from archfind.types import Canonical, Guess, Match, Setting, Variant
@@ -216,6 +217,8 @@ def _variant(
         member.plain,
     )
     found = _compared(below, descent.shapes)
+    if found.fits and _lacks_a_part(source, entry.name, cls, moved(config, descent.moves)):
+        return None
     reason = f"{descent.tries} networks of its class were built"
     return replace(
         found,
@@ -224,6 +227,22 @@ def _variant(
         reasons=(reason,),
         variant=variant,
     )
+
+
+def _lacks_a_part(source: Any, name: str, cls: type[nn.Module], config: Config) -> bool:
+    """Whether a network asks for a module that it doesn't have when it's run: some constructors
+    take fewer stages than their forward goes through."""
+    try:
+        with torch.device("meta"), torch.no_grad():
+            module = cls(**config).eval()
+            plain = {key: value for key, value in config.items() if not isinstance(value, type)}
+            args = fitted(source.example(name, module), plain).args
+            module(*(arg.to("meta") if isinstance(arg, torch.Tensor) else arg for arg in args))
+    except AttributeError as error:
+        return isinstance(error.obj, nn.Module)
+    except Exception:  # what doesn't run on meta may run elsewhere
+        return False
+    return False
 
 
 def _known(families: Families | None, cls: str) -> dict[str, list[Leaf]]:
