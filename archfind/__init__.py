@@ -125,20 +125,23 @@ def build(
         return from_onnx.build(found, choose)
     found = guess(found, choose=choose, search=True)
     try:
-        return build_guess(found, settings=settings, accept_ambiguous=accept_ambiguous)
+        built = build_guess(found, settings=settings, accept_ambiguous=accept_ambiguous)
     except BuildError as error:
-        again = None if settings else _searched(found, error, choose)
+        wrong = error.missing or error.unexpected or error.mismatched
+        again = _searched(found, choose) if wrong and not settings else None
         if again is None:
             raise
         return build_guess(again, accept_ambiguous=accept_ambiguous)
+    # Tables of other shapes tell what weights don't: the size of the image, say.
+    again = _searched(found, choose) if built.odd_tables() and not settings else None
+    return built if again is None else build_guess(again, accept_ambiguous=accept_ambiguous)
 
 
-def _searched(found: Guess, error: BuildError, choose: str) -> Guess | None:
+def _searched(found: Guess, choose: str) -> Guess | None:
     """A better answer where a family said what its class doesn't make; None where there is none."""
     from archfind.frozen import replace
 
-    wrong = error.missing or error.unexpected or error.mismatched
-    if found.status != "exact" or found.matches[0].variant is None or not wrong:
+    if found.status != "exact" or found.matches[0].variant is None:
         return None
     better = guess(replace(found, status="close", chosen_by=""), choose=choose, search=True)
     return better if better.status == "exact" else None

@@ -292,6 +292,12 @@ class Built:
     loaded: int
     tensors: int
 
+    def odd_tables(self) -> list[str]:
+        """Derived tensors of the file that have another shape in the module."""
+        own, index = self.module.state_dict(), self.guess.canonical.index
+        both = (k for k in self.match.tolerated if k in own and k in index)
+        return [key for key in both if tuple(own[key].shape) != index[key].shape]
+
 
 @frozen
 class Exported:
