@@ -7,12 +7,14 @@ import io
 import random
 import re
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import fields as dataclass_fields
 from typing import Any
 
 import transformers
 
+from archfind.families.text import template
 from archfind.probing.config import Config, Leaf, leaves, moved
 from archfind.probing.probe import Moves, Sample, Shapes, on_meta, shapes_of
 from archfind.probing.proposals import COUNT, alternates, coupled, leaf_name, literals
@@ -27,6 +29,12 @@ _SILENT = re.compile(
 )
 _COUNTED = re.compile(r"layer|depth|block|expert|stage")
 _WIDTH = re.compile(r"embed|hidden_size|hidden_dim|d_model|proj|width|^dim$|channels")
+# The sizes that networks of one class mostly differ in.
+CORE = re.compile(
+    r"hidden_size|d_model|n_embd|embed_dim|hidden_dim|(^|\.)dim$|layers$|n_layer|depth|intermediate"
+    r"|ffn|d_ff|d_kv|vocab|max_position|n_positions|heads|head_dim|num_labels|experts$|image_size"
+    r"|patch_size|projection_dim|width"
+)
 _ITEMS = 16  # a list with more is held at its length and its items
 _LARGEST = 3_000  # keys
 _SECONDS = 20.0  # for one network
@@ -43,6 +51,7 @@ class Built:
         self.prefix = ""
         self.reads: set[tuple[str, str]] = set()
         self.inner: set[str] = set()  # model types of the networks inside
+        self.sources: dict[str, str] = {}  # published key -> the module's key of the same tensor
 
     def sample(self, keys: Iterable[str], dialect: str) -> Sample:
         """What is left of one dialect's tensors when `keys` are known already."""
@@ -60,6 +69,7 @@ class Bench:
         self.config = config
         self.base = leaves(config)
         self._built: dict[frozenset[tuple[str, str]], Built | None] = {}
+        self._empty: set[str] = set()  # keys whose tensors have no items by default
         first = self.build({})
         if first is None:
             raise ValueError("can't be built from its default config")
@@ -87,10 +97,16 @@ class Bench:
             module = on_meta(lambda: self.cls(config, **switches), {}, _SECONDS)
         found.reads = reads
         shapes = shapes_of(module)
-        if not shapes or len(shapes) > _LARGEST or any(0 in shape for shape, _ in shapes.values()):
+        empty = {key for key, (shape, _) in shapes.items() if 0 in shape}
+        if not moves:
+            self._empty = empty
+        if not shapes or len(shapes) > _LARGEST or empty - self._empty:
             return None
         found.shapes[""] = shapes
-        state = library.published(module, module.state_dict())
+        own = module.state_dict()
+        state = library.published(module, own)
+        names = {id(tensor): key for key, tensor in own.items()}
+        found.sources = {key: names[id(t)] for key, t in state.items() if id(t) in names}
         written = {
             key: (
                 tuple(tensor.shape),
@@ -134,19 +150,19 @@ def shrunk(name: str, config: Config) -> Config:
     experts = [p for p in counts if "expert" in leaf_name(p)]
     # A mixture of experts whose first layers are dense shows its experts in the second layer then.
     moves: Moves = {p: 1 for p, v in base.items() if "first_k_dense" in p and type(v) is int and v}
-    smallest = _keys(name, moved(config, moves))
+    smallest = keys_of(name, moved(config, moves))
     groups = [layers, experts, *([p] for p in counts)]
     for group in groups:
         few = 4 if group is experts else 2
         left = [p for p in group if p not in moves and base[p] != few]
         tried = {**moves, **dict.fromkeys(left, few)}
-        size = _keys(name, moved(config, tried)) if left else None
+        size = keys_of(name, moved(config, tried)) if left else None
         if size is not None and (smallest is None or size < smallest or group is experts):
             moves, smallest = tried, size
     return moved(config, moves)
 
 
-def _keys(name: str, config: Config) -> int | None:
+def keys_of(name: str, config: Config) -> int | None:
     """How many keys the class has with a config, or None where it can't be built."""
     try:
         with contextlib.redirect_stdout(io.StringIO()):
@@ -161,6 +177,7 @@ def candidates(bench: Bench) -> list[str]:
     with contextlib.suppress(Exception):
         made = library.config_of(model_type, {k: v for k, v in bench.config.items() if k != "init"})
         read = bench.first.reads
+        names = {name for _, name in read}
         found: list[str] = []
         for path in bench.base:
             named = [p for p in path.split(".") if not p.isdigit() and p != "#"]
@@ -168,7 +185,9 @@ def candidates(bench: Bench) -> list[str]:
             for part in named[:-1]:
                 owner = getattr(owner, part, None)
             field = getattr(owner, "attribute_map", {}).get(named[-1], named[-1])
+            # Some configs hand their fields on to those inside.
             is_read = (type(owner).__name__, field) in read or path.startswith("init.")
+            is_read = is_read or ("." not in path and field in names)
             if path == "num_labels":
                 is_read = any(name in ("num_labels", "id2label") for _, name in read)
             long = bench.base.get(f"{path.rpartition('.')[0]}.#", 0)
@@ -192,7 +211,8 @@ def explore(
     hints = _literals(cls)
     joint = coupled(bench.base)
     visible: dict[str, list[Leaf]] = {}
-    for path in paths:
+    # What people change most comes first, should the time be short.
+    for path in sorted(paths, key=lambda p: not CORE.search(p)):
         if time.process_time() > end:
             break
         known: list[Leaf] = [
@@ -206,7 +226,7 @@ def explore(
         if taken:
             visible[path] = taken
     _equal(bench, visible)
-    _deep(bench, visible)
+    _deep(bench, visible, end)
     _paired(bench, visible, end)
     draw = random.Random(bench.name)
     made = 0
@@ -217,22 +237,47 @@ def explore(
     return visible
 
 
-def _deep(bench: Bench, visible: Mapping[str, list[Leaf]]) -> None:
-    """Deep networks with another count moved, too: which layers a rule is for shows only there."""
-    counts = [p for p in visible if type(bench.base[p]) is int and bench.base[p] <= COUNT]  # pyright: ignore
+def _deep(bench: Bench, visible: Mapping[str, list[Leaf]], end: float) -> None:
+    """Deep networks, and where their layers differ, such with another leaf moved, too: which layers
+    a rule is for shows only there."""
+    numbers = [p for p in visible if type(bench.base[p]) is int]
+    counts = [p for p in numbers if bench.base[p] <= COUNT]  # pyright: ignore
+    sizes = [p for p in numbers if p not in counts]
     layers = [p for p in counts if "layer" in leaf_name(p)]
-    for path in layers[:2]:
-        for other in counts[:6]:
-            if other != path:
+    for path in layers[:3]:
+        deep = bench.build({path: 7})
+        if deep is None or _is_uniform(bench.first, deep):
+            continue
+        for other in [*counts[:6], *sizes[:10]]:
+            if time.process_time() > end:
+                return
+            if other != path and other in counts:
                 bench.build({path: 7, other: 2})
                 bench.build({path: 6, other: 3})
+            elif other != path:
+                bench.build({path: 7, other: visible[other][0]})
+
+
+def _is_uniform(base: Built, deep: Built) -> bool:
+    """Whether every layer of a deep network is like the base's."""
+    kinds: list[dict[str, set[object]]] = []
+    counts: list[Counter[str]] = []
+    for one in (base, deep):
+        shapes = one.shapes[""]
+        own: dict[str, set[object]] = {}
+        for key, spec in shapes.items():
+            own.setdefault(template(key), set()).add(spec)
+        kinds.append(own)
+        counts.append(Counter(template(key) for key in shapes))
+    grown = {counts[1][t] / counts[0][t] for t in counts[1] if t in counts[0]} - {1.0}
+    return kinds[0] == kinds[1] and len(grown) <= 1
 
 
 def _equal(bench: Bench, visible: Mapping[str, list[Leaf]]) -> None:
     """Widths that differ by default are tried the same: a projection between them may go then."""
     widths = [p for p in visible if type(bench.base[p]) is int and _WIDTH.search(leaf_name(p))]
-    for one in widths[:5]:
-        for other in widths[:5]:
+    for one in widths[:4]:
+        for other in widths[:4]:
             if bench.base[one] != bench.base[other]:
                 bench.build({one: bench.base[other]})
 

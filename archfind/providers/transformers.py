@@ -142,7 +142,7 @@ def _arguments(config: transformers.PreTrainedConfig) -> Config:
         name = field.name
         if (name in _SHARED and name != "tie_word_embeddings") or name[0] == "_":
             continue
-        value = getattr(config, name, None)
+        value = _read(config, name)
         if isinstance(value, transformers.PreTrainedConfig):
             # Some were named differently in the past and are looked up by their type.
             found[name] = {"model_type": value.model_type, **_arguments(value)}
@@ -151,15 +151,25 @@ def _arguments(config: transformers.PreTrainedConfig) -> Config:
         elif isinstance(value, list | tuple) and field.default is not None and _is_plain(value):
             found[name] = list(value)
     if not found.get("head_dim") and ("head_dim" in found or _reads_head_dim(type(config))):
-        heads, width = getattr(config, "num_attention_heads", 0), getattr(config, "hidden_size", 0)
+        heads, width = _read(config, "num_attention_heads"), _read(config, "hidden_size")
         if isinstance(heads, int) and isinstance(width, int) and heads:
             found["head_dim"] = width // heads
     return found
 
 
+def _read(config: transformers.PreTrainedConfig, name: str) -> Any:
+    """A field's value; None where it has none, or others for each layer."""
+    try:
+        return getattr(config, name, None)
+    except Exception:  # of configs that differ between layers
+        return None
+
+
 @cache
 def _reads_head_dim(config: type) -> bool:
     """Whether a type's code looks for a head size that its config doesn't declare."""
+    if isinstance(getattr(config, "head_dim", None), property):
+        return False
     try:
         module = import_module(config.__module__.replace("configuration_", "modeling_"))
         return 'getattr(config, "head_dim"' in inspect.getsource(module)
@@ -169,15 +179,12 @@ def _reads_head_dim(config: type) -> bool:
 
 def is_divided(config: Any) -> bool:
     """Whether widths are multiples of head counts, as every network that works has them."""
-    width, heads = (
-        getattr(config, "hidden_size", None),
-        getattr(config, "num_attention_heads", None),
-    )
-    groups = getattr(config, "num_key_value_heads", None)
+    width, heads = _read(config, "hidden_size"), _read(config, "num_attention_heads")
+    groups = _read(config, "num_key_value_heads")
     if isinstance(heads, int) and isinstance(groups, int) and groups and heads % groups:
         return False
     if isinstance(width, int) and isinstance(heads, int) and heads and width % heads:
-        return bool(getattr(config, "head_dim", None))
+        return bool(_read(config, "head_dim"))
     inner = [c for c in vars(config).values() if isinstance(c, transformers.PreTrainedConfig)]
     return all(is_divided(c) for c in inner)
 
