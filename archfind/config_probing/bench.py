@@ -8,11 +8,13 @@ import random
 import re
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from dataclasses import fields as dataclass_fields
 from typing import Any
 
+import torch
 import transformers
+from torch import nn
 
 from archfind.families.text import template
 from archfind.probing.config import Config, Leaf, leaves, moved
@@ -93,7 +95,7 @@ class Bench:
         if moves and not library.is_divided(config):
             return None
         quiet = contextlib.redirect_stdout(io.StringIO())
-        with quiet, library.reads(not moves) as reads:
+        with quiet, _unfilled(), library.reads(not moves) as reads:
             module = on_meta(lambda: self.cls(config, **switches), {}, _SECONDS)
         found.reads = reads
         shapes = shapes_of(module)
@@ -136,6 +138,21 @@ class Bench:
     def built(self) -> list[Built]:
         """Every network, the base first."""
         return [one for one in self._built.values() if one is not None]
+
+
+@contextlib.contextmanager
+def _unfilled() -> Generator[None]:
+    """Without torch's initializers: on meta they fill nothing, and are much of a network's time."""
+    own = {name: f for name, f in vars(nn.init).items() if name[-1] == "_" and callable(f)}
+    try:
+        vars(nn.init).update(dict.fromkeys(own, _unchanged))
+        yield
+    finally:
+        vars(nn.init).update(own)
+
+
+def _unchanged(tensor: torch.Tensor, *args: object, **kwargs: object) -> torch.Tensor:
+    return tensor
 
 
 def shrunk(name: str, config: Config) -> Config:
@@ -204,9 +221,11 @@ def explore(
     wanted: int,
     end: float,
     facts: Mapping[str, list[Leaf]] = NOTHING,
+    others: Mapping[str, list[Leaf]] = NOTHING,
 ) -> dict[str, list[Leaf]]:
     """Move every leaf alone, then `wanted` times many at random; the leaves that change a tensor,
-    with the values that the class took. `facts` are values that public models have."""
+    with the values that the class took. `facts` are values that public models have, `others` those
+    that the type's other classes took: sizes among them are moved at random alone."""
     _, cls = library.resolve(bench.name)
     hints = _literals(cls)
     joint = coupled(bench.base)
@@ -215,6 +234,10 @@ def explore(
     for path in sorted(paths, key=lambda p: not CORE.search(p)):
         if time.process_time() > end:
             break
+        base = bench.base[path]
+        if path in others and type(base) is int and base > COUNT and not path.endswith("#"):
+            visible[path] = others[path]
+            continue
         known: list[Leaf] = [
             *facts.get(path, ()),
             *hints.get(leaf_name(path), ()),

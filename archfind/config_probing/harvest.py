@@ -106,13 +106,13 @@ class Harvest:
             every |= {p: v for p, v in leaves({"init": switches}).items() if switches}
             paths = candidates(bench)
             first = not found.blocks
-            end = time.process_time() + (SECONDS if first else SECONDS / 3)
             # What was read in the type's other classes and moved nothing moves nothing here.
             paths = [p for p in paths if p in visible or p not in seen]
             inner = [b for t in sorted(bench.first.inner - {name}) for b in self._blocks(t)]
             unruled = {path for block in found.blocks for path in block.left}
             paths = [p for p in paths if p not in unruled]
-            own = explore(bench, paths, 14 if first and not inner else 6, end, facts)
+            end = time.process_time() + (SECONDS if first else SECONDS / 3)
+            own = explore(bench, paths, 14 if first and not inner else 8, end, facts, visible)
             seen |= set(paths)
             for path, values in own.items():
                 kept = visible.setdefault(path, [])

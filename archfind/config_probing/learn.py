@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from archfind.config_probing.bench import CORE, Bench, Built
 from archfind.config_probing.text import Block, Like, pattern
-from archfind.config_probing.traced import Hints, HintedLearner
+from archfind.config_probing.traced import HintedLearner, Hints
 from archfind.families.program import FamilyLine, Program, joined, places
 from archfind.probing.config import Leaf
 from archfind.probing.learn import Blame
@@ -18,6 +18,7 @@ from archfind.probing.probe import Sample, Shapes
 
 _ROUNDS = 10
 _EACH = 4.0  # seconds for one search
+_FEW = 10  # keys whose rules are found without a look at the code
 _LEAST = 6  # keys that a known network must give to be named
 _SHARE = 0.5  # of a known network's lines that must be there
 _ERRORS = (KeyError, TypeError, ValueError, ZeroDivisionError, OverflowError, IndexError)
@@ -85,7 +86,9 @@ def _learn(
             break
         try:
             seconds = max(0.5, min(_EACH, end - time.process_time()))
-            sizes, bounds = hints.sizes[dialect], list(hints.bounds)
+            many = max(len(s.shapes) for s in samples) > _FEW
+            told = hints.filled() if many else hints
+            sizes, bounds = told.sizes[dialect], list(told.bounds)
             lines = HintedLearner(samples, free, seconds, sizes, bounds).learn()
         except Blame as blame:
             fixed |= blame.paths

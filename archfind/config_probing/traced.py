@@ -36,14 +36,21 @@ class Hints:
     def __init__(self, bench: Bench) -> None:
         self.sizes: dict[str, dict[str, Sequence[str]]] = {"": {}, "published": {}}
         self.bounds: dict[str, None] = {}
-        tried = 0
-        known: set[str] = set()
-        for built in sorted(bench.built(), key=lambda one: len(one.moves)):
-            if set(built.shapes[""]) <= known or tried == _NETWORKS:
-                continue
-            known |= set(built.shapes[""])
-            tried += 1
-            self._add(bench, built)
+        self._bench = bench
+        self._is_full = False
+
+    def filled(self) -> Hints:
+        """With the class's networks traced, which is done when first asked for."""
+        if not self._is_full:
+            self._is_full = True
+            tried = 0
+            known: set[str] = set()
+            for built in sorted(self._bench.built(), key=lambda one: len(one.moves)):
+                if not set(built.shapes[""]) <= known and tried < _NETWORKS:
+                    known |= set(built.shapes[""])
+                    tried += 1
+                    self._add(self._bench, built)
+        return self
 
     def _add(self, bench: Bench, built: Built) -> None:
         try:
@@ -59,12 +66,6 @@ class Hints:
         for key, source in built.sources.items():
             if numbered(source) in own:
                 other.setdefault(numbered(key), own[numbered(source)])
-
-    @property
-    def names(self) -> set[str]:
-        """Every leaf that a size or a loop reads."""
-        texts = {*self.bounds, *(t for one in self.sizes[""].values() for t in one)}
-        return {name for text in texts for name in parse(text).names}
 
 
 def _maker(bench: Bench) -> type[nn.Module]:

@@ -4,12 +4,14 @@ the rest from the public model with the same sizes, else from the type's default
 from __future__ import annotations
 
 from archfind.canonical import DERIVED, kind
+from archfind.families.equations import ERRORS
 from archfind.families.polish import polished
 from archfind.families.score import is_derived
 from archfind.families.solve import solve
 from archfind.families.text import template
 from archfind.match import mismatch
 from archfind.pretrained.database import DEFAULT, templates_of
+from archfind.pretrained.shown import shown
 from archfind.types import Entry, Match, Mismatch, Pretrained, Setting
 
 TYPE_CHECKING = False
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from archfind.families.score import Solution
+    from archfind.families.text import Family
     from archfind.pretrained.database import Configured
     from archfind.types import Canonical, TensorSpec
 
@@ -97,7 +100,7 @@ def solved(index: Index, block: Configured, claims: Mapping[str, Any]) -> Solved
         return None
     if solution.score < 1:
         solution = polished(own, family, solution)
-    values, sources, preset = _completed(block, solution, claims)
+    values, sources, preset = _completed(own, block, solution, claims)
     shares = _shares(block, own, tied)
     if shares is not None and "tie_word_embeddings" in family.leaves:
         values["tie_word_embeddings"], sources["tie_word_embeddings"] = shares, "shape"
@@ -117,42 +120,47 @@ def _shares(block: Configured, own: Index, tied: Mapping[str, str]) -> bool | No
 
 
 def _completed(
-    block: Configured, solution: Solution, claims: Mapping[str, Any]
+    index: Index, block: Configured, solution: Solution, claims: Mapping[str, Any]
 ) -> tuple[dict[str, Any], dict[str, str], str]:
     """Every leaf with its value and where that is from; the public model whose sizes these are."""
     family = block.family
     values = dict(solution.values)
+    solution.solved = shown(index, family, solution)
     sources = dict.fromkeys(solution.solved, "shape")
     preset = _same(block, solution)
     facts = family.presets.get(preset, {}) if preset else {}
     stated = block.type.presets.get(preset, {})
-    for path in {**values, **facts, **claims}:
-        if path in solution.solved or path == "class":
+    told = {p: v for p, v in stated.items() if p not in solution.solved and p != "class"}
+    for source, some in (("default", facts), ("preset", told), ("file", claims)):
+        # Heads and what each has of a width are one size: neither can be said without the other.
+        free = {p: v for p, v in some.items() if p not in solution.solved and p != "class"}
+        if free and _keep(family, values, free, solution):
+            values |= free
+            sources |= dict.fromkeys(free, source)
             continue
-        if path in claims and _keeps(family, values, path, claims[path], solution):
-            values[path], sources[path] = claims[path], "file"
-        elif preset and path in stated and _keeps(family, values, path, stated[path], solution):
-            values[path], sources[path] = stated[path], "preset"
-        elif preset and path in facts and _keeps(family, values, path, facts[path], solution):
-            values[path], sources[path] = facts[path], "default"
-        else:
-            sources.setdefault(path, "default")
+        for path, value in free.items():
+            if _keep(family, values, {path: value}, solution):
+                values[path], sources[path] = value, source
+    for path in values:
+        sources.setdefault(path, "default")
     if not preset:
         _divided(block, values, sources, solution)
     return values, sources, preset
 
 
-def _keeps(
-    family: Any, values: Mapping[str, Any], path: str, value: Any, solution: Solution
+def _keep(
+    family: Family, values: Mapping[str, Any], some: Mapping[str, Any], solution: Solution
 ) -> bool:
-    """Whether a value leaves the tensors as they are."""
-    if values.get(path) == value and type(values.get(path)) is type(value):
-        return True
-    if path not in family.options:
+    """Whether values leave the tensors as they are."""
+    if all(
+        path not in family.options
+        or (values.get(path) == value and type(values.get(path)) is type(value))
+        for path, value in some.items()
+    ):
         return True
     try:
-        return family.program.expand({**values, path: value}) == solution.expected
-    except (KeyError, TypeError, ValueError, ZeroDivisionError, OverflowError, IndexError):
+        return family.program.expand({**values, **some}) == solution.expected
+    except ERRORS:
         return False
 
 
@@ -197,7 +205,7 @@ def _divided(
             for size in usual:
                 if size and width % size == 0 and width // size > 0:
                     value = width // size
-                    if _keeps(family, values, heads, value, solution):
+                    if _keep(family, values, {heads: value}, solution):
                         values[heads] = value
                         grouped = f"{dot}num_key_value_heads"
                         if sources.get(grouped) == "default" and grouped in values:

@@ -74,7 +74,7 @@ def classes(model_type: str) -> Mapping[str, type[transformers.PreTrainedModel]]
 
 
 def _is_abstract(cls: type) -> bool:
-    return cls.__name__.endswith("PreTrainedModel") and "__init__" not in vars(cls)
+    return "pretrained" in cls.__name__.lower() and "__init__" not in vars(cls)
 
 
 def names() -> list[str]:
