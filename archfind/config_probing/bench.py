@@ -158,10 +158,12 @@ def _unchanged(tensor: torch.Tensor, *args: object, **kwargs: object) -> torch.T
 def shrunk(name: str, config: Config) -> Config:
     """The config with fewer layers and experts: the same rules from smaller networks."""
     base = leaves(config)
+    lengths = {v for p, v in base.items() if p.endswith(".#")}  # stages, each with its own rule
     counts = [
         p
         for p, v in base.items()
         if type(v) is int and 2 < v <= 512 and _COUNTED.search(p) and not p.endswith("#")
+        if "layer" in leaf_name(p) or v not in lengths
     ]
     layers = [p for p in counts if "layer" in leaf_name(p) and "{}" not in p]
     experts = [p for p in counts if "expert" in leaf_name(p)]
@@ -246,6 +248,9 @@ def explore(
         if type(bench.base[path]) is int:
             known = [n for n in known if type(n) is int and n > 0]
         taken = _alone(bench, path, joint, known, 1)
+        if taken and type(base) is int and 1 < base <= COUNT and 1 not in taken:
+            # A ratio, a group, an expert: with one alone there may be nothing to do.
+            taken += [1] * (bench.build({path: 1}) is not None)
         if taken:
             visible[path] = taken
     _equal(bench, visible)

@@ -96,7 +96,12 @@ class Harvest:
                     facts.setdefault(path, []).append(value)
         for cls, made_cls in sorted(classes.items(), key=lambda item: _order(item[0])):
             entry = f"{name}/{cls}"
-            switches = library.switches(made_cls)
+            # A class with other defaults than the type's first is learned with those alone.
+            switches = {
+                name: value
+                for name, value in library.switches(made_cls).items()
+                if every.get(f"init.{name}", value) == value
+            }
             try:
                 small = small or shrunk(entry, config)
                 bench = Bench(entry, {**small, **({"init": switches} if switches else {})})

@@ -115,8 +115,8 @@ _INIT = "init."
 
 
 def rerooted(line: str, prefix: str, root: str, fixed: Mapping[str, str]) -> str:
-    """A line with its keys below a prefix, numbers apart as in a line, and the fields it reads below
-    another config; `fixed` are names that have a value there."""
+    """A line with its keys below a prefix (numbers apart) and the fields it reads below another
+    config; `fixed` are names that have a value there."""
     keys, _, rest = line.partition("  ")
     body, mark, condition = rest.partition("  if ")
     if root or _INIT in line:

@@ -16,7 +16,7 @@ from archfind.families.expression import parse
 from archfind.families.program import numbered, split
 from archfind.probing.config import Leaf, moved
 from archfind.probing.fit import holds
-from archfind.probing.learn import Learner, Place, generalised
+from archfind.probing.learn import Blame, Learner, Place, generalised
 from archfind.probing.probe import Sample
 from archfind.probing.trace import Refused, trace
 from archfind.providers import transformers as library
@@ -139,6 +139,14 @@ class HintedLearner(Learner):
                 return None
             sizes += found
         return tuple(sizes)
+
+    def _blame(self, places: list[Place], targets: list[int]) -> None:
+        """What reads a list's last item can be said for lists of one length."""
+        for path in self._depends(places, targets):
+            root, _, last = path.rpartition(".")
+            if (last.isdigit() or last == "#") and f"{root}.#" in self.visible:
+                raise Blame({f"{root}.#"}, f"{targets[:3]}")
+        super()._blame(places, targets)
 
     def _number(self, places: list[Place], targets: list[int], quick: bool = False) -> str | None:
         if time.process_time() < self.deadline:

@@ -41,28 +41,35 @@ def shown(index: Index, family: Family, solution: Solution) -> set[str]:
                 found.add(path)
                 del waiting[path]
                 grown = True
-    return found | _firm(index, family, solution, waiting)
+    # Pixels that are divided by a patch's are shown up to the rest.
+    every = set(solution.values)
+    several = {
+        path: some
+        for path, some in waiting.items()
+        if any(_tells(path, e, env, every, family) for e, env in some)
+    }
+    return found | _firm(index, family, solution, several)
 
 
 def _firm(
     index: Index,
     family: Family,
     solution: Solution,
-    open_: Mapping[str, list[tuple[Expression, Values]]],
+    several: Mapping[str, list[tuple[Expression, Values]]],
 ) -> set[str]:
     """Those of leaves that only several sizes show together which stay what they are when any other
     number that they hang on is taken to be another."""
     beside = {
         name
-        for some in open_.values()
+        for some in several.values()
         for expression, _ in some
         for name in expression.names
         if name in family.options and type(solution.values.get(name)) is int
     } - solution.solved
-    if not open_ or not beside or len(index) > _MANY:
+    if not several or not beside or len(index) > _MANY:
         return set()
     equations = list(equations_of(index, family))
-    found = set(open_)
+    found = set(several)
     for path in beside:
         own = solution.values[path]
         for value in (2 * own, own // 2, own + 1):
@@ -95,9 +102,8 @@ def _tells(path: str, expression: Expression, env: Values, known: set[str], fami
     """Whether a size says what one leaf is: all else in it is known, and its neighbours are of
     another size."""
     for name in expression.names:
-        if name != path and name[0] != "{" and "{" not in name:
-            if name not in known and name in family.options:
-                return False
+        if name not in (path, *known) and "{" not in name and name in family.options:
+            return False
     try:
         own = expression.value(env)
         return all(expression.value({**env, path: env[path] + n}) != own for n in (1, -1))
