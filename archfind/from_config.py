@@ -61,11 +61,23 @@ def config_of(found: Match, settings: Mapping[str, object], path: str) -> tuple[
         for part in above if above != ["init"] else ():
             target = target.setdefault(part, {})
         target[last] = value
+    _within(arguments, set(settings))
     try:
         return library.config_of(model_type, arguments), cls, switches
     except Exception as error:  # strict configs raise errors of their own kinds
         text = f"{found.entry.id} refuses the config: {str(error).splitlines()[-1].strip()}"
         raise BuildError(text, path) from error
+
+
+def _within(arguments: dict[str, Any], given: set[str]) -> None:
+    """A default's padding that a smaller vocabulary doesn't have is left out."""
+    count = arguments.get("vocab_size")
+    for name, value in arguments.items():
+        if isinstance(value, dict):
+            _within(value, set())
+        elif name == "pad_token_id" and name not in given and isinstance(count, int):
+            if isinstance(value, int) and value >= count:
+                arguments[name] = None
 
 
 def _state(guess: Guess, found: Match) -> dict[str, torch.Tensor]:

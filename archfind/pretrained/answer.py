@@ -7,6 +7,7 @@ from archfind.canonical import strip
 from archfind.frozen import replace
 from archfind.pretrained.claims import claims_of
 from archfind.pretrained.database import beside, templates_of
+from archfind.pretrained.dialects import dialect
 from archfind.pretrained.rank import rank
 from archfind.pretrained.solve import is_stale, solved
 from archfind.types import Guess, Step, Twin
@@ -48,8 +49,8 @@ def configured(canonical: Canonical, database: Database, choose: str) -> tuple[f
 
 
 def _readings(canonical: Canonical) -> list[Canonical]:
-    """The state dict as it is, below each prefix that stands before known keys, and with the names
-    that TensorFlow gave a norm's weights."""
+    """The state dict as it is, with the names that TensorFlow gave a norm's weights, and as its
+    author's own code has it."""
     found = [canonical]
     if any(key.endswith((".gamma", ".beta")) for key in canonical.index):
         names = {k: _norm(k) for k in canonical.index}
@@ -61,7 +62,8 @@ def _readings(canonical: Canonical) -> list[Canonical]:
                 steps=(*canonical.steps, Step("rename", "gamma, beta -> weight, bias")),
             )
             found.insert(0, renamed)
-    return found
+    other = dialect(canonical)
+    return [other, *found] if other is not None else found
 
 
 def _norm(key: str) -> str:

@@ -153,7 +153,7 @@ def _arguments(config: transformers.PreTrainedConfig) -> Config:
     if not found.get("head_dim") and ("head_dim" in found or _reads_head_dim(type(config))):
         heads, width = _read(config, "num_attention_heads"), _read(config, "hidden_size")
         if isinstance(heads, int) and isinstance(width, int) and heads:
-            found["head_dim"] = width // heads
+            found["head_dim"] = _read(config, "head_dim") or width // heads
     return found
 
 
