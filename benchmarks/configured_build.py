@@ -148,9 +148,7 @@ def case(model_type: str, name: str, cls: type, config: Any, place: Path, seed: 
     try:
         if equal(outputs(built, given), expected):
             reached.append("equal")
-        archfind.export(
-            file, place / "out", choose=name, settings=settings, accept_ambiguous=True
-        )
+        archfind.export(file, place / "out", choose=name, settings=settings, accept_ambiguous=True)
         reached.append("folder")
         file.rename(place / "own" / "model.safetensors")
         with quiet():
@@ -217,7 +215,9 @@ def main() -> int:
         if reached[-1] != "opened" or "equal" not in reached:
             print(f"{model_type}/{name}: {', '.join(reached)}", flush=True)
     print(f"left out: {len(left)}: {'; '.join(left)}")
-    print(", ".join(f"{count} {word}" for word, count in counts.items() if count or word == "tried"))
+    print(
+        ", ".join(f"{count} {word}" for word, count in counts.items() if count or word == "tried")
+    )
     return 0
 
 

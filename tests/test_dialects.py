@@ -38,7 +38,9 @@ class WhisperBlock(nn.Module):
         self.attn, self.attn_ln = Attention(width, heads), nn.LayerNorm(width)
         self.cross_attn = Attention(width, heads) if crossed else None
         self.cross_attn_ln = nn.LayerNorm(width) if crossed else None
-        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+        self.mlp = nn.Sequential(
+            nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width)
+        )
         self.mlp_ln = nn.LayerNorm(width)
 
     def forward(self, x: torch.Tensor, audio: torch.Tensor | None = None) -> torch.Tensor:

@@ -71,6 +71,8 @@ class Bench:
         self.config = config
         self.base = leaves(config)
         self._built: dict[frozenset[tuple[str, str]], Built | None] = {}
+        self._names: dict[str, str] = {}  # the module's key -> the published one
+        self._is_split = False  # whether some published tensors are parts of the module's
         self._empty: set[str] = set()  # keys whose tensors have no items by default
         first = self.build({})
         if first is None:
@@ -105,18 +107,7 @@ class Bench:
         if not shapes or len(shapes) > _LARGEST or empty - self._empty:
             return None
         found.shapes[""] = shapes
-        own = module.state_dict()
-        state = library.published(module, own)
-        names = {id(tensor): key for key, tensor in own.items()}
-        found.sources = {key: names[id(t)] for key, t in state.items() if id(t) in names}
-        written = {
-            key: (
-                tuple(tensor.shape),
-                "float" if tensor.is_floating_point() else str(tensor.dtype)[6:],
-            )
-            for key, tensor in state.items()
-        }
-        found.shapes["published"] = written if set(written) != set(shapes) else shapes
+        self._publish(module, found)
         found.tied = {} if moves else library.tieable(module)
         found.prefix = str(getattr(module, "base_model_prefix", ""))
         found.inner = {
@@ -125,6 +116,26 @@ class Bench:
             if isinstance(m, transformers.PreTrainedModel) and m is not module
         }
         return found
+
+    def _publish(self, module: nn.Module, found: Built) -> None:
+        """The tensors under their published keys, and which of the module's they are."""
+        shapes = found.shapes[""]
+        if not self._is_split and shapes.keys() <= self._names.keys():
+            # Only renamed, and all of the names are known: replaying the library's rules is slow.
+            found.sources = {self._names[key]: key for key in shapes}
+            written = {self._names[key]: spec for key, spec in shapes.items()}
+        else:
+            own = module.state_dict()
+            state = library.published(module, own)
+            names = {id(tensor): key for key, tensor in own.items()}
+            found.sources = {key: names[id(t)] for key, t in state.items() if id(t) in names}
+            written = {
+                key: (tuple(t.shape), "float" if t.is_floating_point() else str(t.dtype)[6:])
+                for key, t in state.items()
+            }
+            self._is_split |= len(found.sources) != len(own) or len(state) != len(own)
+            self._names |= {key: new for new, key in found.sources.items()}
+        found.shapes["published"] = written if set(written) != set(shapes) else shapes
 
     def influence(self, path: str) -> int:
         """How many tensors change when a leaf is moved alone."""

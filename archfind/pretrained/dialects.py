@@ -41,9 +41,7 @@ _CLIP: Rules = (
     *(
         (rf"{head}transformer\.resblocks\.(\d+)\.{own}", rf"{tower}.encoder.layers.\1.{to}", how)
         for head, tower in ((r"visual\.", "vision_model"), ("", "text_model"))
-        for own, to, how in (
-            (own, to.replace(r"\1", r"\2"), how) for own, to, how in _CLIP_BLOCK
-        )
+        for own, to, how in ((own, to.replace(r"\1", r"\2"), how) for own, to, how in _CLIP_BLOCK)
     ),
     (r"token_embedding\.", "text_model.embeddings.token_embedding.", ""),
     (r"positional_embedding", "text_model.embeddings.position_embedding.weight", ""),
