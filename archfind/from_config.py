@@ -71,13 +71,12 @@ def config_of(found: Match, settings: Mapping[str, object], path: str) -> tuple[
 
 def _within(arguments: dict[str, Any], given: set[str]) -> None:
     """A default's padding that a smaller vocabulary doesn't have is left out."""
-    count = arguments.get("vocab_size")
-    for name, value in arguments.items():
+    count, padding = arguments.get("vocab_size"), arguments.get("pad_token_id")
+    if isinstance(count, int) and isinstance(padding, int) and "pad_token_id" not in given:
+        arguments["pad_token_id"] = padding if padding < count else None
+    for value in arguments.values():
         if isinstance(value, dict):
             _within(value, set())
-        elif name == "pad_token_id" and name not in given and isinstance(count, int):
-            if isinstance(value, int) and value >= count:
-                arguments[name] = None
 
 
 def _state(guess: Guess, found: Match) -> dict[str, torch.Tensor]:

@@ -156,10 +156,12 @@ def _unfilled() -> Generator[None]:
     """Without torch's initializers: on meta they fill nothing, and are much of a network's time."""
     own = {name: f for name, f in vars(nn.init).items() if name[-1] == "_" and callable(f)}
     try:
-        vars(nn.init).update(dict.fromkeys(own, _unchanged))
+        for name in own:
+            setattr(nn.init, name, _unchanged)
         yield
     finally:
-        vars(nn.init).update(own)
+        for name, function in own.items():
+            setattr(nn.init, name, function)
 
 
 def _unchanged(tensor: torch.Tensor, *args: object, **kwargs: object) -> torch.Tensor:

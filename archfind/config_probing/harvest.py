@@ -140,7 +140,8 @@ class Harvest:
             n.partition("{")[0] for b in found.blocks for line in b.whole() for n in _names(line)
         }
         moving = {p for p in visible if p in read or any(n and p.startswith(n) for n in read)}
-        lists = {p.rpartition(".")[0] for p in moving if p.rpartition(".")[2].isdigit()}
+        items = {p for p in every if p in moving or p in read}
+        lists = {p.rpartition(".")[0] for p in items if p.rpartition(".")[2].isdigit()}
         own = {p for p in every if p in read or p in moving or p.rpartition(".")[0] in lists}
         found.leaves = {p: v for p, v in every.items() if p in own or _is_told(p)}
         found.options = {p: v for p, v in visible.items() if p in moving}
@@ -178,7 +179,8 @@ def _filled(config: Config) -> Config:
 def _finished(learned: Learned, bench: Bench, every: dict[str, Leaf]) -> Block:
     block = learned.block
     block.held = learned.right, learned.held
-    block.tied = bench.first.tied
+    names = {key: new for new, key in bench.first.sources.items()} if block.dialect else {}
+    block.tied = {names.get(k, k): names.get(v, v) for k, v in bench.first.tied.items()}
     block.prefix = bench.first.prefix
     block.leaves = every
     return block

@@ -3,6 +3,7 @@ where they are from, and what they say offered to the search before it looks for
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import re
 import time
@@ -97,6 +98,7 @@ class HintedLearner(Learner):
         self._bounds = list(dict.fromkeys((*less, *bounds, *(f"{b}+1" for b in bounds))))
         self._texts: list[dict[str, None]] = []  # of the tensor looked at, one a dim
         self._proposed: Sequence[str] = ()
+        self._trusts = False  # whether nothing but that is tried
 
     def _repeat(
         self, places: list[Place], numbers: list[str], pattern: str, condition: str
@@ -134,7 +136,14 @@ class HintedLearner(Learner):
             texts = self._texts[axis] if axis < len(self._texts) else ()
             self._proposed = sorted(texts, key=len)[:_PROPOSED]
             one = [Place(p.sample, p.env, ((p.tree[0][axis],), p.tree[1]), p.at) for p in places]
-            found = super()._sizes(one)
+            # What the code says, by cases if need be, before what fits by chance.
+            self._trusts = bool(self._proposed)
+            found = None
+            if self._trusts:
+                with contextlib.suppress(Blame):
+                    found = super()._sizes(one)
+                self._trusts = False
+            found = found or super()._sizes(one)
             if found is None:
                 return None
             sizes += found
@@ -154,7 +163,7 @@ class HintedLearner(Learner):
             for text in self._proposed:
                 if holds(text, rows, targets):
                     return text
-            if quick and self._proposed:  # the code says what it may be: the search would take long
+            if self._trusts or (quick and self._proposed):
                 return str(targets[0]) if len(set(targets)) == 1 else None
         return super()._number(places, targets, quick)
 

@@ -1,4 +1,4 @@
-"""Networks that the library has a class for, saved under their authors' own names: OpenAI's CLIP and
+"""Networks that the library has a class for, under their authors' own names: OpenAI's CLIP and
 Whisper, LLaMA's consolidated files, nanoGPT. A reading renames the keys; a weight that is another
 way round, or three in one, becomes views of the file's.
 

@@ -106,6 +106,8 @@ def _tells(path: str, expression: Expression, env: Values, known: set[str], fami
             return False
     try:
         own = expression.value(env)
-        return all(expression.value({**env, path: env[path] + n}) != own for n in (1, -1))
+        value: int = env[path]
+        others = (value + 1, value - 1, 2 * value, value // 2)
+        return all(expression.value({**env, path: other}) != own for other in others if other)
     except ERRORS:
         return True

@@ -6,7 +6,7 @@ from __future__ import annotations
 from archfind.canonical import DERIVED, kind
 from archfind.families.equations import ERRORS
 from archfind.families.polish import polished
-from archfind.families.score import is_derived
+from archfind.families.score import Solution, is_derived, score
 from archfind.families.solve import solve
 from archfind.families.text import template
 from archfind.match import mismatch
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-    from archfind.families.score import Solution
     from archfind.families.text import Family
     from archfind.pretrained.database import Configured
     from archfind.types import Canonical, TensorSpec
@@ -98,14 +97,54 @@ def solved(index: Index, block: Configured, claims: Mapping[str, Any]) -> Solved
     solution = solve(own, family)
     if solution is None:
         return None
+    shared = _alike(solution, block, own)
+    if shared:
+        tied |= shared
+        own |= {key: own[source] for key, source in shared.items()}
+        solution = solve(own, family) or solution
+    _whole_patches(own, family, solution)
     if solution.score < 1:
         solution = polished(own, family, solution)
+        _whole_patches(own, family, solution)
     values, sources, preset = _completed(own, block, solution, claims)
     shares = _shares(block, own, tied)
     if shares is not None and "tie_word_embeddings" in family.leaves:
         values["tie_word_embeddings"], sources["tie_word_embeddings"] = shares, "shape"
     match = _match(index, own, block, solution, values, sources, tied, preset)
     return Solved(block, match, solution.score, values, preset)
+
+
+def _alike(solution: Solution, block: Configured, own: Index) -> dict[str, str]:
+    """Keys that aren't there of modules that the class ties to one like them: a head for every
+    layer, all of them one. However many there are, all are tied."""
+    sources: dict[str, str] = {}
+    for key, source in block.tied.items():
+        if template(key) == template(source):
+            sources[template(key)] = source
+    if not sources:
+        return {}
+    missing = [key for key in solution.expected if key not in own]
+    found = {key: sources.get(template(key), "") for key in missing}
+    return {key: source for key, source in found.items() if source in own}
+
+
+def _whole_patches(index: Index, family: Family, solution: Solution) -> None:
+    """Pictures of whole patches, where a table's size says no more than how many there are."""
+    for path, value in list(solution.values.items()):
+        root, _, last = path.rpartition(".")
+        name = root if last.isdigit() else path
+        if not name.endswith("image_size") or type(value) is not int:
+            continue
+        patch = solution.values.get(f"{name[: -len('image_size')]}patch_size")
+        if type(patch) is not int or not patch or value % patch == 0 or value < patch:
+            continue
+        for whole in (value - value % patch, value - value % patch + patch):
+            other = Solution({**solution.values, path: whole}, solution.solved, solution.preset)
+            score(index, family, other)
+            if other.score >= solution.score:
+                solution.values, solution.expected = other.values, other.expected
+                solution.score = other.score
+                break
 
 
 def _shares(block: Configured, own: Index, tied: Mapping[str, str]) -> bool | None:
@@ -205,11 +244,15 @@ def _divided(
             for size in usual:
                 if size and width % size == 0 and width // size > 0:
                     value = width // size
-                    if _keep(family, values, {heads: value}, solution):
-                        values[heads] = value
-                        grouped = f"{dot}num_key_value_heads"
-                        if sources.get(grouped) == "default" and grouped in values:
-                            values[grouped] = value
+                    grouped = f"{dot}num_key_value_heads"
+                    both = {heads: value}
+                    if sources.get(grouped) == "default" and grouped in values:
+                        both[grouped] = value
+                    fitting = [
+                        m for m in (both, {heads: value}) if _keep(family, values, m, solution)
+                    ]
+                    if fitting:
+                        values |= fitting[0]
                         break
 
 
