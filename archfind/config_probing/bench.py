@@ -264,6 +264,9 @@ def explore(
         if taken and type(base) is int and 1 < base <= COUNT and 1 not in taken:
             # A ratio, a group, an expert: with one alone there may be nothing to do.
             taken += [1] * (bench.build({path: 1}) is not None)
+        if taken and type(base) is int and _is_optional(bench, path):
+            none = bench.build({path: None})
+            taken += [None] * (none is not None and none.shapes != bench.first.shapes)
         if taken:
             visible[path] = taken
     _equal(bench, visible)
@@ -362,6 +365,12 @@ def _declared(bench: Bench, path: str) -> list[Leaf]:
     config, _ = library.resolve(bench.name)
     words = next((str(f.type) for f in dataclass_fields(config) if f.name == path), "")
     return [True] * ("bool" in words)
+
+
+def _is_optional(bench: Bench, path: str) -> bool:
+    """Whether a number may be none at all."""
+    config, _ = library.resolve(bench.name)
+    return any(f.name == path and "None" in str(f.type) for f in dataclass_fields(config))
 
 
 def _alone(

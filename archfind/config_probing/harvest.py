@@ -92,7 +92,11 @@ class Harvest:
         facts: dict[str, list[Leaf]] = {}  # what public models have for switches and choices
         for model in self.presets.get(name, {}).values():
             for path, value in model.items():
-                if isinstance(value, bool | str) and value != every.get(path):
+                usual = every.get(path)
+                is_size = type(value) is int and (
+                    usual is None or (type(usual) is int and usual < 1)
+                )
+                if (isinstance(value, bool | str) or is_size) and value != usual:
                     facts.setdefault(path, []).append(value)
         for cls, made_cls in sorted(classes.items(), key=lambda item: _order(item[0])):
             entry = f"{name}/{cls}"

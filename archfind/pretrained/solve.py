@@ -10,7 +10,7 @@ from archfind.families.score import Solution, is_derived, score
 from archfind.families.solve import solve
 from archfind.families.text import template
 from archfind.match import mismatch
-from archfind.pretrained.database import DEFAULT, templates_of
+from archfind.pretrained.database import DEFAULT, templates_of, thinned
 from archfind.pretrained.shown import shown
 from archfind.types import Entry, Match, Mismatch, Pretrained, Setting
 
@@ -31,6 +31,7 @@ STALE = frozenset(
     "rotary_emb embed_positions".split()
 )
 _LABELS = "num_labels"
+_MANY = 4_000  # tensors
 # What people change in a public model without making it another one.
 _RESIZED = frozenset(("num_labels", "vocab_size", "tie_word_embeddings", "init.add_pooling_layer"))
 _HEAD_SIZES = (64, 128, 80, 96, 256, 32, 112, 160, 72, 48, 40, 16, 8)
@@ -94,14 +95,14 @@ def solved(index: Index, block: Configured, claims: Mapping[str, Any]) -> Solved
             tied[source] = key
             own[source] = own[key]
     family = block.family
-    solution = solve(own, family)
+    solution = _solved(own, family)
     if solution is None:
         return None
     shared = _alike(solution, block, own)
     if shared:
         tied |= shared
         own |= {key: own[source] for key, source in shared.items()}
-        solution = solve(own, family) or solution
+        solution = _solved(own, family) or solution
     _whole_patches(own, family, solution)
     if solution.score < 1:
         solution = polished(own, family, solution)
@@ -112,6 +113,18 @@ def solved(index: Index, block: Configured, claims: Mapping[str, Any]) -> Solved
         values["tie_word_embeddings"], sources["tie_word_embeddings"] = shares, "shape"
     match = _match(index, own, block, solution, values, sources, tied, preset)
     return Solved(block, match, solution.score, values, preset)
+
+
+def _solved(index: Index, family: Family) -> Solution | None:
+    """The values from some of a large file's tensors, held against all of them: of a layer's 256
+    experts, the first and the last say what the others would."""
+    some = thinned(index) if len(index) > _MANY else index
+    solution = solve(some, family)
+    if solution is not None and some is not index:
+        expected = solution.expected.items()
+        fits = sum(k in index and index[k].shape == shape for k, (shape, _) in expected)
+        solution.score = fits / max(len(index), len(expected), 1)
+    return solution
 
 
 def _alike(solution: Solution, block: Configured, own: Index) -> dict[str, str]:

@@ -6,6 +6,7 @@ configs as dicts, and under `init` the switches of the class's own constructor.
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import inspect
 import json
@@ -133,7 +134,10 @@ def defaults(model_type: str) -> Config:
     others are written out, so that each can be moved; lists that it derives are left to it."""
     with _quiet():
         made = config_class(model_type)()
-    return {**_arguments(made), _LABELS: made.num_labels or 2}
+    own = {
+        name: value for name, value in _undeclared(type(made)).items() if not hasattr(made, name)
+    }
+    return {**own, **_arguments(made), _LABELS: made.num_labels or 2}
 
 
 def _arguments(config: transformers.PreTrainedConfig) -> Config:
@@ -154,6 +158,28 @@ def _arguments(config: transformers.PreTrainedConfig) -> Config:
         heads, width = _read(config, "num_attention_heads"), _read(config, "hidden_size")
         if isinstance(heads, int) and isinstance(width, int) and heads:
             found["head_dim"] = _read(config, "head_dim") or width // heads
+    return found
+
+
+@cache
+def _undeclared(config: type) -> dict[str, bool | int | float | str]:
+    """Fields that a type's code looks for and its config doesn't declare, each with what the code
+    takes where there is none: `getattr(config, "norm_rel_ebd", "none")`."""
+    try:
+        module = import_module(config.__module__.replace("configuration_", "modeling_"))
+        tree = ast.parse(inspect.getsource(module))
+    except (ImportError, OSError, SyntaxError):
+        return {}
+    found: dict[str, bool | int | float | str] = {}
+    for node in ast.walk(tree):
+        match node:
+            case ast.Call(
+                func=ast.Name("getattr"),
+                args=[ast.Name("config"), ast.Constant(str(name)), ast.Constant(value)],
+            ) if name[0] != "_" and isinstance(value, bool | int | float | str):
+                found[name] = value
+            case _:
+                pass
     return found
 
 
