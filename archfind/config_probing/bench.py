@@ -30,7 +30,7 @@ _SILENT = re.compile(
     r"|model_type|_fn$|attn_implementation|jitter|momentum|_id$|mask_time|mask_feature|architectures"
 )
 _COUNTED = re.compile(r"layer|depth|block|expert|stage")
-_WIDTH = re.compile(r"embed|hidden_size|hidden_dim|d_model|proj|width|^dim$|channels")
+_WIDTH = re.compile(r"emb|hidden_size|hidden_dim|d_model|proj|width|^dim$|channels")
 # The sizes that networks of one class mostly differ in.
 CORE = re.compile(
     r"hidden_size|d_model|n_embd|embed_dim|hidden_dim|(^|\.)dim$|layers$|n_layer|depth|intermediate"
@@ -40,6 +40,7 @@ CORE = re.compile(
 _ITEMS = 16  # a list with more is held at its length and its items
 _LARGEST = 3_000  # keys
 _SECONDS = 20.0  # for one network
+_MORE = 12.0  # ... beyond the time given, for what people change most
 
 
 class Built:
@@ -247,8 +248,8 @@ def explore(
     visible: dict[str, list[Leaf]] = {}
     # What people change most comes first, should the time be short.
     for path in sorted(paths, key=lambda p: not CORE.search(p)):
-        if time.process_time() > end:
-            break
+        if time.process_time() > end + _MORE * bool(CORE.search(path)):
+            continue
         base = bench.base[path]
         if path in others and type(base) is int and base > COUNT and not path.endswith("#"):
             visible[path] = others[path]

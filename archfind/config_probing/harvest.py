@@ -177,6 +177,7 @@ def _filled(config: Config) -> Config:
     """A config with numbers for what has none: a vocabulary, heads of keys."""
     heads = config.get("num_attention_heads")
     own = {"vocab_size": _VOCABULARY, "num_key_value_heads": heads, "pad_token_id": 0}
+    own |= {name: 4 for name in config if "experts" in name}
     return {**config, **{k: v for k, v in own.items() if k in config and config[k] is None}}
 
 

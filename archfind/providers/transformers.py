@@ -154,7 +154,8 @@ def _arguments(config: transformers.PreTrainedConfig) -> Config:
             found[name] = value
         elif isinstance(value, list | tuple) and field.default is not None and _is_plain(value):
             found[name] = list(value)
-    if not found.get("head_dim") and ("head_dim" in found or _reads_head_dim(type(config))):
+    is_usual = "hidden_size" in found and "num_attention_heads" in found
+    if not found.get("head_dim") and is_usual and _has_head_dim(type(config)):
         heads, width = _read(config, "num_attention_heads"), _read(config, "hidden_size")
         if isinstance(heads, int) and isinstance(width, int) and heads:
             found["head_dim"] = _read(config, "head_dim") or width // heads
@@ -192,10 +193,13 @@ def _read(config: transformers.PreTrainedConfig, name: str) -> Any:
 
 
 @cache
-def _reads_head_dim(config: type) -> bool:
-    """Whether a type's code looks for a head size that its config doesn't declare."""
+def _has_head_dim(config: type) -> bool:
+    """Whether a head size of their own can be given to a type's heads: declared by its config, or
+    looked for by its code."""
     if isinstance(getattr(config, "head_dim", None), property):
         return False
+    if any(field.name == "head_dim" for field in dataclasses.fields(config)):
+        return True
     try:
         module = import_module(config.__module__.replace("configuration_", "modeling_"))
         return 'getattr(config, "head_dim"' in inspect.getsource(module)
