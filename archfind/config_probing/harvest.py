@@ -9,8 +9,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from archfind.config_probing.bench import Bench, candidates, explore, keys_of, shrunk
+from archfind.config_probing.bench import Bench, keys_of, shrunk
 from archfind.config_probing.compile import read_presets
+from archfind.config_probing.explore import candidates, explore
 from archfind.config_probing.learn import Learned, learn
 from archfind.config_probing.text import Block, TypeText, others, parse
 from archfind.config_probing.traced import Hints

@@ -8,7 +8,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from archfind.config_probing.bench import CORE, Bench, Built
+from archfind.config_probing.bench import Bench, Built
+from archfind.config_probing.explore import CORE
 from archfind.config_probing.text import Block, Like, pattern
 from archfind.config_probing.traced import HintedLearner, Hints
 from archfind.families.program import FamilyLine, Program, joined, places
