@@ -1,4 +1,4 @@
-"""Small networks with weights of every model type: found, loaded, exported as a folder, opened again.
+"""Small networks of every model type with weights: found, loaded, exported as folders, opened.
 
     python benchmarks/configured_build.py [--seed 1] [--types bert,vit] [--seconds 500]
 

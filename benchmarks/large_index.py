@@ -1,6 +1,6 @@
 """DeepSeek-V3's 45,000 tensors, as a header without data: found, and how long that takes cold.
 
-    python benchmarks/large_index.py [--runs 3]
+python benchmarks/large_index.py [--runs 3]
 """
 
 from __future__ import annotations

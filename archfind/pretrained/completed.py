@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 # What people change in a public model without making it another one.
 _RESIZED = frozenset(("num_labels", "vocab_size", "tie_word_embeddings", "init.add_pooling_layer"))
+_MANY = 4_000  # tensors: of more, what isn't it anyway isn't worth its time
 _HEAD_SIZES = (64, 128, 80, 96, 256, 32, 112, 160, 72, 48, 40, 16, 8)
 
 
@@ -48,7 +49,7 @@ def completed(
                 values[path], sources[path] = value, source
     for path in values:
         sources.setdefault(path, "default")
-    if not preset:
+    if not preset and (solution.score == 1 or len(index) <= _MANY):
         _divided(block, values, sources, solution)
     return values, sources, preset
 

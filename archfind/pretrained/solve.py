@@ -31,6 +31,7 @@ STALE = frozenset(
 )
 _LABELS = "num_labels"
 _MANY = 4_000  # tensors
+_NEARLY = 0.95  # ... of more, those that fit for the rest to be worth its time
 
 
 def is_stale(key: str, spec: TensorSpec) -> bool:
@@ -100,7 +101,7 @@ def solved(index: Index, block: Configured, claims: Mapping[str, Any]) -> Solved
         own |= {key: own[source] for key, source in shared.items()}
         solution = _solved(own, family) or solution
     _whole_patches(own, family, solution)
-    if solution.score < 1:
+    if solution.score < 1 and (solution.score > _NEARLY or len(own) <= _MANY):
         solution = polished(own, family, solution)
         _whole_patches(own, family, solution)
     values, sources, preset = completed(own, block, solution, claims)
