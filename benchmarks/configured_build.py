@@ -186,7 +186,8 @@ def main() -> int:
     types = sorted(p.stem for p in (Path(folder()) / "transformers" / "types").glob("*.txt"))
     draw = random.Random(options.seed)
     draw.shuffle(types)
-    counts = dict.fromkeys(("tried", "found", "loaded", "equal", "folder", "opened"), 0)
+    words = ("tried", "found", "loaded", "equal", "folder", "opened")
+    counts: dict[str, int] = dict.fromkeys(words, 0)
     left: list[str] = []
     for model_type in types:
         if options.types and model_type not in options.types.split(","):

@@ -62,7 +62,8 @@ class Encoder(nn.Module):
         self.ln_post = nn.LayerNorm(width)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = F.gelu(self.conv2(F.gelu(self.conv1(x)))).transpose(1, 2) + self.positional_embedding
+        x = F.gelu(self.conv2(F.gelu(self.conv1(x)))).transpose(1, 2)
+        x = x + self.get_buffer("positional_embedding")
         for block in self.blocks:
             x = block(x)
         return self.ln_post(x)
@@ -248,11 +249,11 @@ class NanoGpt(nn.Module):
             }
         )
         self.lm_head = nn.Linear(64, 95, bias=False)
-        self.lm_head.weight = self.transformer["wte"].weight
+        self.lm_head.weight = self.get_parameter("transformer.wte.weight")
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
         x = self.transformer["wte"](ids) + self.transformer["wpe"](torch.arange(ids.shape[1]))
-        for block in self.transformer["h"]:
+        for block in self.transformer["h"].children():
             x = block(x)
         return self.lm_head(self.transformer["ln_f"](x))
 
