@@ -18,6 +18,7 @@ import shutil
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ def small(model_type: str, cls: type) -> Any:
         for moves in ({**sizes, **counts, **few}, {**sizes, **counts}, sizes, counts):
             try:
                 config = library.config_of(model_type, moved(base, dict(moves)))
-                made = on_meta(lambda config=config: cls(config), {}, 20.0)
+                made = on_meta(partial(cls, config), {}, 20.0)
             except Exception:  # a library refuses values in its own ways
                 continue
             total = sum(p.numel() for p in made.parameters())
