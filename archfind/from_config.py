@@ -61,11 +61,22 @@ def config_of(found: Match, settings: Mapping[str, object], path: str) -> tuple[
         for part in above if above != ["init"] else ():
             target = target.setdefault(part, {})
         target[last] = value
+    _within(arguments, set(settings))
     try:
         return library.config_of(model_type, arguments), cls, switches
     except Exception as error:  # strict configs raise errors of their own kinds
         text = f"{found.entry.id} refuses the config: {str(error).splitlines()[-1].strip()}"
         raise BuildError(text, path) from error
+
+
+def _within(arguments: dict[str, Any], given: set[str]) -> None:
+    """A default's padding that a smaller vocabulary doesn't have is left out."""
+    count, padding = arguments.get("vocab_size"), arguments.get("pad_token_id")
+    if isinstance(count, int) and isinstance(padding, int) and "pad_token_id" not in given:
+        arguments["pad_token_id"] = padding if padding < count else None
+    for value in arguments.values():
+        if isinstance(value, dict):
+            _within(value, set())
 
 
 def _state(guess: Guess, found: Match) -> dict[str, torch.Tensor]:

@@ -54,6 +54,16 @@ def drawn(model_type: str, cls: type, draw: random.Random) -> tuple[object, torc
     return None
 
 
+def field(config: object, path: str) -> object:
+    """A config's field by its dotted path; None where it has none."""
+    for part in path.split("."):
+        try:
+            config = getattr(config, part, None)
+        except Exception:  # a field that is another in every layer
+            return None
+    return config
+
+
 def case(
     name: str, module: torch.nn.Module, config: object, dialect: str, place: Path
 ) -> list[str]:
@@ -79,9 +89,7 @@ def case(
         wrong.append("exact")
     if own:
         for path, setting in match.config.items():
-            value: object = config
-            for part in path.split("."):
-                value = getattr(value, part, None)
+            value = field(config, path)
             shown = setting.source == "shape" and not path.startswith("init.")
             if shown and type(setting.value) is int and value != setting.value:
                 wrong.append("fields")

@@ -83,8 +83,9 @@ def read_types(folder: Path) -> Iterator[tuple[TypeText, str]]:
 def _text(found: TypeText, version: str, presets: Mapping[str, Mapping[str, Any]]) -> str:
     """What a guess reads of a type: its head with the presets, then each block's lines in full."""
     lines = [f"{found.name}\t{found.config}\t{version}"]
+    every = _of_lists(found)
     for path, value in found.leaves.items():
-        options = f" options {json.dumps(found.options[path])}" if path in found.options else ""
+        options = f" options {json.dumps(every[path])}" if path in every else ""
         lines.append(f"leaf {path} {json.dumps(value)}{options}")
     lines.append("preset (default) {}")
     for name, values in presets.items():
@@ -94,6 +95,22 @@ def _text(found: TypeText, version: str, presets: Mapping[str, Mapping[str, Any]
         lines += [f"tied {key} {other}" for key, other in block.tied.items()]
         lines += block.flat()
     return "\n".join(lines) + "\n"
+
+
+def _of_lists(found: TypeText) -> dict[str, list[Any]]:
+    """The options of every leaf. An item of a list without any, since the network learned from was
+    too short to have it, takes those of the items beside it."""
+    lists: dict[str, dict[Any, None]] = {}
+    for path, values in found.options.items():
+        root, _, last = path.rpartition(".")
+        if last.isdigit():
+            lists.setdefault(root, {}).update(dict.fromkeys((*values, found.leaves.get(path))))
+    every = dict(found.options)
+    for path, value in found.leaves.items():
+        root, _, last = path.rpartition(".")
+        if last.isdigit() and path not in every and root in lists:
+            every[path] = [v for v in lists[root] if v != value]
+    return every
 
 
 def _completed(found: TypeText, values: Mapping[str, Any]) -> dict[str, Any]:

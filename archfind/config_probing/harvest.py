@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
-from archfind.config_probing.bench import Bench, candidates, explore, shrunk
+from archfind.config_probing.bench import Bench, keys_of, shrunk
 from archfind.config_probing.compile import read_presets
+from archfind.config_probing.explore import candidates, explore
 from archfind.config_probing.learn import Learned, learn
 from archfind.config_probing.text import Block, TypeText, others, parse
-from archfind.probing.config import Leaf, leaves
+from archfind.config_probing.traced import Hints
+from archfind.probing.config import Config, Leaf, leaves
 from archfind.progress import progress
 from archfind.providers import transformers as library
 
-SECONDS = 9.0  # for the first class of a type; the others are mostly like it
+_VOCABULARY = 1_000
+SECONDS = 4.0  # for the first class of a type; the others are mostly like it
 _TOLD = re.compile(
     r"head|_act|activation|eps|rope|theta|window|per_tok|top_k|scal|image_size|patch|position"
     r"|tie_word|is_encoder|is_decoder|num_labels"
@@ -79,6 +83,7 @@ class Harvest:
         if not classes:
             self.failed[name] = "no public class takes its config"
             return None
+        config = self._complete(name, min(classes, key=_order), config)
         made = type(library.config_of(name, {}))
         found = TypeText(name, f"{made.__module__}.{made.__qualname__}", {}, {}, [])
         visible: dict[str, list[Leaf]] = {}
@@ -88,11 +93,20 @@ class Harvest:
         facts: dict[str, list[Leaf]] = {}  # what public models have for switches and choices
         for model in self.presets.get(name, {}).values():
             for path, value in model.items():
-                if isinstance(value, bool | str) and value != every.get(path):
+                usual = every.get(path)
+                is_size = type(value) is int and (
+                    usual is None or (type(usual) is int and usual < 1)
+                )
+                if (isinstance(value, bool | str) or is_size) and value != usual:
                     facts.setdefault(path, []).append(value)
         for cls, made_cls in sorted(classes.items(), key=lambda item: _order(item[0])):
             entry = f"{name}/{cls}"
-            switches = library.switches(made_cls)
+            # A class with other defaults than the type's first is learned with those alone.
+            switches = {
+                name: value
+                for name, value in library.switches(made_cls).items()
+                if every.get(f"init.{name}", value) == value
+            }
             try:
                 small = small or shrunk(entry, config)
                 bench = Bench(entry, {**small, **({"init": switches} if switches else {})})
@@ -102,24 +116,25 @@ class Harvest:
             every |= {p: v for p, v in leaves({"init": switches}).items() if switches}
             paths = candidates(bench)
             first = not found.blocks
-            end = time.process_time() + (SECONDS if first else SECONDS / 3)
             # What was read in the type's other classes and moved nothing moves nothing here.
             paths = [p for p in paths if p in visible or p not in seen]
             inner = [b for t in sorted(bench.first.inner - {name}) for b in self._blocks(t)]
             unruled = {path for block in found.blocks for path in block.left}
             paths = [p for p in paths if p not in unruled]
-            own = explore(bench, paths, 14 if first and not inner else 6, end, facts)
+            end = time.process_time() + (SECONDS if first else SECONDS / 3)
+            own = explore(bench, paths, 14 if first and not inner else 8, end, facts, visible)
             seen |= set(paths)
             for path, values in own.items():
                 kept = visible.setdefault(path, [])
                 kept += [v for v in values if v not in kept]
+            hints = Hints(bench)
             limit = SECONDS if first else SECONDS / 3
             for dialect in ("", "published"):
                 if dialect and all(b.shapes[dialect] is b.shapes[""] for b in bench.built()):
                     continue
                 known = [*found.blocks, *inner]
                 known.sort(key=lambda b: b.dialect != dialect)
-                learned = learn(bench, dialect, own, known, limit)
+                learned = learn(bench, dialect, own, known, hints, limit)
                 if learned is None:
                     self.failed[f"{entry} {dialect}".strip()] = "no rules found"
                     continue
@@ -130,23 +145,48 @@ class Harvest:
             n.partition("{")[0] for b in found.blocks for line in b.whole() for n in _names(line)
         }
         moving = {p for p in visible if p in read or any(n and p.startswith(n) for n in read)}
-        lists = {p.rpartition(".")[0] for p in moving if p.rpartition(".")[2].isdigit()}
+        items = {p for p in every if p in moving or p in read}
+        lists = {p.rpartition(".")[0] for p in items if p.rpartition(".")[2].isdigit()}
         own = {p for p in every if p in read or p in moving or p.rpartition(".")[0] in lists}
         found.leaves = {p: v for p, v in every.items() if p in own or _is_told(p)}
         found.options = {p: v for p, v in visible.items() if p in moving}
+        for path in own - visible.keys():  # a size that nothing but the code showed
+            value = every[path]
+            if path in read and type(value) is int and value > 0:
+                found.options[path] = [2 * value]
         for block in found.blocks:
             block.leaves = found.leaves
         return found
+
+    def _complete(self, name: str, cls: str, config: Config) -> Config:
+        """The default config where the class can be built from it, else with what it lacks: the
+        fields of a public model, or some number for what is None."""
+        known = self.presets.get(name, {}).values()
+        tried = [config, *({**config, **_top(one)} for one in known), _filled(config)]
+        return next((one for one in tried if keys_of(f"{name}/{cls}", one) is not None), config)
 
     def _blocks(self, name: str) -> list[Block]:
         inner = self.type(name) if name in library.model_types() else None
         return inner.blocks if inner else []
 
 
+def _top(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in fields.items() if "." not in key and key != "class"}
+
+
+def _filled(config: Config) -> Config:
+    """A config with numbers for what has none: a vocabulary, heads of keys."""
+    heads = config.get("num_attention_heads")
+    own = {"vocab_size": _VOCABULARY, "num_key_value_heads": heads, "pad_token_id": 0}
+    own |= {name: 4 for name in config if "experts" in name}
+    return {**config, **{k: v for k, v in own.items() if k in config and config[k] is None}}
+
+
 def _finished(learned: Learned, bench: Bench, every: dict[str, Leaf]) -> Block:
     block = learned.block
     block.held = learned.right, learned.held
-    block.tied = bench.first.tied
+    names = {key: new for new, key in bench.first.sources.items()} if block.dialect else {}
+    block.tied = {names.get(k, k): names.get(v, v) for k, v in bench.first.tied.items()}
     block.prefix = bench.first.prefix
     block.leaves = every
     return block

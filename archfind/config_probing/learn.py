@@ -3,27 +3,23 @@ for the rest."""
 
 from __future__ import annotations
 
-import re
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from archfind.config_probing.bench import Bench, Built
+from archfind.config_probing.explore import CORE
 from archfind.config_probing.text import Block, Like, pattern
+from archfind.config_probing.traced import HintedLearner, Hints
 from archfind.families.program import FamilyLine, Program, joined, places
 from archfind.probing.config import Leaf
-from archfind.probing.learn import Blame, Learner
+from archfind.probing.learn import Blame
 from archfind.probing.probe import Sample, Shapes
 
 _ROUNDS = 10
-# The sizes that networks of one class mostly differ in.
-_CORE = re.compile(
-    r"hidden_size|d_model|n_embd|embed_dim|hidden_dim|(^|\.)dim$|layers$|n_layer|depth|intermediate"
-    r"|ffn|d_ff|d_kv|vocab|max_position|n_positions|heads|head_dim|num_labels|experts$|image_size"
-    r"|patch_size|projection_dim|width"
-)
 _EACH = 4.0  # seconds for one search
+_FEW = 10  # keys whose rules are found without a look at the code
 _LEAST = 6  # keys that a known network must give to be named
 _SHARE = 0.5  # of a known network's lines that must be there
 _ERRORS = (KeyError, TypeError, ValueError, ZeroDivisionError, OverflowError, IndexError)
@@ -43,12 +39,13 @@ def learn(
     dialect: str,
     visible: Mapping[str, list[Leaf]],
     known: Sequence[Block],
+    hints: Hints,
     limit: float,
 ) -> Learned | None:
     """The block of a class in one dialect; `known` are blocks that it may hold, the likeliest
     first. None where no rules are found for its base network in `limit` seconds of work."""
     numbers = {path for path in visible if type(bench.base.get(path)) is int}
-    core = {path for path in numbers if _CORE.search(path)}
+    core = {path for path in numbers if CORE.search(path)}
     every = set(visible)
     weights = {path: bench.influence(path) for path in numbers}
 
@@ -58,7 +55,9 @@ def learn(
     best: Learned | None = None
     # What isn't found with all leaves may be found with the sizes alone, which people change more.
     for left in dict.fromkeys(map(frozenset, (set(), every - numbers, every - core))):
-        found = _learn(bench, dialect, visible, known, set(left), time.process_time() + limit)
+        found = _learn(
+            bench, dialect, visible, known, hints, set(left), time.process_time() + limit
+        )
         if found is not None and (best is None or worth(found) > worth(best)):
             best = found
         if best is not None and not core & set(best.block.left):
@@ -71,6 +70,7 @@ def _learn(
     dialect: str,
     visible: Mapping[str, list[Leaf]],
     known: Sequence[Block],
+    hints: Hints,
     fixed: set[str],
     end: float,
 ) -> Learned | None:
@@ -87,7 +87,10 @@ def _learn(
             break
         try:
             seconds = max(0.5, min(_EACH, end - time.process_time()))
-            lines = Learner(samples, free, seconds).learn()
+            many = max(len(s.shapes) for s in samples) > _FEW
+            told = hints.filled() if many else hints
+            sizes, bounds = told.sizes[dialect], list(told.bounds)
+            lines = HintedLearner(samples, free, seconds, sizes, bounds).learn()
         except Blame as blame:
             fixed |= blame.paths
             if time.process_time() > end:
@@ -170,7 +173,7 @@ def _culprits(samples: Sequence[Sample], wrong: Sequence[Sample]) -> set[str]:
 
 def _suspicion(path: str, value: Leaf, failed: int, total: int) -> float:
     """More for a leaf behind much that is wrong and little that is right; less for a usual size."""
-    weight = 1 if type(value) is int and _CORE.search(path) else 3
+    weight = 1 if type(value) is int and CORE.search(path) else 3
     return weight * failed**2 / total
 
 

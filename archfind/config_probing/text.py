@@ -29,7 +29,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from archfind.families.expression import RESERVED
-from archfind.families.program import FamilyLine, Program, Shape, split
+from archfind.families.program import FamilyLine, Program, Shape, numbered, split
 
 Values = Mapping[str, Any]
 _NAME = re.compile(r"'[^']*'|(?<![\w.{])[A-Za-z_][\w.]*(?:\{[^}]*\}[\w.]*)*")
@@ -56,8 +56,9 @@ class Like:
         """The block's lines as the other's own."""
         gone = set(self.without)
         fixed = {p: str(v) for p, v in self.block.leaves.items() if p.startswith(_INIT)}
+        prefix = numbered(self.prefix)
         return [
-            rerooted(line, self.prefix, self.root, fixed)
+            rerooted(line, prefix, self.root, fixed)
             for line in self.block.flat()
             if pattern(line) not in gone
         ]
@@ -114,8 +115,8 @@ _INIT = "init."
 
 
 def rerooted(line: str, prefix: str, root: str, fixed: Mapping[str, str]) -> str:
-    """A line with its keys below a prefix and the fields it reads below another config; `fixed` are
-    names that have a value there."""
+    """A line with its keys below a prefix (numbers apart) and the fields it reads below another
+    config; `fixed` are names that have a value there."""
     keys, _, rest = line.partition("  ")
     body, mark, condition = rest.partition("  if ")
     if root or _INIT in line:

@@ -7,6 +7,7 @@ from archfind.canonical import strip
 from archfind.frozen import replace
 from archfind.pretrained.claims import claims_of
 from archfind.pretrained.database import beside, templates_of
+from archfind.pretrained.dialects import dialect
 from archfind.pretrained.rank import rank
 from archfind.pretrained.solve import is_stale, solved
 from archfind.types import Guess, Step, Twin
@@ -23,8 +24,10 @@ if TYPE_CHECKING:
 
     Index = Mapping[str, TensorSpec]
 
+_DOUBTFUL = 0.5
 _SHARE = 0.6  # of a file's key templates must be a class's for it to be tried
 _TRIED = 40  # classes solved for one reading
+_FEW = 4  # tensors set aside that are tried as the network's own
 _NEARLY = 6  # ... where nothing has all of the file's keys
 
 
@@ -40,7 +43,14 @@ def configured(canonical: Canonical, database: Database, choose: str) -> tuple[f
         found = _tried(reading, types, claims, choose)
         whole = [one for one in found if one.match.fits]
         if whole:
-            return 1.0, _answer(whole, claims, choose, types.types)
+            # Found below a prefix, while a class whose own the whole names are is nearly it.
+            doubted = whole[0].canonical is not reading and any(
+                one.canonical is reading and one.score >= _DOUBTFUL for one in found
+            )
+            answer = _answer(whole, claims, choose, types.types)
+            if doubted and answer.chosen_by == "only":
+                answer = replace(answer, status="ambiguous", chosen_by="")
+            return 1.0, answer
         for one in found[:1]:
             if one.score > nearest[0]:
                 nearest = one.score, Guess(one.canonical or reading, "close", (one.match,), "")
@@ -48,8 +58,8 @@ def configured(canonical: Canonical, database: Database, choose: str) -> tuple[f
 
 
 def _readings(canonical: Canonical) -> list[Canonical]:
-    """The state dict as it is, below each prefix that stands before known keys, and with the names
-    that TensorFlow gave a norm's weights."""
+    """The state dict as it is, with the names that TensorFlow gave a norm's weights, and as its
+    author's own code has it."""
     found = [canonical]
     if any(key.endswith((".gamma", ".beta")) for key in canonical.index):
         names = {k: _norm(k) for k in canonical.index}
@@ -61,7 +71,20 @@ def _readings(canonical: Canonical) -> list[Canonical]:
                 steps=(*canonical.steps, Step("rename", "gamma, beta -> weight, bias")),
             )
             found.insert(0, renamed)
-    return found
+    # A detector's loss has a tensor of its own, which is the class's as well.
+    back = {p.rpartition("/")[2]: p for p in canonical.aside if p in canonical.checkpoint.index}
+    if back and len(back) <= _FEW:
+        specs = {key: canonical.checkpoint.index[at] for key, at in back.items()}
+        whole = replace(
+            canonical,
+            index={**canonical.index, **specs},
+            origin={**canonical.origin, **back},
+            aside=tuple(p for p in canonical.aside if p not in back.values()),
+            steps=tuple(step for step in canonical.steps if step.kind != "set aside"),
+        )
+        found.append(whole)
+    other = dialect(canonical)
+    return [other, *found] if other is not None else found
 
 
 def _norm(key: str) -> str:

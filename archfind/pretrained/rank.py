@@ -19,7 +19,8 @@ _HEADS = (
 def rank(one: Solved, claims: Claims) -> tuple[object, ...]:
     """Smaller comes first."""
     block = one.block
-    head = next((n for n, end in enumerate(_HEADS) if block.cls.endswith(end)), len(_HEADS))
+    ends = _HEADS[1:] if "Head" in block.cls else _HEADS
+    head = next((_HEADS.index(end) for end in ends if block.cls.endswith(end)), len(_HEADS))
     return (
         not claims.names(block.type.name, block.cls),
         not one.is_public,

@@ -5,11 +5,12 @@ from __future__ import annotations
 
 from archfind.canonical import DERIVED, kind
 from archfind.families.polish import polished
-from archfind.families.score import is_derived
+from archfind.families.score import Solution, is_derived, score
 from archfind.families.solve import solve
 from archfind.families.text import template
 from archfind.match import mismatch
-from archfind.pretrained.database import DEFAULT, templates_of
+from archfind.pretrained.completed import completed
+from archfind.pretrained.database import templates_of, thinned
 from archfind.types import Entry, Match, Mismatch, Pretrained, Setting
 
 TYPE_CHECKING = False
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-    from archfind.families.score import Solution
+    from archfind.families.text import Family
     from archfind.pretrained.database import Configured
     from archfind.types import Canonical, TensorSpec
 
@@ -29,9 +30,8 @@ STALE = frozenset(
     "rotary_emb embed_positions".split()
 )
 _LABELS = "num_labels"
-# What people change in a public model without making it another one.
-_RESIZED = frozenset(("num_labels", "vocab_size", "tie_word_embeddings", "init.add_pooling_layer"))
-_HEAD_SIZES = (64, 128, 80, 96, 256, 32, 112, 160, 72, 48, 40, 16, 8)
+_MANY = 4_000  # tensors
+_NEARLY = 0.95  # ... of more, those that fit for the rest to be worth its time
 
 
 def is_stale(key: str, spec: TensorSpec) -> bool:
@@ -92,17 +92,69 @@ def solved(index: Index, block: Configured, claims: Mapping[str, Any]) -> Solved
             tied[source] = key
             own[source] = own[key]
     family = block.family
-    solution = solve(own, family)
+    solution = _solved(own, family)
     if solution is None:
         return None
-    if solution.score < 1:
+    shared = _alike(solution, block, own)
+    if shared:
+        tied |= shared
+        own |= {key: own[source] for key, source in shared.items()}
+        solution = _solved(own, family) or solution
+    _whole_patches(own, family, solution)
+    if solution.score < 1 and (solution.score > _NEARLY or len(own) <= _MANY):
         solution = polished(own, family, solution)
-    values, sources, preset = _completed(block, solution, claims)
+        _whole_patches(own, family, solution)
+    values, sources, preset = completed(own, block, solution, claims)
     shares = _shares(block, own, tied)
     if shares is not None and "tie_word_embeddings" in family.leaves:
         values["tie_word_embeddings"], sources["tie_word_embeddings"] = shares, "shape"
     match = _match(index, own, block, solution, values, sources, tied, preset)
     return Solved(block, match, solution.score, values, preset)
+
+
+def _solved(index: Index, family: Family) -> Solution | None:
+    """The values from some of a large file's tensors, held against all of them: of a layer's 256
+    experts, the first and the last say what the others would."""
+    some = thinned(index) if len(index) > _MANY else index
+    solution = solve(some, family)
+    if solution is not None and some is not index:
+        expected = solution.expected.items()
+        fits = sum(k in index and index[k].shape == shape for k, (shape, _) in expected)
+        solution.score = fits / max(len(index), len(expected), 1)
+    return solution
+
+
+def _alike(solution: Solution, block: Configured, own: Index) -> dict[str, str]:
+    """Keys that aren't there of modules that the class ties to one like them: a head for every
+    layer, all of them one. However many there are, all are tied."""
+    sources: dict[str, str] = {}
+    for key, source in block.tied.items():
+        if template(key) == template(source):
+            sources[template(key)] = source
+    if not sources:
+        return {}
+    missing = [key for key in solution.expected if key not in own]
+    found = {key: sources.get(template(key), "") for key in missing}
+    return {key: source for key, source in found.items() if source in own}
+
+
+def _whole_patches(index: Index, family: Family, solution: Solution) -> None:
+    """Pictures of whole patches, where a table's size says no more than how many there are."""
+    for path, value in list(solution.values.items()):
+        root, _, last = path.rpartition(".")
+        name = root if last.isdigit() else path
+        if not name.endswith("image_size") or type(value) is not int:
+            continue
+        patch = solution.values.get(f"{name[: -len('image_size')]}patch_size")
+        if type(patch) is not int or not patch or value % patch == 0 or value < patch:
+            continue
+        for whole in (value - value % patch, value - value % patch + patch):
+            other = Solution({**solution.values, path: whole}, solution.solved, solution.preset)
+            score(index, family, other)
+            if other.score >= solution.score:
+                solution.values, solution.expected = other.values, other.expected
+                solution.score = other.score
+                break
 
 
 def _shares(block: Configured, own: Index, tied: Mapping[str, str]) -> bool | None:
@@ -114,101 +166,6 @@ def _shares(block: Configured, own: Index, tied: Mapping[str, str]) -> bool | No
             return True
         return own[key].storage == own[source].storage and own[key].offset == own[source].offset
     return None
-
-
-def _completed(
-    block: Configured, solution: Solution, claims: Mapping[str, Any]
-) -> tuple[dict[str, Any], dict[str, str], str]:
-    """Every leaf with its value and where that is from; the public model whose sizes these are."""
-    family = block.family
-    values = dict(solution.values)
-    sources = dict.fromkeys(solution.solved, "shape")
-    preset = _same(block, solution)
-    facts = family.presets.get(preset, {}) if preset else {}
-    stated = block.type.presets.get(preset, {})
-    for path in {**values, **facts, **claims}:
-        if path in solution.solved or path == "class":
-            continue
-        if path in claims and _keeps(family, values, path, claims[path], solution):
-            values[path], sources[path] = claims[path], "file"
-        elif preset and path in stated and _keeps(family, values, path, stated[path], solution):
-            values[path], sources[path] = stated[path], "preset"
-        elif preset and path in facts and _keeps(family, values, path, facts[path], solution):
-            values[path], sources[path] = facts[path], "default"
-        else:
-            sources.setdefault(path, "default")
-    if not preset:
-        _divided(block, values, sources, solution)
-    return values, sources, preset
-
-
-def _keeps(
-    family: Any, values: Mapping[str, Any], path: str, value: Any, solution: Solution
-) -> bool:
-    """Whether a value leaves the tensors as they are."""
-    if values.get(path) == value and type(values.get(path)) is type(value):
-        return True
-    if path not in family.options:
-        return True
-    try:
-        return family.program.expand({**values, path: value}) == solution.expected
-    except (KeyError, TypeError, ValueError, ZeroDivisionError, OverflowError, IndexError):
-        return False
-
-
-def _same(block: Configured, solution: Solution) -> str:
-    """The public model with every size that the file shows, its vocabulary and labels aside; of
-    several, one whose vocabulary is the file's, then one of the same class."""
-    best, most = "", (-1, False)
-    for name, facts in block.family.presets.items():
-        if name == DEFAULT:
-            continue
-        wrong = [
-            path
-            for path in solution.solved
-            if path in facts and facts[path] != solution.values[path] and path not in _RESIZED
-        ]
-        agreeing = sum(facts.get(path) == solution.values[path] for path in solution.solved)
-        stated = block.type.presets[name].get("class")
-        if not wrong and (agreeing, stated == block.cls) > most:
-            best, most = name, (agreeing, stated == block.cls)
-    return best
-
-
-def _divided(
-    block: Configured, values: dict[str, Any], sources: dict[str, str], solution: Solution
-) -> None:
-    """Head counts that no tensor shows, as many as the usual head sizes give."""
-    family = block.family
-    for path in [p for p in values if p.rpartition(".")[2] in _WIDTHS]:
-        root = path.rpartition(".")[0]
-        dot = f"{root}." if root else ""
-        width = values[path]
-        for name in _HEADS:
-            heads = f"{dot}{name}"
-            if heads not in values or sources.get(heads) == "shape":
-                continue
-            if sources.get(path) != "shape" or type(width) is not int:
-                continue
-            default = family.leaves.get(path), family.leaves.get(heads)
-            if width == default[0] or type(default[1]) is not int or not default[1]:
-                continue
-            usual = [default[0] // default[1] if type(default[0]) is int else 64, *_HEAD_SIZES]
-            for size in usual:
-                if size and width % size == 0 and width // size > 0:
-                    value = width // size
-                    if _keeps(family, values, heads, value, solution):
-                        values[heads] = value
-                        grouped = f"{dot}num_key_value_heads"
-                        if sources.get(grouped) == "default" and grouped in values:
-                            values[grouped] = value
-                        break
-
-
-_WIDTHS = ("hidden_size", "d_model", "n_embd", "dim", "embed_dim")
-_HEADS = (
-    "num_attention_heads encoder_attention_heads decoder_attention_heads n_head n_heads num_heads"
-).split()
 
 
 def _match(

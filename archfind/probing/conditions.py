@@ -64,6 +64,14 @@ def tests(rows: Sequence[Row], names: Iterable[str]) -> dict[str, Truth]:
         add(f"{one} == {two}", [a == b for a, b in pairs])
         add(f"{one} < {two}", [a < b for a, b in pairs])
         add(f"{one} > {two}", [a > b for a, b in pairs])
+        if one[0] != "{" and two[0] == "{" and two[-2] != "#":
+            one, two, pairs = two, one, [(b, a) for a, b in pairs]
+        if one[0] == "{" and one[-2] != "#" and two[0] != "{":  # every second layer, every third
+            whole = all(isinstance(b, int) and b > 0 for _, b in pairs)
+            for rest in (0, 1) if whole else ():
+                add(f"{one}%{two} == {rest}", [a % b == rest for a, b in pairs])
+            if whole:
+                add(f"({one}+1)%{two} == 0", [(a + 1) % b == 0 for a, b in pairs])
     return found
 
 

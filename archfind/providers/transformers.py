@@ -6,6 +6,7 @@ configs as dicts, and under `init` the switches of the class's own constructor.
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import inspect
 import json
@@ -74,7 +75,7 @@ def classes(model_type: str) -> Mapping[str, type[transformers.PreTrainedModel]]
 
 
 def _is_abstract(cls: type) -> bool:
-    return cls.__name__.endswith("PreTrainedModel") and "__init__" not in vars(cls)
+    return "pretrained" in cls.__name__.lower() and "__init__" not in vars(cls)
 
 
 def names() -> list[str]:
@@ -133,7 +134,10 @@ def defaults(model_type: str) -> Config:
     others are written out, so that each can be moved; lists that it derives are left to it."""
     with _quiet():
         made = config_class(model_type)()
-    return {**_arguments(made), _LABELS: made.num_labels or 2}
+    own = {
+        name: value for name, value in _undeclared(type(made)).items() if not hasattr(made, name)
+    }
+    return {**own, **_arguments(made), _LABELS: made.num_labels or 2}
 
 
 def _arguments(config: transformers.PreTrainedConfig) -> Config:
@@ -142,7 +146,7 @@ def _arguments(config: transformers.PreTrainedConfig) -> Config:
         name = field.name
         if (name in _SHARED and name != "tie_word_embeddings") or name[0] == "_":
             continue
-        value = getattr(config, name, None)
+        value = _read(config, name)
         if isinstance(value, transformers.PreTrainedConfig):
             # Some were named differently in the past and are looked up by their type.
             found[name] = {"model_type": value.model_type, **_arguments(value)}
@@ -150,16 +154,52 @@ def _arguments(config: transformers.PreTrainedConfig) -> Config:
             found[name] = value
         elif isinstance(value, list | tuple) and field.default is not None and _is_plain(value):
             found[name] = list(value)
-    if not found.get("head_dim") and ("head_dim" in found or _reads_head_dim(type(config))):
-        heads, width = getattr(config, "num_attention_heads", 0), getattr(config, "hidden_size", 0)
+    is_usual = "hidden_size" in found and "num_attention_heads" in found
+    if not found.get("head_dim") and is_usual and _has_head_dim(type(config)):
+        heads, width = _read(config, "num_attention_heads"), _read(config, "hidden_size")
         if isinstance(heads, int) and isinstance(width, int) and heads:
-            found["head_dim"] = width // heads
+            found["head_dim"] = _read(config, "head_dim") or width // heads
     return found
 
 
 @cache
-def _reads_head_dim(config: type) -> bool:
-    """Whether a type's code looks for a head size that its config doesn't declare."""
+def _undeclared(config: type) -> dict[str, bool | int | float | str]:
+    """Fields that a type's code looks for and its config doesn't declare, each with what the code
+    takes where there is none: `getattr(config, "norm_rel_ebd", "none")`."""
+    try:
+        module = import_module(config.__module__.replace("configuration_", "modeling_"))
+        tree = ast.parse(inspect.getsource(module))
+    except (ImportError, OSError, SyntaxError):
+        return {}
+    found: dict[str, bool | int | float | str] = {}
+    for node in ast.walk(tree):
+        match node:
+            case ast.Call(
+                func=ast.Name("getattr"),
+                args=[ast.Name("config"), ast.Constant(str(name)), ast.Constant(value)],
+            ) if name[0] != "_" and isinstance(value, bool | int | float | str):
+                found[name] = value
+            case _:
+                pass
+    return found
+
+
+def _read(config: transformers.PreTrainedConfig, name: str) -> Any:
+    """A field's value; None where it has none, or others for each layer."""
+    try:
+        return getattr(config, name, None)
+    except Exception:  # of configs that differ between layers
+        return None
+
+
+@cache
+def _has_head_dim(config: type) -> bool:
+    """Whether a head size of their own can be given to a type's heads: declared by its config, or
+    looked for by its code."""
+    if isinstance(getattr(config, "head_dim", None), property):
+        return False
+    if any(field.name == "head_dim" for field in dataclasses.fields(config)):
+        return True
     try:
         module = import_module(config.__module__.replace("configuration_", "modeling_"))
         return 'getattr(config, "head_dim"' in inspect.getsource(module)
@@ -169,15 +209,12 @@ def _reads_head_dim(config: type) -> bool:
 
 def is_divided(config: Any) -> bool:
     """Whether widths are multiples of head counts, as every network that works has them."""
-    width, heads = (
-        getattr(config, "hidden_size", None),
-        getattr(config, "num_attention_heads", None),
-    )
-    groups = getattr(config, "num_key_value_heads", None)
+    width, heads = _read(config, "hidden_size"), _read(config, "num_attention_heads")
+    groups = _read(config, "num_key_value_heads")
     if isinstance(heads, int) and isinstance(groups, int) and groups and heads % groups:
         return False
     if isinstance(width, int) and isinstance(heads, int) and heads and width % heads:
-        return bool(getattr(config, "head_dim", None))
+        return bool(_read(config, "head_dim"))
     inner = [c for c in vars(config).values() if isinstance(c, transformers.PreTrainedConfig)]
     return all(is_divided(c) for c in inner)
 

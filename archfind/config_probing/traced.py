@@ -1,0 +1,181 @@
+"""Sizes as a class's own code computes them: a few of its networks built with numbers that remember
+where they are from, and what they say offered to the search before it looks for itself."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import re
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import nn
+
+from archfind.config_probing.bench import Bench, Built
+from archfind.families.expression import parse
+from archfind.families.program import numbered, split
+from archfind.probing.config import Leaf, moved
+from archfind.probing.fit import holds
+from archfind.probing.learn import Blame, Learner, Place, generalised
+from archfind.probing.probe import Sample
+from archfind.probing.trace import Refused, trace
+from archfind.providers import transformers as library
+
+_NETWORKS = 6  # traced for one class
+_SECONDS = 10.0  # for one of them
+_PLACES = 60  # of a tensor's, that are asked for its expressions
+_READINGS = 6  # of one expression, by which of its numbers count a repeat
+_PROPOSED = 24
+
+Sizes = Mapping[str, Sequence[str]]
+
+
+class Hints:
+    """`sizes` by key, numbers apart, in each dialect: one expression a dim; `bounds` of loops."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.sizes: dict[str, dict[str, Sequence[str]]] = {"": {}, "published": {}}
+        self.bounds: dict[str, None] = {}
+        self._bench = bench
+        self._is_full = False
+
+    def filled(self) -> Hints:
+        """With the class's networks traced, which is done when first asked for."""
+        if not self._is_full:
+            self._is_full = True
+            tried = 0
+            known: set[str] = set()
+            for built in sorted(self._bench.built(), key=lambda one: len(one.moves)):
+                if not set(built.shapes[""]) <= known and tried < _NETWORKS:
+                    known |= set(built.shapes[""])
+                    tried += 1
+                    self._add(self._bench, built)
+        return self
+
+    def _add(self, bench: Bench, built: Built) -> None:
+        try:
+            found = trace(_maker(bench), moved(bench.config, built.moves), _SECONDS)
+        except Refused:
+            return
+        self.bounds.update(dict.fromkeys(found.bounds))
+        own = self.sizes[""]
+        for key, texts in found.sizes.items():
+            if any(char.isalpha() for text in texts for char in text):
+                own.setdefault(numbered(key), texts)
+        other = self.sizes["published"]
+        for key, source in built.sources.items():
+            if numbered(source) in own:
+                other.setdefault(numbered(key), own[numbered(source)])
+
+
+def _maker(bench: Bench) -> type[nn.Module]:
+    """The class as one that takes its config's fields."""
+    cls: Any = bench.cls
+    model_type = bench.name.partition("/")[0]
+
+    def make(self: Any, **fields: Any) -> None:
+        switches = fields.pop(library.INIT, {})
+        cls.__init__(self, library.config_of(model_type, fields), **switches)
+
+    return type(cls.__name__, (cls,), {"__init__": make, "__module__": cls.__module__})
+
+
+class HintedLearner(Learner):
+    """A search that takes what the code says where that holds in all examples."""
+
+    def __init__(
+        self,
+        samples: Sequence[Sample],
+        visible: Sequence[str],
+        seconds: float,
+        sizes: Sizes,
+        bounds: Sequence[str],
+    ) -> None:
+        super().__init__(samples, visible, seconds)
+        self._hints = sizes
+        less = [b.removesuffix("-1") for b in bounds if b.endswith("-1")]
+        self._bounds = list(dict.fromkeys((*less, *bounds, *(f"{b}+1" for b in bounds))))
+        self._texts: list[dict[str, None]] = []  # of the tensor looked at, one a dim
+        self._proposed: Sequence[str] = ()
+        self._trusts = False  # whether nothing but that is tried
+
+    def _repeat(
+        self, places: list[Place], numbers: list[str], pattern: str, condition: str
+    ) -> bool:
+        found: dict[str, None] = {}
+        for text in self._bounds if places[0].at else ():
+            found.update(dict.fromkeys(_readings(text, places[-1].env)[1:]))
+        self._proposed = [*found, *self._bounds][: 2 * _PROPOSED]
+        return super()._repeat(places, numbers, pattern, condition)
+
+    def _leaf(self, places: list[Place], pattern: str, condition: str) -> None:
+        self._texts = []
+        parts = split(pattern)
+        seen: set[tuple[object, ...]] = set()
+        for place in places:
+            at = iter(place.at)
+            key = ".".join(str(next(at)) if part[0] == "{" else part for part in parts)
+            texts = self._hints.get(key)
+            if texts is None or (key, *texts) in seen:
+                continue
+            seen.add((key, *texts))
+            self._texts += [{} for _ in range(len(texts) - len(self._texts))]
+            for own, text in zip(self._texts, texts, strict=False):
+                # A width that heads divide is as good as heads times what each has of it.
+                for one in (*parse(text).names, text):
+                    own.update(dict.fromkeys(_readings(one, place.env)))
+            if len(seen) > _PLACES:
+                break
+        super()._leaf(places, pattern, condition)
+
+    def _sizes(self, places: list[Place]) -> tuple[str, ...] | None:
+        """Dim by dim, each with what is proposed for it."""
+        sizes: list[str] = []
+        for axis in range(len(places[0].tree[0])):
+            texts = self._texts[axis] if axis < len(self._texts) else ()
+            self._proposed = sorted(texts, key=len)[:_PROPOSED]
+            one = [Place(p.sample, p.env, ((p.tree[0][axis],), p.tree[1]), p.at) for p in places]
+            # What the code says, by cases if need be, before what fits by chance.
+            self._trusts = bool(self._proposed)
+            found = None
+            if self._trusts:
+                with contextlib.suppress(Blame):
+                    found = super()._sizes(one)
+                self._trusts = False
+            found = found or super()._sizes(one)
+            if found is None:
+                return None
+            sizes += found
+        return tuple(sizes)
+
+    def _blame(self, places: list[Place], targets: list[int]) -> None:
+        """What reads a list's last item can be said for lists of one length."""
+        for path in self._depends(places, targets):
+            root, _, last = path.rpartition(".")
+            if (last.isdigit() or last == "#") and f"{root}.#" in self.visible:
+                raise Blame({f"{root}.#"}, f"{targets[:3]}")
+        super()._blame(places, targets)
+
+    def _number(self, places: list[Place], targets: list[int], quick: bool = False) -> str | None:
+        if time.process_time() < self.deadline:
+            rows = [place.env for place in places]
+            for text in self._proposed:
+                if holds(text, rows, targets):
+                    return text
+            if self._trusts or (quick and self._proposed):
+                return str(targets[0]) if len(set(targets)) == 1 else None
+        return super()._number(places, targets, quick)
+
+
+def _readings(text: str, env: Mapping[str, Leaf]) -> list[str]:
+    """An expression as it stands, and with the numbers in its names as the repeats' indices."""
+    names = [n for n in parse(text).names if any(part.isdigit() for part in n.split("."))]
+    found = [text]
+    options = [generalised(name, env) for name in names[:3]]
+    for chosen in itertools.islice(itertools.product(*options), 1, _READINGS):
+        made = text
+        for name, other in zip(names, chosen, strict=False):
+            made = re.sub(rf"(?<![\w.{{]){re.escape(name)}(?![\w.])", other, made)
+        found.append(made)
+    return found

@@ -1,0 +1,129 @@
+"""What no tensor shows of a solved config: from the file's own claims, the public model with the
+same sizes, else the type's defaults. On the cold path of `archfind guess`."""
+
+from __future__ import annotations
+
+from archfind.families.equations import ERRORS
+from archfind.pretrained.database import DEFAULT
+from archfind.pretrained.shown import shown
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from archfind.families.score import Solution
+    from archfind.families.text import Family
+    from archfind.pretrained.database import Configured
+    from archfind.types import TensorSpec
+
+    Index = Mapping[str, TensorSpec]
+
+# What people change in a public model without making it another one.
+_RESIZED = frozenset(("num_labels", "vocab_size", "tie_word_embeddings", "init.add_pooling_layer"))
+_MANY = 4_000  # tensors: of more, what isn't it anyway isn't worth its time
+_HEAD_SIZES = (64, 128, 80, 96, 256, 32, 112, 160, 72, 48, 40, 16, 8)
+
+
+def completed(
+    index: Index, block: Configured, solution: Solution, claims: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, str], str]:
+    """Every leaf with its value and where that is from; the public model whose sizes these are."""
+    family = block.family
+    values = dict(solution.values)
+    solution.solved = shown(index, family, solution)
+    sources = dict.fromkeys(solution.solved, "shape")
+    preset = _same(block, solution)
+    facts = family.presets.get(preset, {}) if preset else {}
+    stated = block.type.presets.get(preset, {})
+    told = {p: v for p, v in stated.items() if p not in solution.solved and p != "class"}
+    for source, some in (("default", facts), ("preset", told), ("file", claims)):
+        # Heads and what each has of a width are one size: neither can be said without the other.
+        free = {p: v for p, v in some.items() if p not in solution.solved and p != "class"}
+        if free and _keep(family, values, free, solution):
+            values |= free
+            sources |= dict.fromkeys(free, source)
+            continue
+        for path, value in free.items():
+            if _keep(family, values, {path: value}, solution):
+                values[path], sources[path] = value, source
+    for path in values:
+        sources.setdefault(path, "default")
+    if not preset and (solution.score == 1 or len(index) <= _MANY):
+        _divided(block, values, sources, solution)
+    return values, sources, preset
+
+
+def _keep(
+    family: Family, values: Mapping[str, Any], some: Mapping[str, Any], solution: Solution
+) -> bool:
+    """Whether values leave the tensors as they are."""
+    if all(
+        path not in family.options
+        or (values.get(path) == value and type(values.get(path)) is type(value))
+        for path, value in some.items()
+    ):
+        return True
+    try:
+        return family.program.expand({**values, **some}) == solution.expected
+    except ERRORS:
+        return False
+
+
+def _same(block: Configured, solution: Solution) -> str:
+    """The public model with every size that the file shows, its vocabulary and labels aside; of
+    several, one whose vocabulary is the file's, then one of the same class."""
+    best, most = "", (-1, False)
+    for name, facts in block.family.presets.items():
+        if name == DEFAULT:
+            continue
+        wrong = [
+            path
+            for path in solution.solved
+            if path in facts and facts[path] != solution.values[path] and path not in _RESIZED
+        ]
+        agreeing = sum(facts.get(path) == solution.values[path] for path in solution.solved)
+        stated = block.type.presets[name].get("class")
+        if not wrong and (agreeing, stated == block.cls) > most:
+            best, most = name, (agreeing, stated == block.cls)
+    return best
+
+
+def _divided(
+    block: Configured, values: dict[str, Any], sources: dict[str, str], solution: Solution
+) -> None:
+    """Head counts that no tensor shows, as many as the usual head sizes give."""
+    family = block.family
+    for path in [p for p in values if p.rpartition(".")[2] in _WIDTHS]:
+        root = path.rpartition(".")[0]
+        dot = f"{root}." if root else ""
+        width = values[path]
+        for name in _HEADS:
+            heads = f"{dot}{name}"
+            if heads not in values or sources.get(heads) == "shape":
+                continue
+            if sources.get(path) != "shape" or type(width) is not int:
+                continue
+            default = family.leaves.get(path), family.leaves.get(heads)
+            if width == default[0] or type(default[1]) is not int or not default[1]:
+                continue
+            usual = [default[0] // default[1] if type(default[0]) is int else 64, *_HEAD_SIZES]
+            for size in usual:
+                if size and width % size == 0 and width // size > 0:
+                    value = width // size
+                    grouped = f"{dot}num_key_value_heads"
+                    both = {heads: value}
+                    if sources.get(grouped) == "default" and grouped in values:
+                        both[grouped] = value
+                    fitting = [
+                        m for m in (both, {heads: value}) if _keep(family, values, m, solution)
+                    ]
+                    if fitting:
+                        values |= fitting[0]
+                        break
+
+
+_WIDTHS = ("hidden_size", "d_model", "n_embd", "dim", "embed_dim")
+_HEADS = (
+    "num_attention_heads encoder_attention_heads decoder_attention_heads n_head n_heads num_heads"
+).split()
