@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import errno
 import io
 import logging
 import re
@@ -35,6 +36,8 @@ ATTEMPTS = (
     ("torchscript", "dynamic batch"),
     ("torchscript", "static batch"),
 )
+OLDEST = 7  # opset
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 HALF = 2e-2  # of an output's largest value: ten bits, and rounding that adds up
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -52,12 +55,17 @@ def write_module(module: nn.Module, job: Job) -> Written:
     "unchecked" (how far an output that was kept regardless differs).
     """
     example = job.example
+    newest = onnx.defs.onnx_opset_version()
+    if job.opset is not None and not OLDEST <= job.opset <= newest:
+        raise ExportError(f"no exporter writes opset {job.opset}: they are {OLDEST} to {newest}")
     try:
         with quiet():
             traced = parity.case(module, example.args)
     except Exception as error:  # the network is anyone's code
         why = reason(error)
         raise ExportError(f"the network doesn't run on its example input: {why}") from error
+    if not job.keep_unchecked:
+        parity.expect_numbers(traced)
     failures: list[str] = []
     kept: tuple[float, Path, dict[str, str]] | None = None
     for exporter, sizes in _attempts(module, job):
@@ -70,11 +78,17 @@ def write_module(module: nn.Module, job: Job) -> Written:
                 convert = newer if exporter == "dynamo" else older
                 convert(copied, path, job, list(traced.outputs), _freed(example, sizes))
                 del copied
+                if job.opset is not None and _opset(path) != str(job.opset):
+                    failures.append(f"{exporter}, {sizes}: it writes opset {_opset(path)}")
+                    shutil.rmtree(path.parent)
+                    continue
                 free = _free(path, example)
                 others = _others(example, free)
                 tried = [traced, *(parity.case(module, args) for args in others)]
                 difference = _check(path, example.names, tried)
         except Exception as error:  # exporters raise anything
+            if isinstance(error, OSError) and error.errno in _DISK:
+                raise  # no other exporter finds more room
             failures.append(f"{exporter}, {sizes}: {reason(error)}")
             shutil.rmtree(path.parent)
             continue
@@ -163,19 +177,23 @@ def _opset(path: Path) -> str:
 
 def _halve(path: Path, job: Job, tried: list[parity.Case]) -> parity.Difference:
     """The file in float16, held against the module in float32 with a half's tolerance."""
-    from onnxruntime.transformers.float16 import convert_float_to_float16
-
     with quiet():
-        model = convert_float_to_float16(onnx.load(path), keep_io_types=True)
-        ordered = onnx_ir.from_proto(model)
-        ordered.graph.sort()  # its casts stand at the end
-        model = onnx_ir.to_proto(ordered)
+        model = halved(onnx.load(path))
         onnx.helper.set_model_props(model, dict(job.metadata))
         large = _nbytes_of(model) > ONE_FILE
         for stray in path.parent.iterdir():
             stray.unlink()
         onnx.save_model(model, path, save_as_external_data=large, location=f"{path.name}.data")
     return _check(path, job.example.names, tried, HALF)
+
+
+def halved(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The graph with weights and arithmetic in float16, its inputs and outputs as they were."""
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    ordered = onnx_ir.from_proto(convert_float_to_float16(model, keep_io_types=True))
+    ordered.graph.sort()  # its casts stand at the end
+    return onnx_ir.to_proto(ordered)
 
 
 def _nbytes_of(model: onnx.ModelProto) -> int:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from archfind.errors import ExportError
 from archfind.providers.example import Axes, tensors
 
 # An export sums in another order than torch, which moves a float32 output by some 1e-6 of its size
@@ -175,6 +176,14 @@ def _apart(one: Tensor, two: Tensor, relative: float) -> tuple[float, float]:
     if not a.numel():
         return 0.0, 0.0
     return float((a - b).abs().max()), _allowed(a, relative)
+
+
+def expect_numbers(case: Case) -> None:
+    """ExportError where the module gives not one number: any two exports of it would agree."""
+    floats = [t for t in case.outputs.values() if t.is_floating_point() and t.numel()]
+    if floats and not any(bool(t.isfinite().any()) for t in floats):
+        text = "the network gives nothing but NaN or infinities, so that no check means anything"
+        raise ExportError(f"{text}; --keep-unchecked writes it")
 
 
 def doubts(tried: list[Case]) -> dict[str, str]:
