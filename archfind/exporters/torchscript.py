@@ -27,7 +27,8 @@ def write(built: Built, job: Job) -> Written:
     largest, batch = checked(built, job, program)
     extra = {"archfind.json": json.dumps(dict(job.metadata))}
     buffer = io.BytesIO()  # torch's own way to a file ends the process where the disk is full
-    torch.jit.save(program, buffer, _extra_files=extra)
+    with quiet():
+        torch.jit.save(program, buffer, _extra_files=extra)
     job.path.write_bytes(buffer.getbuffer())
     formats.open(job.path)
     return Written(job.path, largest, {"batch": batch})
