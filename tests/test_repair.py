@@ -42,7 +42,7 @@ def test_a_damage_is_undone(damage, tmp_path: Path) -> None:  # pyright: ignore
 
 
 def test_square_kernels_of_one_pixel_turn_with_the_others(tmp_path: Path) -> None:
-    """[1, 1, n, n] would become [n, n, 1, 1] by dropping its ones, too: and compute something else."""
+    """[1, 1, n, n] becomes [n, n, 1, 1] by dropping its ones, too, and computes another thing."""
     name = "torchvision/shufflenet_v2_x0_5"
     module = repair_sweep.lively(name, 3)
     damaged = repair_sweep.transposed_convs(module.state_dict(), random.Random(0), module)
