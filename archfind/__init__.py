@@ -224,11 +224,14 @@ def export(
     if not isinstance(source, Built) and not settings and exporters.copies(out):
         found = guess(source, choose=choose, part=part)
         if exporters.convertible(found, choose):
+            if half or opset is not None:
+                text = "half and opset are for .onnx; dtype='fp16' casts what is copied"
+                raise ExportError(text, os.fspath(out))
             return exporters.convert(
                 found, out, dtype=dtype, max_shard_size=max_shard_size, force=force
             )
     if dtype or max_shard_size:
-        text = "dtype and max_shard_size are for tensors copied to .safetensors or .pth"
+        text = "dtype and max_shard_size are for what is copied between .pth and .safetensors"
         raise ExportError(text, str(out))
     if isinstance(source, Built):
         built = source
@@ -248,7 +251,7 @@ def export(
                 raise
             from archfind.from_onnx.write import write_graph
 
-            return write_graph(found, out, error.message, force=force, opset=opset)
+            return write_graph(found, out, error.message, force=force, opset=opset, half=half)
     return exporters.export(
         built, out, force=force, opset=opset, keep_unchecked=keep_unchecked, half=half
     )

@@ -1,10 +1,14 @@
-"""How many families export to ONNX and agree with torch: the table in docs/export.md.
+"""How many families export to ONNX and agree with torch: the tables in docs/export.md.
 
-    nice python benchmarks/onnx_sweep.py --into docs/export.md
+    nice python benchmarks/onnx_sweep.py --rows rows.json --into docs/export.md
 
 One network of each family that timm and torchvision define (a family is a module of the library;
 the smallest by parameters, timm's test_* aside), with random weights from a fixed seed. Each goes
 the public way in a process of its own: a .pth, opened, guessed, built, exported, checked.
+
+And one of each model type of transformers that has signatures, two layers and narrow: its module
+goes to the exporter as it is, since its sizes are invented. With --rows, a run that was interrupted
+goes on where it ended.
 """
 
 from __future__ import annotations
@@ -19,22 +23,26 @@ import tempfile
 import time
 import warnings
 from collections import Counter
+from collections.abc import Mapping
 from importlib import import_module
 from math import prod
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+import small_configs
 import torch
 from torch import Tensor, nn
 
 import archfind
 from archfind.database import default
-from archfind.errors import ArchfindError
+from archfind.errors import ArchfindError, BuildError
+from archfind.exporters.job import Job
+from archfind.exporters.onnx import write_module
 from archfind.formats.escape import escape
 from archfind.providers import provider
 from archfind.types import Entry
 
-SECONDS = 240
+SECONDS = 400
 MARK = "<!-- below: written by benchmarks/onnx_sweep.py -->\n"
 LARGEST = {"timm": 32e6, "torchvision": 100e6}  # parameters; torchvision's detectors start at 32 M
 
@@ -52,7 +60,8 @@ def members() -> list[str]:
                 continue
             family = f"{entry.provider} {_family(entry)}"
             best[family] = min(best.get(family, (count, entry.id)), (count, entry.id))
-    return [best[family][1] for family in sorted(best)]
+    found = [best[family][1] for family in sorted(best)]
+    return found + [f"transformers/{name}" for name in small_configs.types()]
 
 
 def _family(entry: Entry) -> str:
@@ -101,6 +110,8 @@ def one(name: str) -> dict[str, object]:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     library, _, architecture = name.partition("/")
+    if library == "transformers":
+        return typed(architecture)
     source = provider(library)
     module = source.create(architecture)
     enliven(module, source.example(architecture, module).args)
@@ -115,15 +126,39 @@ def one(name: str) -> dict[str, object]:
             why = error.message
             return {"status": "refused", "seconds": time.perf_counter() - start, "reason": why}
         seconds = time.perf_counter() - start
-    why = "; ".join(done.notes.get(kind, "") for kind in ("warning", "fallback")).strip("; ")
-    return {"status": "passes", "exporter": done.notes["exporter"], "batch": done.notes["batch"],
-            "difference": done.max_abs_diff, "seconds": seconds, "reason": why}  # fmt: skip
+    return passed(done.notes, done.max_abs_diff, seconds)
+
+
+def passed(notes: Mapping[str, str], difference: float, seconds: float) -> dict[str, object]:
+    """The row of a network whose file agrees."""
+    why = "; ".join(notes.get(kind, "") for kind in ("warning", "fallback")).strip("; ")
+    return {"status": "passes", "exporter": notes["exporter"], "free": notes.get("free", ""),
+            "difference": difference, "seconds": seconds, "reason": why}  # fmt: skip
+
+
+def typed(model_type: str) -> dict[str, object]:
+    """The row of a model type of transformers."""
+    try:
+        cls, module = small_configs.small(model_type)
+    except BuildError as error:
+        return {"status": "not built", "reason": error.message}
+    example = provider("transformers").example(cls, module)
+    start = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            done = write_module(module, Job(Path(folder, "network.onnx"), {}, example))
+        except ArchfindError as error:
+            why = f"{cls}: {error.message}"
+            return {"status": "refused", "seconds": time.perf_counter() - start, "reason": why}
+    return passed(done.notes, done.max_abs_diff, time.perf_counter() - start)
 
 
 def apart(name: str) -> dict[str, object]:
     """`one` in a process of its own, which may crash or hang."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["torch.onnx", "timm", "torchvision", "onnxscript"])
+    context.set_forkserver_preload(
+        ["torch.onnx", "timm", "torchvision", "transformers", "onnxscript"]
+    )
     here, there = context.Pipe(duplex=False)
     process = context.Process(target=_send, args=(name, there))
     start = time.perf_counter()
@@ -152,20 +187,32 @@ def _send(name: str, there: Connection) -> None:
 
 
 def table(rows: dict[str, dict[str, object]]) -> str:
-    """Totals, then a row each."""
-    passing = [row for row in rows.values() if row["status"] == "passes"]
-    ways = Counter(f"{row['exporter']}, {row['batch']} batch" for row in passing)
-    lines = [
-        f"{len(passing)} of {len(rows)} families pass ({len(passing) / len(rows):.0%}): "
-        + "; ".join(f"{count} by {way}" for way, count in ways.most_common())
-        + ".", "",
-        "| network | status | exporter | batch | max abs diff | seconds | reason |",
-        "|---|---|---|---|---|---|---|",
-    ]  # fmt: skip
+    """Totals for each library, then a row each."""
+    lines: list[str] = []
+    for library in ("timm", "torchvision", "transformers"):
+        own = [row for name, row in rows.items() if name.startswith(f"{library}/")]
+        built = [row for row in own if row["status"] != "not built"]
+        passing = [row for row in built if row["status"] == "passes"]
+        if not built:
+            continue
+        ways = Counter(str(row["exporter"]) for row in passing)
+        free = Counter(str(row["free"]) or "nothing" for row in passing)
+        what = "model types" if library == "transformers" else "families"
+        lines.append(
+            f"- {library}: {len(passing)} of {len(built)} {what} pass "
+            f"({len(passing) / len(built):.0%}), "
+            + ", ".join(f"{count} by {way}" for way, count in ways.most_common())
+            + ". Free: "
+            + "; ".join(f"{word} in {count}" for word, count in free.most_common())
+            + "."
+            + (f" {len(own) - len(built)} not built." if len(own) > len(built) else "")
+        )
+    lines += ["", "| network | status | exporter | free | max abs diff | seconds | reason |",
+              "|---|---|---|---|---|---|---|"]  # fmt: skip
     for name, row in rows.items():
         difference = f"{row['difference']:.1e}" if "difference" in row else ""
         reason = escape(str(row["reason"]), 300).replace("|", "\\|")
-        cells = [name, row["status"], row.get("exporter", ""), row.get("batch", ""), difference,
+        cells = [name, row["status"], row.get("exporter", ""), row.get("free", ""), difference,
                  f"{row['seconds']:.0f}", f"`{reason}`" if reason else ""]  # fmt: skip
         lines.append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join(lines)
@@ -176,12 +223,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", help="ids such as timm/resnet50; all families if none")
     parser.add_argument("--into", type=Path, help="replace what stands below the mark in this file")
+    parser.add_argument("--rows", type=Path, help="keep the rows here, and go on from them")
     given = parser.parse_args()
     names: list[str] = given.names or members()
-    rows: dict[str, dict[str, object]] = {}
+    kept: dict[str, dict[str, object]] = {}
+    if given.rows and given.rows.exists():
+        kept = json.loads(given.rows.read_text())
     for number, name in enumerate(names, 1):
-        rows[name] = row = apart(name)
+        if name in kept:
+            continue
+        kept[name] = row = apart(name)
         sys.stderr.write(f"{number}/{len(names)} {name}: {json.dumps(row)}\n")
+        if given.rows:
+            given.rows.write_text(json.dumps(kept, indent=1))
+    rows = {name: kept[name] for name in names}
     if given.into:
         above, mark, _ = given.into.read_text().partition(MARK)
         given.into.write_text(f"{above.rstrip()}\n\n{mark or MARK}\n{table(rows)}\n")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import zipfile
@@ -193,19 +192,39 @@ def test_refusals(force: bool, tmp_path: Path) -> None:
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
 
 
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is full")
-def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from archfind.exporters import pieces
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a limit on file sizes")
+@pytest.mark.parametrize("limit", [10_000, 3_000_000])
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_a_full_disk(limit: int, suffix: str, tmp_path: Path) -> None:
+    import resource
 
-    torch.save(own(), tmp_path / "in.pth")
-    full = os.open("/dev/full", os.O_WRONLY)
-    real = os.write
-    monkeypatch.setattr(pieces.os, "write", lambda _, data: real(full, data))
-    for out in ("out.pth", "out.safetensors"):
-        with pytest.raises(ExportError, match="No space left on device"):
-            archfind.export(tmp_path / "in.pth", tmp_path / out)
-    os.close(full)
+    torch.save({"a": torch.zeros(4, 1000), "b": torch.ones(1000, 1000)}, tmp_path / "in.pth")
+    before = (tmp_path / "in.pth").read_bytes()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+    try:
+        with pytest.raises(ExportError, match="can't be written: File too large"):
+            archfind.export(tmp_path / "in.pth", tmp_path / f"out{suffix}")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert [p.name for p in tmp_path.iterdir()] == ["in.pth"]
+    assert (tmp_path / "in.pth").read_bytes() == before
+
+
+def test_checksums_and_values_over_many_blocks(tmp_path: Path) -> None:
+    """Large and small tensors in turn, so that blocks end anywhere and sums lag behind."""
+    torch.manual_seed(0)
+    sizes = [1, 3_000_001, 7, 5000, 262_144, 1, 900_000, 3, 40_000, 1_048_577] * 3
+    state = {f"t.{n}": torch.randint(0, 255, (s,), dtype=torch.uint8) for n, s in enumerate(sizes)}
+    torch.save(state, tmp_path / "in.pth")
+    archfind.export(tmp_path / "in.pth", tmp_path / "out.pth")
+    assert zipfile.ZipFile(tmp_path / "out.pth").testzip() is None
+    archfind.export(tmp_path / "in.pth", tmp_path / "out.safetensors")
+    for found in (
+        torch.load(tmp_path / "out.pth", weights_only=True),
+        load_file(tmp_path / "out.safetensors"),
+    ):
+        assert all(equal(found[key], value) for key, value in state.items())
 
 
 def test_neither_torch_nor_the_whole_file_is_loaded(tmp_path: Path) -> None:

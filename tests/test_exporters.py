@@ -17,8 +17,7 @@ from torch import Tensor, nn
 
 import archfind
 from archfind.errors import ExportError
-from archfind.exporters import onnx as onnx_exporter
-from archfind.exporters import parity
+from archfind.exporters import parity, torch_onnx
 from archfind.providers import provider
 from archfind.providers.example import images
 from archfind.types import Built
@@ -79,15 +78,16 @@ def expect_metadata(found: Mapping[str, str], built: Built) -> None:
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_an_onnx_file_agrees_on_a_new_input_of_another_batch(
+def test_an_onnx_file_agrees_on_a_new_input_of_another_size(
     name: str, small: dict[str, Built], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     built = small[name]
     done = archfind.export(built, tmp_path / "network.onnx")
     assert capfd.readouterr().out == ""
     assert (done.notes["exporter"], done.notes["batch"]) == ("dynamo", "dynamic")
+    assert done.notes["free"] == "batch, height, width"
     assert done.sha256 == sha256(Path(done.path).read_bytes()).hexdigest()
-    fresh = torch.randn(3, 3, 160, 160, generator=torch.Generator().manual_seed(7))
+    fresh = torch.randn(3, 3, 128, 240, generator=torch.Generator().manual_seed(7))
     with torch.no_grad():
         expected = built.module(fresh)
     (found,) = run(Path(done.path), fresh)
@@ -108,6 +108,7 @@ def test_published_weights_go_all_the_way(mobilenet: Path, tmp_path: Path) -> No
     done = archfind.export(built, tmp_path / "mobilenet.onnx", opset=18)
     assert done.max_abs_diff < 1e-4
     assert done.notes["opset"] == "18"
+    assert done.notes["free"] == "batch, height, width"
     assert "warning" not in done.notes
     fresh = images((3, 224, 224), batch=1, seed=9)
     with torch.no_grad():
@@ -318,7 +319,7 @@ def test_the_older_exporter_takes_what_the_newer_cannot(
     built = with_module(small["timm/test_vit"], Branching(limit=100))
     done = archfind.export(built, tmp_path / "branching.onnx")
     assert (done.notes["exporter"], done.notes["batch"]) == ("torchscript", "dynamic")
-    assert done.notes["fallback"].startswith("dynamo, dynamic batch: GuardOnDataDependent")
+    assert done.notes["fallback"].startswith("dynamo, free sizes: GuardOnDataDependent")
     assert "\n" not in done.notes["fallback"]
     fresh = torch.randn(3, 3, 224, 224)
     with torch.no_grad():
@@ -340,6 +341,26 @@ def test_a_branch_that_tracing_baked_in_is_caught(small: dict[str, Built], tmp_p
     with pytest.raises(ExportError, match="differs by"):
         archfind.export(with_module(built, Branching(limit)), tmp_path / "branching.onnx")
     assert list(tmp_path.iterdir()) == []
+
+
+class Patched(nn.Module):
+    """Computes something else for wide pictures, which a trace of a square one doesn't show."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(x).mean((2, 3)) * (1 if x.shape[-1] == x.shape[-2] else 2)
+
+
+def test_a_size_that_tracing_baked_in_stays_fixed(small: dict[str, Built], tmp_path: Path) -> None:
+    """The graph that is written must not offer the sizes in which it is wrong."""
+    built = with_module(small["timm/test_resnet"], Patched())
+    done = archfind.export(built, tmp_path / "patched.onnx")
+    assert done.notes["free"] == "batch"
+    shape = onnx.load(done.path).graph.input[0].type.tensor_type.shape.dim
+    assert [dim.dim_param or dim.dim_value for dim in shape] == ["batch", 3, 224, 224]
 
 
 class OneBatch(nn.Module):
@@ -376,7 +397,7 @@ class Wide(nn.Module):
 def test_a_large_network_is_two_files(
     exporter: str, small: dict[str, Built], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(onnx_exporter, "ONE_FILE", 1000)
+    monkeypatch.setattr(torch_onnx, "ONE_FILE", 1000)
     module = Wide(nn.Identity() if exporter == "dynamo" else Branching(limit=100))
     built = with_module(small["timm/test_vit"], module)
     out, data = tmp_path / "wide.onnx", tmp_path / "wide.onnx.data"

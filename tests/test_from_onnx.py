@@ -20,6 +20,7 @@ from archfind.errors import ArchfindError, BuildError, ExportError, UnknownError
 from archfind.exporters.onnx import quiet
 from archfind.from_onnx import build, graph_module
 from archfind.from_onnx.slots import paired
+from archfind.from_onnx.trace import randomise
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 import repair_sweep
@@ -56,6 +57,13 @@ def test_a_network_comes_back_and_trains(name: str, dynamo: bool, tmp_path: Path
     with torch.no_grad():
         torch.testing.assert_close(found(image), expected, rtol=1e-3, atol=1e-4)
     assert falls(found, image)
+
+
+def test_random_tables_show_every_place() -> None:
+    """A table is led back by its values: of two places with the same one, one would stay unset."""
+    table = nn.Embedding(700, 32)
+    randomise(table)
+    assert len(table.weight.unique()) == table.weight.numel()
 
 
 def falls(module: nn.Module, image: Tensor) -> bool:

@@ -41,6 +41,16 @@ def test_a_damage_is_undone(damage, tmp_path: Path) -> None:  # pyright: ignore
         assert good, (name, word)
 
 
+def test_square_kernels_of_one_pixel_turn_with_the_others(tmp_path: Path) -> None:
+    """[1, 1, n, n] becomes [n, n, 1, 1] by dropping its ones, too, and computes another thing."""
+    name = "torchvision/shufflenet_v2_x0_5"
+    module = repair_sweep.lively(name, 3)
+    damaged = repair_sweep.transposed_convs(module.state_dict(), random.Random(0), module)
+    paths = tmp_path / "in.pth", tmp_path / "out.pth"
+    good, word = repair_sweep.attempt(damaged, *paths, name, module)
+    assert good, word
+
+
 @pytest.mark.parametrize("damage", repair_sweep.UNFIXABLE, ids=lambda d: d.__name__)
 def test_what_would_have_to_be_invented_is_refused(damage, tmp_path: Path) -> None:  # pyright: ignore
     module = repair_sweep.lively(RESNET, 1)

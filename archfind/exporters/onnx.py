@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import errno
 import io
 import logging
 import re
@@ -11,31 +12,32 @@ import shutil
 import warnings
 from collections.abc import Generator
 from pathlib import Path
-from typing import Any
 
 import onnx
 import onnx_ir
 import onnxruntime
-import onnxscript  # noqa: F401  # pyright: ignore  (torch needs it: missing, it is named at once)
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from archfind.errors import ExportError
 from archfind.exporters import parity
 from archfind.exporters.job import Job, Written
+from archfind.exporters.torch_onnx import ONE_FILE, newer, older
 from archfind.formats.escape import escape
-from archfind.providers.example import tensors
+from archfind.providers.example import Axes, Example, tensors
 from archfind.types import Built
 
-# exporter, batch: the newer exporter and the freer batch first
+# exporter, sizes that are free: the newer exporter and the freer graph first
 ATTEMPTS = (
-    ("dynamo", "dynamic"),
-    ("dynamo", "static"),
-    ("torchscript", "dynamic"),
-    ("torchscript", "static"),
+    ("dynamo", "free sizes"),
+    ("dynamo", "dynamic batch"),
+    ("dynamo", "static batch"),
+    ("torchscript", "free sizes"),
+    ("torchscript", "dynamic batch"),
+    ("torchscript", "static batch"),
 )
-# protobuf ends at 2 GiB, graph included; a file with more in weights becomes two
-ONE_FILE = 2**31 - 2**26
+OLDEST = 7  # opset
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 HALF = 2e-2  # of an output's largest value: ten bits, and rounding that adds up
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -48,45 +50,52 @@ def write(built: Built, job: Job) -> Written:
 def write_module(module: nn.Module, job: Job) -> Written:
     """Try `ATTEMPTS` in order, and keep the first whose outputs onnxruntime reproduces.
 
-    Notes: "exporter", "batch", "opset"; "fallback" (why the attempts before failed), "warning" (why
-    the check proves little), "unchecked" (how far an output that was kept regardless differs).
+    Notes: "exporter", "batch", "opset"; "free" (the axes whose size the graph leaves open),
+    "fallback" (why the attempts before failed), "warning" (why the check proves little),
+    "unchecked" (how far an output that was kept regardless differs).
     """
     example = job.example
+    newest = onnx.defs.onnx_opset_version()
+    if job.opset is not None and not OLDEST <= job.opset <= newest:
+        raise ExportError(f"no exporter writes opset {job.opset}: they are {OLDEST} to {newest}")
     try:
         with quiet():
             traced = parity.case(module, example.args)
     except Exception as error:  # the network is anyone's code
         why = reason(error)
         raise ExportError(f"the network doesn't run on its example input: {why}") from error
+    if not job.keep_unchecked:
+        parity.expect_numbers(traced)
     failures: list[str] = []
     kept: tuple[float, Path, dict[str, str]] | None = None
-    wanted = job.options.get("dynamo")
-    for exporter, batch in ATTEMPTS:
-        dynamic = batch == "dynamic"
-        if wanted is not None and wanted != (exporter == "dynamo"):
-            continue
-        if dynamic and not example.dynamic_batch:
-            continue
-        path = job.path.parent / f"{exporter}-{batch}" / job.path.name
+    for exporter, sizes in _attempts(module, job):
+        path = job.path.parent / f"{exporter}-{sizes.replace(' ', '-')}" / job.path.name
         path.parent.mkdir()
-        # one, since people run one image at a time; three, which is neither that nor the traced two
-        sizes = (3, 1) if dynamic else (0,)
         try:
             with quiet():
-                others = (parity.other(example.args, size) for size in sizes)
-                tried = [traced, *(parity.case(module, args) for args in others)]
                 # A copy each: tracing leaves its own tensors in whatever the network caches.
                 copied = _copied(module)
-                names = list(traced.outputs)
-                convert = _dynamo if exporter == "dynamo" else _torchscript
-                convert(copied, path, job, names, dynamic)
+                convert = newer if exporter == "dynamo" else older
+                convert(copied, path, job, list(traced.outputs), _freed(example, sizes))
                 del copied
+                if job.opset is not None and _opset(path) != str(job.opset):
+                    failures.append(f"{exporter}, {sizes}: it writes opset {_opset(path)}")
+                    shutil.rmtree(path.parent)
+                    continue
+                free = _free(path, example)
+                others = _others(example, free)
+                tried = [traced, *(parity.case(module, args) for args in others)]
                 difference = _check(path, example.names, tried)
         except Exception as error:  # exporters raise anything
-            failures.append(f"{exporter}, {batch} batch: {reason(error)}")
+            if isinstance(error, OSError) and error.errno in _DISK:
+                raise  # no other exporter finds more room
+            failures.append(f"{exporter}, {sizes}: {reason(error)}")
             shutil.rmtree(path.parent)
             continue
+        batch = "static" if sizes == "static batch" else "dynamic"
         notes = {"exporter": exporter, "batch": batch, "opset": _opset(path)}
+        words = list(dict.fromkeys(name for axes in free for name in axes.values()))
+        notes |= {"free": ", ".join(words)} if words else {}
         notes |= {"fallback": "; ".join(failures)} if failures else {}
         notes |= parity.doubts(tried)
         if not difference.why and job.half:
@@ -94,7 +103,7 @@ def write_module(module: nn.Module, job: Job) -> Written:
             notes["half"] = "weights and arithmetic in float16, inputs and outputs in float32"
         if not difference.why:
             return Written(path, difference.largest, notes)
-        failures.append(f"{exporter}, {batch} batch: {difference.why}")
+        failures.append(f"{exporter}, {sizes}: {difference.why}")
         if not job.keep_unchecked or (kept and kept[0] <= difference.largest):
             shutil.rmtree(path.parent)
         else:
@@ -104,58 +113,61 @@ def write_module(module: nn.Module, job: Job) -> Written:
     raise ExportError(failures[-1] if len(failures) == 1 else "; ".join(failures))
 
 
+def _attempts(module: nn.Module, job: Job) -> list[tuple[str, str]]:
+    """Those of `ATTEMPTS` that the network and the caller's arguments allow."""
+    example, wanted = job.example, job.options.get("dynamo")
+    found = [(e, s) for e, s in ATTEMPTS if wanted is None or wanted == (e == "dynamo")]
+    if not example.dynamic_batch:
+        return [(e, s) for e, s in found if s == "static batch"]
+    if example.axes:
+        try:
+            with quiet():
+                parity.case(module, parity.resized(example.args, example.axes))
+            return found
+        except Exception:  # most networks of patches are of one size
+            pass
+    return [(e, s) for e, s in found if s != "free sizes"]
+
+
+def _freed(example: Example, sizes: str) -> tuple[Axes, ...]:
+    """For each tensor the axes to be left open, by name."""
+    count = len(tensors(example.args))
+    if sizes == "static batch":
+        return ({},) * count
+    axes = example.axes if sizes == "free sizes" else ({},) * count
+    return tuple({0: "batch", **one} for one in axes)
+
+
+def _free(path: Path, example: Example) -> tuple[Axes, ...]:
+    """The axes that the graph did leave open; inputs that it dropped have none."""
+    graph = onnx.load(path, load_external_data=False).graph
+    shapes = {value.name: value.type.tensor_type.shape.dim for value in graph.input}
+    every = example.axes or ({},) * len(example.names)
+    return tuple(
+        {
+            axis: word
+            for axis, word in {0: "batch", **axes}.items()
+            if name in shapes and shapes[name][axis].HasField("dim_param")
+        }
+        for name, axes in zip(example.names, every, strict=True)
+    )
+
+
+def _others(example: Example, free: tuple[Axes, ...]) -> list[tuple[object, ...]]:
+    """What the graph is tried on besides what was traced: batches of three, which is not the traced
+    two, and of one, since people run one image at a time; other sizes where they are free."""
+    if not any(0 in axes for axes in free):
+        return [parity.other(example.args)]
+    sizes = tuple({axis: word for axis, word in axes.items() if axis} for axes in free)
+    larger = parity.resized(example.args, sizes)
+    return [parity.other(larger, 3), parity.other(example.args, 1)]
+
+
 def _copied(module: nn.Module) -> nn.Module:
     try:
         return copy.deepcopy(module)
     except RuntimeError:  # a tensor with a gradient history among its attributes
         return module
-
-
-def _dynamo(module: nn.Module, path: Path, job: Job, outputs: list[str], dynamic: bool) -> None:
-    """torch.export, then its translation."""
-    shapes = tuple({0: "batch"} for _ in job.example.args) if dynamic else None
-    options: dict[str, Any] = {"dynamic_shapes": shapes, **_given(job)}
-    program = torch.onnx.export(
-        module, job.example.args, dynamo=True, verbose=False, optimize=False,
-        input_names=list(job.example.names), output_names=outputs, opset_version=job.opset,
-        **options,
-    )  # fmt: skip
-    assert program is not None
-    with contextlib.suppress(Exception):  # it trips over splits that depend on the batch (raft)
-        program.optimize()
-    program.model.metadata_props.update(job.metadata)
-    for node in program.model.graph.all_nodes():
-        node.metadata_props.clear()  # stack traces: this machine's paths, larger than the graph
-    program.save(path, external_data=_nbytes(module) > ONE_FILE)
-
-
-def _torchscript(
-    module: nn.Module, path: Path, job: Job, outputs: list[str], dynamic: bool
-) -> None:
-    """The older exporter, which follows one run of the network."""
-    inputs = list(job.example.names)
-    axes = {name: {0: "batch"} for name in [*inputs, *outputs]} if dynamic else None
-    options: dict[str, Any] = {"dynamic_axes": axes, **_given(job)}
-    with torch.no_grad():
-        torch.onnx.export(
-            module, job.example.args, path, dynamo=False, verbose=False,
-            input_names=inputs, output_names=outputs, opset_version=job.opset, **options,
-        )  # fmt: skip
-    model = onnx.load(path)
-    onnx.helper.set_model_props(model, dict(job.metadata))
-    for stray in path.parent.iterdir():
-        stray.unlink()  # past 2 GiB it writes a file for each tensor
-    large = _nbytes(module) > ONE_FILE
-    onnx.save_model(model, path, save_as_external_data=large, location=f"{path.name}.data")
-
-
-def _given(job: Job) -> dict[str, Any]:
-    """The caller's own arguments for torch's exporter."""
-    return {name: value for name, value in job.options.items() if name != "dynamo"}
-
-
-def _nbytes(module: nn.Module) -> int:
-    return sum(t.nbytes for t in module.state_dict().values() if isinstance(t, Tensor))
 
 
 def _opset(path: Path) -> str:
@@ -165,19 +177,23 @@ def _opset(path: Path) -> str:
 
 def _halve(path: Path, job: Job, tried: list[parity.Case]) -> parity.Difference:
     """The file in float16, held against the module in float32 with a half's tolerance."""
-    from onnxruntime.transformers.float16 import convert_float_to_float16
-
     with quiet():
-        model = convert_float_to_float16(onnx.load(path), keep_io_types=True)
-        ordered = onnx_ir.from_proto(model)
-        ordered.graph.sort()  # its casts stand at the end
-        model = onnx_ir.to_proto(ordered)
+        model = halved(onnx.load(path))
         onnx.helper.set_model_props(model, dict(job.metadata))
         large = _nbytes_of(model) > ONE_FILE
         for stray in path.parent.iterdir():
             stray.unlink()
         onnx.save_model(model, path, save_as_external_data=large, location=f"{path.name}.data")
     return _check(path, job.example.names, tried, HALF)
+
+
+def halved(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The graph with weights and arithmetic in float16, its inputs and outputs as they were."""
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    ordered = onnx_ir.from_proto(convert_float_to_float16(model, keep_io_types=True))
+    ordered.graph.sort()  # its casts stand at the end
+    return onnx_ir.to_proto(ordered)
 
 
 def _nbytes_of(model: onnx.ModelProto) -> int:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from archfind.providers.example import tensors
+from archfind.errors import ExportError
+from archfind.providers.example import Axes, tensors
 
 # An export sums in another order than torch, which moves a float32 output by some 1e-6 of its size
 # for each layer on the way; a wrong operator moves it by percents. RELATIVE is between the two, in
 # units of an output's largest value; ABSOLUTE matters to outputs that are zero nearly everywhere.
 RELATIVE = 1e-3
 ABSOLUTE = 1e-5
+
+_LARGER = {"height": 32, "width": 64}
 
 Outputs = dict[str, Tensor]
 
@@ -88,6 +91,21 @@ def other(args: tuple[object, ...], batch: int = 0) -> tuple[object, ...]:
     return tuple(changed)
 
 
+def resized(args: tuple[object, ...], axes: Sequence[Axes]) -> tuple[object, ...]:
+    """Inputs whose named axes have another size, the same for the same name: pictures somewhat
+    larger, and no square any more; sequences shorter, since tables of positions end."""
+    given = iter(axes)
+    changed: list[object] = []
+    for arg in args:
+        if isinstance(arg, Tensor):
+            for axis, name in next(given, {}).items():
+                old = arg.shape[axis]
+                size = old + _LARGER[name] if name in _LARGER else old - max(1, old // 4)
+                arg = arg.index_select(axis, torch.arange(size) * old // size)
+        changed.append(arg)
+    return tuple(changed)
+
+
 def _negative(image: Tensor) -> Tensor:
     if not image.is_floating_point():
         return image
@@ -158,6 +176,14 @@ def _apart(one: Tensor, two: Tensor, relative: float) -> tuple[float, float]:
     if not a.numel():
         return 0.0, 0.0
     return float((a - b).abs().max()), _allowed(a, relative)
+
+
+def expect_numbers(case: Case) -> None:
+    """ExportError where the module gives not one number: any two exports of it would agree."""
+    floats = [t for t in case.outputs.values() if t.is_floating_point() and t.numel()]
+    if floats and not any(bool(t.isfinite().any()) for t in floats):
+        text = "the network gives nothing but NaN or infinities, so that no check means anything"
+        raise ExportError(f"{text}; --keep-unchecked writes it")
 
 
 def doubts(tried: list[Case]) -> dict[str, str]:

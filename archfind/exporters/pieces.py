@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 
 from archfind.errors import ExportError
@@ -147,29 +146,3 @@ def file_chunks(extent: Extent) -> Iterator[memoryview]:
                 got += more or 0
             yield buffer[:got]
             left -= got
-
-
-def copy(extent: Extent, out: int) -> None:
-    """An extent's bytes to where the descriptor `out` stands, by the kernel where it can."""
-    left = extent.length
-    with open(extent.file, "rb", buffering=0) as file:
-        file.seek(extent.start)
-        while left and hasattr(os, "copy_file_range"):
-            try:
-                done = os.copy_file_range(file.fileno(), out, min(left, 1 << 30))
-            except OSError:  # another file system, or one that can't: by hand, which says why
-                break
-            if not done:
-                raise ExportError("ends inside a tensor; download it again", extent.file)
-            left -= done
-    if left:
-        rest = Extent(extent.file, extent.start + extent.length - left, left)
-        for chunk in file_chunks(rest):
-            write(out, chunk)
-
-
-def write(out: int, data: bytes | memoryview) -> None:
-    """All of `data`, whatever the system takes at once."""
-    view = memoryview(data)
-    while len(view):
-        view = view[os.write(out, view) :]

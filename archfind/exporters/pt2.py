@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 
 import torch
@@ -34,8 +35,10 @@ def write(built: Built, job: Job) -> Written:
     else:
         raise ExportError("torch.export refuses it")
     extra = {"archfind.json": json.dumps(dict(job.metadata))}
+    buffer = io.BytesIO()  # torch's own way to a file ends the process where the disk is full
     with quiet():
-        torch.export.save(program, job.path, extra_files=extra)
+        torch.export.save(program, buffer, extra_files=extra)
+    job.path.write_bytes(buffer.getbuffer())
     if not formats.open(job.path).index:
         raise ExportError("read back, it holds no tensors")
     return Written(job.path, largest, {"batch": batch, **notes})

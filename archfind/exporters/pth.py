@@ -7,14 +7,10 @@ modules' version numbers, as `_metadata["archfind"]`. So the file has no entry t
 
 from __future__ import annotations
 
-from collections import OrderedDict
-
-import torch
-
-from archfind.errors import ExportError
 from archfind.exporters.job import Job, Written
+from archfind.exporters.pieces import Piece
 from archfind.exporters.state import check, state_dict, tied_note
-from archfind.formats.escape import escape
+from archfind.exporters.torch_file import write_torch
 from archfind.types import Built
 
 
@@ -22,11 +18,12 @@ def write(built: Built, job: Job) -> Written:
     """Write and read back. Tied tensors stay tied."""
     state, tied = state_dict(built)
     versions = getattr(built.module.state_dict(), "_metadata", {})
-    # torch pickles an OrderedDict's attributes, and its weights_only loader restores them.
-    state._metadata = OrderedDict({**versions, "archfind": dict(job.metadata)})  # pyright: ignore
-    try:
-        torch.save(state, job.path)
-    except RuntimeError as error:  # what torch's own writer makes of a full disk
-        raise ExportError(f"torch.save failed: {escape(str(error))}") from error
+    pieces: list[Piece] = []
+    for key, tensor in state.items():
+        dtype = str(tensor.dtype).removeprefix("torch.")
+        same = id(tensor) if tensor.numel() else object()
+        pieces.append(Piece(key, dtype, tuple(tensor.shape), same, make=lambda t=tensor: t))
+    # not by torch.save, which ends the process where the disk is full
+    write_torch(str(job.path), pieces, {**versions, "archfind": dict(job.metadata)})
     check(job.path, built)
     return Written(job.path, 0.0, tied_note(tied))

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 
 from archfind.errors import ExportError
-from archfind.exporters.pieces import copy, write
+from archfind.exporters.output import Output
 from archfind.formats.dtypes import ITEMSIZE
 from archfind.formats.escape import escape
 from archfind.formats.safetensors import DTYPES
@@ -39,14 +38,7 @@ def write_safetensors(path: str, pieces: Sequence[Piece], metadata: Mapping[str,
         header[piece.key] = {"dtype": name, "shape": shape, "data_offsets": [start, end]}
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)
-    out = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
-    try:
-        write(out, len(text).to_bytes(8, "little") + text)
+    with Output(path) as out:
+        out.write(len(text).to_bytes(8, "little") + text)
         for piece in ordered:
-            if piece.plain is not None:
-                copy(piece.plain, out)
-            else:
-                for chunk in piece.chunks():
-                    write(out, chunk)
-    finally:
-        os.close(out)
+            out.piece(piece)

@@ -6,13 +6,10 @@ nothing in it but an OrderedDict of tensors, so `torch.load(weights_only=True)` 
 
 from __future__ import annotations
 
-import os
 import struct
-import zlib
-from concurrent.futures import ThreadPoolExecutor
 
 from archfind.errors import ExportError
-from archfind.exporters.pieces import write
+from archfind.exporters.output import Output, known
 from archfind.formats.dtypes import ITEMSIZE, STORAGE
 from archfind.formats.escape import escape
 
@@ -20,6 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from archfind.exporters.output import Sum
     from archfind.exporters.pieces import Piece
 
 _ALIGN = 64  # bytes, as torch aligns storages, so that they can be mapped
@@ -37,61 +35,40 @@ def write_torch(path: str, pieces: Sequence[Piece], metadata: Mapping[str, objec
             text = f"{escape(piece.key)} is {piece.dtype}, whose scale is no tensor"
             raise ExportError(f"{text}; dequantise it first")
         storages.setdefault(piece.same, (len(storages), piece))
-    out = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
-    try:
-        with ThreadPoolExecutor(1) as pool:
-            archive = _Zip(out, pool)
-            archive.add(f"{_ROOT}/data.pkl", _pickle(pieces, storages, metadata))
-            archive.add(f"{_ROOT}/byteorder", b"little")
-            for number, piece in storages.values():
-                archive.add(f"{_ROOT}/data/{number}", piece)
-            archive.add(f"{_ROOT}/version", b"3\n")
-            archive.close()
-    finally:
-        os.close(out)
+    with Output(path) as out:
+        archive = _Zip(out)
+        archive.add(f"{_ROOT}/data.pkl", _pickle(pieces, storages, metadata))
+        archive.add(f"{_ROOT}/byteorder", b"little")
+        for number, piece in storages.values():
+            archive.add(f"{_ROOT}/data/{number}", piece)
+        archive.add(f"{_ROOT}/version", b"3\n")
+        archive.close()
 
 
 class _Zip:
     """A zip of stored members, in the form that torch reads: aligned, sizes in zip64 where they
     need it. Checksums are filled in at the end."""
 
-    def __init__(self, out: int, pool: ThreadPoolExecutor) -> None:
+    def __init__(self, out: Output) -> None:
         self.out = out
-        self.pool = pool
-        self.at = 0
-        self.members: list[tuple[bytes, int, int, int]] = []  # name, start, size, checksum
+        self.members: list[tuple[bytes, int, int, Sum]] = []  # name, start, size, checksum
 
     def add(self, name: str, data: bytes | Piece) -> None:
         raw = name.encode()
         size = len(data) if isinstance(data, bytes) else data.nbytes
-        start = self.at
+        start = self.out.at
         extra = _zip64(size, size) if size >= 0xFFFFFFFF else b""
         pad = -(start + 30 + len(raw) + len(extra) + 4) % _ALIGN
         extra += struct.pack("<HH", 0x4246, pad) + b"Z" * pad
-        write(self.out, _local(raw, size, extra, 0) + extra)
-        if isinstance(data, bytes):
-            write(self.out, data)
-            checksum = zlib.crc32(data)
-        else:
-            checksum = self._copied(data)
-        self.members.append((raw, start, size, checksum))
-        self.at = start + 30 + len(raw) + len(extra) + size
-
-    def _copied(self, piece: Piece) -> int:
-        """Writes each chunk while another thread takes its checksum."""
-        checksum = 0
-        for chunk in piece.chunks():
-            later = self.pool.submit(zlib.crc32, chunk, checksum)
-            write(self.out, chunk)
-            checksum = later.result()
-        return checksum
+        self.out.write(_local(raw, size, extra, 0) + extra)
+        self.members.append((raw, start, size, self.out.summed(data)))
 
     def close(self) -> None:
         """The checksums, then the directory."""
         directory = b""
-        for raw, start, size, checksum in self.members:
-            os.lseek(self.out, start + 14, os.SEEK_SET)
-            write(self.out, struct.pack("<I", checksum))
+        for raw, start, size, later in self.members:
+            checksum = known(later)
+            self.out.patch(start + 14, struct.pack("<I", checksum))
             wide = [n for n in (size, size, start) if n >= 0xFFFFFFFF]
             extra = _zip64(*wide) if wide else b""
             short = min(size, 0xFFFFFFFF)
@@ -99,7 +76,7 @@ class _Zip:
                 "<IHHHHHHIIIHHHHHII", 0x02014B50, 45, 45, 0x800, 0, 0, 33, checksum, short, short,
                 len(raw), len(extra), 0, 0, 0, 0, min(start, 0xFFFFFFFF),
             ) + raw + extra  # fmt: skip
-        count, size, start = len(self.members), len(directory), self.at
+        count, size, start = len(self.members), len(directory), self.out.at
         if count >= 0xFFFF or start >= 0xFFFFFFFF:
             end = start + size
             directory += struct.pack(
@@ -109,8 +86,7 @@ class _Zip:
                 min(count, 0xFFFF), min(size, 0xFFFFFFFF), min(start, 0xFFFFFFFF),
             )  # fmt: skip
         directory += struct.pack("<IHHHHIIH", 0x06054B50, 0, 0, count, count, size, start, 0)
-        os.lseek(self.out, self.at, os.SEEK_SET)
-        write(self.out, directory)
+        self.out.write(directory)
 
 
 def _local(raw: bytes, size: int, extra: bytes, checksum: int) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 
 import torch
@@ -25,7 +26,10 @@ def write(built: Built, job: Job) -> Written:
         raise ExportError(f"can't be traced: {reason(error)}") from error
     largest, batch = checked(built, job, program)
     extra = {"archfind.json": json.dumps(dict(job.metadata))}
-    torch.jit.save(program, job.path, _extra_files=extra)
+    buffer = io.BytesIO()  # torch's own way to a file ends the process where the disk is full
+    with quiet():
+        torch.jit.save(program, buffer, _extra_files=extra)
+    job.path.write_bytes(buffer.getbuffer())
     formats.open(job.path)
     return Written(job.path, largest, {"batch": batch})
 
@@ -34,6 +38,9 @@ def checked(built: Built, job: Job, program: object) -> tuple[float, str]:
     """The largest difference between a program and the module, and whether the batch is free.
     ExportError where they differ on inputs of the traced sizes."""
     example = job.example
+    if not job.keep_unchecked:
+        with quiet():
+            parity.expect_numbers(parity.case(built.module, example.args))
     largest = 0.0
     sizes = (0, 1, 3) if example.dynamic_batch else (0,)
     for size in sizes:

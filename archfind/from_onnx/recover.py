@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 import torch
 from torch import Tensor, nn
 
@@ -20,15 +19,17 @@ from archfind.canonical import DERIVED
 from archfind.database import Database, Signature
 from archfind.errors import ArchfindError, BuildError, UnknownError
 from archfind.exporters import parity
+from archfind.exporters.job import Job
 from archfind.exporters.onnx import quiet, reason
+from archfind.exporters.torch_onnx import newer
 from archfind.formats.escape import escape
 from archfind.from_onnx import graph
+from archfind.from_onnx.inputs import example_for, freed_in, inputs, run
 from archfind.from_onnx.slots import constants, paired, slots
 from archfind.from_onnx.trace import Tracer, assigned, randomise
 from archfind.frozen import replace
 from archfind.instantiate import fresh
-from archfind.providers import provider
-from archfind.providers.example import Example, fitted, images, tensors
+from archfind.providers.example import Axes, Example, tensors
 from archfind.types import Built, Guess, Match, Setting, Variant
 
 _TRIED = 6  # networks whose shapes the graph has, each exported once or twice
@@ -173,7 +174,7 @@ def _recovered(match: Match, model: onnx.ModelProto, path: str) -> tuple[nn.Modu
     """The candidate with the graph's weights: through its own names where they're all there, else
     through an export of its own, constant by constant."""
     module = fresh(match)
-    example = _example(match, module, model)
+    example = example_for(match, module, model)
     held = constants(model)
     own = module.state_dict()
     needed = [k for k, v in own.items() if isinstance(v, Tensor) and not _is_made(k, v)]
@@ -183,11 +184,12 @@ def _recovered(match: Match, model: onnx.ModelProto, path: str) -> tuple[nn.Modu
         _proven(module, state, example, path)
         return module, len(state), "its weights have their own names"
     why = "its graph and the network's own export don't correspond"
-    for exporter in ("torchscript", "dynamo", "unfolded"):  # the quickest first
+    freed = freed_in(model, example)
+    for exporter in (*(["free"] if freed else []), "torchscript", "dynamo", "unfolded"):
         reference = fresh(match)
         randomise(reference)
         try:
-            exported = _exported(reference, example, exporter)
+            exported = _exported(reference, example, exporter, freed)
         except Exception:  # exporters raise anything
             continue
         pairs = paired(model, exported)
@@ -237,21 +239,17 @@ def _proven(module: nn.Module, state: Mapping[str, Tensor], example: Example, pa
     return largest
 
 
-def run(path: str, inputs: list[Tensor]) -> list[Tensor]:
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    wanted = [value.name for value in session.get_inputs()]
-    fed = dict(zip(wanted, (t.numpy() for t in inputs), strict=False))
-    return [torch.from_numpy(np.asarray(value)) for value in session.run(None, fed)]
-
-
-def _exported(module: nn.Module, example: Example, exporter: str) -> onnx.ModelProto:
-    """The module as torch exports it: either way, or with nothing folded."""
+def _exported(
+    module: nn.Module, example: Example, exporter: str, freed: tuple[Axes, ...]
+) -> onnx.ModelProto:
+    """The module as torch exports it: the newer way, with open sizes or without, the older way, or
+    that with nothing folded."""
     args = example.args
     with quiet(), tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "reference.onnx"
-        if exporter == "dynamo":
+        if exporter == "free":
+            newer(module, path, Job(path, {}, example), [], freed)
+        elif exporter == "dynamo":
             program = torch.onnx.export(module, args, dynamo=True, verbose=False, optimize=True)
             assert program is not None
             program.save(path)
@@ -263,52 +261,3 @@ def _exported(module: nn.Module, example: Example, exporter: str) -> onnx.ModelP
             with torch.no_grad():
                 torch.onnx.export(module, args, path, dynamo=False, verbose=False, **options)
         return onnx.load(path)
-
-
-def _shapes(model: onnx.ModelProto) -> list[tuple[str, list[int]]]:
-    """The graph's own inputs with their sizes; 0 where one is free."""
-    held = {t.name for t in model.graph.initializer}
-    return [
-        (v.name, [d.dim_value for d in v.type.tensor_type.shape.dim])
-        for v in model.graph.input
-        if v.name not in held
-    ]
-
-
-def _example(match: Match, module: nn.Module, model: onnx.ModelProto) -> Example:
-    """The network's example in the sizes that the graph takes."""
-    entry = match.entry
-    example = provider(entry.provider).example(entry.name, module)
-    if match.variant is not None:
-        example = fitted(example, {k: s.value for k, s in match.config.items()})
-    shapes = [shape for _, shape in _shapes(model)]
-    alone = len(example.args) == len(shapes) == 1 and isinstance(example.args[0], Tensor)
-    if not alone or len(shapes[0]) != len(example.size) + 1:
-        return example
-    size = tuple(n or m for n, m in zip(shapes[0][1:], example.size, strict=True))
-    batch = shapes[0][0] or 2
-    if size == example.size and batch == 2:
-        return example
-    made = images(size, batch=batch)  # pyright: ignore[reportArgumentType]
-    made = made.sigmoid() if not example.mean else made
-    from dataclasses import replace as changed
-
-    return changed(example, args=(made,), size=size)
-
-
-def inputs(model: onnx.ModelProto) -> list[Tensor] | None:
-    """Inputs of the graph's own sizes, where they're images, sequences or vectors of floats; a free
-    batch is 2, other free sizes 64."""
-    found: list[Tensor] = []
-    random = torch.Generator().manual_seed(0)
-    types = {v.name: v.type.tensor_type.elem_type for v in model.graph.input}
-    for name, shape in _shapes(model):
-        sizes = [n or (2 if at == 0 else 64) for at, n in enumerate(shape)]
-        if types[name] == onnx.TensorProto.FLOAT:
-            found.append(torch.randn(sizes, generator=random))
-        elif types[name] in (onnx.TensorProto.INT64, onnx.TensorProto.INT32):
-            dtype = torch.int64 if types[name] == onnx.TensorProto.INT64 else torch.int32
-            found.append(torch.ones(sizes, dtype=dtype))
-        else:
-            return None
-    return found

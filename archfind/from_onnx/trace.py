@@ -60,12 +60,16 @@ class Folded:
 
 
 def randomise(module: nn.Module) -> None:
-    """Values that no two tensors share, in the range of trained ones; statistics positive."""
+    """Values that no two tensors share, nor two places in one, in the range of trained ones;
+    statistics positive. Of values drawn one by one, two of some 4,000 are the same float32."""
     random = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for key, value in module.state_dict().items():
             if isinstance(value, Tensor) and value.is_floating_point() and value.numel():
-                drawn = torch.rand(value.shape, generator=random)
+                count = value.numel()
+                each = torch.randperm(count, generator=random).double()
+                each += torch.rand(count, generator=random, dtype=torch.float64)
+                drawn = (each / count).reshape(value.shape)
                 spread = 0.5 + drawn if value.dim() < 2 or key.endswith("var") else drawn - 0.5
                 value.copy_(spread.to(value.dtype))
 

@@ -14,12 +14,13 @@ from onnx import version_converter
 from archfind.errors import ArchfindError, ExportError
 from archfind.exporters import beside
 from archfind.exporters.convert import TARGETS, write
-from archfind.exporters.onnx import reason
-from archfind.exporters.parity import compare
+from archfind.exporters.onnx import HALF, halved, reason
+from archfind.exporters.parity import RELATIVE, compare
 from archfind.exporters.pieces import Piece
 from archfind.exporters.provenance import sha256
 from archfind.formats.escape import escape
-from archfind.from_onnx.recover import graph_module, inputs, load, run
+from archfind.from_onnx.inputs import inputs, run
+from archfind.from_onnx.recover import graph_module, load
 from archfind.from_onnx.slots import constants
 from archfind.types import Exported, Guess
 
@@ -31,16 +32,19 @@ def write_graph(
     *,
     force: bool = False,
     opset: int | None = None,
+    half: bool = False,
 ) -> Exported:
     """Write the graph's float tensors under their own names to .pth or .safetensors, or the graph
-    itself to .onnx, in another `opset` if one is asked for. Checked and moved into place as every
-    export is; `why` no network was found goes into the notes. Raises ExportError."""
+    itself to .onnx, in another `opset` or in float16 if that is asked for. Checked and moved into
+    place as every export is; `why` no network was found goes into the notes. Raises ExportError."""
     path = Path(os.fspath(out))
     suffix = path.suffix.lower()
     checkpoint = guess.canonical.checkpoint
     if suffix != ".onnx" and suffix not in TARGETS:
         text = f"no network is known that {suffix} could be made of: {why}"
         raise ExportError(text, escape(str(path)))
+    if suffix != ".onnx" and (half or opset is not None):
+        raise ExportError("half and opset are for .onnx", escape(str(path)))
     beside.refuse(checkpoint, [path], force)
     model = load(checkpoint.path)
     said = {"archfind.version": version("archfind")}
@@ -50,7 +54,7 @@ def write_graph(
         made = folder / path.name
         if suffix == ".onnx":
             kind = "onnx"
-            largest = _graph(model, str(made), opset, said, checkpoint.path)
+            largest = _graph(model, str(made), opset, half, said, checkpoint.path)
         else:
             kind, largest = TARGETS[suffix], 0.0
             write(str(made), kind, _pieces(model), {"format": "pt", **said})
@@ -79,15 +83,23 @@ def _pieces(model: onnx.ModelProto) -> list[Piece]:
 
 
 def _graph(
-    model: onnx.ModelProto, path: str, opset: int | None, said: dict[str, str], source: str
+    model: onnx.ModelProto,
+    path: str,
+    opset: int | None,
+    half: bool,
+    said: dict[str, str],
+    source: str,
 ) -> float:
     try:
         if opset is not None:
             model = version_converter.convert_version(model, opset)
+        model = halved(model) if half else model
         known = {p.key: p.value for p in model.metadata_props}
         onnx.helper.set_model_props(model, {**known, **said})
         onnx.checker.check_model(model)
         onnx.save_model(model, path)
+    except OSError:  # of the disk
+        raise
     except Exception as error:  # onnx's own, and protobuf's
         raise ExportError(f"onnx refuses it: {reason(error)}") from error
     args = inputs(model)
@@ -96,9 +108,26 @@ def _graph(
     try:
         expected, found = run(source, args), run(path, args)
     except Exception as error:  # onnxruntime's own
+        unknown = _unknown(model)
+        if unknown:
+            text = f"onnxruntime doesn't know its operators {escape(', '.join(unknown), 160)}"
+            raise ExportError(text) from error
         raise ExportError(f"onnxruntime doesn't run it: {reason(error)}") from error
     named = {f"output {n}": value for n, value in enumerate(expected)}
-    difference = compare(named, found)
+    difference = compare(named, found, HALF if half else RELATIVE)
     if difference.why:
         raise ExportError(difference.why)
     return difference.largest
+
+
+def _unknown(model: onnx.ModelProto) -> list[str]:
+    """Operators of nobody's standard, which the file doesn't define either."""
+    defined = {(function.domain, function.name) for function in model.functions}
+    found = [
+        ".".join(filter(None, (node.domain, node.op_type)))
+        for node in model.graph.node
+        if (node.domain, node.op_type) not in defined
+        and node.domain != "com.microsoft"
+        and not onnx.defs.has(node.op_type, node.domain)
+    ]
+    return list(dict.fromkeys(found))

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
+Axes = Mapping[int, str]  # axes of a tensor, each with the name of its size
+
 
 @dataclass(frozen=True)
 class Example:
@@ -14,7 +16,9 @@ class Example:
 
     `args` is what `module(*args)` takes, with a batch of two; `names` names the tensors in it in
     order. `mean` and `std` are per channel, for values in 0..1; () where the network normalises
-    by itself. `dynamic_batch` is False for networks that take a list of single images.
+    by itself. `dynamic_batch` is False for networks that take a list of single images. `axes` says
+    of each tensor which of its other axes have a size that the network may leave free, by name:
+    `{2: "height", 3: "width"}`.
     """
 
     args: tuple[object, ...]
@@ -23,10 +27,13 @@ class Example:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     dynamic_batch: bool = True
+    axes: tuple[Axes, ...] = ()
 
     def describe(self) -> str:
         """The input in one line: its size and how the authors normalised it."""
         size = f"{', '.join(self.names)}: {' x '.join(map(str, self.size))}"
+        if not tensors(self.args)[0].is_floating_point():
+            return f"{size}, whole numbers"
         if not self.mean:
             return f"{size}, values in 0..1 (the network normalises by itself, or nobody says how)"
         numbers = [" ".join(f"{n:.4g}" for n in numbers) for numbers in (self.mean, self.std)]
@@ -55,12 +62,12 @@ def fitted(example: Example, settings: Mapping[str, object]) -> Example:
 
 
 def tensors(args: tuple[object, ...]) -> list[Tensor]:
-    """The tensors in a call's arguments, in order, lists flattened."""
+    """The tensors in a call's arguments, in order, lists flattened; switches between them aside."""
     flat: list[Tensor] = []
     for arg in args:
-        for item in arg if isinstance(arg, list) else [arg]:
-            assert isinstance(item, Tensor)
-            flat.append(item)
+        flat += [
+            item for item in (arg if isinstance(arg, list) else [arg]) if isinstance(item, Tensor)
+        ]
     return flat
 
 

@@ -43,4 +43,5 @@ def example(name: str, module: nn.Module) -> Example:
         size=size,
         mean=tuple(config.get("mean") or ()),  # pyright: ignore[reportArgumentType]
         std=tuple(config.get("std") or ()),  # pyright: ignore[reportArgumentType]
+        axes=({2: "height", 3: "width"},),
     )

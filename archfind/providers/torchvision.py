@@ -80,6 +80,9 @@ def _default_classes(module: nn.Module, default: object) -> int:
     return 21 if "segmentation" in type(module).__module__ else 91
 
 
+_SIDES = {2: "height", 3: "width"}
+
+
 def example(name: str, module: nn.Module) -> Example:
     """Inputs as the builder's own weights were evaluated with."""
     builder = models.get_model_builder(name)
@@ -96,15 +99,17 @@ def example(name: str, module: nn.Module) -> Example:
     if area == "optical_flow":
         size = (3, 128, 160)
         pair = (images(size, seed=1).tanh(), images(size, seed=2).tanh())
-        return Example(pair, ("image1", "image2"), size, (0.5,) * 3, (0.5,) * 3)
+        half = (0.5,) * 3
+        return Example(pair, ("image1", "image2"), size, half, half, axes=(_SIDES, _SIDES))
     if area == "video":
         crop = getattr(preset, "crop_size", (112, 112))
         frames = 16
         size = (3, frames, int(crop[0]), int(crop[1]))
-        return Example((images(size),), ("video",), size, mean, std)
+        axes = ({3: "height", 4: "width"},)
+        return Example((images(size),), ("video",), size, mean, std, axes=axes)
     crop = getattr(preset, "crop_size", None) or getattr(preset, "resize_size", None) or [224]
     side = int(crop[0])
     if area == "segmentation":
         side = 256  # trained at 520; any size fits, and this one is checked in seconds
     size = (3, side, side)
-    return Example((images(size),), ("input",), size, mean, std)
+    return Example((images(size),), ("input",), size, mean, std, axes=(_SIDES,))

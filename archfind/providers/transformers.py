@@ -17,7 +17,6 @@ from functools import cache, partial
 from importlib import import_module
 from typing import Any
 
-import torch
 import transformers
 from torch import nn
 from transformers.models.auto.configuration_auto import (
@@ -26,7 +25,7 @@ from transformers.models.auto.configuration_auto import (
 )
 
 from archfind.errors import BuildError
-from archfind.providers.example import Example
+from archfind.providers.transformers_inputs import example as example
 
 LIBRARY = "transformers"
 INIT = "init"  # constructor switches, beside the config's fields
@@ -292,17 +291,6 @@ def _quiet() -> Generator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
-
-
-def example(name: str, module: nn.Module) -> Example:
-    """A few token ids for a network of text; BuildError for what takes anything else yet."""
-    config = getattr(module, "config", None)
-    vocabulary = getattr(config, "vocab_size", None)
-    if getattr(module, "main_input_name", "") != "input_ids" or not isinstance(vocabulary, int):
-        raise BuildError(f"{name}: no example input is known for it")
-    count = min(16, int(getattr(config, "max_position_embeddings", 16) or 16) - 2)
-    ids = torch.arange(2 * count).reshape(2, count) % max(2, vocabulary - 1) + 1
-    return Example((ids,), ("input_ids",), (count,), (), ())
 
 
 def as_json(config: transformers.PreTrainedConfig) -> dict[str, Any]:

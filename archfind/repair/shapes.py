@@ -14,8 +14,8 @@ _FLOATS = ("float64", "float32", "float16", "bfloat16")
 def shaped(work: Work, chosen: bool) -> None:
     """Append the edits that make shapes and dtypes fit. `chosen`: the user named the network, so
     that tables and channels may be resized to it."""
+    _transposed(work)  # first: [1, 1, n, n] would be squeezed into [n, n, 1, 1] just as well
     _squeezed(work)
-    _transposed(work)
     _resized(work, chosen)
     _cast(work)
 

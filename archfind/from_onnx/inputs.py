@@ -1,0 +1,84 @@
+"""What a graph takes: inputs of its sizes, its network's example in them, and a run of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from torch import Tensor, nn
+
+from archfind.providers import provider
+from archfind.providers.example import Axes, Example, fitted, images, tensors
+from archfind.types import Match
+
+
+def run(path: str, inputs: list[Tensor]) -> list[Tensor]:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    wanted = [value.name for value in session.get_inputs()]
+    fed = dict(zip(wanted, (t.numpy() for t in inputs), strict=False))
+    return [torch.from_numpy(np.asarray(value)) for value in session.run(None, fed)]
+
+
+def _shapes(model: onnx.ModelProto) -> list[tuple[str, list[int]]]:
+    """The graph's own inputs with their sizes; 0 where one is free."""
+    held = {t.name for t in model.graph.initializer}
+    return [
+        (v.name, [d.dim_value for d in v.type.tensor_type.shape.dim])
+        for v in model.graph.input
+        if v.name not in held
+    ]
+
+
+def freed_in(model: onnx.ModelProto, example: Example) -> tuple[Axes, ...]:
+    """The axes that the graph leaves open beside the batch, whose sizes it computes as it runs, so
+    that it isn't the graph of fixed ones; () where there are none."""
+    shapes = [shape for _, shape in _shapes(model)]
+    if not example.axes or [len(t.shape) for t in tensors(example.args)] != list(map(len, shapes)):
+        return ()
+    found = [
+        {axis: name for axis, name in {0: "batch", **axes}.items() if not shape[axis]}
+        for shape, axes in zip(shapes, example.axes, strict=True)
+    ]
+    return tuple(found) if any(axis for axes in found for axis in axes) else ()
+
+
+def example_for(match: Match, module: nn.Module, model: onnx.ModelProto) -> Example:
+    """The network's example in the sizes that the graph takes."""
+    entry = match.entry
+    example = provider(entry.provider).example(entry.name, module)
+    if match.variant is not None:
+        example = fitted(example, {k: s.value for k, s in match.config.items()})
+    shapes = [shape for _, shape in _shapes(model)]
+    alone = len(example.args) == len(shapes) == 1 and isinstance(example.args[0], Tensor)
+    if not alone or len(shapes[0]) != len(example.size) + 1:
+        return example
+    size = tuple(n or m for n, m in zip(shapes[0][1:], example.size, strict=True))
+    batch = shapes[0][0] or 2
+    if size == example.size and batch == 2:
+        return example
+    made = images(size, batch=batch)  # pyright: ignore[reportArgumentType]
+    made = made.sigmoid() if not example.mean else made
+    return replace(example, args=(made,), size=size)
+
+
+def inputs(model: onnx.ModelProto) -> list[Tensor] | None:
+    """Inputs of the graph's own sizes, where they're images, sequences or vectors of floats; a free
+    batch is 2, other free sizes 64."""
+    found: list[Tensor] = []
+    random = torch.Generator().manual_seed(0)
+    types = {v.name: v.type.tensor_type.elem_type for v in model.graph.input}
+    for name, shape in _shapes(model):
+        sizes = [n or (2 if at == 0 else 64) for at, n in enumerate(shape)]
+        if types[name] == onnx.TensorProto.FLOAT:
+            found.append(torch.randn(sizes, generator=random))
+        elif types[name] in (onnx.TensorProto.INT64, onnx.TensorProto.INT32):
+            dtype = torch.int64 if types[name] == onnx.TensorProto.INT64 else torch.int32
+            found.append(torch.ones(sizes, dtype=dtype))
+        else:
+            return None
+    return found
