@@ -130,8 +130,8 @@ def variants(
     index: Index, families: Families, choose: str = "", near: Sequence[str] = ()
 ) -> list[tuple[float, Match]]:
     """Matches of the families that resemble a state dict with the share of tensors, on both sides,
-    that fit; the best first, of equals the networks that the prior names, then those with
-    the fewest switches turned, and then those that move least. What no tensor shows is that
+    that fit; the best first, of equals those that explain the file's masks too, the networks that
+    the prior names, then those with the fewest switches turned, and then those that move least. What no tensor shows is that
     of the entry that `choose` names, if it is one of a family's."""
     solved: list[tuple[int, Solution]] = []
     asked: dict[int, Sequence[Equation]] = {}
@@ -145,9 +145,9 @@ def variants(
             asked[number] = equations
         if solution is not None:
             solved.append((number, solution))
-        if solution is not None and solution.score == 1 and not choose:
+        if solution is not None and _is_whole(index, solution) and not choose:
             done.add(family.cls)  # another family of the class could only say the same
-    found: list[tuple[float, bool, int, int, int, Match]] = []
+    found: list[tuple[float, int, bool, int, int, int, Match]] = []
     best = max((solution.score for _, solution in solved), default=0.0)
     polishings = 0
     for number, first in sorted(solved, key=lambda item: -item[1].score):
@@ -159,7 +159,7 @@ def variants(
             if worth and polishings < _POLISHED:
                 polishings += 1
                 solution = polished(index, known.family, first)
-            if solution.score == 1 and not choose:
+            if _is_whole(index, solution) and not choose:
                 done.add(known.family.cls)
         if solution.score == 1:
             solution.solved = shown(solution, known.family, asked[number])
@@ -167,9 +167,22 @@ def variants(
             match = _match(index, known, solution, choose)
             moved = len(match.variant.moved) if match.variant else 0
             rare = not (match.variant and match.variant.plain)
-            found.append((-solution.score, rare, _switches(match), moved, number, match))
-    found.sort(key=lambda item: item[:5])
-    return [(-item[0], item[5]) for item in found]
+            masks = _masks(index, solution)
+            found.append((-solution.score, masks, rare, _switches(match), moved, number, match))
+    found.sort(key=lambda item: item[:6])
+    return [(-item[0], item[6]) for item in found]
+
+
+def _masks(index: Index, solution: Solution) -> int:
+    """How many masks of the file a solution doesn't explain. The library makes them, but their
+    shapes may say what no weight does."""
+    return sum(
+        key not in solution.expected and kind(spec) == "float" for key, spec in index.items()
+    )
+
+
+def _is_whole(index: Index, solution: Solution) -> bool:
+    return solution.score == 1 and not _masks(index, solution)
 
 
 def _close_to(
