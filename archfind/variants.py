@@ -131,8 +131,8 @@ def variants(
 ) -> list[tuple[float, Match]]:
     """Matches of the families that resemble a state dict with the share of tensors, on both sides,
     that fit; the best first, of equals those that explain the file's masks too, the networks that
-    the prior names, then those with the fewest switches turned, and then those that move least. What
-    no tensor shows is that of the entry that `choose` names, if it is one of a family's."""
+    the prior names, then those with the fewest switches turned, and then those that move least.
+    What no tensor shows is that of the entry that `choose` names, if it is one of a family's."""
     solved: list[tuple[int, Solution]] = []
     asked: dict[int, Sequence[Equation]] = {}
     done: set[str] = set()

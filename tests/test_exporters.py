@@ -378,7 +378,7 @@ class OneBatch(nn.Module):
 def test_a_batch_that_cannot_vary_is_said(small: dict[str, Built], tmp_path: Path) -> None:
     done = archfind.export(with_module(small["timm/test_vit"], OneBatch()), tmp_path / "two.onnx")
     assert (done.notes["exporter"], done.notes["batch"]) == ("dynamo", "static")
-    assert done.notes["fallback"].startswith("dynamo, dynamic batch: ")
+    assert "dynamo, dynamic batch: " in done.notes["fallback"]
 
 
 class Wide(nn.Module):

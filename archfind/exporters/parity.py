@@ -201,8 +201,10 @@ def doubts(tried: list[Case]) -> dict[str, str]:
 
 
 def _alike(tried: list[Case]) -> bool:
-    """Whether the first image of each batch came out the same."""
+    """Whether the first image of each batch came out the same, of inputs that are as large."""
     first, *rest = [[t[:1] for t in one.outputs.values() if t.dim()] for one in tried]
+    shapes = [tensor.shape for tensor in first]
+    rest = [one for one in rest if [tensor.shape for tensor in one] == shapes]
     return bool(rest) and all(
         torch.equal(a, b) for one in rest for a, b in zip(first, one, strict=True)
     )
