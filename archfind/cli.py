@@ -120,6 +120,8 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("names", nargs="*", metavar="NAME", help="an entry, or a provider to build")
     one.add_argument("--sample", type=int, default=30, metavar="N", help="check: how many (0: all)")
     one.add_argument("--seed", type=int, default=0, help="check: which sample")
+    one.add_argument("--only", default="", metavar="WORD", help="families: classes with it")
+    one.add_argument("--again", action="store_true", help="families: learn anew, keep the best")
     one.set_defaults(run=_signatures)
 
     one = add("demo", help="the whole way on a small trained checkpoint")
@@ -315,7 +317,7 @@ def _signatures(arguments: argparse.Namespace) -> int:
         _print(lines)
         return EXIT_FAILED if failed else EXIT_EXACT
     elif arguments.action == "families":
-        _print(commands.families_lines(arguments.names))
+        _print(commands.families_lines(arguments.names, arguments.only, arguments.again))
     else:
         lines, failed = commands.check_lines(arguments.names, arguments.sample, arguments.seed)
         _print(lines)

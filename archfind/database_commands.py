@@ -111,15 +111,16 @@ def build_lines(names: list[str]) -> tuple[list[str], bool]:
     return [*lines, *failed, *compile_lines()], bool(failed)
 
 
-def families_lines(names: list[str]) -> list[str]:
+def families_lines(names: list[str], only: str = "", again: bool = False) -> list[str]:
     """Learn the families of each provider's classes, those that have a file excepted, and compile.
-    It takes a minute a class; stopped work goes on where it stopped."""
+    It takes a minute a class; stopped work goes on where it stopped. `again` learns those with
+    `only` in their path anew, and keeps the best of what was known and what is learned."""
     from archfind.probing.harvest import build_families
     from archfind.providers import PROVIDERS
 
     if any(name not in PROVIDERS for name in names) or not names:
         raise SignatureError(f"families wants a provider: {' or '.join(PROVIDERS)}")
-    lines = [line for name in names for line in build_families(name, Path(folder()))]
+    lines = [line for one in names for line in build_families(one, Path(folder()), only, again)]
     return [*lines, *compile_lines()]
 
 

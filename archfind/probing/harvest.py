@@ -17,6 +17,7 @@ from archfind.compile_index import read_texts
 from archfind.families.text import Family, family_text
 from archfind.harvest import create_on_meta
 from archfind.probing.config import Config, Leaf, captured, moved
+from archfind.probing.contest import kept
 from archfind.probing.family import Learned, Preset, families, known_values
 from archfind.probing.probe import NoValues, on_meta, shapes_of
 from archfind.probing.traced_family import traced_family
@@ -31,11 +32,12 @@ Classes = dict[type[nn.Module], list[Preset]]
 
 
 def build_families(
-    name: str, folder: Path, only: str = "", seconds: float = 60, part: tuple[int, int] = (0, 1)
+    name: str, folder: Path, only: str = "", again: bool = False, seconds: float = 60
 ) -> list[str]:
-    """Write `folder`/`name`/families/*.txt for the provider `name`, one file a class; return a line
-    for each class. Classes that have a file already are left as they are, so stopped work goes on
-    where it stopped: delete a file to learn it anew. `part` (n, of) takes every of-th class."""
+    """Write `folder`/`name`/families/*.txt for the provider `name`, one file a class, of those with
+    `only` in their path; return a line for each. Classes that have a file already are left as they
+    are, so stopped work goes on where it stopped. `again` learns them anew, and keeps what gives
+    most of what was known before and of that. `seconds` a family."""
     source = provider(name)
     head = f"# {source.LIBRARY} {version(source.LIBRARY)}"
     out = folder / name / "families"
@@ -43,14 +45,14 @@ def build_families(
     names = _names_by_class(folder, name)
     # Few entries first: a class of a hundred takes as long as ten others.
     chosen = sorted((cls for cls in names if only in cls), key=lambda cls: len(names[cls]))
-    chosen = chosen[part[0] :: part[1]]
     lines: list[str] = []
     for path in progress(chosen, len(chosen), f"families {name}"):
         module, _, qualified = path.rpartition(".")
         file = out / f"{module.rsplit('.', 1)[-1]}.{qualified}.txt"
-        blocks = _blocks(file)
+        before = _blocks(file)
+        blocks = [] if again else before
         covered = {entry for block in blocks for entry in Family(block).presets}
-        done = file.exists() and file.read_text().startswith(f"{head} {_DONE}")
+        done = file.exists() and file.read_text().startswith(f"{head} {_DONE}") and not again
         if done or {f"{name}/{entry}" for entry in names[path]} <= covered:
             continue
         for cls, presets in presets_of(source, names[path]).items():
@@ -62,10 +64,15 @@ def build_families(
                 continue
             first = len(blocks) + 1
             blocks += [_text(name, source, cls, n, one) for n, one in enumerate(found, first)]
-            more = len(covered) + sum(len(family.presets) for family in found)
-            lines.append(f"{path}: {more} of {len(presets)} in {len(blocks)} families")
+            if again:
+                blocks = kept(cls, presets, [*blocks, *before], seconds)
+            more = len({entry for block in blocks for entry in Family(block).presets})
+            new = len({*blocks} - {*before})
+            lines.append(f"{path}: {more} of {len(presets)} in {len(blocks)} families, {new} new")
+        bodies = [block.partition("\n")[2] for block in blocks or before]
+        numbered = [f"[{path}/{number}]\n{body}" for number, body in enumerate(bodies, 1)]
         beside = file.with_suffix(".new")
-        beside.write_text("\n".join([f"{head} {_DONE}\n", *blocks]))
+        beside.write_text("\n".join([f"{head} {_DONE}\n", *numbered]))
         beside.replace(file)
     return lines
 
