@@ -7,6 +7,7 @@ import contextlib
 import io
 import json
 import math
+import time
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -101,9 +102,10 @@ def _traced(
     waiting = sorted(left, key=lambda preset: len(preset.shapes))
     known = known_values(presets)
     more: list[Learned] = []
-    while waiting:
+    end = time.process_time() + _BASES * seconds
+    while waiting and time.process_time() < end:
         base, *waiting = waiting
-        family = traced_family(base, cls, known, waiting, seconds / 3)
+        family = traced_family(base, cls, known, waiting, seconds)
         if family is not None:
             more.append(family)
             waiting = _beyond(more, waiting)
@@ -111,6 +113,7 @@ def _traced(
 
 
 _SURE = 0.9  # share of the networks drawn that a traced family must give
+_BASES = 6  # families of a class that have all of their time
 _FEW = 4  # networks drawn
 _DONE = "complete"  # in a file's first line: what has no family there can't have one
 

@@ -11,7 +11,7 @@ import random
 import time
 import warnings
 from collections.abc import Callable, Generator, Iterable, Mapping
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import nn
@@ -32,6 +32,9 @@ _FILLING = frozenset(
     "normal_ uniform_ fill_ zero_ clamp_ erfinv_ mul_ add_ sub_ div_ copy_ trunc_normal_ log_ "
     "exp_".split()
 )
+_INITS = [
+    name for name, fill in vars(nn.init).items() if name[0] != "_" and name[-1] == "_" and fill
+]
 _LARGEST = 4_000  # keys: a random network beyond that teaches nothing new
 
 
@@ -106,6 +109,17 @@ class NoValues(TorchFunctionMode):
         super().__init__()
         self._end = end
 
+    def __enter__(self) -> Self:
+        self._fills = {name: vars(nn.init)[name] for name in _INITS}
+        for name, fill in self._fills.items():
+            setattr(nn.init, name, _unless_meta(fill))
+        return super().__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        super().__exit__(*error)
+        for name, fill in self._fills.items():
+            setattr(nn.init, name, fill)
+
     def __torch_function__(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
@@ -119,6 +133,13 @@ class NoValues(TorchFunctionMode):
         if name == "linspace":  # rates of dropping paths, of which constructors read the items
             kwargs = {**(kwargs or {}), "device": "cpu"}
         return func(*args, **(kwargs or {}))
+
+
+def _unless_meta(fill: Callable[..., Any]) -> Callable[..., Any]:
+    def filled(tensor: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+        return tensor if tensor.is_meta else fill(tensor, *args, **kwargs)
+
+    return filled
 
 
 @contextlib.contextmanager

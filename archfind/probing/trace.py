@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import builtins
 import contextlib
+import functools
 import math
 import sys
 import time
@@ -123,22 +124,12 @@ def _watched(tracer: Tracer, package: str) -> Generator[None]:
         "min": tracer.extreme("min"),
         "max": tracer.extreme("max"),
     }
+    spaces, constructors = _watchable(package, len(sys.modules))
     changed: list[tuple[dict[str, Any], dict[str, Any]]] = []
-    constructors: dict[type, Any] = {}
-    for name, module in list(sys.modules.items()):
-        if name.partition(".")[0] == package and module is not None:
-            space = vars(module)
-            new = {word: value for word, value in own.items() if word not in space}
-            for word, value in space.items():
-                home = (getattr(value, "__module__", "") or "").partition(".")[0]
-                if type(value) is FunctionType and home == package:
-                    new[word] = forked(value)
-                elif isinstance(value, type) and home == package:
-                    init = vars(value).get("__init__")
-                    if type(init) is FunctionType and has_fractions(init):
-                        constructors[value] = init
-            changed.append((space, {word: space[word] for word in new if word in space}))
-            space.update(new)
+    for space, forks in spaces:
+        new = {**{word: value for word, value in own.items() if word not in space}, **forks}
+        changed.append((space, {word: space[word] for word in new if word in space}))
+        space.update(new)
     for cls, init in constructors.items():
         cls.__init__ = remembering(init)
     make = nn.Parameter.__new__
@@ -161,6 +152,31 @@ def _watched(tracer: Tracer, package: str) -> Generator[None]:
                 if space.get(word) is own[word]:
                     del space[word]
             space.update(before)
+
+
+@functools.cache
+def _watchable(
+    package: str, _modules: int
+) -> tuple[list[tuple[dict[str, Any], dict[str, Any]]], dict[type, Any]]:
+    """A library's modules as they are, each with its functions forked, and the constructors that
+    have fractions; found again where more modules were imported."""
+    spaces: list[tuple[dict[str, Any], dict[str, Any]]] = []
+    constructors: dict[type, Any] = {}
+    for name, module in list(sys.modules.items()):
+        if name.partition(".")[0] != package or module is None:
+            continue
+        space = vars(module)
+        forks: dict[str, Any] = {}
+        for word, value in space.items():
+            home = (getattr(value, "__module__", "") or "").partition(".")[0]
+            if type(value) is FunctionType and home == package:
+                forks[word] = forked(value)
+            elif isinstance(value, type) and home == package:
+                init = vars(value).get("__init__")
+                if type(init) is FunctionType and has_fractions(init):
+                    constructors[value] = init
+        spaces.append((space, forks))
+    return spaces, constructors
 
 
 class _Remembering(NoValues):
