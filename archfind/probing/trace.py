@@ -38,9 +38,7 @@ from archfind.probing.numbers import (
     text_of,
 )
 from archfind.probing.probe import NoValues, Shapes, quietly, shapes_of
-
-_SIZED = frozenset("empty zeros ones rand randn full new_zeros new_ones new_empty new_full".split())
-_RESHAPED = frozenset(("view", "reshape", "expand"))
+from archfind.probing.tensor_sizes import sizes_of, traced_shape
 
 
 class Refused(Exception):
@@ -190,30 +188,12 @@ class _Remembering(NoValues):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         found = super().__torch_function__(func, types, args, kwargs)
-        if not isinstance(found, torch.Tensor) or hasattr(found, "_traced"):
-            return found
-        name = getattr(func, "__name__", "")
-        sizes: Any = None
-        if name in _SIZED or name in _RESHAPED:
-            rest = args[1:] if name.startswith("new_") or name in _RESHAPED else args
-            if not rest and kwargs:
-                rest = (kwargs.get("size", ()),)
-            sizes = rest[0] if rest and isinstance(rest[0], list | tuple) else rest
-            if name in ("full", "new_full") and sizes is rest:
-                sizes = None
-        else:
-            for given in args:
-                if isinstance(given, torch.Tensor) and given.shape == found.shape:
-                    sizes = [*getattr(given, "_traced", ([],))[0]] or None
-                    break
-        if sizes is not None and len(sizes) == found.dim():
-            same = all(
-                isinstance(size, str) or (isinstance(size, int) and plain(size) == own)
-                for size, own in zip(sizes, found.shape, strict=True)
-            )
-            if same:
-                texts = [s if isinstance(s, str) else text_of(s, 0) for s in sizes]
-                found._traced = texts, tuple(self._tracer.loops)  # pyright: ignore
+        if not isinstance(found, torch.Tensor):
+            return traced_shape(func, args, found)
+        if not hasattr(found, "_traced"):
+            sizes = sizes_of(func, args, kwargs, found)
+            if sizes:
+                found._traced = sizes, tuple(self._tracer.loops)  # pyright: ignore
         return found
 
 
