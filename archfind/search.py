@@ -3,34 +3,24 @@ until the file's tensors come out. Slower than `guess`, as it needs the librarie
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-import torch
-from torch import nn
-
+from archfind.attempt import Attempt, attempt
 from archfind.canonical import kind, networks, strip
 from archfind.database import Database, Member, Signature
-from archfind.errors import ArchfindError
-from archfind.families.database import Families, beside
+from archfind.families.database import beside
 from archfind.frozen import replace
-from archfind.harvest import create_on_meta
-from archfind.match import mismatch
 from archfind.nearest import CLOSE
 from archfind.parts import common_prefix
-from archfind.probing.config import Config, Leaf, captured, leaves, moved
-from archfind.probing.descent import Descent
 from archfind.probing.misfit import is_derived, misfit, template
-from archfind.probing.probe import Moves, Shapes, shapes_of
+from archfind.probing.probe import Shapes
 from archfind.progress import progress
-from archfind.providers import provider
-from archfind.providers.example import fitted
 from archfind.shortlist import most_named
 from archfind.signature import Size
-from archfind.types import Canonical, Guess, Match, Setting, Variant
-from archfind.variants import answer, gathered
+from archfind.types import Canonical, Guess, Match
+from archfind.variants import answer
 
 SECONDS = 90.0  # for all classes together
 _AGAIN = 15.0  # for another class, once one fits
@@ -91,24 +81,29 @@ def _variants(
     they have moved already is kept."""
     target: Shapes = {key: (spec.shape, kind(spec)) for key, spec in below.index.items()}
     families = beside(database.path)
-    found: list[Match] = []
     classes = list(_starts(target, database, choose, near))
     first: dict[str, Any] = {m.entry.id: dict(m.variant.moved) for m in near if m.variant}
+    tried: list[Attempt] = []
     for alike, starts in progress(classes, len(classes), "search"):
-        fits = any(match.fits for match in found)
+        fits = any(one.fits for one in tried)
         # Beside one that fits, or nearly does, only a class with the same keys is worth a look.
-        if alike < _TWIN and any(_share(match) > _NEARLY for match in found):
+        if alike < _TWIN and any(_share(one.compared(below)) > _NEARLY for one in tried):
             break
         until = min(end, time.monotonic() + _AGAIN) if fits else end
         for signature, member in starts:
             if time.monotonic() > until:
                 break
-            moves = first.get(member.entry.id, {})
-            match = _variant(below, target, signature, member, families, moves, until)
-            if match is not None:
-                found.append(match)
-                if match.fits:
+            one = attempt(target, signature, member, families, alike)
+            if one is not None:
+                one.run(until, first.get(member.entry.id, {}))
+                tried.append(one)
+                if one.fits:
                     break
+    for one in sorted(tried, key=lambda one: one.descent.cost):
+        fitting = {other.member.entry.cls for other in tried if other.fits}
+        if one.member.entry.cls not in fitting and (not fitting or one.alike >= _TWIN):
+            one.run(min(end, time.monotonic() + _AGAIN) if fitting else end, {}, deep=True)
+    found = [one.match(below) for one in tried if one.fits or one.descent.cost]
     found.sort(key=lambda match: (not match.fits, -_share(match)))
     return found
 
@@ -181,141 +176,3 @@ def _shapes(signature: Signature) -> Shapes:
         sizes = (n.value(fields) if isinstance(n, Size) else n for n in line.shape)
         found[key] = tuple(sizes), line.dtype
     return found
-
-
-def _variant(
-    below: Canonical,
-    target: Shapes,
-    signature: Signature,
-    member: Member,
-    families: Families | None,
-    moves: Moves,
-    end: float,
-) -> Match | None:
-    """What one network comes to when its arguments are moved towards the file."""
-    entry = member.entry
-    try:
-        source = provider(entry.provider)
-        _, cls, config = captured(lambda: create_on_meta(source, entry.name))
-    except (ArchfindError, ImportError):  # the library isn't installed
-        return None
-    if any(isinstance(value, nn.Module | torch.Tensor) for value in config.values()):
-        return None  # of a network on meta: the class can't be called again with it
-    known = _known(families, f"{cls.__module__}.{cls.__qualname__}")
-    descent = Descent(cls, config, target, known, max(0.0, end - time.monotonic()))
-    if not descent.run() and moves:
-        again = Descent(cls, config, target, known, max(0.0, end - time.monotonic()))
-        again.start_from(moves)
-        again.run()
-        descent = min(descent, again, key=lambda one: one.cost)
-    values = leaves(moved(config, descent.moves))
-    variant = Variant(
-        f"{cls.__module__}.{cls.__qualname__}",
-        descent.moves,
-        _direct(source, entry.name, config, descent),
-        (signature.number, member.function),
-        member.plain,
-    )
-    found = _compared(below, descent.shapes)
-    if found.fits and _lacks_a_part(source, entry.name, cls, moved(config, descent.moves)):
-        return None
-    reason = f"{descent.tries} networks of its class were built"
-    return replace(
-        found,
-        entry=entry,
-        config=_settings(values, descent),
-        reasons=(reason,),
-        variant=variant,
-    )
-
-
-def _lacks_a_part(source: Any, name: str, cls: type[nn.Module], config: Config) -> bool:
-    """Whether a network asks for a module that it doesn't have when it's run: some constructors
-    take fewer stages than their forward goes through."""
-    try:
-        with torch.device("meta"), torch.no_grad():
-            module = cls(**config).eval()
-            plain = {key: value for key, value in config.items() if not isinstance(value, type)}
-            args = fitted(source.example(name, module), plain).args
-            module(*(arg.to("meta") if isinstance(arg, torch.Tensor) else arg for arg in args))
-    except AttributeError as error:
-        return isinstance(error.obj, nn.Module)
-    except Exception:  # what doesn't run on meta may run elsewhere
-        return False
-    return False
-
-
-def _known(families: Families | None, cls: str) -> dict[str, list[Leaf]]:
-    """The values that the class's registered networks, and those it was learned from, have."""
-    found: dict[str, dict[str, Leaf]] = {}
-    for number in range(len(families)) if families else ():
-        assert families is not None
-        family = families.known(number).family
-        if family.cls != cls:
-            continue
-        for values in [family.leaves, *family.presets.values()]:
-            for path, value in values.items():
-                found.setdefault(path, {})[repr(value)] = value
-        for path, options in family.options.items():
-            for value in options:
-                found.setdefault(path, {})[repr(value)] = value
-    return {path: list(values.values()) for path, values in found.items()}
-
-
-def _compared(below: Canonical, shapes: Shapes) -> Match:
-    """A network's tensors held against the file's; entry and config are the caller's."""
-    index = below.index
-    missing: list[str] = []
-    tolerated: list[str] = []
-    matched, mismatched = 0, []
-    for key, (shape, dtype) in shapes.items():
-        spec = index.get(key)
-        if spec is None:
-            (tolerated if is_derived(key, dtype) else missing).append(key)
-        elif spec.shape == shape and kind(spec) == dtype:
-            matched += 1
-        else:
-            mismatched.append(mismatch(key, spec, shape, dtype))
-    unexpected: list[str] = []
-    for key, spec in index.items():
-        if key not in shapes:
-            (tolerated if is_derived(key, kind(spec)) else unexpected).append(key)
-    return Match(
-        entry=None,  # pyright: ignore[reportArgumentType]
-        config={},
-        expected=matched + len(mismatched) + len(missing),
-        matched=matched,
-        missing=tuple(missing),
-        unexpected=tuple(unexpected),
-        mismatched=tuple(mismatched),
-        tolerated=tuple(tolerated),
-    )
-
-
-def _settings(values: Mapping[str, Leaf], descent: Descent) -> dict[str, Setting]:
-    """Settings by argument: `default` where the argument was never seen to move a tensor."""
-    seen = descent.visible()
-    roots = dict.fromkeys(path.partition(".")[0] for path in values)
-    shown = {path.partition(".")[0] for path in seen}
-    found: dict[str, Setting] = {}
-    for root in roots:
-        own = {p: v for p, v in values.items() if p == root or p.startswith(f"{root}.")}
-        numbers = any(type(v) in (int, float) for v in own.values())
-        if root not in shown and not numbers:
-            continue
-        for name, value in gathered(root, own).items():
-            paths = [p for p in own if p == name or p.startswith(f"{name}.")]
-            source = "shape" if any(p in seen for p in paths) else "default"
-            found[name] = Setting(value, source)
-    return found
-
-
-def _direct(source: Any, name: str, config: Config, descent: Descent) -> bool:
-    """Whether the library's own builder takes what was moved, and makes the same of it."""
-    roots = dict.fromkeys(path.partition(".")[0] for path in descent.moves)
-    whole = moved(config, descent.moves)
-    try:
-        given = json.loads(json.dumps({root: whole[root] for root in roots}))
-        return shapes_of(create_on_meta(source, name, **given)) == descent.shapes
-    except Exception:  # the builder refuses, or a value has no plain form
-        return False

@@ -97,8 +97,8 @@ def base_of(cls: type[nn.Module]) -> Config:
 def _found(cls: type[nn.Module], moves: dict[str, Any]) -> Descent:
     base = base_of(cls)
     target = shapes_of(on_meta(cls, moved(base, moves)))
-    descent = Descent(cls, base, target, {}, seconds=120)
-    assert descent.run(), (moves, descent.moves, misfits(descent.shapes, target))
+    descent = Descent(cls, base, target, {})
+    assert descent.run(120), (moves, descent.moves, misfits(descent.shapes, target))
     assert shapes_of(on_meta(cls, moved(base, descent.moves))) == target
     return descent
 
@@ -141,8 +141,8 @@ def test_what_the_class_cannot_give_is_left_with_its_misfit() -> None:
     target = shapes_of(on_meta(Tower, base_of(Tower)))
     target["stages.0.0.up.weight"] = (7, 48), "float"
     target["extra.weight"] = (3,), "float"
-    descent = Descent(Tower, base_of(Tower), target, {}, seconds=60)
-    assert not descent.run()
+    descent = Descent(Tower, base_of(Tower), target, {})
+    assert not descent.run(60)
     assert sorted(misfits(descent.shapes, target)) == ["extra.weight", "stages.0.0.up.weight"]
 
 

@@ -49,13 +49,12 @@ class Descent:
         config: Config,
         target: Shapes,
         known: Mapping[str, Iterable[Leaf]],
-        seconds: float,
     ) -> None:
         self._cls = cls
         self._config = config
         self._target = target
         self._axes = axes(target)
-        self._end = time.monotonic() + seconds
+        self._end = 0.0
         self._known = {path: list(values) for path, values in known.items()}
         self._hints = literals(cls) if isinstance(cls, type) else {}
         if isinstance(cls, type):
@@ -78,8 +77,10 @@ class Descent:
         """Take these moves first, where they help."""
         self._kept(dict(moves))
 
-    def run(self) -> bool:
-        """Descend; whether every tensor fits in the end."""
+    def run(self, seconds: float, deep: bool = True) -> bool:
+        """Descend; whether every tensor fits in the end. What seldom helps, and takes most of the
+        time, is tried where it's to go `deep`."""
+        self._end = time.monotonic() + seconds
         while self.cost and time.monotonic() < self._end:
             self._refused, self._unmet = [], {}
             if not (
@@ -88,9 +89,7 @@ class Descent:
                 or self._round(self._choices)
                 or self._round(self._numbers)
                 or self._round(self._counts)
-                or self._together()
-                or self._switched()
-                or self._undone()
+                or (deep and (self._together() or self._switched() or self._undone()))
             ):
                 break
         if not self.cost:
