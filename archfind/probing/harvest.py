@@ -37,7 +37,7 @@ def build_families(
 ) -> list[str]:
     """Write `folder`/`name`/families/*.txt for the provider `name`, one file a class, of those with
     `only` in their path; return a line for each. Classes that have a file already are left as they
-    are, so stopped work goes on where it stopped. `again` learns them anew, and keeps what gives
+    are, so stopped work goes on where it stopped. `again` traces them anew, and keeps what gives
     most of what was known before and of that. `seconds` a family."""
     source = provider(name)
     head = f"# {source.LIBRARY} {version(source.LIBRARY)}"
@@ -59,7 +59,8 @@ def build_families(
         for cls, presets in presets_of(source, names[path]).items():
             left = [p for p in presets if f"{name}/{p.name}" not in covered]
             try:
-                found = _found(cls, presets, left, seconds)
+                traced = _traced(cls, presets, left, seconds)
+                found = traced if again else _with_learned(cls, traced, left, seconds)
             except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
                 lines.append(f"{path}: {type(error).__name__}: {error}")
                 continue
@@ -78,12 +79,11 @@ def build_families(
     return lines
 
 
-def _found(
-    cls: type[nn.Module], presets: Sequence[Preset], left: Sequence[Preset], seconds: float
+def _with_learned(
+    cls: type[nn.Module], traced: Sequence[Learned], left: Sequence[Preset], seconds: float
 ) -> list[Learned]:
     """Families of traces; learned ones for the presets that those don't explain, or about which
     they were wrong too often."""
-    traced = _traced(cls, presets, left, seconds)
     found = [family for family in traced if family.right >= _SURE * max(family.held, _FEW)]
     rest = _beyond(found, left)
     found += families(cls, cls, rest, seconds) if rest else []
