@@ -8,7 +8,7 @@ from archfind.families.adjust import adjusted
 from archfind.families.database import beside
 from archfind.families.equations import ERRORS, equations_of
 from archfind.families.polish import polished
-from archfind.families.score import is_derived, is_table
+from archfind.families.score import Solution, is_derived, is_table
 from archfind.families.shown import shown
 from archfind.families.solve import solve
 from archfind.frozen import replace
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from archfind.database import Database
     from archfind.families.database import Families, Known
     from archfind.families.equations import Equation
-    from archfind.families.score import Solution
     from archfind.families.text import Family
     from archfind.types import Canonical, TensorSpec
 
@@ -158,7 +157,7 @@ def variants(
             worth = first.score > _NEARLY or (not done and first.score > best - _BEHIND)
             if worth and polishings < _POLISHED:
                 polishings += 1
-                solution = polished(index, known.family, first)
+                solution = _bettered(index, known.family, first, asked[number])
             if _is_whole(index, solution) and not choose:
                 done.add(known.family.cls)
         if solution.score == 1:
@@ -184,12 +183,24 @@ def _is_whole(index: Index, solution: Solution) -> bool:
     return solution.score == 1 and not _masks(index, solution)
 
 
+def _bettered(
+    index: Index, family: Family, solution: Solution, equations: Sequence[Equation]
+) -> Solution:
+    """A solution that nearly fits, with a few leaves moved: to where equations hold, or to where
+    more tensors fit."""
+    found = adjusted(index, family, solution, equations)
+    if found is not None and found.score > solution.score:
+        solution = found
+    return polished(index, family, solution) if solution.score < 1 else solution
+
+
 def _close_to(
     index: Index, family: Family, near: Sequence[str], equations: Sequence[Equation]
 ) -> Solution | None:
     """A solution from one of the entries `near`, if it fits."""
     for name in [name for name in near if name in family.presets][:_NEAR]:
-        found = adjusted(index, family, name, equations)
+        start = Solution({**family.leaves, **family.presets[name]}, set(), name)
+        found = adjusted(index, family, start, equations)
         if found is not None and found.score == 1:
             return found
     return None

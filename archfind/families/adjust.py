@@ -17,15 +17,19 @@ if TYPE_CHECKING:
     from archfind.types import TensorSpec
 
 _ROUNDS = 24  # leaves moved
+_TRIED = 6  # values of a leaf for one equation
 _OPEN = 0.5  # share of the votes that may be against the network as it is
 
 
 def adjusted(
-    index: Mapping[str, TensorSpec], family: Family, preset: str, equations: Sequence[Equation]
+    index: Mapping[str, TensorSpec],
+    family: Family,
+    start: Solution,
+    equations: Sequence[Equation],
 ) -> Solution | None:
-    """The preset with the leaves moved by which most equations come to hold, one after another;
-    None where it is too far from the file."""
-    values: dict[str, Any] = {**family.leaves, **family.presets[preset]}
+    """The start with the leaves moved by which most equations come to hold, one after another; None
+    where it is too far from the file."""
+    values: dict[str, Any] = dict(start.values)
     equations = [one for one in equations if one.names]
     reading: dict[str, list[Equation]] = {}
     for one in equations:
@@ -37,7 +41,7 @@ def adjusted(
     against = sum(one.votes for one in standing if not state[id(one)])
     if against > _OPEN * sum(one.votes for one in standing):
         return None
-    moved: set[str] = set()
+    moved = set(start.solved)
     for _ in range(_ROUNDS):
         best: tuple[int, str, Any] = 0, "", None
         tried: set[tuple[str, str]] = set()
@@ -45,7 +49,7 @@ def adjusted(
             if state[id(one)] is not False:
                 continue
             for name in one.names:
-                for value in values_for(one, name, values, family)[:2]:
+                for value in values_for(one, name, values, family)[:_TRIED]:
                     if (name, repr(value)) in tried or value == values.get(name):
                         continue
                     tried.add((name, repr(value)))
@@ -65,7 +69,7 @@ def adjusted(
         for other in reading[name]:
             state[id(other)] = _state(other, values)
     seen = {name for one in equations if state[id(one)] for name in one.names}
-    solution = Solution(values, moved | (seen & set(family.options)), preset)
+    solution = Solution(values, moved | (seen & set(family.options)), start.preset)
     score(index, family, solution)
     return solution
 

@@ -38,7 +38,7 @@ def values_for(equation: Equation, path: str, values: Values, family: Family) ->
         return chosen(equation, path, values, family)
     found = chosen(equation, path, values, family)
     if found:
-        return found[:1]
+        return found
     number = inverted(equation, path, values)
     return [] if number is None else [number]
 

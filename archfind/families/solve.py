@@ -174,7 +174,7 @@ def _propagate(
                 left.append(equation)
             elif unknown and stands is not False:
                 found = values_for(equation, unknown[0], values, family)
-                if len(found) == 1:
+                if len(found) == 1 or (found and type(equation.value) is not bool):
                     said = votes if stands else perhaps
                     counted = said.setdefault(unknown[0], {})
                     mark = (type(found[0]).__name__, found[0])
