@@ -44,8 +44,8 @@ def values_for(equation: Equation, path: str, values: Values, family: Family) ->
 
 
 def inverted(equation: Equation, path: str, values: Values) -> int | float | None:
-    """The whole number at which a rising expression has its value: by a straight line, else by
-    halving; a few usual fractions after that."""
+    """The whole number at which an expression that rises, or falls, has its value: by a straight
+    line, else by halving; a few usual fractions after that."""
     wanted = equation.value
     assert isinstance(wanted, int)
     env = {**values, **equation.env}
@@ -58,6 +58,7 @@ def inverted(equation: Equation, path: str, values: Values) -> int | float | Non
             return None
 
     one, two = at(1), at(2)
+    falls = isinstance(one, int | float) and isinstance(two, int | float) and one > two
     if isinstance(one, int | float) and isinstance(two, int | float) and one != two:
         guess = 1 + (wanted - one) / (two - one)
         if 0 < guess < _LARGEST and guess == int(guess) and at(int(guess)) == wanted:
@@ -67,7 +68,8 @@ def inverted(equation: Equation, path: str, values: Values) -> int | float | Non
         while low < high:
             middle = (low + high) // 2
             found = at(middle / denominator if denominator > 1 else middle)
-            if not isinstance(found, int | float) or found < wanted:
+            number = isinstance(found, int | float)
+            if not number or (found > wanted if falls else found < wanted):
                 low = middle + 1
             else:
                 high = middle
