@@ -179,3 +179,16 @@ def _with_leaf(value: Any, path: list[str], leaf: Any) -> Any:
     changed = copy.copy(value)
     object.__setattr__(changed, name, new)
     return changed
+
+
+def merged(moves: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
+    """Both, without the items of lists that are shorter now."""
+    found = {**moves, **more}
+    for path, length in more.items():
+        if path.endswith(".#") and type(length) is int:
+            inside = f"{path[:-1]}"
+            for other in [p for p in found if p.startswith(inside) and p != path]:
+                number = other[len(inside) :].partition(".")[0]
+                if number.isdigit() and int(number) >= length:
+                    del found[other]
+    return found

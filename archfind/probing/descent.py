@@ -20,7 +20,7 @@ from typing import Any
 from torch import nn
 
 from archfind.families.expression import parse
-from archfind.probing.config import Config, Leaf, leaves, moved
+from archfind.probing.config import Config, Leaf, leaves, merged, moved
 from archfind.probing.equations import equations, solved
 from archfind.probing.misfit import axes, misfit, misfits, template
 from archfind.probing.probe import Moves, Shapes, on_meta, shapes_of
@@ -406,16 +406,3 @@ class Descent:
             fewer = {p: v for p, v in self.moves.items() if p != path}
             if self._tried(fewer) == 0:
                 self.moves = fewer
-
-
-def merged(moves: Moves, more: Moves) -> Moves:
-    """Both, without the items of lists that are shorter now."""
-    found = {**moves, **more}
-    for path, length in more.items():
-        if path.endswith(".#") and type(length) is int:
-            inside = f"{path[:-1]}"
-            for other in [p for p in found if p.startswith(inside) and p != path]:
-                number = other[len(inside) :].partition(".")[0]
-                if number.isdigit() and int(number) >= length:
-                    del found[other]
-    return found

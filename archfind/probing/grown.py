@@ -13,7 +13,7 @@ from torch import nn
 from archfind.families.equations import ERRORS
 from archfind.families.expression import parse
 from archfind.families.program import Program, numbered
-from archfind.probing.config import Leaf, leaves, moved
+from archfind.probing.config import Leaf, leaves, merged, moved
 from archfind.probing.family import Preset
 from archfind.probing.lines import Line, lines_of
 from archfind.probing.misfit import is_derived
@@ -44,7 +44,7 @@ class Grown:
 
     def traced(self, moves: Mapping[str, Any]) -> Traced | None:
         try:
-            return trace(self.cls, moved(self.base.config, {**self.moves, **moves}))
+            return trace(self.cls, moved(self.base.config, merged(self.moves, moves)))
         except Refused:
             return None
 

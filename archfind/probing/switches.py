@@ -20,6 +20,8 @@ _CHOICES = 12
 _SWITCHED = 24  # a number up to this may be one that other keys hang on
 _QUESTIONS = 120  # tried of one constructor
 _SETTLED = 12  # moves that follow one
+_PAIR = 2
+_STAGES = 8  # items of a list, of which each may be a stage
 _WAYS = 2  # of turning an answer
 
 Choice = tuple[str, Leaf]  # a leaf or a question, and what it is in place of the preset's
@@ -158,14 +160,16 @@ class Switches:
         own = _marks(self._grown.first)
         counts = {name for bound in self._grown.first.bounds for name in parse(bound).names}
         for path, value in self._grown.values.items():
-            if path in counts or path.endswith(".#") or time.process_time() > self._grown.end:
+            if path in counts or time.process_time() > self._grown.end:
                 continue
             if any(part.isdigit() for part in path.split(".")):
                 continue  # of one block among many
             tried: list[Leaf]
-            if type(value) is float or (type(value) is int and "." in path):
-                continue
-            if type(value) is int:
+            if path.endswith(".#"):
+                tried = [*self._lengths(path, value)]
+            elif type(value) is float or (type(value) is int and "." in path):
+                tried = []
+            elif type(value) is int:
                 near = [value + 1, value - 1, value * 2, 2, 3, 4] if value <= _SWITCHED else []
                 tried = [n for n in (0, *near) if n >= 0 and not self._is_answered(path, n)]
             else:
@@ -189,6 +193,13 @@ class Switches:
                         self.zero.add(path)
                     else:
                         self.traces[path, item] = one
+
+    def _lengths(self, path: str, value: Any) -> Iterator[int]:
+        """Other lengths of a list that no row of blocks goes with; not of a pair, which is a
+        height and a width."""
+        counted = {path for some in self._grown.together for path in some}
+        if _PAIR < value <= _STAGES and path not in counted:
+            yield from (value - 1, value + 1)
 
 
 def _answer(expression: Expression, values: Mapping[str, Leaf]) -> bool | None:
