@@ -10,7 +10,7 @@ under conditions that exclude each other. On the cold path of `archfind guess`.
 
 from __future__ import annotations
 
-from archfind.families.expression import parse
+from archfind.families.expression import parse, resolved
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -114,14 +114,26 @@ class Program:
         self.lines = [FamilyLine(line) for line in lines]
 
     def expand(self, values: Values) -> dict[str, tuple[Shape, str]]:
-        """Every key with its shape and dtype. KeyError where a value is missing."""
+        """Every key with its shape and dtype; without those that items beyond a list would give."""
         found: dict[str, tuple[Shape, str]] = {}
         for line in self.lines:
             for key, env in places(line.parts, values):
-                if line.condition is None or line.condition.value(env):
-                    shape = tuple([int(size.value(env)) for size in line.sizes])
-                    found[joined(key)] = shape, line.dtype
+                try:
+                    if line.condition is None or line.condition.value(env):
+                        shape = tuple([int(size.value(env)) for size in line.sizes])
+                        found[joined(key)] = shape, line.dtype
+                except TypeError:
+                    expressions = [*line.sizes, *([line.condition] if line.condition else ())]
+                    if not any(_is_beyond(one, env) for one in expressions):
+                        raise
         return found
+
+
+def _is_beyond(expression: Expression, values: Values) -> bool:
+    """Whether an expression reads an item that a list, shorter than another, doesn't have: what
+    would be made of it isn't there."""
+    names = [resolved(name, values) for name in expression.names if name[0] != "{"]
+    return any(name not in values for name in names)
 
 
 def places(parts: list[Part], values: Values) -> Iterator[tuple[str, Values]]:
@@ -141,7 +153,12 @@ def _places(parts: list[Part], at: int, head: str, values: Values) -> Iterator[t
         return
     part = parts[at]
     assert part.bound is not None
-    bound = part.bound.value(values)
+    try:
+        bound = part.bound.value(values)
+    except TypeError:
+        if not _is_beyond(part.bound, values):
+            raise
+        bound = None
     count = int(bound) if bound is not None else 0  # of an item that a shorter list doesn't have
     for number in range(count):
         env = {**values, part.index: number, f"{part.index[:-1]}#}}": count}
