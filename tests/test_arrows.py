@@ -35,6 +35,7 @@ LAYERS = [
     {"identify", "harvest", "tensors"},
     {"probing"},
     {"config_probing", "from_config"},
+    {"attempt"},
     {"search"},
     {"instantiate", "check", "twins", "render"},
     {"exporters", "database_commands", "demo"},

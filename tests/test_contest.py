@@ -44,13 +44,13 @@ def presets_of() -> list[Preset]:
 
 def test_what_gives_most_is_kept_and_what_adds_nothing_is_not() -> None:
     whole = text(1, ALL, {**OPTIONS})
-    plain = text(2, ALL[:1] + ["one.bias  2*width"], {"width": [16, 12]})
+    plain = text(2, [*ALL[:1], "one.bias  2*width"], {"width": [16, 12]})
     for texts in ([plain, whole], [whole, plain]):
         assert kept(Pair, presets_of(), texts, 20) == [whole]
 
 
 def test_a_family_that_gives_what_another_doesn_t_stays_behind_it() -> None:
-    biased = text(1, ALL[:1] + ["one.bias  2*width"] + ALL[2:], {**OPTIONS})
+    biased = text(1, [*ALL[:1], "one.bias  2*width", *ALL[2:]], {**OPTIONS})
     single = text(2, ALL[:2], {**OPTIONS})
     assert set(kept(Pair, presets_of(), [biased, single], 20)) == {biased, single}
 

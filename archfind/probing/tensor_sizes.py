@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from archfind.probing.numbers import is_number, number, plain, text_of
+from archfind.probing.numbers import ATOM, is_number, number, plain, text_of
 
 _SIZED = frozenset("empty zeros ones rand randn full new_zeros new_ones new_empty new_full".split())
 _RESHAPED = frozenset("view reshape expand".split())
@@ -33,7 +33,8 @@ def traced_shape(func: Any, args: Sequence[Any], found: Any) -> Any:
 
 
 def _number(value: int, text: str) -> Any:
-    return value if text.isdigit() else number(value, text, 0)
+    level = ATOM if text.replace(".", "").replace("_", "").isalnum() else 0
+    return value if text.isdigit() else number(value, text, level)
 
 
 def sizes_of(func: Any, args: Sequence[Any], kwargs: Any, found: torch.Tensor) -> Sizes | None:
