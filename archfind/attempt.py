@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
-from archfind.canonical import kind
+from archfind.canonical import is_derived, kind
 from archfind.database import Member, Signature
 from archfind.errors import ArchfindError
 from archfind.families.database import Families
@@ -19,7 +19,6 @@ from archfind.harvest import create_on_meta
 from archfind.match import mismatch
 from archfind.probing.config import Config, Leaf, captured, leaves, moved
 from archfind.probing.descent import Descent
-from archfind.probing.misfit import is_derived
 from archfind.probing.probe import Moves, Shapes, shapes_of
 from archfind.providers import provider
 from archfind.providers.example import fitted

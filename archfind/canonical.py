@@ -307,3 +307,15 @@ def merge_parametrisations(canonical: Canonical) -> Canonical:
 def kind(spec: TensorSpec) -> str:
     """A tensor's kind of number as signatures write it: all floats are one."""
     return "float" if spec.dtype.startswith(("float", "bfloat")) else spec.dtype
+
+
+def is_derived(key: str, kind: str) -> bool:
+    """Counters, index tables and the like, which the library makes by itself."""
+    return kind != "float" or key.rpartition(".")[2] in DERIVED
+
+
+def is_table(key: str, kind: str) -> bool:
+    """What a program needn't give: tables of indices and masks, and names that are derived always.
+    Weights packed as integers are no such thing."""
+    name = key.rpartition(".")[2]
+    return name in DERIVED or (kind in ("int64", "bool") and name not in ("weight", "bias"))

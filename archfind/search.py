@@ -8,13 +8,13 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from archfind.attempt import Attempt, attempt
-from archfind.canonical import kind, networks, strip
+from archfind.canonical import is_derived, kind, networks, strip
 from archfind.database import Database, Member, Signature
 from archfind.families.database import beside
 from archfind.frozen import replace
 from archfind.nearest import CLOSE
 from archfind.parts import common_prefix
-from archfind.probing.misfit import is_derived, misfit, template
+from archfind.probing.misfit import misfit, template
 from archfind.probing.probe import Shapes
 from archfind.progress import progress
 from archfind.shortlist import most_named

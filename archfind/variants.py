@@ -3,12 +3,12 @@ fits. On the cold path of `archfind guess`."""
 
 from __future__ import annotations
 
-from archfind.canonical import kind, strip
+from archfind.canonical import is_derived, is_table, kind, strip
 from archfind.families.adjust import adjusted
 from archfind.families.database import beside
 from archfind.families.equations import ERRORS, equations_of
 from archfind.families.polish import polished
-from archfind.families.score import Solution, is_derived, is_table
+from archfind.families.score import Solution
 from archfind.families.shown import shown
 from archfind.families.solve import solve
 from archfind.frozen import replace
@@ -239,7 +239,7 @@ def _match(index: Index, known: Known, solution: Solution, choose: str) -> Match
     unexpected: list[str] = []
     for key, spec in index.items():
         if key not in solution.expected:
-            (tolerated if is_table(key, spec) else unexpected).append(key)
+            (tolerated if is_table(key, kind(spec)) else unexpected).append(key)
     entry = known.members[name].entry
     right, drawn = family.held
     return Match(

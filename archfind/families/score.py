@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from archfind.canonical import DERIVED, kind
+from archfind.canonical import is_derived, is_table, kind
 from archfind.families.equations import ERRORS
 
 TYPE_CHECKING = False
@@ -45,7 +45,7 @@ def score(index: Index, family: Family, solution: Solution) -> None:
         spec = index.get(key)
         fits += spec is not None and spec.shape == shape and is_kind(spec, dtype)
         union += spec is not None or not is_derived(key, dtype)
-    union += sum(k not in solution.expected and not is_table(k, s) for k, s in index.items())
+    union += sum(k not in solution.expected and not is_table(k, kind(s)) for k, s in index.items())
     solution.score = fits / max(union, 1)
 
 
@@ -64,15 +64,3 @@ def _lengthen(family: Family, values: Values) -> None:
 def is_kind(spec: TensorSpec, dtype: str) -> bool:
     """Whether a tensor has the kind of number that is expected; counters may be of any."""
     return dtype != "float" or kind(spec) == "float"
-
-
-def is_derived(key: str, dtype: str) -> bool:
-    """Counters, index tables and the like, which the library makes by itself."""
-    return dtype != "float" or key.rpartition(".")[2] in DERIVED
-
-
-def is_table(key: str, spec: TensorSpec) -> bool:
-    """What a program needn't give: tables of indices and masks, and names that are derived always.
-    Weights packed as integers are no such thing."""
-    name = key.rpartition(".")[2]
-    return name in DERIVED or (spec.dtype in ("int64", "bool") and name not in ("weight", "bias"))

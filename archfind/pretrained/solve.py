@@ -3,9 +3,9 @@ the rest from the public model with the same sizes, else from the type's default
 
 from __future__ import annotations
 
-from archfind.canonical import DERIVED, kind
+from archfind.canonical import DERIVED, is_derived, kind
 from archfind.families.polish import polished
-from archfind.families.score import Solution, is_derived, score
+from archfind.families.score import Solution, score
 from archfind.families.solve import solve
 from archfind.families.text import template
 from archfind.match import mismatch

@@ -13,9 +13,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from archfind.canonical import is_derived
 from archfind.families.expression import Expression, parse
 from archfind.probing.config import Leaf
-from archfind.probing.misfit import is_derived
 from archfind.probing.probe import Shapes
 from archfind.probing.proposals import COUNT
 from archfind.probing.trace import Traced

@@ -10,13 +10,13 @@ from typing import Any
 
 from torch import nn
 
+from archfind.canonical import is_derived
 from archfind.families.equations import ERRORS
 from archfind.families.expression import parse
 from archfind.families.program import Program, numbered
 from archfind.probing.config import Leaf, leaves, merged, moved
 from archfind.probing.family import Preset
 from archfind.probing.lines import Line, lines_of
-from archfind.probing.misfit import is_derived
 from archfind.probing.probe import Shapes, on_meta, shapes_of
 from archfind.probing.trace import Refused, Traced, trace
 

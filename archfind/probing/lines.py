@@ -8,8 +8,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from archfind.canonical import is_table
 from archfind.families.program import numbered, split
-from archfind.probing.misfit import is_table
 from archfind.probing.trace import Traced
 
 Line = tuple[str, tuple[str, ...], str, tuple[str, ...]]  # pattern, sizes, dtype, conditions

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 
-from archfind.canonical import DERIVED
+from archfind.canonical import is_derived
 from archfind.probing.probe import Shapes
 
 Axes = dict[tuple[str, str], int]  # what stands before and after a number in keys -> how many
@@ -44,16 +44,6 @@ def _distance(one: tuple[int, ...], other: tuple[int, ...]) -> float:
         return 1.0
     far = max((abs(math.log(a / b)) for a, b in zip(one, other, strict=True)), default=0.0)
     return 0.1 + 0.9 * min(1.0, far / _FAR)
-
-
-def is_derived(key: str, kind: str) -> bool:
-    """Counters, index tables and the like, which the library makes by itself."""
-    return kind != "float" or key.rpartition(".")[2] in DERIVED
-
-
-def is_table(key: str, kind: str) -> bool:
-    """Tables of indices and masks, which a program needn't give."""
-    return kind in ("int64", "bool") or key.rpartition(".")[2] in DERIVED
 
 
 def template(key: str) -> str:

@@ -8,11 +8,11 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from archfind.canonical import is_derived
 from archfind.families.equations import ERRORS
 from archfind.families.expression import Expression, parse
 from archfind.probing.config import Leaf
 from archfind.probing.grown import Grown
-from archfind.probing.misfit import is_derived
 from archfind.probing.proposals import alternates, annotated, leaf_name, literals
 from archfind.probing.trace import Traced
 
