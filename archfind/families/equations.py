@@ -3,6 +3,7 @@ keys, as equations in its leaves. On the cold path of `archfind guess`."""
 
 from __future__ import annotations
 
+from archfind.canonical import is_derived
 from archfind.families.expression import resolved
 from archfind.families.program import numbered
 from archfind.families.text import template, template_of
@@ -134,9 +135,19 @@ def equations_of(index: Index, family: Family) -> Iterator[Equation]:
     for line in family.program.lines:
         if id(line) in seen or line.condition is None:
             continue
-        if not any(part.bound for part in line.parts):
+        if not any(part.bound for part in line.parts) or _is_of_rows(line, counts):
             add(line.condition, dict(lengths), False)
     yield from unique.values()
+
+
+def _is_of_rows(line: FamilyLine, counts: Mapping[str, int]) -> bool:
+    """Whether a line is for all of a row that the file has, wherever in it: its absence says that
+    its condition doesn't hold. Not that of masks, which are left out of files."""
+    if is_derived(line.pattern, line.dtype):
+        return False
+    at = next(n for n, part in enumerate(line.parts) if part.bound is not None)
+    alike = line.condition is not None and "{" not in line.condition.text
+    return alike and counts.get(".".join(part.text for part in line.parts[:at]), 0) > 0
 
 
 def _is_elsewhere(line: FamilyLine, env: Values) -> bool:

@@ -14,6 +14,7 @@ from typing import Any
 
 from torch import nn
 
+from archfind.canonical import is_derived
 from archfind.families.text import Family
 from archfind.probing.config import Leaf, leaves, moved
 from archfind.probing.family import Preset
@@ -34,7 +35,7 @@ def kept(
     preset that has a family keeps one."""
     families = [Family(text) for text in texts]
     end = time.process_time() + seconds
-    left: list[set[int]] = []  # for each network the families that give it
+    left: list[set[int]] = []  # for each network the families that give it, and its masks
     waiting = {preset.name for preset in presets}
     draw = random.Random(0)
     for number, preset in enumerate(presets):
@@ -43,7 +44,7 @@ def kept(
         wanted = max(1, min(_EACH, _NETWORKS // len(presets)))
         options = _options([families[n] for n in own], preset)
         for values, shapes in _drawn(cls, preset, options, wanted, draw, share):
-            left.append({n for n in own if gives(families[n].program, values, shapes)})
+            left += _givers({n: families[n] for n in own}, values, shapes)
         waiting -= set() if own else {preset.name}
     found: list[int] = []
     worth = max(1, _WORTH * len(left))
@@ -60,6 +61,17 @@ def kept(
         found.append(best)
         left = [network for network in left if best not in network]
         waiting -= {name.partition("/")[2] for name in families[best].presets}
+
+
+def _givers(
+    families: Mapping[int, Family], values: Mapping[str, Leaf], shapes: Shapes
+) -> Iterator[set[int]]:
+    """The families that give a network, and, where it has masks, those that give them too."""
+    found = {n for n, family in families.items() if gives(family.program, values, shapes)}
+    yield found
+    masks = {key for key, (_, kind) in shapes.items() if kind == "float" and is_derived(key, kind)}
+    if masks:
+        yield {n for n in found if masks <= families[n].program.expand(values).keys()}
 
 
 def _of(family: Family, preset: Preset) -> bool:
