@@ -17,6 +17,7 @@ Tree = dict[str, Any]  # component -> Tree, or a key at a leaf
 
 _INDICES = "ijklmno"
 _DIGITS = re.compile(r"(\d+)")
+_TAIL = 6  # rounds at the end of a row that are like no others
 _ALIKE = 2  # rounds that must be alike for a row to be a repeat
 
 
@@ -66,13 +67,15 @@ class _Unroller:
         last = max(map(int, row))
         if head in self._lengths:
             return self._lengths[head]
-        turns = [self._turns(node[name]) for name in sorted(row, key=int)[-3:]]
-        # The last may be of its own, made after the loop.
-        for before, after, beyond in ((-2, -1, 0), (-3, -2, 1)):
-            for bound, turn in turns[after].items() if len(turns) >= -before else ():
+        numbers = sorted(row, key=int)
+        # The last few may be of their own, made after the loop.
+        for beyond in range(min(_TAIL, len(row) - 2) + 1):
+            before, after = numbers[-2 - beyond], numbers[-1 - beyond]
+            turns = self._turns(node[before])
+            for bound, turn in self._turns(node[after]).items():
                 ends = turn + 1 == self._traced.bounds[bound]
-                if ends and turns[before].get(bound) == turn - 1:
-                    more = last - beyond - turn + beyond
+                if ends and turns.get(bound) == turn - 1:
+                    more = last - turn
                     return f"{bound}+{more}" if more > 0 else f"{bound}-{-more}" if more else bound
         return None
 
@@ -88,7 +91,7 @@ class _Unroller:
 
     def _repeat(self, node: Tree, head: str, bound: str, depth: int) -> list[Line] | None:
         """Numbered children as one repeat: the first few as they are, the rest alike but for their
-        number, the last perhaps another. None where they aren't."""
+        number, the last few perhaps others. None where they aren't."""
         count = 1 + max(int(name) for name in node if name.isdigit())
         index = _INDICES[depth]
         inside: list[list[Line]] = []
@@ -99,40 +102,29 @@ class _Unroller:
                 if isinstance(child, dict)
                 else self._child("", child, "", depth + 1)
             )
-        for start in range(count - _ALIKE + 1):
-            for end in (count, count - 1):
-                if end - start < _ALIKE:
-                    continue
+        for apart in range(count - _ALIKE + 1):
+            for tail in range(min(apart, _TAIL) + 1):
+                start, end = apart - tail, count - tail
                 alike = _generalised(inside[start:end], start, index)
                 if alike is None:
                     continue
+                first = [f"{{{index}}} == {number}" for number in range(start)]
+                last = [f"{{{index}}} == {{{index}#}}-{count - n}" for n in range(end, count)]
+                own = (f"{{{index}}} > {start - 1}",) * (start > 0)
+                own += (f"{{{index}}} < {{{index}#}}-{tail}",) * (tail > 0)
+                pattern = f"{head}.{{{index}<{bound}}}"
                 return [
-                    *self._places(inside[:start], 0, head, bound, index, None),
-                    *_under(
-                        alike, f"{head}.{{{index}<{bound}}}", _within(index, start, end, count)
-                    ),
-                    *self._places(inside[end:], end, head, bound, index, f"{{{index}#}}-1"),
+                    *_apart(inside[:start], first, pattern),
+                    *_under(alike, pattern, own),
+                    *_apart(inside[end:], last, pattern),
                 ]
         return None
 
-    def _places(
-        self,
-        rows: list[list[Line]],
-        first: int,
-        head: str,
-        bound: str,
-        index: str,
-        place: str | None,
-    ) -> Iterator[Line]:
-        """Children that stand by themselves in a repeat, at their number or at `place`."""
-        for number, lines in enumerate(rows, first):
-            when = f"{{{index}}} == {number if place is None else place}"
-            yield from _under(lines, f"{head}.{{{index}<{bound}}}", (when,))
 
-
-def _within(index: str, start: int, end: int, count: int) -> tuple[str, ...]:
-    low = (f"{{{index}}} > {start - 1}",) * (start > 0)
-    return (*low, *((f"{{{index}}} < {{{index}#}}-1",) * (end < count)))
+def _apart(rows: Sequence[Sequence[Line]], places: Sequence[str], head: str) -> Iterator[Line]:
+    """Children of a repeat that stand by themselves, each at its place."""
+    for lines, place in zip(rows, places, strict=True):
+        yield from _under(lines, head, (place,))
 
 
 def _under(lines: Sequence[Line], head: str, conditions: tuple[str, ...]) -> list[Line]:
