@@ -33,3 +33,5 @@ def test_a_miss_stays_fixed(path: Path) -> None:
     assert found.status == case["status"]
     best = found.matches[0]
     assert case["architecture"] in {best.entry.name, *(twin.architecture for twin in best.twins)}
+    for name, value in case.get("config", {}).items():
+        assert best.config[name].value == value

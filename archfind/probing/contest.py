@@ -66,12 +66,14 @@ def kept(
 def _givers(
     families: Mapping[int, Family], values: Mapping[str, Leaf], shapes: Shapes
 ) -> Iterator[set[int]]:
-    """The families that give a network, and, where it has masks, those that give them too."""
+    """The families that give a network, and, of masks that only some give, those that do."""
     found = {n for n, family in families.items() if gives(family.program, values, shapes)}
     yield found
     masks = {key for key, (_, kind) in shapes.items() if kind == "float" and is_derived(key, kind)}
-    if masks:
-        yield {n for n in found if masks <= families[n].program.expand(values).keys()}
+    shown = {n: len(masks & families[n].program.expand(values).keys()) for n in found}
+    most = max(shown.values(), default=0)
+    if most:
+        yield {n for n in found if shown[n] == most}
 
 
 def _of(family: Family, preset: Preset) -> bool:
