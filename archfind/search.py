@@ -117,13 +117,14 @@ def _starts(
     wanted = {template(key) for key, (_, dtype) in target.items() if not is_derived(key, dtype)}
     numbers = database.named(choose) if choose else most_named(target, database, _NAMED)
     alike: dict[int, float] = {}
-    for number in numbers:
+    best = [m.entry for m in near[:1] if not choose and _share(m) > _ALIKE]
+    nearest = [number for entry in best for number in database.named(entry.id)]
+    for number in dict.fromkeys([*numbers, *nearest]):
         own = _templates_of(database, number)
         alike[number] = 2 * len(own & wanted) / max(1, len(own) + len(wanted))
     ranked = sorted(alike, key=lambda number: -alike[number])[:_RANKED]
     ranked = [number for number in ranked if alike[number] >= _ALIKE or choose]
-    best = [m.entry for m in near[:1] if not choose and _share(m) > _ALIKE]
-    ranked += [n for entry in best for n in database.named(entry.id) if n not in ranked]
+    ranked += [number for number in nearest if number not in ranked]
     apart = {n: misfit(_shapes(database.signature(n)), target) for n in ranked}
     classes: dict[str, list[tuple[Signature, Member]]] = {}
     shares: dict[str, float] = {}
@@ -137,7 +138,7 @@ def _starts(
             shares[member.entry.cls] = max(shares.get(member.entry.cls, 0), alike[number])
             if len(starts) < _STARTS and all(signature is not one for one, _ in starts):
                 starts.append((signature, member))
-    for number in {n for entry in best for n in database.named(entry.id)}:
+    for number in set(nearest):
         signature = database.signature(number)
         member = next(m for m in signature.members if m.entry.id in ids)
         own = [one for one in classes[member.entry.cls] if one[1].entry.id not in ids]
