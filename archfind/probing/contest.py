@@ -10,7 +10,6 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 from torch import nn
 
@@ -19,8 +18,7 @@ from archfind.families.text import Family
 from archfind.probing.config import Leaf, leaves, moved
 from archfind.probing.family import Preset
 from archfind.probing.grown import gives
-from archfind.probing.probe import Shapes, on_meta, shapes_of
-from archfind.probing.proposals import COUNT
+from archfind.probing.probe import Shapes, drawn, on_meta, shapes_of
 
 _NETWORKS = 160  # of a class
 _EACH = 16  # of a preset
@@ -103,12 +101,12 @@ def _drawn(
 ) -> Iterator[tuple[dict[str, Leaf], Shapes]]:
     """Networks near a preset: their leaves, and keys and shapes. The first has one leaf moved, the
     next two, and so on to four."""
-    found = 0
+    found, own = 0, preset.values()
     for _ in range(_TRIES * wanted if options else 0):
         if found == wanted or time.process_time() > end:
             return
         paths = draw.sample(list(options), min(len(options), 1 + found % 4))
-        moves = {path: _value(draw, preset.values()[path], options[path], path) for path in paths}
+        moves = {path: drawn(draw, path, own[path], options[path]) for path in paths}
         try:
             config = moved(preset.config, moves)
             values = leaves(config)  # before the class edits what it's given
@@ -118,10 +116,3 @@ def _drawn(
         if shapes != preset.shapes and all(0 not in shape for shape, _ in shapes.values()):
             found += 1
             yield values, shapes
-
-
-def _value(draw: random.Random, own: Any, options: Sequence[Leaf], path: str) -> Leaf:
-    """One of a leaf's values, or as often another number."""
-    if type(own) is not int or path.endswith(".#") or draw.random() < 0.5:
-        return draw.choice(list(options))
-    return draw.randint(1, 8) if own <= COUNT else max(1, own * draw.randint(2, 14) // 8)

@@ -269,7 +269,7 @@ def draw_random(
         moves: Moves = {}
         for path, values in visible.items():
             if draw.random() < share and path not in moves:
-                value = _drawn(draw, path, probe.base[path], values)
+                value = drawn(draw, path, probe.base[path], values)
                 together = joint.get(path, ())
                 moves |= dict.fromkeys(together, value) if draw.random() < 0.5 else {path: value}
         moves = {path: value for path, value in moves.items() if path in visible}
@@ -279,7 +279,7 @@ def draw_random(
     return found
 
 
-def _drawn(draw: random.Random, path: str, base: Leaf, values: list[Leaf]) -> Leaf:
+def drawn(draw: random.Random, path: str, base: Leaf, values: list[Leaf]) -> Leaf:
     """One of the values that a leaf takes alone, or a number that wasn't tried: rules that hold for
     a few numbers by chance fail there."""
     if type(base) is not int or path.endswith(".#") or draw.random() < _USUAL:

@@ -33,7 +33,7 @@ def traced_shape(func: Any, args: Sequence[Any], found: Any) -> Any:
 
 
 def _number(value: int, text: str) -> Any:
-    level = ATOM if text.replace(".", "").replace("_", "").isalnum() else 0
+    level = ATOM if _is_name(text) else 0
     return value if text.isdigit() else number(value, text, level)
 
 
@@ -134,9 +134,11 @@ def _factors(text: str) -> Iterator[str]:
 
 def _tight(text: str) -> str:
     """A factor that can stand in a product."""
-    return (
-        text if len(list(_factors(text))) < 2 and text.replace(".", "").isalnum() else f"({text})"
-    )
+    return text if _is_name(text) else f"({text})"
+
+
+def _is_name(text: str) -> bool:
+    return text.replace(".", "").replace("_", "").isalnum()
 
 
 def _taken(own: Sizes, index: Any) -> list[Any] | None:
