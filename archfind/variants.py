@@ -135,7 +135,7 @@ def variants(
     solved: list[tuple[int, Solution]] = []
     asked: dict[int, Sequence[Equation]] = {}
     done: set[str] = set()
-    for number in dict.fromkeys([*families.holding(near), *families.resembling(index)]):
+    for number in families.resembling(index, near):
         family = families.known(number).family
         solution = None
         if family.cls not in done:

@@ -89,10 +89,10 @@ class Families:
             found = self._known[number] = Known(zlib.decompress(blob).decode())
         return found
 
-    def resembling(self, index: Mapping[str, TensorSpec]) -> list[int]:
-        """Families whose keys are like a state dict's, numbers aside, the most alike first; of
-        those with the same keys, the ones that have more of its shapes. Of a few classes the most
-        alike and those of most networks."""
+    def resembling(self, index: Mapping[str, TensorSpec], near: Iterable[str] = ()) -> list[int]:
+        """Families whose keys are like a state dict's, numbers aside: first those that have an
+        entry of `near`, then the most alike; of those with the same keys, the ones that have more
+        of its shapes. Of a few classes the most alike and those of most networks."""
         templates: dict[str, set[tuple[int, ...]]] = {}
         for key, spec in index.items():
             templates.setdefault(template(key), set()).add(spec.shape)
@@ -112,11 +112,10 @@ class Families:
             few |= {numbers[0]}
             numbers.sort(key=lambda n: (-named[n], -self._presets[n]))
             few |= set(numbers[:_EACH])
-        return [number for number in ranked if number in few]
-
-    def holding(self, entries: Iterable[str]) -> list[int]:
-        """Families that have one of these entries."""
-        return list(self._counted(map(of_preset, entries)))
+        alike = set(ranked)
+        # An entry may be near for its shapes alone; its family's keys are what must be there.
+        first = [number for number in self._counted(map(of_preset, near)) if number in alike]
+        return list(dict.fromkeys([*first, *(number for number in ranked if number in few)]))
 
     def _counted(self, wanted: Iterable[int]) -> dict[int, int]:
         """How many of the features each family has."""
