@@ -12,7 +12,7 @@ from archfind.types import Step, TensorSpec
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from archfind.types import Canonical
 
@@ -21,39 +21,58 @@ if TYPE_CHECKING:
     Found = tuple[str, tuple[str, ...], tuple[int, ...]]
 
 # Names that belong to a packed layer and hold nothing that its weight needs.
-_BESIDE = ("input_scale", "weight_format", "scaled_fp8", "comfy_quant", "output_scale")
+_BESIDE = (
+    "input_scale", "weight_format", "scaled_fp8", "comfy_quant", "output_scale", "weight_shape",
+    "input_zero_point", "input_global_scale", "k_scale", "v_scale",
+)  # fmt: skip
+# Last names of packed layers' tensors. One of them is in any file that is to be seen through.
+_MARKS = (
+    "qweight", "SCB", "absmax", "weight_scale", "scale_weight", "weight_scale_inv",
+    "weight_packed", "_blocks", "_qdata", "_int_data",
+)  # fmt: skip
+# torchao's classes whose numbers are (data - zero point) * scale
+_AFFINE = (
+    "Int8Tensor", "Float8Tensor", "IntxUnpackedToInt8Tensor", "AffineQuantizedTensor",
+    "PlainAQTTensorImpl", "LinearActivationQuantizedTensor", "Float8AQTTensorImpl",
+)  # fmt: skip
+_BYTES = ("int8", "uint8", "float8_e4m3fn", "float8_e5m2")
 
 
 def seen_through(canonical: Canonical) -> Canonical:
     """The state dict with every packed weight as one; itself where there is none."""
     index = canonical.index
-    marks = ("qweight", "SCB", "absmax", "weight_scale", "scale_weight", "weight_scale_inv")
     every = "\n".join(index) + "\n"
-    if not any(f"{mark}\n" in every for mark in marks):
+    if not any(f"{mark}\n" in every for mark in _MARKS):
         return canonical
-    layers = dict.fromkeys(_layer(key) for key in index)
     made, origin = dict(index), dict(canonical.origin)
     merged = dict(canonical.merged)
     counts: dict[str, int] = {}
-    for layer in layers:
-        found = _packed(index, layer)
-        if found is None:
-            continue
-        scheme, suffixes, shape = found
-        parts = [layer + suffix for suffix in suffixes if layer + suffix in index]
-        weight = f"{layer}weight"
-        whole = index[parts[0]]
-        places = origin[parts[0]]
+
+    def take(weight: str, scheme: str, parts: list[str], shape: tuple[int, ...]) -> None:
+        whole, place = index[parts[0]], origin[parts[0]]
         merged[weight] = (scheme, *(origin[part] for part in parts))
-        for part in {*parts, *(layer + word for word in _BESIDE)}:
+        for part in parts:
             made.pop(part, None)
             origin.pop(part, None)
         made[weight] = TensorSpec("float32", shape, whole.storage)
-        origin[weight] = places
+        origin[weight] = place
         counts[scheme] = counts.get(scheme, 0) + 1
-    if not counts:
+
+    for layer in dict.fromkeys(_layer(key) for key in index):
+        found = _packed(index, layer)
+        if found is not None:
+            scheme, suffixes, shape = found
+            parts = [layer + suffix for suffix in suffixes if layer + suffix in index]
+            take(f"{layer}weight", scheme, parts, shape)
+    for key, spec in index.items():
+        if key.endswith("_blocks") and f"{key[:-7]}_scales" in index and len(spec.shape) == 4:
+            experts, rows, groups, _ = spec.shape
+            parts = [key, f"{key[:-7]}_scales"]
+            take(key[:-7], "mxfp4-experts", parts, (experts, 32 * groups, rows))
+    gone = _of_classes(canonical, take)
+    if not counts and not gone:
         return canonical
-    for key in [k for k in made if k.rpartition(".")[2] in _BESIDE]:
+    for key in [k for k in made if k in gone or (counts and k.rpartition(".")[2] in _BESIDE)]:
         del made[key], origin[key]
     order = {key: n for n, key in enumerate(index)}
     places_of = {key: min(order.get(key, len(order)), _first(order, key)) for key in made}
@@ -64,9 +83,49 @@ def seen_through(canonical: Canonical) -> Canonical:
     )
 
 
+def _of_classes(
+    canonical: Canonical, take: Callable[[str, str, list[str], tuple[int, ...]], None]
+) -> set[str]:
+    """torchao's tensors of classes of their own, named as it names them in safetensors files:
+    `layer._weight_qdata` is data of `layer.weight`, whose class is in the metadata. Gives the keys
+    that only such a class can read, where the weight itself stands beside them, without data."""
+    index = canonical.index
+    left: set[str] = set()
+    for key, spec in index.items():
+        word = next((w for w in ("_qdata", "_int_data") if key.endswith(w)), "")
+        parent, dot, leaf = key.removesuffix(word).rpartition(".")
+        if not word or leaf[:1] != "_":
+            continue
+        stem, weight = f"{parent}{dot}{leaf}", f"{parent}{dot}{leaf[1:]}"
+        named = canonical.origin[key].removesuffix(leaf + word) + leaf[1:]
+        cls = _class_of(canonical.checkpoint.metadata.get(named))
+        if cls in _AFFINE and spec.dtype in _BYTES and f"{stem}_scale" in index:
+            parts = [key, f"{stem}_scale", f"{stem}_zero_point"]
+            take(weight, "torchao-scaled", [part for part in parts if part in index], spec.shape)
+        elif weight in index:
+            left |= {k for k in index if k.startswith(f"{stem}_")}
+    return left
+
+
+def _class_of(said: object) -> str:
+    """The class in torchao's note on a tensor: JSON in safetensors files, its name in pickles."""
+    import json
+
+    text = said if isinstance(said, str) else ""
+    if text[:1] != "{":
+        return text.rpartition(".")[2]
+    try:
+        return str(json.loads(text).get("_type"))
+    except ValueError:
+        return ""
+
+
 def _first(order: dict[str, int], key: str) -> int:
-    layer = key.removesuffix("weight")
-    names = ("qweight", "weight", "scales")
+    """Where a weight's parts begin."""
+    parent, dot, leaf = key.rpartition(".")
+    layer = parent + dot
+    names = ("qweight", "weight", "scales", "weight_packed", f"{leaf}_blocks")
+    names += (f"_{leaf}_qdata", f"_{leaf}_int_data")
     return min((order[layer + n] for n in names if layer + n in order), default=len(order))
 
 
@@ -84,9 +143,17 @@ def _packed(index: Index, layer: str) -> Found | None:
     zeros = index.get(f"{layer}qzeros")
     if packed is not None and scales is not None and zeros is not None:
         return _grouped(index, layer, packed, scales, zeros)
+    scale = index.get(f"{layer}weight_scale")
+    if f"{layer}weight_packed" in index and scale is not None:
+        return _compressed(index, layer, scale)
     weight = index.get(f"{layer}weight")
     if weight is None:
         return None
+    if weight.dtype == "uint8" and scale is not None and f"{layer}weight_scale_2" in index:
+        shape = (*weight.shape[:-1], 2 * weight.shape[-1])
+        return "modelopt-fp4", ("weight", "weight_scale", "weight_scale_2"), shape
+    if weight.dtype == "int8" and scale is not None:
+        return "int8-scaled", ("weight", "weight_scale", "weight_zero_point"), weight.shape
     scb = index.get(f"{layer}SCB")
     if weight.dtype == "int8" and scb is not None:
         return "bitsandbytes-int8", ("weight", "SCB"), weight.shape
@@ -103,6 +170,35 @@ def _packed(index: Index, layer: str) -> Found | None:
             if f"{layer}{name}" in index:
                 return "fp8-scaled", ("weight", name), weight.shape
     return None
+
+
+def _compressed(index: Index, layer: str, scale: TensorSpec) -> Found | None:
+    """compressed-tensors packs whole numbers into words, and 4-bit floats two to a byte."""
+    packed = index[f"{layer}weight_packed"]
+    *outer, columns = packed.shape if packed.shape else (0,)
+    if packed.dtype == "uint8":
+        parts = ("weight_packed", "weight_scale", "weight_global_scale")
+        return "mxfp4" if scale.dtype == "uint8" else "nvfp4", parts, (*outer, 2 * columns)
+    said = index.get(f"{layer}weight_shape")
+    shape = _numbers_in(said) if said is not None else ()
+    if packed.dtype != "int32" or len(shape) != len(packed.shape) or shape[:-1] != tuple(outer):
+        return None
+    bits = next((b for b in (4, 8, *range(1, 8)) if -(-shape[-1] * b // 32) == columns), 0)
+    parts = ("weight_packed", "weight_scale", "weight_zero_point", "weight_g_idx")
+    return (f"packed-{bits}", parts, shape) if bits else None
+
+
+def _numbers_in(spec: TensorSpec) -> tuple[int, ...]:
+    """The values of a few 64-bit numbers; () where they can't be had without decompressing."""
+    size = 8 * spec.shape[0] if len(spec.shape) == 1 and spec.shape[0] <= 4 else 0
+    storage = spec.storage
+    if spec.dtype != "int64" or not size or storage.start < 0 or spec.offset:
+        return ()
+    with open(storage.file, "rb") as file:
+        file.seek(storage.start)
+        data = file.read(size)
+    found = [int.from_bytes(data[at : at + 8], "little", signed=True) for at in range(0, size, 8)]
+    return tuple(found) if all(0 < n < 2**40 for n in found) and len(data) == size else ()
 
 
 def _grouped(

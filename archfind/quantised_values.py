@@ -26,8 +26,13 @@ def dequantised(scheme: str, parts: list[Tensor], shape: Sequence[int]) -> Tenso
         return weight.float() * absmax.float().reshape(-1, 1) / 127
     if name == "bitsandbytes":
         return _four_bits(parts, shape)
-    if scheme == "fp8-scaled":
+    if bits == "scaled":
         return _scaled(*parts)
+    if name == "packed":
+        return _packed(parts, int(bits), shape)
+    if name in ("mxfp4", "nvfp4", "modelopt"):
+        value = _four_bit_floats(name, *parts)
+        return value.transpose(1, 2).contiguous() if bits == "experts" else value
     raise BuildError(f"no recipe {scheme!r} to dequantise weights")
 
 
@@ -89,14 +94,74 @@ def _four_bits(parts: list[Tensor], shape: Sequence[int]) -> Tensor:
     return (value * absmax.float().repeat_interleave(block)[:count]).reshape(list(shape))
 
 
-def _scaled(weight: Tensor, scale: Tensor) -> Tensor:
-    """One scale for all, for a row, or for a block of a matrix."""
-    value, scale = weight.float(), scale.float()
+def _scaled(weight: Tensor, scale: Tensor, zero: Tensor | None = None) -> Tensor:
+    """(q - zero point) * scale: one of each for all, for a row, or for a block of a matrix."""
+    value = weight.float()
+    if zero is not None:
+        value = value - _spread(zero.float(), value.shape)
+    return value * _spread(_exponents(scale), value.shape)
+
+
+def _spread(scale: Tensor, shape: Sequence[int]) -> Tensor:
+    """A number for each block of an array, as one that goes with the array."""
     if scale.numel() == 1:
-        return value * scale.reshape(())
+        return scale.reshape(())
     if scale.dim() == 1:
-        scale = scale.reshape(-1, *[1] * (value.dim() - 1))
-    for axis, (size, count) in enumerate(zip(value.shape, scale.shape, strict=True)):
+        scale = scale.reshape(-1, *[1] * (len(shape) - 1))
+    for axis, (size, count) in enumerate(zip(shape, scale.shape, strict=True)):
         if count not in (1, size):
             scale = scale.repeat_interleave(-(-size // count), axis).narrow(axis, 0, size)
-    return value * scale
+    return scale
+
+
+def _exponents(scale: Tensor) -> Tensor:
+    """Scales of bytes are powers of two, E8M0 (OCP Microscaling Formats 1.0)."""
+    if scale.dtype != torch.uint8:
+        return scale.float()
+    return torch.ldexp(torch.ones(()), scale.int() - 127)
+
+
+def _packed(parts: list[Tensor], bits: int, shape: Sequence[int]) -> Tensor:
+    """compressed-tensors' whole numbers: a row is a run of bits, the lowest first, each number with
+    half its range added; zero points are packed along the rows' axis instead. `g_idx` has the group
+    of each column."""
+    packed, scale, *others = parts
+    zero = next((one for one in others if one.dim() > 1), None)
+    order = next((one.long() for one in others if one.dim() == 1), None)
+    value = _run_of_bits(packed, bits, shape[-1])
+    scale = scale.float()
+    if zero is not None and zero.dtype == torch.int32:
+        zero = _run_of_bits(zero.transpose(-1, -2), bits, shape[-2]).transpose(-1, -2)
+    if order is not None:
+        scale = scale[..., order]
+        zero = zero[..., order] if zero is not None else None
+    if zero is not None:
+        value = value - _spread(zero.float(), value.shape)
+    return value * _spread(scale, value.shape)
+
+
+def _run_of_bits(words: Tensor, bits: int, count: int) -> Tensor:
+    """`count` signed numbers from each row of 32-bit words."""
+    single = (words.unsqueeze(-1) >> torch.arange(32)) & 1
+    run = single.flatten(-2)[..., : count * bits].unflatten(-1, (count, bits))
+    return (run << torch.arange(bits)).sum(-1) - 2 ** (bits - 1)
+
+
+# E2M1: a sign, two bits of exponent, one of mantissa
+_FLOATS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
+
+
+def _four_bit_floats(
+    name: str, packed: Tensor, scale: Tensor, whole: Tensor | None = None
+) -> Tensor:
+    """4-bit floats, the low half of each byte first, times the scale of their block; NVFP4 has one
+    more for the whole tensor, which compressed-tensors divides by and ModelOpt multiplies with."""
+    codes = torch.tensor([*_FLOATS, *(-value for value in _FLOATS)])
+    halves = torch.stack([packed & 15, packed >> 4], -1).flatten(-2).long()
+    value = codes[halves]
+    scale = _exponents(scale)
+    if whole is not None:
+        scale = scale * whole.float() if name == "modelopt" else scale / whole.float()
+    if packed.dim() == scale.dim() + 1:  # [..., blocks, bytes of a block]
+        return (value * scale.unsqueeze(-1)).flatten(-2)
+    return value * _spread(scale, value.shape)

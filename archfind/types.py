@@ -71,7 +71,8 @@ class Checkpoint:
     pickled object that isn't a plain container, `foreign` every global that the pickle names,
     `danger` one line for each call that loading by unpickling would make to unexpected code.
     `container` says what wraps the tensors ({"version": 3}), `sources` has the Python source that
-    the file carries, by name; neither is ever run.
+    the file carries, by name; neither is ever run. `versions` are those of layers, as torch notes
+    them beside a state dict.
     """
 
     path: str
@@ -87,6 +88,7 @@ class Checkpoint:
     nbytes: int = 0
     container: Mapping[str, object] = NOTHING
     sources: Mapping[str, str] = NOTHING
+    versions: Mapping[str, int] = NOTHING
 
 
 @frozen

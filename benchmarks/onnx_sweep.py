@@ -6,9 +6,9 @@ One network of each family that timm and torchvision define (a family is a modul
 the smallest by parameters, timm's test_* aside), with random weights from a fixed seed. Each goes
 the public way in a process of its own: a .pth, opened, guessed, built, exported, checked.
 
-And one of each model type of transformers that has signatures, two layers and narrow: its module
-goes to the exporter as it is, since its sizes are invented. With --rows, a run that was interrupted
-goes on where it ended.
+And small networks, two layers and narrow, of --types model types of transformers, drawn at random:
+their modules go to the exporter as they are, since their sizes are invented. With --rows, a run
+that was interrupted goes on where it ended.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import contextlib
 import io
 import json
 import multiprocessing
+import random
 import sys
 import tempfile
 import time
@@ -47,8 +48,8 @@ MARK = "<!-- below: written by benchmarks/onnx_sweep.py -->\n"
 LARGEST = {"timm": 32e6, "torchvision": 100e6}  # parameters; torchvision's detectors start at 32 M
 
 
-def members() -> list[str]:
-    """The smallest network of each family, by id."""
+def members(types: int) -> list[str]:
+    """The smallest network of each family, by id, and a seeded sample of transformers' types."""
     best: dict[str, tuple[int, str]] = {}
     database = default()
     for number in range(len(database)):
@@ -61,7 +62,9 @@ def members() -> list[str]:
             family = f"{entry.provider} {_family(entry)}"
             best[family] = min(best.get(family, (count, entry.id)), (count, entry.id))
     found = [best[family][1] for family in sorted(best)]
-    return found + [f"transformers/{name}" for name in small_configs.types()]
+    known = small_configs.types()
+    random.Random(0).shuffle(known)
+    return found + [f"transformers/{name}" for name in known[:types]]
 
 
 def _family(entry: Entry) -> str:
@@ -74,10 +77,10 @@ def enliven(module: nn.Module, args: tuple[object, ...]) -> None:
     """Random weights that act like trained ones. Fresh from a constructor, many networks compute
     nearly nothing: gates and layer scales start at zero, and normalisation by statistics that were
     never taken lets activations die out, so that any two exports would agree."""
-    random = torch.Generator().manual_seed(0)
+    source = torch.Generator().manual_seed(0)
 
     def noise(like: Tensor) -> Tensor:
-        return torch.randn(like.shape, generator=random)
+        return torch.randn(like.shape, generator=source)
 
     with torch.no_grad():
         for name, value in module.named_parameters():
@@ -222,10 +225,11 @@ def main() -> None:
     """The table on stdout or into a file, progress on stderr."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", help="ids such as timm/resnet50; all families if none")
+    parser.add_argument("--types", type=int, default=100, help="how many of transformers'")
     parser.add_argument("--into", type=Path, help="replace what stands below the mark in this file")
     parser.add_argument("--rows", type=Path, help="keep the rows here, and go on from them")
     given = parser.parse_args()
-    names: list[str] = given.names or members()
+    names: list[str] = given.names or members(given.types)
     kept: dict[str, dict[str, object]] = {}
     if given.rows and given.rows.exists():
         kept = json.loads(given.rows.read_text())

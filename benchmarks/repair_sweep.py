@@ -10,6 +10,7 @@ if nothing is written.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import random
 import tempfile
 import time
@@ -19,6 +20,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 import archfind
 from archfind.errors import ArchfindError
@@ -168,6 +170,41 @@ def split_qkv(state: State, draw: random.Random, module: nn.Module) -> object:
     return out
 
 
+def folded_norms(state: State, draw: random.Random, module: nn.Module) -> object:
+    """BatchNorms folded into the convolutions before them, as for inference."""
+    last: dict[int, tuple[str, nn.Conv2d, Tensor]] = {}
+    pairs: list[tuple[str, nn.Conv2d, str, nn.BatchNorm2d]] = []
+    hooks = []
+    for name, layer in module.named_modules():
+        if isinstance(layer, nn.Conv2d):
+
+            def after(own: nn.Conv2d, _: object, out: Tensor, name: str = name) -> None:
+                last[id(out)] = name, own, out
+
+            hooks.append(layer.register_forward_hook(after))  # pyright: ignore
+        elif isinstance(layer, nn.BatchNorm2d):
+
+            def before(own: nn.BatchNorm2d, got: tuple[Tensor], name: str = name) -> None:
+                if id(got[0]) in last:
+                    pairs.append((*last[id(got[0])][:2], name, own))
+
+            hooks.append(layer.register_forward_pre_hook(before))  # pyright: ignore
+    with contextlib.suppress(RuntimeError, AssertionError), torch.no_grad():
+        module(torch.zeros(1, 3, 224, 224))
+    for hook in hooks:
+        hook.remove()
+    out = dict(state)
+    for conv_name, conv, norm_name, norm in pairs:
+        assert norm.running_mean is not None and norm.running_var is not None
+        weight, bias = fuse_conv_bn_weights(
+            conv.weight, conv.bias, norm.running_mean, norm.running_var,
+            norm.eps, norm.weight, norm.bias,
+        )  # fmt: skip
+        out = {k: v for k, v in out.items() if not k.startswith(f"{norm_name}.")}
+        out |= {f"{conv_name}.weight": weight.detach(), f"{conv_name}.bias": bias.detach()}
+    return out
+
+
 def both(state: State, draw: random.Random, module: nn.Module) -> object:
     one, two = draw.sample([some_prefixed, squeezed, stray, dialect, dtypes], 2)
     return one(two(state, draw, module), draw, module)  # pyright: ignore
@@ -175,7 +212,8 @@ def both(state: State, draw: random.Random, module: nn.Module) -> object:
 
 FIXABLE: tuple[Callable[[State, random.Random, nn.Module], object], ...] = (
     prefix, some_prefixed, wrapper, dialect, spelling, renamed_part, transposed_linears,
-    transposed_convs, squeezed, dtypes, counters, stray, weight_norm, split_qkv, both,
+    transposed_convs, squeezed, dtypes, counters, stray, weight_norm, split_qkv, folded_norms,
+    both,
 )  # fmt: skip
 
 

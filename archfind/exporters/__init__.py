@@ -104,8 +104,7 @@ def _write(
     try:
         from archfind.exporters.job import Job
         from archfind.exporters.provenance import metadata
-        from archfind.providers import provider
-        from archfind.providers.example import fitted
+        from archfind.providers import example_of
 
         writer = import_module(f"{__name__}.{kind}")
     except ModuleNotFoundError as error:
@@ -113,10 +112,7 @@ def _write(
             raise
         what = f"writing .{kind} needs {error.name}"
         raise ExportError(f"{what}: pip install 'archfind[all]'") from error
-    entry = built.match.entry
-    example = provider(entry.provider).example(entry.name, built.module)
-    if built.match.variant is not None:
-        example = fitted(example, {k: s.value for k, s in built.match.config.items()})
+    example = example_of(built.match, built.module)
     given = dict(more["options"])
     if "args" in given:
         example = _given(example, given.pop("args"))

@@ -41,6 +41,7 @@ DTYPES = {
     "bfloat16": "bfloat16",
     "float32": "float32",
 }
+VERSIONS = "archfind.versions"  # of layers, as JSON, where the container hasn't a place for them
 _TEXT = 4000  # characters of a hint that are carried along
 _EDGE = 64  # bytes at either end of a tensor that are read back
 
@@ -195,7 +196,33 @@ def _metadata(guess: Guess, notes: dict[str, str]) -> dict[str, str]:
             "archfind.build": json.dumps(recipe(match), default=str),
             "archfind.chosen_by": guess.chosen_by,
         }
-    return found
+    versions = _versions(guess)
+    return found | ({VERSIONS: json.dumps(versions)} if versions else {})
+
+
+def _versions(guess: Guess) -> dict[str, int]:
+    """The versions of layers that the source notes, under the names that are written. A few layers
+    refuse a state dict without. BatchNorm's are left out, as its counters say the same."""
+    canonical = guess.canonical
+    checkpoint = canonical.checkpoint
+    if not checkpoint.versions:
+        try:
+            kept = json.loads(str(checkpoint.metadata.get(VERSIONS, "{}")))
+        except ValueError:
+            return {}
+        good = isinstance(kept, dict) and all(type(value) is int for value in kept.values())
+        return kept if good else {}
+    cut = {at[: -len(key)] if at.endswith(key) else None for key, at in canonical.origin.items()}
+    prefix = cut.pop() if len(cut) == 1 else None
+    if prefix is None:
+        return {}
+    prefix = prefix.rpartition("/")[2]
+    return {
+        layer[len(prefix) :]: version
+        for layer, version in checkpoint.versions.items()
+        if f"{layer}.".startswith(prefix)
+        and f"{layer[len(prefix) :]}.num_batches_tracked" not in canonical.index
+    }
 
 
 def _is_plain(value: object) -> bool:
@@ -255,7 +282,10 @@ def write(
 ) -> None:
     """One file of `kind` ("pth" or "safetensors"), read back. ExportError where it can't be."""
     if kind == "pth":
-        write_torch(path, pieces, {"archfind": dict(metadata)})
+        said = {key: value for key, value in metadata.items() if key != VERSIONS}
+        versions = json.loads(metadata.get(VERSIONS, "{}"))
+        layers = {layer: {"version": version} for layer, version in versions.items()}
+        write_torch(path, pieces, {**layers, "archfind": said})
     else:
         tied = [names for names in ties if len(names) > 1]
         extra = {"archfind.tied": json.dumps(tied)} if tied else {}

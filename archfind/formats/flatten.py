@@ -7,7 +7,7 @@ from itertools import chain
 from archfind.errors import LimitExceeded
 
 from . import limits
-from .nodes import Bytes, Call, DType, Global, Group, Key, StorageRef, Tensor
+from .nodes import Bytes, Call, DType, Global, Group, Key, Packed, StorageRef, Tensor
 from .numpy_objects import array_of
 
 TYPE_CHECKING = False
@@ -50,6 +50,18 @@ class Flat:
         spec = self.specs.of(tensor, pointer)
         if spec is not None:
             self.index[pointer] = spec
+
+    def packed(self, pointer: str, value: Packed) -> None:
+        """Adds a tensor of a class of its own, and what it is made of under torchao's names for a
+        file without classes: `layer._weight_qdata` beside `layer.weight`."""
+        self.tensor(pointer, value.whole)
+        self.note(pointer, value.cls)
+        cut = max(pointer.rfind("."), pointer.rfind("/")) + 1
+        for name, part in value.parts.items():
+            place = f"{pointer[:cut]}_{pointer[cut:]}_{name}"
+            self.count(1, len(place))
+            if "/" not in name and "~" not in name and place not in self.index:
+                self.tensor(place, part)
 
     def note(self, pointer: str, value: object) -> None:
         """Adds a plain value to the metadata."""
@@ -123,6 +135,9 @@ def flatten(root: object, flat: Flat) -> None:
         kind = type(value)
         if kind is StorageRef:
             flat.tensor(pointer, Tensor(value, 0, (value.numel,), None, value.dtype))  # pyright: ignore
+            return
+        if kind is Packed:
+            flat.packed(pointer, value)  # pyright: ignore
             return
         if id(value) in open_ids:
             return  # a cycle

@@ -5,7 +5,7 @@ from __future__ import annotations
 from archfind.errors import LimitExceeded
 
 from . import limits
-from .nodes import Call, Group, Tensor
+from .nodes import Call, Group, Packed, Tensor
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -108,11 +108,12 @@ def _add_tensors(prefix: str, state: State, flat: Flat) -> None:
         if type(held) is not dict:
             continue
         for key, value in held.items():
-            if type(key) is str and type(value) is Tensor:
+            if type(key) is str and type(value) in (Tensor, Packed):
                 if kind == "_buffers" and key in skipped:
                     continue
                 flat.count(1, len(prefix) + len(key))
-                flat.tensor(prefix + _escaped(key), value)
+                add = flat.packed if type(value) is Packed else flat.tensor
+                add(prefix + _escaped(key), value)  # pyright: ignore
 
 
 def _add_attributes(here: str, state: State, flat: Flat) -> None:

@@ -115,3 +115,14 @@ class Tensor:
         self.size = size
         self.stride = stride
         self.dtype = dtype
+
+
+class Packed:
+    """A tensor of a class of its own: how it shows itself, and the tensors that it is made of."""
+
+    __slots__ = ("cls", "parts", "whole")
+
+    def __init__(self, cls: str, whole: Tensor, parts: dict[str, Tensor]) -> None:
+        self.cls = cls
+        self.whole = whole
+        self.parts = parts

@@ -83,6 +83,8 @@ def _build(vm: Machine, data: bytes, pos: int) -> int:
             made.state = (made.state, state)  # as if the second came from slots
         elif made.state is None or state is not None:
             made.state = state
+    elif type(made) is dict and type(state) is dict:
+        vm.attributes.append(state)  # of a state dict: the versions of its layers
     elif type(made) is DType:
         made.swapped = type(state) is tuple and state[1:2] == (">",)
     elif type(made) is Global and made.called < 0:

@@ -67,6 +67,7 @@ class Machine:
         self.work: Work | None = None
         self.globals: dict[str, Global] = {}
         self.memo: dict[int, object] = {}
+        self.attributes: list[dict[object, object]] = []  # of ordered dicts
         self.stack: list[object] = []
         self.below: list[list[object]] = []  # the stacks under each open mark
 

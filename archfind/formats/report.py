@@ -92,7 +92,21 @@ class Report:
             nbytes=source.size,
             container=self.container,
             sources={**self.sources, **flat.sources},
+            versions=self._versions(),
         )
+
+    def _versions(self) -> dict[str, int]:
+        """Layers' versions in the `_metadata` that torch gives every state dict, those of 1, which
+        most have, left out; {} where there are several state dicts."""
+        said = [
+            one["_metadata"] for m in self.machines for one in m.attributes if "_metadata" in one
+        ]
+        found: dict[str, int] = {}
+        for layer, one in said[0].items() if len(said) == 1 and type(said[0]) is dict else ():
+            version = one.get("version") if type(one) is dict else None  # pyright: ignore
+            if type(layer) is str and type(version) is int and version != 1:
+                found[layer] = version
+        return found
 
 
 def add_zero_shapes(flat: Flat) -> None:

@@ -10,7 +10,7 @@ from archfind.errors import LimitExceeded
 
 from . import dtypes, limits, numpy_objects
 from .dict_keys import put
-from .nodes import Bytes, Call, Global, Group, StorageRef, Tensor
+from .nodes import Bytes, Call, Global, Group, Packed, StorageRef, Tensor
 from .numpy_objects import arguments
 
 TYPE_CHECKING = False
@@ -191,11 +191,28 @@ def _first(args: object) -> object:
 
 
 def _subclass(args: object) -> object:
-    fn, _, inner = arguments(args, 3)[:3]
+    fn, cls, inner = arguments(args, 3)[:3]
     made: object = None
     if type(fn) is Global and fn.make is not None:
         made = fn.make(inner)  # pyright: ignore
-    return made if type(made) is Tensor else Call(arguments(args, 2)[1], inner)
+    if type(made) is not Tensor:
+        return Call(cls, inner)
+    state = args[3] if type(args) is tuple and len(args) > 3 else None  # pyright: ignore
+    if made.storage is None and type(cls) is Global and type(state) is dict:
+        return _packed(cls.name, made, state)  # pyright: ignore
+    return made
+
+
+def _packed(cls: str, whole: Tensor, state: dict[object, object]) -> Tensor | Packed:
+    """torchao's classes hold tensors in attributes, some within others of such classes: the
+    innermost has the data, and its class says what it means."""
+    parts: dict[str, Tensor] = {}
+    for name, value in state.items():
+        if type(value) is Packed:
+            cls, parts = value.cls, {**value.parts, **parts}
+        elif type(value) is Tensor and type(name) is str and value.storage is not None:
+            parts[name] = value
+    return Packed(cls, whole, parts) if parts else whole
 
 
 def _from_numpy(args: object) -> object:

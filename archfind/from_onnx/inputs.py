@@ -10,8 +10,8 @@ import onnxruntime
 import torch
 from torch import Tensor, nn
 
-from archfind.providers import provider
-from archfind.providers.example import Axes, Example, fitted, images, tensors
+from archfind.providers import example_of
+from archfind.providers.example import Axes, Example, images, tensors
 from archfind.types import Match
 
 
@@ -49,10 +49,7 @@ def freed_in(model: onnx.ModelProto, example: Example) -> tuple[Axes, ...]:
 
 def example_for(match: Match, module: nn.Module, model: onnx.ModelProto) -> Example:
     """The network's example in the sizes that the graph takes."""
-    entry = match.entry
-    example = provider(entry.provider).example(entry.name, module)
-    if match.variant is not None:
-        example = fitted(example, {k: s.value for k, s in match.config.items()})
+    example = example_of(match, module)
     shapes = [shape for _, shape in _shapes(model)]
     alone = len(example.args) == len(shapes) == 1 and isinstance(example.args[0], Tensor)
     if not alone or len(shapes[0]) != len(example.size) + 1:

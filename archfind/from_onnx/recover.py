@@ -216,7 +216,8 @@ def _is_made(key: str, value: Tensor) -> bool:
 
 def _proven(module: nn.Module, state: Mapping[str, Tensor], example: Example, path: str) -> float:
     """Load, run beside onnxruntime, compare. BuildError where they differ."""
-    whole = {**module.state_dict(), **state}
+    whole = module.state_dict()  # itself, since it carries the versions of its layers
+    whole.update(state)
     try:
         module.load_state_dict(whole, strict=True)
     except RuntimeError as error:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from archfind.providers.example import Example
+    from archfind.types import Match
 
     class Provider(Protocol):
         LIBRARY: str
@@ -54,3 +55,13 @@ def provider(name: str) -> Provider:
         raise BuildError(
             f"building a {name} network needs {error.name}: pip install 'archfind[{extra}]'"
         ) from error
+
+
+def example_of(found: Match, module: nn.Module) -> Example:
+    """The inputs that the network of a match takes."""
+    from archfind.providers.example import fitted
+
+    example = provider(found.entry.provider).example(found.entry.name, module)
+    if found.variant is None:
+        return example
+    return fitted(example, {name: setting.value for name, setting in found.config.items()})

@@ -13,10 +13,12 @@ from archfind.errors import ArchfindError
 from archfind.frozen import replace
 from archfind.identify import registered
 from archfind.instantiate import blank
+from archfind.providers import example_of
 from archfind.repair.edits import Edit, Plan
 from archfind.repair.leftovers import pair
 from archfind.repair.shapes import shaped
 from archfind.repair.structure import rearranged
+from archfind.repair.unfolded import unfolded
 from archfind.repair.work import Want, Work, template
 from archfind.types import Guess, Match, Setting, TensorSpec
 
@@ -201,6 +203,7 @@ def _towards(guess: Guess, match: Match) -> Plan:
             if name not in work.have:
                 work.have[name] = spec
     total = len(work.have)
+    unfolded(work, module, lambda: example_of(match, module).args)
     pair(work)
     rearranged(work)
     pair(work, by_shape=True)
