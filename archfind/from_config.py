@@ -20,9 +20,16 @@ from archfind.types import Built, Guess, Match
 def built_from_config(guess: Guess, found: Match, settings: Mapping[str, object]) -> Built:
     """The class with every tensor of the file in it. Raises BuildError with `.missing`,
     `.unexpected` and `.mismatched` where the library leaves one out, or isn't installed."""
-    path = guess.canonical.checkpoint.path
-    config, cls, switches = config_of(found, settings, path)
     state = _state(guess, found)
+    module = with_state(found, state, settings, guess.canonical.checkpoint.path)
+    return Built(guess, found, module, len(state), len(state))
+
+
+def with_state(
+    found: Match, state: Mapping[str, torch.Tensor], settings: Mapping[str, object], path: str
+) -> nn.Module:
+    """The class of a match with these tensors in it."""
+    config, cls, switches = config_of(found, settings, path)
     with quiet():
         try:
             module, info = cls.from_pretrained(
@@ -43,7 +50,7 @@ def built_from_config(guess: Guess, found: Match, settings: Mapping[str, object]
     module.eval()
     for parameter in module.parameters():
         parameter.requires_grad_(True)
-    return Built(guess, found, module, len(state), len(state))
+    return module
 
 
 def config_of(found: Match, settings: Mapping[str, object], path: str) -> tuple[Any, Any, Any]:

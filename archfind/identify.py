@@ -36,6 +36,8 @@ def guess(checkpoint: Checkpoint, database: Database, choose: str = "", part: st
     if not choose or (found.matches and is_(found.matches[0], choose)):
         return found
     wanted = database.named(choose)
+    if not wanted and checkpoint.format == "onnx":
+        return found  # a graph may have lost the names: who rebuilds it settles the choice
     if not wanted:
         text = f"no network is called {choose!r}; `archfind signatures list` has the names"
         raise UnknownError(text, checkpoint.path, ())
@@ -84,7 +86,7 @@ def _unasked(checkpoint: Checkpoint, database: Database, choose: str, part: str)
     """The best of what fits; `choose` decides only where it is among that."""
     found: dict[str, Guess] = {}
     for place, canonical in networks(checkpoint).items():
-        for name, one in _guess_state_dict(canonical, database, choose).items():
+        for name, one in in_state_dict(canonical, database, choose).items():
             found["/".join(filter(None, (place, name.rstrip("."))))] = one
     if not any(one.status in ("exact", "ambiguous") for one in found.values()):
         # {"features": {...}, "classifier": {...}}: one network, its modules saved apart.
@@ -92,7 +94,7 @@ def _unasked(checkpoint: Checkpoint, database: Database, choose: str, part: str)
         if len(together.index) > max(
             (len(one.canonical.index) for one in found.values()), default=0
         ):
-            whole = _guess_state_dict(together, database, choose)
+            whole = in_state_dict(together, database, choose)
             if len(whole) == 1 and whole[""].status in ("exact", "ambiguous"):
                 found = whole
     if part:
@@ -129,7 +131,7 @@ def _together(checkpoint: Checkpoint, found: Mapping[str, Guess]) -> Guess:
     return replace(first, status=status, matches=matches, chosen_by="", parts=found)
 
 
-def _guess_state_dict(canonical: Canonical, database: Database, choose: str) -> dict[str, Guess]:
+def in_state_dict(canonical: Canonical, database: Database, choose: str) -> dict[str, Guess]:
     """The networks in one state dict by prefix; "" for the whole of it."""
     best, fits = canonical, []
     tries: list[tuple[Canonical, list[Fit]]] = []
@@ -180,7 +182,7 @@ def _guess_state_dict(canonical: Canonical, database: Database, choose: str) -> 
     }
     for prefix in places(best.index, database) if not fits or fits[0].share < CLOSE else ():
         if not any(_overlap(prefix, other) for other in parts):
-            guesses.update(flat(prefix, _guess_state_dict(strip(best, prefix), database, choose)))
+            guesses.update(flat(prefix, in_state_dict(strip(best, prefix), database, choose)))
     if sum(one.status in _SURE for one in guesses.values()) > 1:
         if sum(len(one.canonical.index) for one in guesses.values()) < len(best.index):
             guesses[""] = near(best, fits, choose, database)  # there is more than these networks

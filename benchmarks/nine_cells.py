@@ -29,12 +29,15 @@ from torch import Tensor, nn
 import archfind
 from archfind.errors import ArchfindError
 from archfind.exporters import parity
-from archfind.exporters.onnx import quiet
+from archfind.exporters.job import Job
+from archfind.exporters.onnx import quiet, write_module
+from archfind.probing.config import leaves
 from archfind.providers import provider
 from archfind.providers.example import tensors
 
 sys.path.insert(0, str(Path(__file__).parent))
 import repair_sweep
+import small_configs
 
 NAMES = (
     "timm/test_vit", "timm/test_resnet", "timm/resnet18", "timm/vit_tiny_patch16_224",
@@ -45,6 +48,8 @@ NAMES = (
     "torchvision/resnet18", "torchvision/mobilenet_v2", "torchvision/shufflenet_v2_x0_5",
     "torchvision/squeezenet1_1", "torchvision/densenet121", "torchvision/mnasnet0_5",
     "torchvision/regnet_y_400mf", "torchvision/alexnet", "torchvision/googlenet",
+    "transformers/bert", "transformers/vit", "transformers/gpt2", "transformers/t5",
+    "transformers/llama",
     "own/mlp", "own/convolutions", "own/recurrent", "own/attention", "own/tied",
 )  # fmt: skip
 SUFFIXES = (".pth", ".safetensors", ".onnx")
@@ -73,6 +78,10 @@ class Tied(nn.Module):
 def start(name: str) -> tuple[nn.Module, tuple[object, ...]]:
     """The network, and what it runs on."""
     library, _, architecture = name.partition("/")
+    if library == "transformers":
+        _, module = small_configs.small(architecture)
+        repair_sweep.enliven(module)
+        return module.eval(), provider(library).example(architecture, module).args
     if library != "own":
         module = repair_sweep.lively(name, 1)
         return module, provider(library).example(architecture, module).args
@@ -101,17 +110,25 @@ def cells(name: str, folder: Path) -> dict[tuple[str, str], str]:
     choose = "" if own else name
     expected = parity.case(module, args).outputs
     torch.save(module.state_dict(), folder / "in.pth")
+    settings: dict[str, object] = {}
+    if name.startswith("transformers/"):
+        choose, settings = told(folder / "in.pth", module)
+        example = provider("transformers").example(choose, module)
+        written = write_module(module, Job(folder / "in.onnx", {}, example))
+        written.path.rename(folder / "in.onnx")
+    else:
+        with quiet():
+            torch.onnx.export(module, args, folder / "in.onnx", dynamo=False, verbose=False)
     found: dict[tuple[str, str], str] = {}
     archfind.export(folder / "in.pth", folder / "in.safetensors", choose=choose)
-    with quiet():
-        torch.onnx.export(module, args, folder / "in.onnx", dynamo=False, verbose=False)
     for source in SUFFIXES:
         for target in SUFFIXES:
             if own and target == ".onnx" and source != ".onnx":
                 continue  # needs the network
             out = folder / f"out{source[1:]}{target}"
             try:
-                archfind.export(folder / f"in{source}", out, choose="" if own else choose)
+                given = settings if target == ".onnx" != source else {}
+                archfind.export(folder / f"in{source}", out, choose=choose, settings=given)
                 if own and source == ".onnx" and target != ".onnx":
                     word = "0" if bits(folder / "in.onnx", out) else "other tensors"
                 elif target == ".onnx":
@@ -123,6 +140,22 @@ def cells(name: str, folder: Path) -> dict[tuple[str, str], str]:
                 word = f"{type(error).__name__}: {str(error)[:160]}"
             found[source, target] = word
     return found
+
+
+def told(path: Path, module: nn.Module) -> tuple[str, dict[str, object]]:
+    """The class that a file is of, and the settings that no shape shows, from the network's own
+    config; from a graph they must be found."""
+    match = archfind.guess(path).matches[0]
+    shown = {field for field, setting in match.config.items() if setting.source == "shape"}
+    own, usual = leaves(module.config.to_dict()), leaves(type(module.config)().to_dict())
+    settings: dict[str, object] = {
+        field: value
+        for field, value in own.items()
+        if field not in shown
+        and (field in match.config or usual.get(field, value) != value)
+        and not field.endswith(("use_cache", "#"))
+    }
+    return match.entry.id, settings
 
 
 def state_of(path: Path, module: nn.Module) -> Mapping[str, Tensor]:

@@ -260,6 +260,12 @@ def lively(name: str, seed: int) -> nn.Module:
     torch.manual_seed(seed)
     library, _, architecture = name.partition("/")
     module = provider(library).create(architecture)
+    enliven(module)
+    return module.eval()
+
+
+def enliven(module: nn.Module) -> None:
+    """Norms and biases as after training, no two alike."""
     with torch.no_grad():
         for key, value in module.state_dict().items():
             if key.endswith("running_mean") or (key.endswith("bias") and value.dim() == 1):
@@ -268,7 +274,6 @@ def lively(name: str, seed: int) -> nn.Module:
                 value.uniform_(0.5, 1.5)
             elif value.dim() == 1 and value.is_floating_point() and value.numel() > 1:
                 value.mul_(torch.rand_like(value) + 0.5)
-    return module.eval()
 
 
 def sides(name: str, module: nn.Module) -> Tensor:

@@ -57,7 +57,9 @@ def _narrowed(model_type: str, factor: int) -> dict[str, object]:
         leaf = path.rpartition(".")[2]
         if type(value) is not int or path.endswith("#") or "token" in path or leaf.endswith("_id"):
             continue
-        is_width = leaf in ("hidden_size", "intermediate_size") or "size" not in leaf
+        is_width = leaf in ("hidden_size", "intermediate_size") or not (
+            "size" in leaf or "distance" in leaf
+        )
         if any(word in leaf for word in _COUNTED) and 2 < value < 400:
             moves[path] = 2
         elif "vocab" in leaf and value > 2000:

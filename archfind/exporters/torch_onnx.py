@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from archfind.exporters.job import Job
 from archfind.providers.example import Axes
 
+SCOPES = "pkg.torch.onnx.name_scopes"  # of a node: the modules that it is of
+
 # protobuf ends at 2 GiB, graph included; a file with more in weights becomes two
 ONE_FILE = 2**31 - 2**26
 
@@ -43,7 +45,11 @@ def newer(
     _named(program.model.graph.inputs, freed, program)
     program.model.metadata_props.update(job.metadata)
     for node in program.model.graph.all_nodes():
+        scope = node.metadata_props.get(SCOPES)
         node.metadata_props.clear()  # stack traces: this machine's paths, larger than the graph
+        # The names of weights that are folded stay with the nodes that take them.
+        if scope and any(value is not None and value.const_value for value in node.inputs):
+            node.metadata_props[SCOPES] = scope
     program.save(path, external_data=nbytes(module) > ONE_FILE)
 
 

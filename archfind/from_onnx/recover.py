@@ -23,8 +23,10 @@ from archfind.exporters.job import Job
 from archfind.exporters.onnx import quiet, reason
 from archfind.exporters.torch_onnx import newer
 from archfind.formats.escape import escape
+from archfind.from_config import with_state
 from archfind.from_onnx import graph
 from archfind.from_onnx.inputs import example_for, freed_in, inputs, run
+from archfind.from_onnx.names import by_name, unseen
 from archfind.from_onnx.slots import constants, paired, slots
 from archfind.from_onnx.trace import Tracer, assigned, randomise
 from archfind.frozen import replace
@@ -46,6 +48,15 @@ def build(guess: Guess, choose: str = "") -> Built:
         raise BuildError(f"isn't loaded: {checkpoint.danger[0]}", checkpoint.path)
     model = load(checkpoint.path)
     failures: list[str] = []
+    for named, state in by_name(guess, model, choose):
+        try:
+            match, module, note = _loaded(named, state, model, checkpoint.path)
+        except ArchfindError as error:
+            failures.append(f"{named.entry.id}: {error.message}")
+            continue
+        answer = replace(guess, status="exact", matches=(match,), warnings=(*guess.warnings, note))
+        own = module.state_dict()
+        return Built(answer, match, module, sum(key in state for key in own), len(own))
     for match in _candidates(guess, model, choose):
         try:
             module, loaded, note = _recovered(match, model, checkpoint.path)
@@ -54,7 +65,8 @@ def build(guess: Guess, choose: str = "") -> Built:
             continue
         answer = replace(guess, status="exact", matches=(match,), warnings=(*guess.warnings, note))
         return Built(answer, match, module, loaded, len(module.state_dict()))
-    why = "; ".join(failures[:3]) or "no known network has its shapes"
+    nothing = f"it isn't {choose}" if choose else "no known network has its shapes"
+    why = "; ".join(failures[:3]) or nothing
     raise UnknownError(f"no network recovered from the graph: {why}", checkpoint.path, ())
 
 
@@ -168,6 +180,35 @@ def _has_shapes(signature: Signature, held: Counter[tuple[int, ...]]) -> bool:
     free = sum(len(line.shape) > 1 for line in signature.free.values())
     lost = (fixed - held).total()
     return (held - fixed).total() <= free and lost <= max(3, 0.3 * fixed.total())
+
+
+def _loaded(
+    match: Match, state: dict[str, Tensor], model: onnx.ModelProto, path: str
+) -> tuple[Match, nn.Module, str]:
+    """The network that has the graph's names, with its weights. Of settings that no shape shows,
+    those that come closest to the graph's outputs: wrong ones may be near enough to pass."""
+    best: tuple[float, nn.Module, Mapping[str, object]] | None = None
+    why = BuildError("none of its settings gives the graph's outputs")
+    for settings in unseen(match):
+        try:
+            if match.pretrained is not None:
+                module = with_state(match, state, settings, path)
+            else:
+                module = fresh(match)
+            own = state if match.pretrained is None else dict[str, Tensor]()
+            apart = _proven(module, own, example_for(match, module, model), path)
+        except BuildError as error:
+            why = why if settings else error
+            continue
+        if best is None or apart < best[0]:
+            best = apart, module, settings
+    if best is None:
+        raise why
+    _, module, settings = best
+    told = [f"{name}={value}, told by its outputs" for name, value in settings.items()]
+    found = {name: Setting(value, "value") for name, value in settings.items()}
+    note = "; ".join(["its weights have their own names", *told])
+    return replace(match, config={**match.config, **found}), module, note
 
 
 def _recovered(match: Match, model: onnx.ModelProto, path: str) -> tuple[nn.Module, int, str]:
