@@ -3,6 +3,7 @@ same; adapters and packed weights; what is refused."""
 
 from __future__ import annotations
 
+import copy
 import json
 import random
 import sys
@@ -10,7 +11,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 import archfind
 from archfind.cli import main
@@ -319,3 +321,41 @@ def test_blocks_of_fp8_scales() -> None:
     scale = torch.rand(2, 3)
     spread = scale.repeat_interleave(3, 0)[:5].repeat_interleave(3, 1)[:, :7]
     assert torch.equal(dequantised("fp8-scaled", [weight, scale], (5, 7)), weight.float() * spread)
+
+
+def test_folded_norms_are_put_back(tmp_path: Path) -> None:
+    """torch's own folding, which leaves an Identity where the norm was."""
+    torch.manual_seed(0)
+    module = provider("torchvision").create("resnet18").eval()
+    for name, value in module.state_dict().items():
+        if name.endswith(("running_mean", "running_var")):
+            value.uniform_(0.5, 1.5)
+    folded = copy.deepcopy(module)
+    for parent in folded.modules():
+        pairs = [(f"conv{n}", f"bn{n}") for n in (1, 2)] + [("0", "1")]
+        for conv, norm in pairs:
+            if isinstance(getattr(parent, norm, None), nn.BatchNorm2d):
+                fused = fuse_conv_bn_eval(getattr(parent, conv), getattr(parent, norm))
+                setattr(parent, conv, fused)
+                setattr(parent, norm, nn.Identity())
+    torch.save(folded.state_dict(), tmp_path / "folded.pth")
+    plan = archfind.repair.plan(tmp_path / "folded.pth")
+    assert plan.target == "torchvision/resnet18" and plan.complete and not plan.invents
+    assert [e.options["how"] for e in plan.edits] == ["batch_norm"] * 20
+    archfind.repair.apply(plan, tmp_path / "out.safetensors")
+    loaded = archfind.load(tmp_path / "out.safetensors", choose=plan.target)
+    image = torch.randn(2, 3, 64, 64)
+    torch.testing.assert_close(loaded(image), module(image), rtol=1e-4, atol=1e-4)
+
+
+def test_a_norm_before_its_layer_is_not_made_up(tmp_path: Path) -> None:
+    """densenet's norms come before their convolutions: nothing says what was folded where."""
+    module = provider("torchvision").create("densenet121")
+    state = {
+        key: value
+        for key, value in module.state_dict().items()
+        if not key.startswith("features.denseblock1.denselayer1.norm1.")
+    }
+    torch.save(state, tmp_path / "cut.pth")
+    plan = archfind.repair.plan(tmp_path / "cut.pth")
+    assert plan.invents and "split" not in {edit.kind for edit in plan.edits}
