@@ -175,13 +175,15 @@ def _packed(index: Index, layer: str) -> Found | None:
 def _compressed(index: Index, layer: str, scale: TensorSpec) -> Found | None:
     """compressed-tensors packs whole numbers into words, and 4-bit floats two to a byte."""
     packed = index[f"{layer}weight_packed"]
-    *outer, columns = packed.shape if packed.shape else (0,)
+    if not packed.shape:
+        return None
+    *outer, columns = packed.shape
     if packed.dtype == "uint8":
         parts = ("weight_packed", "weight_scale", "weight_global_scale")
         return "mxfp4" if scale.dtype == "uint8" else "nvfp4", parts, (*outer, 2 * columns)
     said = index.get(f"{layer}weight_shape")
     shape = _numbers_in(said) if said is not None else ()
-    if packed.dtype != "int32" or len(shape) != len(packed.shape) or shape[:-1] != tuple(outer):
+    if packed.dtype != "int32" or not shape or shape[:-1] != tuple(outer):
         return None
     bits = next((b for b in (4, 8, *range(1, 8)) if -(-shape[-1] * b // 32) == columns), 0)
     parts = ("weight_packed", "weight_scale", "weight_zero_point", "weight_g_idx")

@@ -177,12 +177,11 @@ def _split(state: State, edit: Edit, plan: Plan) -> State:
         return _replaced(state, edit.keys, {edit.to[0]: g, edit.to[1]: whole})
     if edit.options.get("how") == "batch_norm":
         root = (1 + edit.options["eps"]) ** 0.5  # times 1/sqrt(variance + eps) is one
-        values = (
-            lambda t: torch.full_like(t, root),
-            lambda t: t,
-            torch.zeros_like,
-            torch.ones_like,
-        )
+
+        def factor(bias: Tensor) -> Tensor:
+            return torch.full_like(bias, root)
+
+        values = (factor, torch.clone, torch.zeros_like, torch.ones_like)
         norm = {key: _then([whole], do) for key, do in zip(edit.to, values, strict=True)}
         return _replaced(state, edit.keys, norm)
     axis, sizes = edit.options["axis"], edit.options["sizes"]

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from archfind.repair.edits import Edit
 from archfind.repair.work import Work
 
+Norm = nn.modules.batchnorm._BatchNorm  # pyright: ignore[reportPrivateUsage]
 _PARTS = ("weight", "bias", "running_mean", "running_var")
 
 
@@ -20,7 +21,7 @@ def unfolded(work: Work, module: nn.Module, inputs: Callable[[], Sequence[object
     norms = {
         name: layer
         for name, layer in module.named_modules()
-        if isinstance(layer, nn.modules.batchnorm._BatchNorm)
+        if isinstance(layer, Norm)
         and all(f"{name}.{part}" in work.want for part in _PARTS)
         and not any(f"{name}.{part}" in work.have for part in _PARTS)
     }
@@ -45,7 +46,7 @@ def _on_meta(value: object) -> object:
 
 def _followed(
     module: nn.Module,
-    norms: dict[str, nn.modules.batchnorm._BatchNorm],
+    norms: dict[str, Norm],
     inputs: Callable[[], Sequence[object]],
 ) -> dict[str, str]:
     """The layer whose output each norm gets, by a run on meta; none where it doesn't run there."""
