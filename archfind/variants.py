@@ -135,7 +135,12 @@ def variants(
     solved: list[tuple[int, Solution]] = []
     asked: dict[int, Sequence[Equation]] = {}
     done: set[str] = set()
+    whole: set[int] | None = None
     for number in families.resembling(index, near):
+        if done and whole is None:
+            whole = families.covering(key for key, s in index.items() if not is_table(key, kind(s)))
+        if whole is not None and number not in whole:
+            continue  # beside a network that fits, one that lacks keys is no rival
         family = families.known(number).family
         solution = None
         if family.cls not in done:

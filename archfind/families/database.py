@@ -117,6 +117,12 @@ class Families:
         first = [number for number in self._counted(map(of_preset, near)) if number in alike]
         return list(dict.fromkeys([*first, *(number for number in ranked if number in few)]))
 
+    def covering(self, keys: Iterable[str]) -> set[int]:
+        """Families that have a line for each of these keys, numbers aside."""
+        templates = set(map(template, keys))
+        counts = self._counted(map(feature, templates))
+        return {number for number, count in counts.items() if count == len(templates)}
+
     def _counted(self, wanted: Iterable[int]) -> dict[int, int]:
         """How many of the features each family has."""
         counts: dict[int, int] = {}

@@ -117,13 +117,14 @@ def equations_of(index: Index, family: Family) -> Iterator[Equation]:
     seen: set[int] = set()
     for key, shape in keys.items():
         parts = key.split(".")
+        placed: list[tuple[FamilyLine, Values]] = []
         for line in lines.get(template(key), ()):
             env = _placed(line, parts, counts, lengths)
-            if env is None or len(line.sizes) != len(shape) or _is_elsewhere(line, env):
-                continue
-            alone = len(lines[template(key)]) == 1 or not _rivals(line, lines[template(key)])
+            if env is not None and len(line.sizes) == len(shape) and not _is_elsewhere(line, env):
+                placed.append((line, env))
+        for line, env in placed:
             seen.add(id(line))
-            if line.condition is not None and alone:
+            if line.condition is not None and len(placed) == 1:  # any of several may give the key
                 add(line.condition, env, True)
             for size, found in zip(line.sizes, shape, strict=True):
                 add(size, env, found, line.condition)
@@ -164,14 +165,6 @@ class _Places(dict[str, Any] if TYPE_CHECKING else dict):
 
     def get(self, key: str, default: object = None) -> Any:
         return self[key]
-
-
-def _rivals(line: FamilyLine, others: list[FamilyLine]) -> bool:
-    """Whether another line gives the same key with as many dimensions, under another condition."""
-    return any(
-        o is not line and o.pattern == line.pattern and len(o.sizes) == len(line.sizes)
-        for o in others
-    )
 
 
 def _lengths(lines: Sequence[FamilyLine], counts: Mapping[str, int]) -> Iterator[tuple[str, int]]:

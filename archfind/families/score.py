@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from archfind.canonical import is_derived, is_table, kind
 from archfind.families.equations import ERRORS
+from archfind.families.text import template
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,7 +46,12 @@ def score(index: Index, family: Family, solution: Solution) -> None:
         spec = index.get(key)
         fits += spec is not None and spec.shape == shape and is_kind(spec, dtype)
         union += spec is not None or not is_derived(key, dtype)
-    union += sum(k not in solution.expected and not is_table(k, kind(s)) for k, s in index.items())
+    for key, spec in index.items():
+        if key not in solution.expected:
+            # A mask that the family makes of other values isn't explained by making none.
+            union += not is_table(key, kind(spec)) or (
+                kind(spec) == "float" and template(key) in family.masks
+            )
     solution.score = fits / max(union, 1)
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 
+from archfind.canonical import is_table
 from archfind.families.program import Program, joined
 
 TYPE_CHECKING = False
@@ -33,6 +34,7 @@ class Family:
     __slots__ = (
         "_lines",
         "_lists",
+        "_masks",
         "_program",
         "base",
         "cls",
@@ -81,6 +83,7 @@ class Family:
         self._lines = body
         self._program: Program | None = None
         self._lists: dict[str, str] | None = None
+        self._masks: set[str] | None = None
 
     @property
     def lists(self) -> dict[str, str]:
@@ -94,6 +97,14 @@ class Family:
                 and self.leaves[f"{one}.#"] == self.leaves.get(f"{counted}.#")
             }
         return self._lists
+
+    @property
+    def masks(self) -> set[str]:
+        """Templates of the tables of floats that the program makes."""
+        if self._masks is None:
+            every = ((line, template_of(line)) for line in self.program.lines)
+            self._masks = {t for line, t in every if is_table(t, line.dtype)}
+        return self._masks
 
     @property
     def program(self) -> Program:
