@@ -16,7 +16,7 @@ from archfind.errors import ArchfindError
 from archfind.families.database import Families
 from archfind.frozen import replace
 from archfind.harvest import create_on_meta
-from archfind.match import mismatch
+from archfind.match import compared
 from archfind.probing.config import Config, Leaf, captured, leaves, moved
 from archfind.probing.descent import Descent
 from archfind.probing.probe import Moves, Shapes, shapes_of
@@ -79,7 +79,9 @@ class Attempt:
 
     def compared(self, below: Canonical) -> Match:
         """The tensors of what the network has come to, held against the file's."""
-        return _compared(below, self.descent.shapes)
+        return compared(
+            below.index, self.descent.shapes, lambda key, spec: is_derived(key, kind(spec))
+        )
 
     def match(self, below: Canonical) -> Match:
         """The same, with what was moved."""
@@ -146,36 +148,6 @@ def _known(families: Families | None, cls: str) -> dict[str, list[Leaf]]:
             for value in options:
                 found.setdefault(path, {})[repr(value)] = value
     return {path: list(values.values()) for path, values in found.items()}
-
-
-def _compared(below: Canonical, shapes: Shapes) -> Match:
-    """A network's tensors held against the file's; entry and config are the caller's."""
-    index = below.index
-    missing: list[str] = []
-    tolerated: list[str] = []
-    matched, mismatched = 0, []
-    for key, (shape, dtype) in shapes.items():
-        spec = index.get(key)
-        if spec is None:
-            (tolerated if is_derived(key, dtype) else missing).append(key)
-        elif spec.shape == shape and kind(spec) == dtype:
-            matched += 1
-        else:
-            mismatched.append(mismatch(key, spec, shape, dtype))
-    unexpected: list[str] = []
-    for key, spec in index.items():
-        if key not in shapes:
-            (tolerated if is_derived(key, kind(spec)) else unexpected).append(key)
-    return Match(
-        entry=None,  # pyright: ignore[reportArgumentType]
-        config={},
-        expected=matched + len(mismatched) + len(missing),
-        matched=matched,
-        missing=tuple(missing),
-        unexpected=tuple(unexpected),
-        mismatched=tuple(mismatched),
-        tolerated=tuple(tolerated),
-    )
 
 
 def _settings(values: Mapping[str, Leaf], descent: Descent) -> dict[str, Setting]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from archfind.canonical import DERIVED, kind
+from archfind.canonical import DERIVED, is_derived, kind
 from archfind.signature import Size
 from archfind.types import Match, Mismatch, Setting, Twin
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from archfind.database import Member, Signature
     from archfind.signature import Line
@@ -77,6 +77,45 @@ def match(index: Index, signature: Signature, first: str = "") -> Match:
             for m in members
             if m is not chosen
         ),
+    )
+
+
+def compared(
+    index: Index,
+    expected: Mapping[str, tuple[tuple[int, ...], str]],
+    is_stray: Callable[[str, TensorSpec], bool],
+    tied: Collection[str] = (),
+) -> Match:
+    """A state dict against the keys, shapes and dtypes of one network; `is_stray` says which of the
+    file's other tensors it does without, `tied` which of the network's it may lack. Entry and
+    config are the caller's."""
+    matched = 0
+    missing: list[str] = []
+    mismatched: list[Mismatch] = []
+    tolerated = list(tied)
+    for key, (shape, dtype) in expected.items():
+        spec = index.get(key)
+        if key in tied:
+            continue
+        if spec is None:
+            (tolerated if is_derived(key, dtype) else missing).append(key)
+        elif spec.shape == shape and (dtype != "float" or kind(spec) == dtype):
+            matched += 1
+        else:
+            mismatched.append(mismatch(key, spec, shape, dtype))
+    unexpected: list[str] = []
+    for key, spec in index.items():
+        if key not in expected:
+            (tolerated if is_stray(key, spec) else unexpected).append(key)
+    return Match(
+        entry=None,  # pyright: ignore[reportArgumentType]
+        config={},
+        expected=matched + len(mismatched) + len(missing),
+        matched=matched,
+        missing=tuple(missing),
+        unexpected=tuple(unexpected),
+        mismatched=tuple(mismatched),
+        tolerated=tuple(tolerated),
     )
 
 

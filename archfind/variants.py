@@ -3,7 +3,7 @@ fits. On the cold path of `archfind guess`."""
 
 from __future__ import annotations
 
-from archfind.canonical import is_derived, is_table, kind, strip
+from archfind.canonical import is_table, kind, strip
 from archfind.families.adjust import adjusted
 from archfind.families.database import beside
 from archfind.families.equations import ERRORS, equations_of
@@ -12,11 +12,11 @@ from archfind.families.score import Solution
 from archfind.families.shown import shown
 from archfind.families.solve import solve
 from archfind.frozen import replace
-from archfind.match import mismatch
+from archfind.match import compared
 from archfind.parts import common_prefix
 from archfind.shortlist import by_name
 from archfind.shortlist import prefixes as prefixes_of
-from archfind.types import Guess, Match, Mismatch, Setting, Twin, Variant
+from archfind.types import Guess, Match, Setting, Twin, Variant
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -229,34 +229,13 @@ def _match(index: Index, known: Known, solution: Solution, choose: str) -> Match
         for path, value in values.items()
         if path not in preset or preset[path] != value or type(preset[path]) is not type(value)
     }
-    matched = 0
-    missing: list[str] = []
-    mismatched: list[Mismatch] = []
-    tolerated: list[str] = []
-    for key, (shape, dtype) in solution.expected.items():
-        spec = index.get(key)
-        if spec is None:
-            (tolerated if is_derived(key, dtype) else missing).append(key)
-        elif spec.shape == shape and (dtype != "float" or kind(spec) == dtype):
-            matched += 1
-        else:
-            mismatched.append(mismatch(key, spec, shape, dtype))
-    unexpected: list[str] = []
-    for key, spec in index.items():
-        if key not in solution.expected:
-            (tolerated if is_table(key, kind(spec)) else unexpected).append(key)
     entry = known.members[name].entry
     right, drawn = family.held
-    return Match(
+    found = compared(index, solution.expected, lambda key, spec: is_table(key, kind(spec)))
+    return replace(
+        found,
         entry=entry,
         config=_config(family, solution.solved, values, moved),
-        expected=matched + len(mismatched) + len(missing),
-        matched=matched,
-        missing=tuple(missing),
-        unexpected=tuple(unexpected),
-        mismatched=tuple(mismatched),
-        tolerated=tuple(tolerated),
-        twins=(),
         reasons=(f"{_HELD} {right} of {drawn} networks drawn to try them",)
         if right < drawn
         else (),

@@ -3,15 +3,16 @@ the rest from the public model with the same sizes, else from the type's default
 
 from __future__ import annotations
 
-from archfind.canonical import DERIVED, is_derived, kind
+from archfind.canonical import DERIVED
 from archfind.families.polish import polished
 from archfind.families.score import Solution, score
 from archfind.families.solve import solve
 from archfind.families.text import template
-from archfind.match import mismatch
+from archfind.frozen import replace
+from archfind.match import compared
 from archfind.pretrained.completed import completed
 from archfind.pretrained.database import templates_of, thinned
-from archfind.types import Entry, Match, Mismatch, Pretrained, Setting
+from archfind.types import Entry, Match, Pretrained, Setting
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -178,24 +179,6 @@ def _match(
     tied: Mapping[str, str],
     preset: str,
 ) -> Match:
-    matched = 0
-    missing: list[str] = []
-    mismatched: list[Mismatch] = []
-    tolerated = list(tied)
-    for key, (shape, dtype) in solution.expected.items():
-        spec = own.get(key)
-        if key in tied:
-            continue
-        if spec is None:
-            (tolerated if is_derived(key, dtype) else missing).append(key)
-        elif spec.shape == shape and (dtype != "float" or kind(spec) == dtype):
-            matched += 1
-        else:
-            mismatched.append(mismatch(key, spec, shape, dtype))
-    unexpected: list[str] = []
-    for key, spec in index.items():
-        if key not in solution.expected:
-            (tolerated if is_stale(key, spec) else unexpected).append(key)
     stated = block.type.presets.get(preset, {})
     told = [p for p in values if p in block.family.leaves or (p in stated and p != "class")]
     told = [p for p in told if not p.startswith("init.") or p in solution.solved]
@@ -209,15 +192,16 @@ def _match(
         fields={},
         version=block.type.version,
     )
-    return Match(
+    found = compared(
+        {**index, **own},
+        solution.expected,
+        lambda key, spec: key not in index or is_stale(key, spec),
+        tied,
+    )
+    return replace(
+        found,
         entry=entry,
         config=_gathered(config),
-        expected=matched + len(mismatched) + len(missing),
-        matched=matched,
-        missing=tuple(missing),
-        unexpected=tuple(unexpected),
-        mismatched=tuple(mismatched),
-        tolerated=tuple(tolerated),
         pretrained=Pretrained(
             block.type.name,
             block.type.config.rpartition(".")[2],
