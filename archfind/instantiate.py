@@ -13,7 +13,7 @@ from torch.overrides import TorchFunctionMode
 
 from archfind.errors import AmbiguousError, ArchfindError, BuildError, UnknownError
 from archfind.formats import PROGRAMS
-from archfind.from_config import built_from_config
+from archfind.from_config import built_from_config, config_of
 from archfind.harvest import create_on_meta
 from archfind.probing.config import captured, leaves, moved
 from archfind.providers import provider
@@ -77,6 +77,9 @@ def build(
 
 def fresh(found: Match) -> nn.Module:
     """The matched network with its library's initial weights, in eval mode."""
+    if found.pretrained is not None:
+        config, cls, switches = config_of(found, {}, "")
+        return cls(config, **switches).eval()
     module = _create(found, arguments(found), "")
     return (rebuilt(module, found.head) if found.head is not None else module).eval()
 

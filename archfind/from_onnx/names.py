@@ -20,7 +20,8 @@ _HEADS = (1, 2, 3, 4, 6, 8, 12, 16, 20, 24, 32, 40, 64)
 def by_name(
     guess: Guess, model: onnx.ModelProto, choose: str
 ) -> Iterator[tuple[Match, dict[str, Tensor]]]:
-    """What the named constants make as a state dict: matches that fit, each with its tensors."""
+    """What the named constants make as a state dict: matches that fit, each with its tensors, and
+    transformers' classes that only lack some, since exporters fold tables away; with {}."""
     held = named(model)
     index = {
         key: TensorSpec(str(array.dtype), array.shape, Storage("", key, -1, array.nbytes))
@@ -28,7 +29,13 @@ def by_name(
     }
     canonical = Canonical(guess.canonical.checkpoint, index, {key: key for key in index})
     for found in in_state_dict(canonical, databases.default(), choose).values():
-        if found.status not in ("exact", "ambiguous") or found.canonical.merged:
+        if found.canonical.merged:
+            continue
+        if found.status not in ("exact", "ambiguous"):
+            for match in found.matches[:1]:
+                lacks = match.pretrained is not None and not match.mismatched
+                if lacks and choose in ("", match.entry.id, match.entry.name):
+                    yield match, {}
             continue
         origin = found.canonical.origin
         state = {

@@ -50,13 +50,17 @@ def build(guess: Guess, choose: str = "") -> Built:
     failures: list[str] = []
     for named, state in by_name(guess, model, choose):
         try:
-            match, module, note = _loaded(named, state, model, checkpoint.path)
+            if state:
+                match, module, note = _loaded(named, state, model, checkpoint.path)
+                loaded = sum(key in state for key in module.state_dict())
+            else:
+                match = named
+                module, loaded, note = _recovered(named, model, checkpoint.path)
         except ArchfindError as error:
             failures.append(f"{named.entry.id}: {error.message}")
             continue
         answer = replace(guess, status="exact", matches=(match,), warnings=(*guess.warnings, note))
-        own = module.state_dict()
-        return Built(answer, match, module, sum(key in state for key in own), len(own))
+        return Built(answer, match, module, loaded, len(module.state_dict()))
     for match in _candidates(guess, model, choose):
         try:
             module, loaded, note = _recovered(match, model, checkpoint.path)
@@ -221,7 +225,7 @@ def _recovered(match: Match, model: onnx.ModelProto, path: str) -> tuple[nn.Modu
     needed = [k for k, v in own.items() if isinstance(v, Tensor) and not _is_made(k, v)]
     named = {k: held[k] for k in needed if k in held and held[k].shape == tuple(own[k].shape)}
     if len(named) == len(needed):
-        state = {k: torch.from_numpy(np.ascontiguousarray(v)) for k, v in named.items()}
+        state = {k: torch.from_numpy(np.array(v)) for k, v in named.items()}
         _proven(module, state, example, path)
         return module, len(state), "its weights have their own names"
     why = "its graph and the network's own export don't correspond"
@@ -237,7 +241,7 @@ def _recovered(match: Match, model: onnx.ModelProto, path: str) -> tuple[nn.Modu
         if pairs is None:
             continue
         state, folded = assigned(pairs, Tracer(reference), module)
-        state |= {k: torch.from_numpy(np.ascontiguousarray(v)) for k, v in named.items()}
+        state |= {k: torch.from_numpy(np.array(v)) for k, v in named.items()}
         lost = [k for k in needed if k not in state]
         try:
             _proven(module, state, example, path)
