@@ -55,6 +55,8 @@ def _narrowed(model_type: str, factor: int) -> dict[str, object]:
     moves: dict[str, int] = {}
     for path, value in leaves(base).items():
         leaf = path.rpartition(".")[2]
+        if leaf == "pad_token_id" and type(value) is int and value >= 2000:
+            moves[path] = 0
         if type(value) is not int or path.endswith("#") or "token" in path or leaf.endswith("_id"):
             continue
         is_width = leaf in ("hidden_size", "intermediate_size") or not (

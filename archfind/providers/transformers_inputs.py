@@ -24,12 +24,15 @@ Input = tuple[Tensor, Axes]
 
 def example(name: str, module: nn.Module) -> Example:
     """The fewest inputs that the network runs on: its main one, then with others that its `forward`
-    names. Its cache for generating is turned off: that is an output of another kind. BuildError
+    names. Its cache for generating is turned off: that is an output of another kind; and experts
+    are run by plain products, since no exporter knows the operator for groups of them. BuildError
     where it runs on none of them."""
     for layer in module.modules():
         config = getattr(layer, "config", None)
         if config is not None and getattr(config, "use_cache", False):
             config.use_cache = False
+        if getattr(config, "_experts_implementation", None):
+            config._experts_implementation = "batched_mm"
     known = _known(module)
     why = f"it takes {getattr(module, 'main_input_name', 'nothing known')}"
     for chosen in _choices(str(getattr(module, "main_input_name", "")), list(known)):
