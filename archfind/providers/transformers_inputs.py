@@ -29,7 +29,9 @@ def example(name: str, module: nn.Module) -> Example:
     where it runs on none of them."""
     for layer in module.modules():
         config = getattr(layer, "config", None)
-        if config is not None and getattr(config, "use_cache", False):
+        if config is None:
+            continue
+        if getattr(config, "use_cache", False):
             config.use_cache = False
         if getattr(config, "_experts_implementation", None):
             config._experts_implementation = "batched_mm"
