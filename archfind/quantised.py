@@ -49,8 +49,8 @@ def seen_through(canonical: Canonical) -> Canonical:
     counts: dict[str, int] = {}
 
     def take(weight: str, scheme: str, parts: list[str], shape: tuple[int, ...]) -> None:
-        whole, place = index[parts[0]], origin[parts[0]]
-        merged[weight] = (scheme, *(origin[part] for part in parts))
+        whole, place = index[parts[0]], canonical.origin[parts[0]]
+        merged[weight] = (scheme, *(canonical.origin[part] for part in parts))
         for part in parts:
             made.pop(part, None)
             origin.pop(part, None)
@@ -116,7 +116,7 @@ def _class_of(said: object) -> str:
         return text.rpartition(".")[2]
     try:
         return str(json.loads(text).get("_type"))
-    except ValueError:
+    except (ValueError, RecursionError):
         return ""
 
 
@@ -149,7 +149,7 @@ def _packed(index: Index, layer: str) -> Found | None:
     weight = index.get(f"{layer}weight")
     if weight is None:
         return None
-    if weight.dtype == "uint8" and scale is not None and f"{layer}weight_scale_2" in index:
+    if weight.dtype == "uint8" and weight.shape and scale and f"{layer}weight_scale_2" in index:
         shape = (*weight.shape[:-1], 2 * weight.shape[-1])
         return "modelopt-fp4", ("weight", "weight_scale", "weight_scale_2"), shape
     if weight.dtype == "int8" and scale is not None:

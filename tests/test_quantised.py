@@ -186,3 +186,22 @@ def test_a_class_without_a_recipe_stays_as_it_is(tmp_path: Path) -> None:
     save_file(state, tmp_path / "x.safetensors", said)
     found = archfind.guess(tmp_path / "x.safetensors").canonical.index
     assert sorted(found) == sorted(state)
+
+
+@pytest.mark.parametrize("note", ["[" * 4000, '{"_type": 3}', "{", "[1]", '{"a": [' + "[" * 3000])
+def test_odd_files_with_packed_names_are_unknown(note: str, tmp_path: Path) -> None:
+    """Scalars where matrices are expected, and notes that no library wrote."""
+    state = {
+        "a.weight": torch.tensor(3, dtype=torch.uint8),
+        "a.weight_scale": torch.tensor(1.0),
+        "a.weight_scale_2": torch.tensor(1.0),
+        "b.weight_packed": torch.tensor(3, dtype=torch.int32),
+        "b.weight_scale": torch.tensor(1.0),
+        "c._weight_qdata": torch.tensor(3, dtype=torch.int8),
+        "c._weight_scale": torch.tensor(1.0),
+        "d_blocks": torch.tensor(3, dtype=torch.uint8),
+        "d_scales": torch.tensor(3, dtype=torch.uint8),
+    }
+    save_file(state, tmp_path / "odd.safetensors", {"c.weight": note, "archfind.versions": note})
+    assert archfind.guess(tmp_path / "odd.safetensors").status == "unknown"
+    archfind.export(tmp_path / "odd.safetensors", tmp_path / "odd.pth")

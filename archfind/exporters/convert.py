@@ -42,6 +42,7 @@ DTYPES = {
     "float32": "float32",
 }
 VERSIONS = "archfind.versions"  # of layers, as JSON, where the container hasn't a place for them
+_VERSION = 2**16  # more is nobody's
 _TEXT = 4000  # characters of a hint that are carried along
 _EDGE = 64  # bytes at either end of a tensor that are read back
 
@@ -208,10 +209,10 @@ def _versions(guess: Guess) -> dict[str, int]:
     if not checkpoint.versions:
         try:
             kept = json.loads(str(checkpoint.metadata.get(VERSIONS, "{}")))
-        except ValueError:
+        except (ValueError, RecursionError):
             return {}
-        good = isinstance(kept, dict) and all(type(value) is int for value in kept.values())
-        return kept if good else {}
+        good = isinstance(kept, dict) and all(type(n) is int for n in kept.values())
+        return {k: n for k, n in kept.items() if 0 < n < _VERSION} if good else {}
     cut = {at[: -len(key)] if at.endswith(key) else None for key, at in canonical.origin.items()}
     prefix = cut.pop() if len(cut) == 1 else None
     if prefix is None:
@@ -221,6 +222,7 @@ def _versions(guess: Guess) -> dict[str, int]:
         layer[len(prefix) :]: version
         for layer, version in checkpoint.versions.items()
         if f"{layer}.".startswith(prefix)
+        and 0 < version < _VERSION
         and f"{layer[len(prefix) :]}.num_batches_tracked" not in canonical.index
     }
 

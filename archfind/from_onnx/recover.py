@@ -6,6 +6,7 @@ import json
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,8 @@ def build(guess: Guess, choose: str = "") -> Built:
         raise BuildError(f"isn't loaded: {checkpoint.danger[0]}", checkpoint.path)
     model = load(checkpoint.path)
     failures: list[str] = []
-    for named, state in by_name(guess, model, choose):
+    others = ((match, dict[str, Tensor]()) for match in _candidates(guess, model, choose))
+    for named, state in chain(by_name(guess, model, choose), others):
         try:
             if state:
                 match, module, note = _loaded(named, state, model, checkpoint.path)
@@ -58,14 +60,6 @@ def build(guess: Guess, choose: str = "") -> Built:
                 module, loaded, note = _recovered(named, model, checkpoint.path)
         except ArchfindError as error:
             failures.append(f"{named.entry.id}: {error.message}")
-            continue
-        answer = replace(guess, status="exact", matches=(match,), warnings=(*guess.warnings, note))
-        return Built(answer, match, module, loaded, len(module.state_dict()))
-    for match in _candidates(guess, model, choose):
-        try:
-            module, loaded, note = _recovered(match, model, checkpoint.path)
-        except ArchfindError as error:
-            failures.append(f"{match.entry.id}: {error.message}")
             continue
         answer = replace(guess, status="exact", matches=(match,), warnings=(*guess.warnings, note))
         return Built(answer, match, module, loaded, len(module.state_dict()))
