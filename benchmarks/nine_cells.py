@@ -49,7 +49,7 @@ NAMES = (
     "torchvision/squeezenet1_1", "torchvision/densenet121", "torchvision/mnasnet0_5",
     "torchvision/regnet_y_400mf", "torchvision/alexnet", "torchvision/googlenet",
     "transformers/bert", "transformers/vit", "transformers/gpt2", "transformers/t5",
-    "transformers/llama",
+    "transformers/llama", "transformers/swin",
     "own/mlp", "own/convolutions", "own/recurrent", "own/attention", "own/tied",
 )  # fmt: skip
 SUFFIXES = (".pth", ".safetensors", ".onnx")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import warnings
 from pathlib import Path
 
@@ -18,10 +17,6 @@ import archfind
 from archfind.errors import UnknownError
 from archfind.exporters.onnx import quiet
 from archfind.from_onnx.scopes import named
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
-import repair_sweep
-import small_configs
 
 
 class Tower(nn.Module):
@@ -128,18 +123,3 @@ def test_archfinds_own_export_comes_back(tmp_path: Path) -> None:
     assert all(torch.equal(module.state_dict()[k], v) for k, v in bert.state_dict().items())
     with pytest.raises(UnknownError, match="it isn't transformers/GPT2Model"):
         archfind.load(tmp_path / "bert.onnx", choose="transformers/GPT2Model")
-
-
-def test_tables_that_an_exporter_looked_up(tmp_path: Path) -> None:
-    """Swin's biases are gathered and added up when it's exported: the class is told by the rest,
-    and its own export says which constant is which table."""
-    _, swin = small_configs.small("swin")
-    repair_sweep.enliven(swin.eval())
-    table = next(k for k in swin.state_dict() if k.endswith("relative_position_bias_table"))
-    torch.save(swin.state_dict(), tmp_path / "swin.pth")
-    path = tmp_path / "swin.onnx"
-    archfind.export(tmp_path / "swin.pth", path, choose="transformers/SwinModel")
-    assert table not in named(onnx.load(path))
-    built = archfind.build(path)
-    assert built.match.entry.id == "transformers/SwinModel"
-    assert torch.equal(built.module.state_dict()[table], swin.state_dict()[table])
