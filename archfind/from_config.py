@@ -66,7 +66,9 @@ def config_of(found: Match, settings: Mapping[str, object], path: str) -> tuple[
         *above, last = name.split(".")
         target: Any = switches if above == ["init"] else arguments
         for part in above if above != ["init"] else ():
-            target = target.setdefault(part, {})
+            if not isinstance(target.get(part), dict):
+                target[part] = {}
+            target = target[part]
         target[last] = value
     _within(arguments, set(settings))
     try:

@@ -14,9 +14,11 @@ from archfind.families.database import beside
 from archfind.frozen import replace
 from archfind.nearest import CLOSE
 from archfind.parts import common_prefix
+from archfind.pretrained.database import beside as configured_beside
 from archfind.probing.misfit import misfit, template
 from archfind.probing.probe import Shapes
 from archfind.progress import progress
+from archfind.search_configured import search_configured
 from archfind.shortlist import most_named
 from archfind.signature import Size
 from archfind.types import Canonical, Guess, Match
@@ -49,6 +51,11 @@ def search(guess: Guess, database: Database, choose: str = "", seconds: float = 
     # What fits nothing may be named after a piece of it: the search is for the whole.
     every = [] if guess.part else list(networks(guess.canonical.checkpoint).values())
     whole = every[0] if len(every) == 1 else guess.canonical
+    types = configured_beside(database.path)
+    if types is not None:
+        configured = search_configured(whole, types, choose, seconds)
+        if configured is not None:
+            return configured
     shared = common_prefix(whole.index)
     for prefix in dict.fromkeys(("", shared)):
         below = strip(whole, prefix) if prefix else whole

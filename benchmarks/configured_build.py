@@ -2,8 +2,8 @@
 
     python benchmarks/configured_build.py [--seed 1] [--types bert,vit] [--seconds 500]
 
-Each type's base class is built from its default config made small, with random weights, and saved
-by the library; its model.safetensors is guessed without the config.json. Fields that no tensor
+Each type's base class, or the first that runs, is built from its default config made small, with
+random weights, and saved by the library; its model.safetensors is guessed without the config.json. Fields that no tensor
 shows are given, then it is loaded and its outputs compared with the original's; then it is exported
 as a folder, and what `AutoModel.from_pretrained` opens there is compared with what it opens in the
 folder that the library saved.
@@ -18,67 +18,26 @@ import shutil
 import sys
 import tempfile
 import time
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
+from small_configs import small, types
 
 import archfind
-from archfind.database import folder
 from archfind.from_config import quiet
-from archfind.probing.config import leaves, moved
-from archfind.probing.probe import on_meta
+from archfind.probing.config import leaves
 from archfind.providers import transformers as library
 
-_LARGEST = 40_000_000  # parameters
-_COUNTS = ("layer", "depth", "block", "stage")
+_CLOSE = 1e-5  # of the largest number
 
 
-def small(model_type: str, cls: type) -> Any:
-    """A config from which the class is small, every width divided by the same number."""
-    base = library.defaults(model_type)
-    whole = {p: v for p, v in leaves(base).items() if type(v) is int and not p.endswith("#")}
-    counts = {p: 2 for p, v in whole.items() if any(w in p for w in _COUNTS) and 2 < v < 400}
-    few = {p: 4 for p, v in whole.items() if "expert" in p and v > 4 and "per" not in p}
-    for divisor in (16, 8, 4, 2, 1):
-        sizes = {p: v // divisor for p, v in whole.items() if v >= 64 and v % divisor == 0}
-        sizes = {p: n for p, n in sizes.items() if "token_id" not in p and "head" not in p}
-        for moves in ({**sizes, **counts, **few}, {**sizes, **counts}, sizes, counts):
-            try:
-                config = library.config_of(model_type, moved(base, dict(moves)))
-                made = on_meta(partial(cls, config), {}, 20.0)
-            except Exception:  # a library refuses values in its own ways
-                continue
-            total = sum(p.numel() for p in made.parameters())
-            if library.is_divided(config) and 0 < total < _LARGEST:
-                return config
-    return None
-
-
-def inputs(module: Any, draw: random.Random) -> dict[str, torch.Tensor]:
-    """Something for every input that the class names and may need."""
-    wanted = inspect.signature(module.forward).parameters
-    config = module.config
-    text = getattr(config, "text_config", config)
-    vision = getattr(config, "vision_config", config)
-    vocabulary = max(4, int(getattr(text, "vocab_size", None) or 16))
-    image = getattr(vision, "image_size", None) or 64
-    height, width = image if isinstance(image, list | tuple) else (image, image)
-    channels = int(getattr(vision, "num_channels", None) or 3)
-    torch.manual_seed(draw.randrange(1000))
-    ids = torch.randint(3, vocabulary, (1, 7))
-    mels = int(getattr(config, "num_mel_bins", None) or 80)
-    length = 2 * int(getattr(config, "max_source_positions", None) or 50)
-    every = {
-        "input_ids": ids,
-        "decoder_input_ids": ids,
-        "pixel_values": torch.randn(1, channels, height, width),
-        "input_values": torch.randn(1, 4000),
-        "input_features": torch.randn(1, mels, length),
-    }
-    return {name: value for name, value in every.items() if name in wanted}
+def inputs(name: str, module: Any) -> dict[str, Any]:
+    """What the class runs on, by its `forward`'s names."""
+    example = library.example(name, module)
+    names = list(inspect.signature(module.forward).parameters)
+    return dict(zip(names, example.args, strict=False))
 
 
 def outputs(module: Any, given: dict[str, torch.Tensor]) -> list[torch.Tensor]:
@@ -99,21 +58,34 @@ def outputs(module: Any, given: dict[str, torch.Tensor]) -> list[torch.Tensor]:
 
 
 def equal(one: list[torch.Tensor], other: list[torch.Tensor]) -> bool:
+    """Whether all tensors are the same, but for the order of a sum."""
     if len(one) != len(other) or not one:
         return False
-    same = [a.shape == b.shape and torch.equal(a, b) for a, b in zip(one, other, strict=True)]
-    nan = [bool(t.isnan().any()) for t in one if t.is_floating_point()]
-    return all(same) and not all(nan)
+    pairs = list(zip(one, other, strict=True))
+    if any(a.shape != b.shape or a.dtype != b.dtype for a, b in pairs):
+        return False
+    if all(bool(a.isnan().any()) for a, _ in pairs if a.is_floating_point()):
+        return False
+    return all(
+        torch.allclose(a.float(), b.float(), 0, _CLOSE * _largest(a), equal_nan=True)
+        if a.is_floating_point()
+        else torch.equal(a, b)
+        for a, b in pairs
+    )
 
 
-def case(model_type: str, name: str, cls: type, config: Any, place: Path, seed: int) -> list[str]:
+def _largest(tensor: torch.Tensor) -> float:
+    found = tensor.float().nan_to_num().abs()
+    return float(found.max()) if found.numel() else 0.0
+
+
+def case(model_type: str, name: str, module: Any, place: Path) -> list[str]:
     """What was reached: "found", "loaded", "equal", "folder", "opened"; or why it can't be told."""
-    torch.manual_seed(seed)
+    config: Any = module.config
     with quiet():
-        module: Any = cls(config).float().eval()
         module.save_pretrained(place / "own")
     try:
-        given = inputs(module, random.Random(seed))
+        given = inputs(name, module)
         expected = outputs(module, given)
         again = outputs(module, given)
     except Exception as error:  # inputs that this class doesn't take
@@ -154,25 +126,15 @@ def case(model_type: str, name: str, cls: type, config: Any, place: Path, seed: 
         file.rename(place / "own" / "model.safetensors")
         with quiet():
             mapping: Any = transformers.AutoModel._model_mapping  # pyright: ignore
-            opener: Any = transformers.AutoModel if type(config) in mapping else cls
+            opener: Any = transformers.AutoModel if type(config) in mapping else type(module)
             one: Any = opener.from_pretrained(place / "own", dtype=torch.float32)
             two: Any = opener.from_pretrained(place / "out", dtype=torch.float32)
-        base = inputs(one, random.Random(seed))
+        base = inputs(name, one)
         if equal(outputs(one, base), outputs(two, base)):
             reached.append("opened")
     except Exception as error:
         return [*reached, f"{type(error).__name__}: {str(error)[:160]}"]
     return reached
-
-
-def base_class(model_type: str, names: list[str]) -> str:
-    """The class that AutoModel opens, or one like it."""
-    known: Any = transformers.AutoModel._model_mapping  # pyright: ignore
-    config = library.config_class(model_type)
-    if config in known and known[config].__name__ in names:
-        return known[config].__name__
-    bases = [n for n in names if n.endswith("Model") and "For" not in n]
-    return (bases or names)[0]
 
 
 def main() -> int:
@@ -184,26 +146,24 @@ def main() -> int:
     options = parser.parse_args()
     torch.set_num_threads(1)
     end = time.monotonic() + options.seconds
-    types = sorted(p.stem for p in (Path(folder()) / "transformers" / "types").glob("*.txt"))
-    draw = random.Random(options.seed)
-    draw.shuffle(types)
+    every = types()
+    random.Random(options.seed).shuffle(every)
     words = ("tried", "found", "loaded", "equal", "folder", "opened")
     counts: dict[str, int] = dict.fromkeys(words, 0)
     left: list[str] = []
-    for model_type in types:
+    for model_type in every:
         if options.types and model_type not in options.types.split(","):
             continue
         if time.monotonic() > end:
             break
-        classes = library.classes(model_type)
-        name = base_class(model_type, sorted(classes))
-        config = small(model_type, classes[name])
-        if config is None:
-            left.append(f"{model_type} (not small)")
+        try:
+            name, module = small(model_type)
+        except Exception as error:  # a library may raise anything
+            left.append(f"{model_type} ({str(error).partition(': ')[2][:100]})")
             continue
         place = Path(tempfile.mkdtemp())
         try:
-            reached = case(model_type, name, classes[name], config, place, options.seed)
+            reached = case(model_type, name, module, place)
         except Exception as error:  # a library may raise anything
             reached = [f"no inputs: {type(error).__name__}: {str(error)[:80]}"]
         finally:

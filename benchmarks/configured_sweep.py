@@ -55,7 +55,7 @@ def drawn(model_type: str, cls: type, draw: random.Random) -> tuple[object, torc
 
 
 def field(config: object, path: str) -> object:
-    """A config's field by its dotted path; None where it has none."""
+    """A config's field by its dotted path; None where it has none, or others in other layers."""
     for part in path.split("."):
         try:
             config = getattr(config, part, None)
@@ -91,8 +91,8 @@ def case(
         for path, setting in match.config.items():
             value = field(config, path)
             shown = setting.source == "shape" and not path.startswith("init.")
-            if shown and type(setting.value) is int and value != setting.value:
-                wrong.append("fields")
+            if shown and type(setting.value) is int and value not in (setting.value, None):
+                wrong.append(f"fields {path}={setting.value} not {value}")
                 break
         try:
             again, made, switches = config_of(match, {}, str(place))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import re
+import time
 from collections.abc import Generator, Iterable
 
 import torch
@@ -19,6 +20,10 @@ from archfind.providers import transformers as library
 _COUNTED = re.compile(r"layer|depth|block|expert|stage")
 _LARGEST = 3_000  # keys
 _SECONDS = 20.0  # for one network
+_SLOW = 0.3  # seconds for a small network
+_LIGHTER = 0.7  # of its time, that are worth another size
+_LARGE = 16
+_LONG = re.compile(r"size|length|position|frames|points|patch|window")
 
 
 class Built:
@@ -78,7 +83,7 @@ class Bench:
         quiet = contextlib.redirect_stdout(io.StringIO())
         with quiet, _unfilled(), library.reads(not moves) as reads:
             module = on_meta(lambda: self.cls(config, **switches), {}, _SECONDS)
-        found.reads = reads
+        found.reads = set(reads)
         shapes = shapes_of(module)
         empty = {key for key, (shape, _) in shapes.items() if 0 in shape}
         if not moves:
@@ -171,6 +176,31 @@ def shrunk(name: str, config: Config) -> Config:
         if size is not None and (smallest is None or size < smallest or group is experts):
             moves, smallest = tried, size
     return moved(config, moves)
+
+
+def lighter(name: str, config: Config) -> Config:
+    """The config with smaller sizes where building takes long: a table of positions that is worked
+    out in Python, say, which a smaller picture makes shorter. The same keys stay."""
+    keys, seconds = _timed(name, config)
+    moves: Moves = {}
+    base = leaves(config)
+    large = [p for p, v in base.items() if type(v) is int and v >= _LARGE and p[-1] != "#"]
+    for path in sorted(large, key=lambda p: not _LONG.search(p)):
+        if seconds < _SLOW:
+            break
+        for part in (4, 2):
+            tried = {**moves, path: base[path] // part}  # pyright: ignore
+            found, took = _timed(name, moved(config, tried))
+            if found == keys and took < _LIGHTER * seconds:
+                moves, seconds = tried, took
+                break
+    return moved(config, moves)
+
+
+def _timed(name: str, config: Config) -> tuple[int | None, float]:
+    start = time.process_time()
+    found = keys_of(name, config)
+    return found, time.process_time() - start
 
 
 def keys_of(name: str, config: Config) -> int | None:

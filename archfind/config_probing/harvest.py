@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import random
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from archfind.config_probing.bench import Bench, keys_of, shrunk
+from archfind.config_probing.bench import Bench, keys_of, lighter, shrunk
+from archfind.config_probing.challenge import challenged, share
 from archfind.config_probing.compile import read_presets
+from archfind.config_probing.complete import completed
 from archfind.config_probing.explore import candidates, explore
 from archfind.config_probing.learn import Learned, learn
 from archfind.config_probing.text import Block, TypeText, others, parse
@@ -20,7 +23,11 @@ from archfind.progress import progress
 from archfind.providers import transformers as library
 
 _VOCABULARY = 1_000
-SECONDS = 4.0  # for the first class of a type; the others are mostly like it
+SECONDS = 4.0  # at least, for the first class of a type; the others are mostly like it
+_MOST = 24.0
+_LEARNING = 8.0  # seconds for one search of rules
+_NETWORKS = 40  # built at random and for the rules' sake
+_ROUNDS = 4  # of learning, and of trying what was learned
 _TOLD = re.compile(
     r"head|_act|activation|eps|rope|theta|window|per_tok|top_k|scal|image_size|patch|position"
     r"|tie_word|is_encoder|is_decoder|num_labels"
@@ -83,7 +90,9 @@ class Harvest:
         if not classes:
             self.failed[name] = "no public class takes its config"
             return None
+        usual = leaves(config)
         config = self._complete(name, min(classes, key=_order), config)
+        filled = {p for p, value in leaves(config).items() if usual.get(p, ...) != value}
         made = type(library.config_of(name, {}))
         found = TypeText(name, f"{made.__module__}.{made.__qualname__}", {}, {}, [])
         visible: dict[str, list[Leaf]] = {}
@@ -93,11 +102,9 @@ class Harvest:
         facts: dict[str, list[Leaf]] = {}  # what public models have for switches and choices
         for model in self.presets.get(name, {}).values():
             for path, value in model.items():
-                usual = every.get(path)
-                is_size = type(value) is int and (
-                    usual is None or (type(usual) is int and usual < 1)
-                )
-                if (isinstance(value, bool | str) or is_size) and value != usual:
+                own = every.get(path)
+                is_size = type(value) is int and (own is None or (type(own) is int and own < 1))
+                if (isinstance(value, bool | str) or is_size) and value != own:
                     facts.setdefault(path, []).append(value)
         for cls, made_cls in sorted(classes.items(), key=lambda item: _order(item[0])):
             entry = f"{name}/{cls}"
@@ -108,7 +115,7 @@ class Harvest:
                 if every.get(f"init.{name}", value) == value
             }
             try:
-                small = small or shrunk(entry, config)
+                small = small or lighter(entry, shrunk(entry, config))
                 bench = Bench(entry, {**small, **({"init": switches} if switches else {})})
             except Exception as error:
                 self.failed[entry] = f"{type(error).__name__}: {str(error)[:200]}"
@@ -121,24 +128,16 @@ class Harvest:
             inner = [b for t in sorted(bench.first.inner - {name}) for b in self._blocks(t)]
             unruled = {path for block in found.blocks for path in block.left}
             paths = [p for p in paths if p not in unruled]
-            end = time.process_time() + (SECONDS if first else SECONDS / 3)
-            own = explore(bench, paths, 14 if first and not inner else 8, end, facts, visible)
+            limit = _limit(bench, paths) / (1 if first else 3)
+            wanted = 14 if first and not inner else 8
+            own = explore(bench, paths, wanted, time.process_time() + limit, facts, visible)
             seen |= set(paths)
+            known = [*found.blocks, *inner]
+            learned = _learned(bench, paths, own, known, limit, self.failed)
             for path, values in own.items():
                 kept = visible.setdefault(path, [])
                 kept += [v for v in values if v not in kept]
-            hints = Hints(bench)
-            limit = SECONDS if first else SECONDS / 3
-            for dialect in ("", "published"):
-                if dialect and all(b.shapes[dialect] is b.shapes[""] for b in bench.built()):
-                    continue
-                known = [*found.blocks, *inner]
-                known.sort(key=lambda b: b.dialect != dialect)
-                learned = learn(bench, dialect, own, known, hints, limit)
-                if learned is None:
-                    self.failed[f"{entry} {dialect}".strip()] = "no rules found"
-                    continue
-                found.blocks.append(_finished(learned, bench, every))
+            found.blocks += [_finished(one, bench, every) for one in learned]
         if not found.blocks:
             return None
         read = {
@@ -148,7 +147,7 @@ class Harvest:
         items = {p for p in every if p in moving or p in read}
         lists = {p.rpartition(".")[0] for p in items if p.rpartition(".")[2].isdigit()}
         own = {p for p in every if p in read or p in moving or p.rpartition(".")[0] in lists}
-        found.leaves = {p: v for p, v in every.items() if p in own or _is_told(p)}
+        found.leaves = {p: v for p, v in every.items() if p in own | filled or _is_told(p)}
         found.options = {p: v for p, v in visible.items() if p in moving}
         for path in own - visible.keys():  # a size that nothing but the code showed
             value = every[path]
@@ -163,11 +162,61 @@ class Harvest:
         fields of a public model, or some number for what is None."""
         known = self.presets.get(name, {}).values()
         tried = [config, *({**config, **_top(one)} for one in known), _filled(config)]
-        return next((one for one in tried if keys_of(f"{name}/{cls}", one) is not None), config)
+        entry = f"{name}/{cls}"
+        built = next((one for one in tried if keys_of(entry, one) is not None), None)
+        return built or completed(entry, config) or config
 
     def _blocks(self, name: str) -> list[Block]:
         inner = self.type(name) if name in library.model_types() else None
         return inner.blocks if inner else []
+
+
+def _limit(bench: Bench, paths: Sequence[str]) -> float:
+    """Seconds for a class: more where its networks take long to build, or many leaves move them."""
+    start = time.process_time()
+    keys_of(bench.name, bench.config)
+    each = time.process_time() - start
+    return min(_MOST, max(SECONDS, each * (_NETWORKS + 2 * len(paths))))
+
+
+def _learned(
+    bench: Bench,
+    paths: Sequence[str],
+    own: dict[str, list[Leaf]],
+    known: Sequence[Block],
+    limit: float,
+    failed: dict[str, str],
+) -> list[Learned]:
+    """A class's rules in both dialects: learned, tried on new networks, and learned again with
+    those that they missed."""
+    draw = random.Random(f"{bench.name} challenged")
+    best: dict[str, Learned] = {}
+    for _ in range(_ROUNDS):
+        hints = Hints(bench)
+        newest: list[Learned] = []
+        old = best.get("")
+        for dialect in ("", "published"):
+            if dialect and all(b.shapes[dialect] is b.shapes[""] for b in bench.built()):
+                continue
+            blocks = [*(one.block for one in newest), *known]
+            blocks.sort(key=lambda b: b.dialect != dialect)
+            kept = best.get(dialect)
+            if dialect and newest and newest[0] is not old:
+                kept = None  # its lines may be told by the other dialect's, which are new
+            if kept is None or share(bench, kept) < len(bench.built()):
+                new = learn(bench, dialect, own, blocks, hints, min(limit, _LEARNING))
+                if new is not None and (kept is None or share(bench, new) > share(bench, kept)):
+                    kept = new
+            if kept is None:
+                failed[f"{bench.name} {dialect}".strip()] = "no rules found"
+                best.pop(dialect, None)
+                continue
+            best[dialect] = kept
+            newest.append(kept)
+        end = time.process_time() + limit
+        if not newest or not challenged(bench, paths, own, newest, draw, end):
+            break
+    return list(best.values())
 
 
 def _top(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -108,7 +108,7 @@ def _learn(
         fixed |= culprits
     lines = _borrowed(bench, dialect, likes, lines)
     block = Block(bench.name, dialect, likes, lines)
-    right = [b for b in bench.built() if _is(block, b, dialect)]
+    right = [b for b in bench.built() if gives(block, b)]
     if bench.first not in right:
         return None
     free = {n for line in block.whole() for n in _names(line)}
@@ -130,9 +130,9 @@ def _borrowed(bench: Bench, dialect: str, likes: list[Like], lines: list[str]) -
         ]
         if changed == lines:
             continue
-        one, two = Block("", "", likes, changed), Block("", "", likes, best)
+        one, two = Block("", dialect, likes, changed), Block("", dialect, likes, best)
         built = bench.built()
-        if sum(_is(one, b, dialect) for b in built) > sum(_is(two, b, dialect) for b in built):
+        if sum(gives(one, b) for b in built) > sum(gives(two, b) for b in built):
             best = changed
     return best
 
@@ -149,9 +149,10 @@ def _gives(program: Program, sample: Sample) -> bool:
         return False
 
 
-def _is(block: Block, built: Built, dialect: str) -> bool:
+def gives(block: Block, built: Built) -> bool:
+    """Whether a block gives a network's tensors, all of them and no more."""
     try:
-        return block.expand(built.values) == built.shapes[dialect]
+        return block.expand(built.values) == built.shapes[block.dialect]
     except _ERRORS:
         return False
 

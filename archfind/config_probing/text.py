@@ -26,6 +26,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from archfind.families.expression import RESERVED
@@ -65,10 +66,15 @@ class Like:
 
     def expand(self, values: Values) -> dict[str, tuple[Shape, str]]:
         """Keys and shapes for the other's values."""
-        gone = set(self.without)
-        lines = [line for line in self.block.flat() if pattern(line) not in gone]
-        own = Program(lines).expand(self.values(values))
+        own = self._program.expand(self.values(values))
         return {self.prefix + key: spec for key, spec in own.items()}
+
+    @cached_property
+    def _program(self) -> Program:
+        if not self.without:
+            return self.block.program
+        gone = set(self.without)
+        return Program([line for line in self.block.flat() if pattern(line) not in gone])
 
 
 @dataclass
@@ -84,7 +90,6 @@ class Block:
     prefix: str = ""
     held: tuple[int, int] = (0, 0)
     left: list[str] = field(default_factory=list)
-    _flat: list[str] | None = None
 
     @property
     def id(self) -> str:
@@ -92,16 +97,23 @@ class Block:
 
     def flat(self) -> list[str]:
         """Every line as text, those of the blocks inside among them."""
-        if self._flat is None:
-            inner = [line for like in self.likes for line in like.lines()]
-            self._flat = [*inner, *self.lines]
-        return self._flat
+        return self._lines
+
+    @cached_property
+    def _lines(self) -> list[str]:
+        inner = [line for like in self.likes for line in like.lines()]
+        return [*inner, *self.lines]
+
+    @cached_property
+    def program(self) -> Program:
+        """The lines, parsed."""
+        return Program(self.flat())
 
     def whole(self) -> list[FamilyLine]:
-        return [FamilyLine(line) for line in self.flat()]
+        return self.program.lines
 
     def expand(self, values: Values) -> dict[str, tuple[Shape, str]]:
-        return Program(self.flat()).expand({**self.leaves, **values})
+        return self.program.expand({**self.leaves, **values})
 
 
 def pattern(line: str) -> str:

@@ -10,8 +10,6 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from torch import nn
-
 from archfind.config_probing.bench import Bench, Built
 from archfind.families.expression import parse
 from archfind.families.program import numbered, split
@@ -55,7 +53,9 @@ class Hints:
 
     def _add(self, bench: Bench, built: Built) -> None:
         try:
-            found = trace(_maker(bench), moved(bench.config, built.moves), _SECONDS)
+            found = trace(
+                library.constructor(bench.name), moved(bench.config, built.moves), _SECONDS
+            )
         except Refused:
             return
         self.bounds.update(dict.fromkeys(found.bounds))
@@ -67,18 +67,6 @@ class Hints:
         for key, source in built.sources.items():
             if numbered(source) in own:
                 other.setdefault(numbered(key), own[numbered(source)])
-
-
-def _maker(bench: Bench) -> type[nn.Module]:
-    """The class as one that takes its config's fields."""
-    cls: Any = bench.cls
-    model_type = bench.name.partition("/")[0]
-
-    def make(self: Any, **fields: Any) -> None:
-        switches = fields.pop(library.INIT, {})
-        cls.__init__(self, library.config_of(model_type, fields), **switches)
-
-    return type(cls.__name__, (cls,), {"__init__": make, "__module__": cls.__module__})
 
 
 class HintedLearner(Learner):

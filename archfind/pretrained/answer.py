@@ -38,16 +38,16 @@ def configured(canonical: Canonical, database: Database, choose: str) -> tuple[f
     if types is None or not canonical.index:
         return 0.0, None
     nearest: tuple[float, Guess | None] = 0.0, None
-    for reading in _readings(canonical):
+    for reading in readings(canonical):
         claims = claims_of(canonical.checkpoint)
-        found = _tried(reading, types, claims, choose)
+        found = tried(reading, types, claims)
         whole = [one for one in found if one.match.fits]
         if whole:
             # Found below a prefix, while a class whose own the whole names are is nearly it.
             doubted = whole[0].canonical is not reading and any(
                 one.canonical is reading and one.score >= _DOUBTFUL for one in found
             )
-            answer = _answer(whole, claims, choose, types.types)
+            answer = answered(whole, claims, choose, types.types)
             if doubted and answer.chosen_by == "only":
                 answer = replace(answer, status="ambiguous", chosen_by="")
             return 1.0, answer
@@ -57,7 +57,7 @@ def configured(canonical: Canonical, database: Database, choose: str) -> tuple[f
     return nearest
 
 
-def _readings(canonical: Canonical) -> list[Canonical]:
+def readings(canonical: Canonical) -> list[Canonical]:
     """The state dict as it is, with the names that TensorFlow gave a norm's weights, and as its
     author's own code has it."""
     found = [canonical]
@@ -93,7 +93,7 @@ def _norm(key: str) -> str:
     return f"{key[:-4]}bias" if key.endswith(".beta") else key
 
 
-def _tried(reading: Canonical, types: ModelTypes, claims: Claims, choose: str) -> list[Solved]:
+def tried(reading: Canonical, types: ModelTypes, claims: Claims) -> list[Solved]:
     """Classes solved, those that fit first, then by how much of the file they give."""
     templates = templates_of(reading.index)
     counted = [t for t, key in templates.items() if not is_stale(key, reading.index[key])]
@@ -131,7 +131,7 @@ def _tried(reading: Canonical, types: ModelTypes, claims: Claims, choose: str) -
     return found
 
 
-def _answer(whole: list[Solved], claims: Claims, choose: str, known: int) -> Guess:
+def answered(whole: list[Solved], claims: Claims, choose: str, known: int) -> Guess:
     """Exact where one class stands out among all that have these tensors, else ambiguous."""
     picked = [
         one

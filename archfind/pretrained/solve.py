@@ -47,7 +47,7 @@ def is_stale(key: str, spec: TensorSpec) -> bool:
 class Solved:
     """A class with the values that make its tensors the file's, as far as they go."""
 
-    __slots__ = ("block", "canonical", "match", "preset", "score", "values")
+    __slots__ = ("block", "canonical", "index", "match", "preset", "score", "tied", "values")
 
     def __init__(
         self, block: Configured, match: Match, score: float, values: Mapping[str, Any], preset: str
@@ -58,6 +58,8 @@ class Solved:
         self.values = values
         self.preset = preset
         self.canonical: Canonical | None = None  # what it was held against
+        self.index: Index = {}  # the tensors below its prefix, tied ones under both of their keys
+        self.tied: Mapping[str, str] = {}
 
     @property
     def stated(self) -> str:
@@ -110,7 +112,9 @@ def solved(index: Index, block: Configured, claims: Mapping[str, Any]) -> Solved
     if shares is not None and "tie_word_embeddings" in family.leaves:
         values["tie_word_embeddings"], sources["tie_word_embeddings"] = shares, "shape"
     match = _match(index, own, block, solution, values, sources, tied, preset)
-    return Solved(block, match, solution.score, values, preset)
+    found = Solved(block, match, solution.score, values, preset)
+    found.index, found.tied = own, tied
+    return found
 
 
 def _solved(index: Index, family: Family) -> Solution | None:
@@ -201,7 +205,7 @@ def _match(
     return replace(
         found,
         entry=entry,
-        config=_gathered(config),
+        config=gathered(config),
         pretrained=Pretrained(
             block.type.name,
             block.type.config.rpartition(".")[2],
@@ -213,7 +217,7 @@ def _match(
     )
 
 
-def _gathered(config: Mapping[str, Setting]) -> dict[str, Setting]:
+def gathered(config: Mapping[str, Setting]) -> dict[str, Setting]:
     """Settings with the items of a list together."""
     found: dict[str, Setting] = {}
     for path, setting in config.items():

@@ -10,6 +10,7 @@ import ast
 import dataclasses
 import inspect
 import json
+import textwrap
 import warnings
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
@@ -128,6 +129,18 @@ def maker(name: str) -> Callable[..., nn.Module]:
     return partial(create, name)
 
 
+def constructor(name: str) -> type[nn.Module]:
+    """The class as one that takes its config's fields."""
+    _, cls = resolve(name)
+    model_type = name.partition("/")[0]
+
+    def make(self: Any, **fields: Any) -> None:
+        switches = fields.pop(INIT, {})
+        cls.__init__(self, config_of(model_type, fields), **switches)
+
+    return type(cls.__name__, (cls,), {"__init__": make, "__module__": cls.__module__})
+
+
 def defaults(model_type: str) -> Config:
     """The type's default config as the constructor's arguments. Sizes that the library derives from
     others are written out, so that each can be moved; lists that it derives are left to it."""
@@ -181,6 +194,24 @@ def _undeclared(config: type) -> dict[str, bool | int | float | str]:
             case _:
                 pass
     return found
+
+
+@cache
+def derived_from(config: type) -> frozenset[str]:
+    """Fields that a config makes others from as it is built: `first_k_dense_replace`."""
+    made = vars(config).get("__post_init__")
+    try:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(made))) if made else None
+    except (OSError, SyntaxError, TypeError):
+        return frozenset()
+    return frozenset(
+        node.attr
+        for node in ast.walk(tree or ast.Module([], []))
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.value, ast.Name)
+        and node.value.id == "self"
+        and isinstance(node.ctx, ast.Load)
+    )
 
 
 def _read(config: transformers.PreTrainedConfig, name: str) -> Any:
@@ -263,10 +294,10 @@ def tieable(module: nn.Module) -> dict[str, str]:
 
 
 @contextmanager
-def reads(wanted: bool = True) -> Generator[set[tuple[str, str]]]:
-    """The config fields that are read inside, each with its config's class; copies of a config
-    count as it does. None if not `wanted`."""
-    found: set[tuple[str, str]] = set()
+def reads(wanted: bool = True) -> Generator[dict[tuple[str, str], None]]:
+    """The config fields that are read inside, each with its config's class, in their order; copies
+    of a config count as it does. None if not `wanted`."""
+    found: dict[tuple[str, str], None] = {}
     if not wanted:
         yield found
         return
@@ -276,7 +307,9 @@ def reads(wanted: bool = True) -> Generator[set[tuple[str, str]]]:
     def record(self: transformers.PreTrainedConfig, key: str) -> Any:
         if key[0] != "_" and key != "attribute_map":
             mapped = original(self, "attribute_map").get(key, key)
-            found.add((type(self).__name__, mapped))
+            place = type(self).__name__, mapped
+            found.pop(place, None)
+            found[place] = None
         return original(self, key)
 
     cls.__getattribute__ = record  # pyright: ignore[reportAttributeAccessIssue]

@@ -1,0 +1,164 @@
+"""A class of transformers that its rules don't explain: built with other config fields until the
+file's tensors come out. The rules are what was learned of a class, and some have no words for all
+that its code does."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from archfind.canonical import kind
+from archfind.frozen import replace
+from archfind.match import compared
+from archfind.pretrained.answer import answered, readings, tried
+from archfind.pretrained.claims import claims_of
+from archfind.pretrained.database import ModelTypes
+from archfind.pretrained.rank import rank
+from archfind.pretrained.solve import Solved, gathered, is_stale
+from archfind.probing.config import Config, leaves, moved
+from archfind.probing.descent import Descent
+from archfind.probing.probe import Moves, Shapes, on_meta
+from archfind.progress import progress
+from archfind.providers import provider
+from archfind.types import Canonical, Guess, Setting
+
+_CLASSES = 5
+_AGAIN = 5.0  # seconds for another class, once one fits
+_SECONDS = 20.0  # for one network
+
+
+def search_configured(
+    canonical: Canonical, types: ModelTypes, choose: str, seconds: float
+) -> Guess | None:
+    """The answer where a class comes to have every tensor of the file; None where none does."""
+    end = time.monotonic() + seconds
+    claims = claims_of(canonical.checkpoint)
+    near = list(_near(canonical, types))
+    found: list[Solved] = []
+    fields: dict[str, Config] = {}
+    for one in progress(near, len(near), "search transformers"):
+        if time.monotonic() > end:
+            break
+        model_type = one.block.type.name
+        until = min(end, time.monotonic() + _AGAIN) if found else end
+        config = _fitted(one, until, fields.get(model_type))
+        if config is not None:
+            found.append(one)
+            fields.setdefault(model_type, config)
+    found.sort(key=lambda one: rank(one, claims))
+    return answered(found, claims, choose, types.types) if found else None
+
+
+def _near(canonical: Canonical, types: ModelTypes) -> Iterator[Solved]:
+    """The classes whose rules explain most, one of each."""
+    seen: set[str] = set()
+    for reading in readings(canonical):
+        for one in tried(reading, types, claims_of(canonical.checkpoint)):
+            name = f"{one.block.type.name}/{one.block.cls}"
+            if any(key not in one.index for key in one.match.unexpected):
+                continue  # what stands outside of it is no part of it
+            if name not in seen and len(seen) < _CLASSES:
+                seen.add(name)
+                yield one
+
+
+def _fitted(near: Solved, end: float, config: Config | None) -> Config | None:
+    """Fields with which the class has the file's tensors, kept in its match; None where there are
+    none. `config` is the start, if another class of the type had them with that."""
+    library: Any = provider("transformers")
+    block = near.block
+    name = f"{block.type.name}/{block.cls}"
+    try:
+        made = library.constructor(name)
+        base = {**library.defaults(block.type.name)}
+    except Exception:  # a class that isn't in the installed library, or whose defaults it refuses
+        return None
+    switches = library.switches(library.resolve(name)[1])
+    base |= {library.INIT: switches} if switches else {}
+    usual = leaves(base)
+    values = {p: v for p, v in near.values.items() if p in usual and usual[p] != v}
+    start = config or _buildable(made, base, values)
+    target: Shapes = {
+        key: (spec.shape, kind(spec))
+        for key, spec in near.index.items()
+        if not is_stale(key, spec) or key in near.match.config
+    }
+    descent_of = _Published if block.dialect else Descent
+    descent = descent_of(made, start, target, {})
+    descent.run(end - time.monotonic())
+    if descent.cost:
+        return None
+    found = leaves(moved(start, descent.moves))
+    shown = descent.visible() | {p for p, s in near.match.config.items() if s.source == "shape"}
+    settings = {
+        path: Setting(value, "shape" if path in shown else "default")
+        for path, value in found.items()
+        if not path.endswith("#")
+        and (path in near.match.config or path in shown or usual.get(path, ...) != value)
+    }
+    whole = compared(
+        near.index,
+        descent.shapes,
+        lambda key, spec: key not in near.index or is_stale(key, spec),
+        near.tied,
+    )
+    assert near.match.pretrained is not None
+    near.values, near.preset, near.score = found, "", 1.0
+    near.match = replace(
+        whole,
+        entry=near.match.entry,
+        config=gathered(settings),
+        reasons=(f"{descent.tries} networks of its class were built",),
+        pretrained=replace(near.match.pretrained, preset="", tied=near.tied),
+    )
+    return moved(start, descent.moves) if near.match.fits else None
+
+
+def _buildable(made: Any, base: Config, values: Moves) -> Config:
+    """The class's defaults with all of the solved values that it takes: together, else one by one,
+    the counts first, as they make the network small."""
+    whole = moved(base, values)
+    if _is_built(made, whole):
+        return whole
+    kept: Moves = {}
+    for path in sorted(values, key=lambda p: ("layer" not in p, p)):
+        if _is_built(made, moved(base, {**kept, path: values[path]})):
+            kept[path] = values[path]
+    return moved(base, kept)
+
+
+def _is_built(made: Any, config: Config) -> bool:
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            on_meta(made, config, _SECONDS)
+    except Exception:  # a library refuses values in its own ways
+        return False
+    return True
+
+
+class _Published(Descent):
+    """For keys as `save_pretrained` writes them. A trace says what the module's own tensors are
+    made of, so leaves are tried one by one."""
+
+    def _built(self, moves: Moves) -> Shapes | None:
+        library: Any = provider("transformers")
+        self._tries += 1
+        try:
+            with contextlib.redirect_stdout(io.StringIO()):
+                module = on_meta(self._cls, moved(self._config, moves), self._limit)
+                state = library.published(module, module.state_dict())
+        except Exception:  # a library refuses values in its own ways
+            return None
+        return {
+            key: (tuple(t.shape), "float" if t.is_floating_point() else str(t.dtype)[6:])
+            for key, t in state.items()
+        }
+
+    def _solved(self) -> bool:
+        return False
+
+    def _switched(self) -> bool:
+        return False
