@@ -3,10 +3,10 @@
     python benchmarks/configured_build.py [--seed 1] [--types bert,vit] [--seconds 500]
 
 Each type's base class, or the first that runs, is built from its default config made small, with
-random weights, and saved by the library; its model.safetensors is guessed without the config.json. Fields that no tensor
-shows are given, then it is loaded and its outputs compared with the original's; then it is exported
-as a folder, and what `AutoModel.from_pretrained` opens there is compared with what it opens in the
-folder that the library saved.
+random weights, and saved by the library; its model.safetensors is guessed without the config.json.
+Fields that no tensor shows are given, then it is loaded and its outputs compared with the
+original's; then it is exported as a folder, and what `AutoModel.from_pretrained` opens there is
+compared with what it opens in the folder that the library saved.
 """
 
 from __future__ import annotations

@@ -6,7 +6,8 @@ For each type a public class is drawn, and new values for its config's whole num
 smaller, as long as the library takes them and builds the class on meta. Its keys are written
 without data, in the module's dialect (a .pth's keys) or the published one, and guessed. Counted
 are: the class or a twin, the type or a twin's, every field read from shapes, and the config giving
-the same tensors when the library builds it again. What can't be built at all is listed.
+the same tensors when the library builds it again; where keys and shapes alone gave no answer, of
+the search that `load` makes then. What can't be built at all is listed.
 """
 
 from __future__ import annotations
@@ -67,17 +68,21 @@ def field(config: object, path: str) -> object:
 def case(
     name: str, module: torch.nn.Module, config: object, dialect: str, place: Path
 ) -> list[str]:
-    """What was wrong: "class", "type", "fields", "tensors"."""
+    """What was wrong: "class", "type", "fields", "tensors"; or "searched", where keys and shapes
+    alone didn't do."""
     model_type, _, cls = name.partition("/")
     shapes = published(module) if dialect else shapes_of(module)
     write_sparse(place, shapes)
     guess = archfind.guess(place)
+    wrong: list[str] = []
+    if guess.status not in ("exact", "ambiguous"):
+        wrong = ["searched"]
+        guess = archfind.guess(guess, search=True)
     found = [m for m in guess.matches if m.pretrained is not None]
     if guess.status not in ("exact", "ambiguous") or not found:
-        return ["class", "type", "fields", "tensors", guess.status]
+        return [*wrong, "class", "type", "fields", "tensors", guess.status]
     match = found[0]
     assert match.pretrained is not None
-    wrong: list[str] = []
     twins = {t.architecture for t in match.twins}
     kinds = {t.differs.partition(":")[0] for t in match.twins}
     own = match.entry.name == cls and match.pretrained.model_type == model_type
@@ -113,13 +118,17 @@ def main() -> int:
     parser.add_argument("--types", default="")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=500)
+    parser.add_argument("--part", default="0/1", help="K/N: every N-th type, from K")
     options = parser.parse_args()
     torch.set_num_threads(1)
     end = time.monotonic() + options.seconds
     types = sorted(p.stem for p in (Path(folder()) / "transformers" / "types").glob("*.txt"))
     draw = random.Random(options.seed)
     draw.shuffle(types)
-    counts = dict.fromkeys(("cases", "class", "type", "fields", "tensors", "exact"), 0)
+    first, _, step = options.part.partition("/")
+    types = types[int(first) :: int(step)]
+    kinds = ("searched", "class", "type", "fields", "tensors", "exact")
+    counts = dict.fromkeys(("cases", *kinds), 0)
     unbuilt: list[str] = []
     with tempfile.TemporaryDirectory() as temporary:
         place = Path(temporary) / "model.safetensors"
@@ -136,14 +145,15 @@ def main() -> int:
                 continue
             wrong = case(f"{model_type}/{name}", found[1], found[0], dialect, place)
             counts["cases"] += 1
-            for kind in ("class", "type", "fields", "tensors", "exact"):
+            for kind in kinds:
                 counts[kind] += any(word.startswith(kind) for word in wrong)
             if wrong:
-                print(f"{model_type}/{name} {dialect or 'module'}: {', '.join(wrong)}")
+                print(f"{model_type}/{name} {dialect or 'module'}: {', '.join(wrong)}", flush=True)
     total = max(1, counts["cases"])
     print(f"{counts['cases']} types; not built: {', '.join(unbuilt) or 'none'}")
     for kind in ("class", "type", "fields", "tensors"):
         print(f"{kind} right: {1 - counts[kind] / total:.1%}")
+    print(f"without a search: {1 - counts['searched'] / total:.1%}")
     print(f"wrong exact: {counts['exact']}")
     return 0
 

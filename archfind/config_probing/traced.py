@@ -8,7 +8,6 @@ import itertools
 import re
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from archfind.config_probing.bench import Bench, Built
 from archfind.families.expression import parse
