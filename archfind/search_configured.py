@@ -17,7 +17,7 @@ from archfind.pretrained.answer import answered, readings, tried
 from archfind.pretrained.claims import claims_of
 from archfind.pretrained.database import ModelTypes
 from archfind.pretrained.rank import rank
-from archfind.pretrained.solve import Solved, gathered, is_stale
+from archfind.pretrained.solve import Solved, is_stale
 from archfind.probing.config import Config, leaves, moved
 from archfind.probing.descent import Descent
 from archfind.probing.probe import Moves, Shapes, on_meta
@@ -91,14 +91,16 @@ def _fitted(near: Solved, end: float, config: Config | None) -> Config | None:
     descent.run(end - time.monotonic())
     if descent.cost:
         return None
-    found = leaves(moved(start, descent.moves))
-    shown = descent.visible() | {p for p, s in near.match.config.items() if s.source == "shape"}
-    settings = {
-        path: Setting(value, "shape" if path in shown else "default")
-        for path, value in found.items()
-        if not path.endswith("#")
-        and (path in near.match.config or path in shown or usual.get(path, ...) != value)
-    }
+    fields = moved(start, descent.moves)
+    found = leaves(fields)
+    known = {p for p, s in near.match.config.items() if s.source == "shape"}
+    shown = known | {p for p in descent.visible() - known if not descent.is_free(p)}
+    settings: dict[str, Setting] = {}
+    for path, value in found.items():
+        name = _outside_lists(path)
+        if path in shown or usual.get(path, ...) != value or name in near.match.config:
+            is_shown = path in shown or (name in settings and settings[name].source == "shape")
+            settings[name] = Setting(_item(fields, name), "shape" if is_shown else "default")
     whole = compared(
         near.index,
         descent.shapes,
@@ -110,11 +112,25 @@ def _fitted(near: Solved, end: float, config: Config | None) -> Config | None:
     near.match = replace(
         whole,
         entry=near.match.entry,
-        config=gathered(settings),
+        config=settings,
         reasons=(f"{descent.tries} networks of its class were built",),
         pretrained=replace(near.match.pretrained, preset="", tied=near.tied),
     )
-    return moved(start, descent.moves) if near.match.fits else None
+    return fields if near.match.fits else None
+
+
+def _outside_lists(path: str) -> str:
+    """The path of the list that a leaf is in, of the outermost; else its own."""
+    parts = path.split(".")
+    items = (at for at, part in enumerate(parts) if part == "#" or part.isdigit())
+    return ".".join(parts[: next(items, len(parts))])
+
+
+def _item(config: Config, path: str) -> Any:
+    found: Any = config
+    for part in path.split("."):
+        found = found[part]
+    return found
 
 
 def _buildable(made: Any, base: Config, values: Moves) -> Config:

@@ -62,9 +62,8 @@ def test_nothing_is_found_for_a_network_that_the_class_cannot_make(tmp_path: Pat
 )
 def test_a_default_config_that_lacks_something_is_completed(name: str, filled: set[str]) -> None:
     usual = library.defaults(name.partition("/")[0])
-    with pytest.raises(Exception, match=r".+"):
-        with torch.device("meta"):
-            library.create(name, **usual)
+    with pytest.raises(Exception, match=r".+"), torch.device("meta"):
+        library.create(name, **usual)
     found = completed(name, usual)
     assert found is not None
     with torch.device("meta"):

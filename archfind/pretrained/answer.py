@@ -116,7 +116,8 @@ def tried(reading: Canonical, types: ModelTypes, claims: Claims) -> list[Solved]
             mark = types.print(number)
             if prints.get(mark, 1) < 1:
                 continue  # the same lines didn't fit
-            one = solved(below.index, types.block(number), claims.fields)
+            is_found = any(other.match.fits for other in found)
+            one = solved(below.index, types.block(number), claims.fields, is_found)
             tries += 1
             if one is None:
                 continue

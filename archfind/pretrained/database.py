@@ -59,7 +59,7 @@ class ModelType:
 class Configured:
     """One class of a type in one dialect, as a family to solve."""
 
-    __slots__ = ("cls", "dialect", "family", "prefix", "templates", "tied", "type")
+    __slots__ = ("cls", "dialect", "family", "needed", "prefix", "templates", "tied", "type")
 
     def __init__(self, own: ModelType, leaves: list[str], text: str) -> None:
         head, *lines = text.rstrip("\n").split("\n")
@@ -69,6 +69,9 @@ class Configured:
         lines = [line for line in lines if not line.startswith("tied ")]
         self.family = Family("\n".join([f"[{self.path}/1]", *leaves, *lines]))
         self.templates = {template_of(line) for line in self.family.program.lines}
+        self.needed = {  # those of lines without a condition
+            template_of(line) for line in self.family.program.lines if line.condition is None
+        }
 
     @property
     def path(self) -> str:

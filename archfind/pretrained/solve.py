@@ -77,15 +77,22 @@ class Solved:
         return facts is not None and facts.get("vocab_size", vocabulary) == vocabulary
 
 
-def solved(index: Index, block: Configured, claims: Mapping[str, Any]) -> Solved | None:
+def solved(
+    index: Index, block: Configured, claims: Mapping[str, Any], is_found: bool = False
+) -> Solved | None:
     """The class against the file; `claims` are config fields that the file names itself, used for
-    what no tensor shows."""
+    what no tensor shows. If a class `is_found` that has all of a large file's tensors, one that has
+    not even all of some is left."""
     own = {
         key: spec
         for key, spec in index.items()
         if not is_stale(key, spec) or template(key) in block.templates
     }
     present = templates_of(own)
+    if is_found and len(index) > _MANY:
+        free = {template(key) for key in block.tied}
+        if not block.needed <= present.keys() | free:
+            return None
     tied: dict[str, str] = {}
     for key, source in block.tied.items():
         if key not in own and source in own and template(key) not in present:
@@ -95,14 +102,14 @@ def solved(index: Index, block: Configured, claims: Mapping[str, Any]) -> Solved
             tied[source] = key
             own[source] = own[key]
     family = block.family
-    solution = _solved(own, family)
+    solution = _solved(own, family, is_found)
     if solution is None:
         return None
     shared = _alike(solution, block, own)
     if shared:
         tied |= shared
         own |= {key: own[source] for key, source in shared.items()}
-        solution = _solved(own, family) or solution
+        solution = _solved(own, family, False) or solution
     _whole_patches(own, family, solution)
     if solution.score < 1 and (solution.score > _NEARLY or len(own) <= _MANY):
         solution = polished(own, family, solution)
@@ -117,12 +124,14 @@ def solved(index: Index, block: Configured, claims: Mapping[str, Any]) -> Solved
     return found
 
 
-def _solved(index: Index, family: Family) -> Solution | None:
+def _solved(index: Index, family: Family, is_found: bool) -> Solution | None:
     """The values from some of a large file's tensors, held against all of them: of a layer's 256
     experts, the first and the last say what the others would."""
     some = thinned(index) if len(index) > _MANY else index
     solution = solve(some, family)
     if solution is not None and some is not index:
+        if is_found and solution.score < 1:
+            return None
         expected = solution.expected.items()
         fits = sum(k in index and index[k].shape == shape for k, (shape, _) in expected)
         solution.score = fits / max(len(index), len(expected), 1)
@@ -205,7 +214,7 @@ def _match(
     return replace(
         found,
         entry=entry,
-        config=gathered(config),
+        config=_gathered(config),
         pretrained=Pretrained(
             block.type.name,
             block.type.config.rpartition(".")[2],
@@ -217,7 +226,7 @@ def _match(
     )
 
 
-def gathered(config: Mapping[str, Setting]) -> dict[str, Setting]:
+def _gathered(config: Mapping[str, Setting]) -> dict[str, Setting]:
     """Settings with the items of a list together."""
     found: dict[str, Setting] = {}
     for path, setting in config.items():

@@ -101,6 +101,14 @@ class Descent:
         reached = {path for path, reached in self._reach.items() if reached}
         return reached | self._shown | set(self.moves)
 
+    def is_free(self, path: str) -> bool:
+        """Whether the number beside a leaf's gives the same tensors: a rate that is rounded off."""
+        value = leaves(moved(self._config, self.moves)).get(path)
+        if type(value) is not int:
+            return False
+        beside = ({**self.moves, path: n} for n in (value + 1, value - 1))
+        return any(self._tried(moves) == self.cost for moves in beside)
+
     @property
     def tries(self) -> int:
         """How many networks were built."""
