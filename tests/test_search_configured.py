@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,7 +19,7 @@ from archfind.providers import transformers as library
 from archfind.search_configured import search_configured
 
 
-def encodec(**fields: object) -> nn.Module:
+def encodec(**fields: Any) -> nn.Module:
     config = transformers.EncodecConfig(
         num_filters=4, hidden_size=16, codebook_size=8, codebook_dim=16, **fields
     )

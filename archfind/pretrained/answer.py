@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     Index = Mapping[str, TensorSpec]
 
 _DOUBTFUL = 0.5
+_HOPEFUL = 0.8  # share of tensors
 _SHARE = 0.6  # of a file's key templates must be a class's for it to be tried
-_TRIED = 40  # classes solved for one reading
+_TRIED = 60  # classes solved for one reading
 _FEW = 4  # tensors set aside that are tried as the network's own
 _NEARLY = 6  # ... where nothing has all of the file's keys
 
@@ -114,8 +115,8 @@ def tried(reading: Canonical, types: ModelTypes, claims: Claims) -> list[Solved]
             if common < len(own) and (tries >= _NEARLY or any(o.match.fits for o in found)):
                 break
             mark = types.print(number)
-            if prints.get(mark, 1) < 1:
-                continue  # the same lines didn't fit
+            if prints.get(mark, 1) < _HOPEFUL:
+                continue  # the same lines didn't fit, and other defaults won't help
             is_found = any(other.match.fits for other in found)
             one = solved(below.index, types.block(number), claims.fields, is_found)
             tries += 1
