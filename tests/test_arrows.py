@@ -35,7 +35,7 @@ LAYERS = [
     {"identify", "harvest", "tensors"},
     {"probing"},
     {"config_probing", "from_config"},
-    {"attempt"},
+    {"attempt", "search_configured"},
     {"search"},
     {"instantiate", "check", "twins", "render"},
     {"exporters", "database_commands", "demo"},
