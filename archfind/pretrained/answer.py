@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _DOUBTFUL = 0.5
 _HOPEFUL = 0.8  # share of tensors
 _SHARE = 0.6  # of a file's key templates must be a class's for it to be tried
-_TRIED = 60  # classes solved for one reading
+_TRIED = 40  # classes solved for one reading
 _FEW = 4  # tensors set aside that are tried as the network's own
 _NEARLY = 6  # ... where nothing has all of the file's keys
 
