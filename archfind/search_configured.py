@@ -36,31 +36,44 @@ def search_configured(
     """The answer where a class comes to have every tensor of the file; None where none does."""
     end = time.monotonic() + seconds
     claims = claims_of(canonical.checkpoint)
-    near = list(_near(canonical, types))
+    near = list(_near(canonical, types, choose))
+    scores = [one.score for one in near]
     found: list[Solved] = []
     fields: dict[str, Config] = {}
-    for one in progress(near, len(near), "search transformers"):
+    looked = 0
+    for one in progress(near[:_CLASSES], min(len(near), _CLASSES), "search transformers"):
         if time.monotonic() > end:
             break
+        looked += 1
         model_type = one.block.type.name
         until = min(end, time.monotonic() + _AGAIN) if found else end
         config = _fitted(one, until, fields.get(model_type))
         if config is not None:
             found.append(one)
             fields.setdefault(model_type, config)
+    if not found:
+        return None
+    least = min(scores[near.index(one)] for one in found)
     found.sort(key=lambda one: rank(one, claims))
-    return answered(found, claims, choose, types.types) if found else None
+    answer = answered(found, claims, choose, types.types)
+    if answer.chosen_by == "only" and any(score >= least for score in scores[looked:]):
+        # Classes that were as near weren't looked at.
+        answer = replace(answer, status="ambiguous", chosen_by="")
+    return answer
 
 
-def _near(canonical: Canonical, types: ModelTypes) -> Iterator[Solved]:
-    """The classes whose rules explain most, one of each."""
+def _near(canonical: Canonical, types: ModelTypes, choose: str) -> Iterator[Solved]:
+    """The classes whose rules explain most, one of each; of those that `choose` names, if it's
+    given."""
     seen: set[str] = set()
     for reading in readings(canonical):
         for one in tried(reading, types, claims_of(canonical.checkpoint)):
             name = f"{one.block.type.name}/{one.block.cls}"
             if any(key not in one.index for key in one.match.unexpected):
                 continue  # what stands outside of it is no part of it
-            if name not in seen and len(seen) < _CLASSES:
+            if choose and choose not in (one.block.cls, one.match.entry.id, one.block.type.name):
+                continue
+            if name not in seen:
                 seen.add(name)
                 yield one
 
@@ -80,12 +93,12 @@ def _fitted(near: Solved, end: float, config: Config | None) -> Config | None:
     base |= {library.INIT: switches} if switches else {}
     usual = leaves(base)
     values = {p: v for p, v in near.values.items() if p in usual and usual[p] != v}
-    start = config or _buildable(made, base, values)
-    target: Shapes = {
-        key: (spec.shape, kind(spec))
-        for key, spec in near.index.items()
-        if not is_stale(key, spec) or key in near.match.config
-    }
+    if config is None:
+        start = _buildable(made, base, values)
+    else:
+        own = {library.INIT: switches} if switches else {}
+        start = {k: v for k, v in config.items() if k != library.INIT} | own
+    target: Shapes = {key: (spec.shape, kind(spec)) for key, spec in near.index.items()}
     descent_of = _Published if block.dialect else Descent
     descent = descent_of(made, start, target, {})
     descent.run(end - time.monotonic())

@@ -28,7 +28,7 @@ def small(model_type: str) -> tuple[str, nn.Module]:
     weights: two layers, narrow, 2,000 words. BuildError where none could be built and run."""
     classes = library.classes(model_type)
     ordered = sorted(classes, key=lambda name: (not _is_base(name), "PreTrained" in name))
-    why = "it has no classes"
+    why = "no width of it is a multiple of its heads" if ordered else "it has no classes"
     for name in ordered[:_CLASSES]:
         for factor in _FACTORS:
             try:

@@ -71,3 +71,15 @@ def test_a_default_config_that_lacks_something_is_completed(name: str, filled: s
         assert library.create(name, **found).state_dict()
     before = leaves(usual)
     assert {p for p, v in leaves(found).items() if before.get(p, ...) != v} == filled
+
+
+def test_a_search_for_a_named_network_finds_no_other(tmp_path: Path) -> None:
+    file = tmp_path / "codec.pth"
+    torch.save(encodec(upsampling_ratios=[4, 2]).state_dict(), file)
+    guess = archfind.guess(file)
+    types = beside(default().path)
+    assert types is not None
+    assert search_configured(guess.canonical, types, "timm/resnet50", 20.0) is None
+    found = search_configured(guess.canonical, types, "EncodecModel", 20.0)
+    assert found is not None
+    assert (found.matches[0].entry.name, found.chosen_by) == ("EncodecModel", "user")
