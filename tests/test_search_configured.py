@@ -11,6 +11,7 @@ import transformers
 from torch import nn
 
 import archfind
+from archfind.canonical import networks
 from archfind.config_probing.complete import completed
 from archfind.database import default
 from archfind.pretrained.database import beside
@@ -47,10 +48,10 @@ def test_nothing_is_found_for_a_network_that_the_class_cannot_make(tmp_path: Pat
     state[key] = torch.zeros(3, 5, 9)  # unlike its neighbours' sizes
     file = tmp_path / "odd.pth"
     torch.save(state, file)
-    guess = archfind.guess(file)
+    whole = next(iter(networks(archfind.open(file)).values()))
     types = beside(default().path)
     assert types is not None
-    assert search_configured(guess.canonical, types, "", 4.0) is None
+    assert search_configured(whole, types, "", 4.0) is None
 
 
 @pytest.mark.parametrize(
@@ -75,11 +76,12 @@ def test_a_default_config_that_lacks_something_is_completed(name: str, filled: s
 
 def test_a_search_for_a_named_network_finds_no_other(tmp_path: Path) -> None:
     file = tmp_path / "codec.pth"
-    torch.save(encodec(upsampling_ratios=[4, 2]).state_dict(), file)
-    guess = archfind.guess(file)
+    module = encodec(upsampling_ratios=[3, 2, 2], sampling_rate=6000, target_bandwidths=[1.5])
+    torch.save(module.state_dict(), file)
+    whole = next(iter(networks(archfind.open(file)).values()))
     types = beside(default().path)
     assert types is not None
-    assert search_configured(guess.canonical, types, "timm/resnet50", 20.0) is None
-    found = search_configured(guess.canonical, types, "EncodecModel", 20.0)
+    assert search_configured(whole, types, "timm/resnet50", 20.0) is None
+    found = search_configured(whole, types, "EncodecModel", 20.0)
     assert found is not None
     assert (found.matches[0].entry.name, found.chosen_by) == ("EncodecModel", "user")
