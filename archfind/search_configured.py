@@ -21,6 +21,7 @@ from archfind.pretrained.solve import Solved, is_stale
 from archfind.probing.config import Config, leaves, moved
 from archfind.probing.descent import Descent
 from archfind.probing.probe import Moves, Shapes, on_meta
+from archfind.probing.trace import Traced
 from archfind.progress import progress
 from archfind.providers import provider
 from archfind.types import Canonical, Guess, Setting
@@ -121,7 +122,7 @@ def _fitted(near: Solved, end: float, config: Config | None) -> Config | None:
         near.tied,
     )
     assert near.match.pretrained is not None
-    near.values, near.preset, near.score = found, "", 1.0
+    near.values, near.preset, near.score, near.is_like = found, "", 1.0, False
     near.match = replace(
         whole,
         entry=near.match.entry,
@@ -169,25 +170,38 @@ def _is_built(made: Any, config: Config) -> bool:
 
 
 class _Published(Descent):
-    """For keys as `save_pretrained` writes them. A trace says what the module's own tensors are
-    made of, so leaves are tried one by one."""
+    """For keys as `save_pretrained` writes them: a trace says what the module's own tensors are
+    made of, and what was only renamed is made of the same."""
 
     def _built(self, moves: Moves) -> Shapes | None:
+        found = self._written(moves)
+        return found[0] if found else None
+
+    def _traced(self, moves: Moves) -> tuple[Moves, Traced] | None:
+        found = super()._traced(moves)
+        written = self._written(found[0]) if found else None
+        if found is None or written is None:
+            return None
+        moves, own = found
+        shapes, sources = written
+        sizes = {key: own.sizes[at] for key, at in sources.items() if at in own.sizes}
+        loops = {key: own.loops[at] for key, at in sources.items() if at in own.loops}
+        return moves, Traced(shapes, sizes, loops, own.bounds, own.compared)
+
+    def _written(self, moves: Moves) -> tuple[Shapes, dict[str, str]] | None:
+        """The published tensors, and which of them are the module's own, under which keys."""
         library: Any = provider("transformers")
         self._tries += 1
         try:
             with contextlib.redirect_stdout(io.StringIO()):
                 module = on_meta(self._cls, moved(self._config, moves), self._limit)
-                state = library.published(module, module.state_dict())
+                own = module.state_dict()
+                state = library.published(module, own)
         except Exception:  # a library refuses values in its own ways
             return None
-        return {
+        names = {id(tensor): key for key, tensor in own.items()}
+        shapes: Shapes = {
             key: (tuple(t.shape), "float" if t.is_floating_point() else str(t.dtype)[6:])
             for key, t in state.items()
         }
-
-    def _solved(self) -> bool:
-        return False
-
-    def _switched(self) -> bool:
-        return False
+        return shapes, {key: names[id(t)] for key, t in state.items() if id(t) in names}

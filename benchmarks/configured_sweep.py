@@ -49,7 +49,9 @@ def drawn(model_type: str, cls: type, draw: random.Random) -> tuple[object, torc
             config = library.config_of(model_type, moved(base, moves))
             if not library.is_divided(config):
                 continue
-            return config, on_meta(lambda config=config: cls(config), {}, 20.0)
+            module = on_meta(lambda config=config: cls(config), {}, 20.0)
+            published(module)  # where the library can't save it, it's no case
+            return config, module
         except Exception:  # a library refuses values in its own ways
             continue
     return None
@@ -123,8 +125,7 @@ def main() -> int:
     torch.set_num_threads(1)
     end = time.monotonic() + options.seconds
     types = sorted(p.stem for p in (Path(folder()) / "transformers" / "types").glob("*.txt"))
-    draw = random.Random(options.seed)
-    draw.shuffle(types)
+    random.Random(options.seed).shuffle(types)
     first, _, step = options.part.partition("/")
     types = types[int(first) :: int(step)]
     kinds = ("searched", "class", "type", "fields", "tensors", "exact")
@@ -137,6 +138,7 @@ def main() -> int:
                 continue
             if time.monotonic() > end:
                 break
+            draw = random.Random(f"{options.seed} {model_type}")  # so that one can be run again
             name, cls = draw.choice(sorted(library.classes(model_type).items()))
             dialect = draw.choice(("", "published"))
             found = drawn(model_type, cls, draw)

@@ -7,7 +7,8 @@ Layout, little-endian: the magic, five u32 (how many of each), then the arrays
     lists     u32 x F     which list of postings each has
     starts    u32 x L+1   where a list starts; features that the same blocks have share one
     postings  u32 x P     block numbers
-    blocks    u32 x 4B    type number, place in the type, number of templates, crc32 of the lines
+    blocks    u32 x 5B    type number, place in the type, number of templates, crc32 of the lines,
+                          number of templates that every network has
     places    u32 x T+1   where a type's text starts
     text      bytes       zlib, one run a type
 """
@@ -21,10 +22,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from archfind.canonical import DERIVED
 from archfind.config_probing.text import Block, TypeText, others, parse
 from archfind.errors import SignatureError
-from archfind.families.text import template_of
+from archfind.families.text import template, template_of
 from archfind.pretrained.database import MAGIC, feature
+from archfind.pretrained.solve import STALE
 
 FOLDER = "transformers/types"
 
@@ -33,15 +36,22 @@ def compile_types(folder: Path) -> bytes:
     """The compiled model types of a signatures folder."""
     presets = read_presets(folder / "presets")
     holders: dict[int, list[int]] = {}
-    blocks: list[tuple[int, int, int, int]] = []
+    blocks: list[tuple[int, int, int, int, int]] = []
     texts: list[bytes] = []
-    for number, (found, version) in enumerate(read_types(folder / FOLDER)):
+    # Where many types are alike, those of most public models are tried first.
+    types = sorted(read_types(folder / FOLDER), key=lambda one: -len(presets.get(one[0].name, ())))
+    for number, (found, version) in enumerate(types):
         for place, block in enumerate(found.blocks):
-            templates = {feature(template_of(line)) for line in block.whole()}
+            whole = block.whole()
+            templates = {feature(template_of(line)) for line in whole}
+            needed = {template_of(line) for line in whole if line.condition is None}
+            needed -= {template(key) for key in block.tied}
+            needed = {t for t in needed if t.rpartition(".")[2] not in STALE | DERIVED}
             for item in templates:
                 holders.setdefault(item, []).append(len(blocks))
             lines = "\n".join(sorted(block.flat()))
-            blocks.append((number, place, len(templates), zlib.crc32(lines.encode())))
+            mark = zlib.crc32(lines.encode())
+            blocks.append((number, place, len(templates), mark, len(needed)))
         texts.append(zlib.compress(_text(found, version, presets.get(found.name, {})).encode(), 9))
     features = sorted(holders)
     lists: dict[tuple[int, ...], int] = {}

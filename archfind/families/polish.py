@@ -3,7 +3,7 @@ cold path of `archfind guess`."""
 
 from __future__ import annotations
 
-from archfind.families.equations import equations_of
+from archfind.families.equations import ERRORS, equations_of
 from archfind.families.inverse import COUNT, known_values
 from archfind.families.score import Solution, is_kind, score
 from archfind.families.solve import solved_with
@@ -28,21 +28,24 @@ _HOPELESS = 0.2
 _RESOLVED = 0.6  # from here on everything is solved again for other switches
 
 
-def polished(index: Index, family: Family, solution: Solution) -> Solution:
+def polished(index: Index, family: Family, solution: Solution, deep: bool = True) -> Solution:
     """Other values for the leaves behind what doesn't fit, kept where more fits. Most files are of
-    no family, so the work is bounded by how much fits already."""
+    no family, so the work is bounded by how much fits already, and everything is solved again for
+    other switches only where it's to go `deep`."""
     tries = 0
     better = solution.score > _HOPELESS
     while better and solution.score < 1:
         better = False
         for path in _implicated(index, family, solution):
             for value in known_values(path, family):
-                most = _EXPANDED if solution.score > _LIKELY else _EXPANDED // 5
+                most = _EXPANDED if deep and solution.score > _LIKELY else _EXPANDED // 5
                 if tries * (len(index) + len(solution.expected)) > most or tries >= _EXPANSIONS:
                     return solution
                 if value == solution.values.get(path):
                     continue
                 tries += 1
+                if not _moves(family, solution, path, value):
+                    continue
                 other = Solution({**solution.values, path: value}, solution.solved, solution.preset)
                 score(index, family, other)
                 if other.score > solution.score:
@@ -50,9 +53,23 @@ def polished(index: Index, family: Family, solution: Solution) -> Solution:
                     solution, better = other, True
             if solution.score == 1:
                 break
-    if _RESOLVED < solution.score < 1:
+    if deep and _RESOLVED < solution.score < 1:
         return _switched(index, family, solution)
     return solution
+
+
+def _moves(family: Family, solution: Solution, path: str, value: Any) -> bool:
+    """Whether another value of a leaf gives other tensors."""
+    if path.endswith(".#"):
+        return True  # lists that go with it get its length, too
+    program = family.program.reading((path,))
+    try:
+        other = program.expand({**solution.values, path: value})
+        return any(solution.expected.get(key) != spec for key, spec in other.items()) or len(
+            other
+        ) != len(program.expand(solution.values))
+    except ERRORS:
+        return False
 
 
 def _switched(index: Index, family: Family, solution: Solution) -> Solution:

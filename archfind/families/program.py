@@ -14,7 +14,7 @@ from archfind.families.expression import parse, resolved
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from typing import Any
 
     from archfind.families.expression import Expression
@@ -40,9 +40,9 @@ class Part:
 
 
 class FamilyLine:
-    """Keys, sizes, dtype, condition."""
+    """Keys, sizes, dtype, condition; `reads` are the leaves in them, up to a repeat's index."""
 
-    __slots__ = ("condition", "dtype", "parts", "pattern", "sizes")
+    __slots__ = ("condition", "dtype", "parts", "pattern", "reads", "sizes")
 
     def __init__(self, text: str) -> None:
         self.pattern, _, rest = text.partition("  ")
@@ -52,6 +52,9 @@ class FamilyLine:
         self.sizes = tuple(parse(word) for word in words if word != "()")
         self.condition = parse(condition.strip()) if condition else None
         self.parts = [Part(part) for part in split(self.pattern)]
+        some = (*self.sizes, self.condition, *(part.bound for part in self.parts))
+        names = {name for one in some if one is not None for name in one.names}
+        self.reads = {name.partition("{")[0] for name in names if name[0] != "{"}
 
 
 _DTYPES = frozenset("bool uint8 int8 int16 int32 int64 complex64 complex128".split())
@@ -110,23 +113,36 @@ def joined(key: str) -> str:
 class Program:
     """The lines of a family."""
 
-    def __init__(self, lines: list[str]) -> None:
+    def __init__(self, lines: Iterable[str]) -> None:
         self.lines = [FamilyLine(line) for line in lines]
 
+    def reading(self, paths: Iterable[str]) -> Program:
+        """The lines that any of these leaves may have a part in."""
+        wanted = {*paths}
+        heads = {p[:at] for p in wanted for at in range(len(p)) if p[at - 1] == "."}
+        found = Program(())
+        found.lines = [line for line in self.lines if not line.reads.isdisjoint(wanted | heads)]
+        return found
+
     def expand(self, values: Values) -> dict[str, tuple[Shape, str]]:
-        """Every key with its shape and dtype; without those that items beyond a list would give."""
-        found: dict[str, tuple[Shape, str]] = {}
+        """Every key with its shape and dtype."""
+        return {key: (shape, dtype) for key, shape, dtype in self.tensors(values)}
+
+    def tensors(self, values: Values) -> Iterator[tuple[str, Shape, str]]:
+        """Key, shape and dtype of every tensor, line by line; without those that items beyond a
+        list would give."""
         for line in self.lines:
             for key, env in places(line.parts, values):
                 try:
-                    if line.condition is None or line.condition.value(env):
-                        shape = tuple([int(size.value(env)) for size in line.sizes])
-                        found[joined(key)] = shape, line.dtype
+                    if line.condition is not None and not line.condition.value(env):
+                        continue
+                    shape = tuple([int(size.value(env)) for size in line.sizes])
                 except TypeError:
                     expressions = [*line.sizes, *([line.condition] if line.condition else ())]
                     if not any(_is_beyond(one, env) for one in expressions):
                         raise
-        return found
+                    continue
+                yield joined(key), shape, line.dtype
 
 
 def _is_beyond(expression: Expression, values: Values) -> bool:

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     Values = dict[str, Any]
 
 
+_MANY_TIMES = 5
+_MORE = 100
+
+
 class Solution:
     """Leaves with their values; `solved` are those that shapes gave, the rest are the preset's.
     `expected` is what the program then gives, key -> shape and dtype."""
@@ -34,13 +38,22 @@ class Solution:
         self.score = 0.0
 
 
-def score(index: Index, family: Family, solution: Solution) -> None:
-    """Expand the solution's values, and set the share of tensors, on both sides, that fit."""
-    _lengthen(family, solution.values)
+def score(index: Index, family: Family, solution: Solution, tensors: int = 0) -> None:
+    """Expand the solution's values, and set the share of tensors, on both sides, that fit. A
+    network with many times the file's tensors isn't expanded to its end; `tensors` are the file's
+    where the index has only some of them."""
+    lengthen(family, solution.values)
+    most = _MANY_TIMES * max(len(index), tensors) + _MORE
+    found: dict[str, tuple[Shape, str]] = {}
     try:
-        solution.expected = family.program.expand(solution.values)
+        for key, shape, dtype in family.program.tensors(solution.values):
+            found[key] = shape, dtype
+            if len(found) > most:
+                found = {}
+                break
     except ERRORS:
-        solution.expected = {}
+        found = {}
+    solution.expected = found
     fits = union = 0
     for key, (shape, dtype) in solution.expected.items():
         spec = index.get(key)
@@ -55,7 +68,7 @@ def score(index: Index, family: Family, solution: Solution) -> None:
     solution.score = fits / max(union, 1)
 
 
-def _lengthen(family: Family, values: Values) -> None:
+def lengthen(family: Family, values: Values) -> None:
     """Give lists that go with another its length; an item that no tensor shows is the one before
     it."""
     for path, counted in family.lists.items():

@@ -28,6 +28,7 @@ _DOUBTFUL = 0.5
 _HOPEFUL = 0.8  # share of tensors
 _SHARE = 0.6  # of a file's key templates must be a class's for it to be tried
 _TRIED = 40  # classes solved for one reading
+_FAILED = 3  # classes in a row that don't fit, once one does: those to come have more of their own
 _FEW = 4  # tensors set aside that are tried as the network's own
 _NEARLY = 6  # ... where nothing has all of the file's keys
 
@@ -106,9 +107,10 @@ def tried(reading: Canonical, types: ModelTypes, claims: Claims) -> list[Solved]
         if not own:
             continue
         below = strip(reading, prefix) if prefix else reading
+        present = templates_of(below.index) if prefix else templates
         outside = len(reading.index) - len(below.index)
         prints: dict[int, float] = {}
-        tries = 0
+        tries = failed = 0
         for number, common, _ in types.alike(own):
             if common < _SHARE * len(own) or tries >= _TRIED:
                 break
@@ -117,9 +119,14 @@ def tried(reading: Canonical, types: ModelTypes, claims: Claims) -> list[Solved]
             mark = types.print(number)
             if prints.get(mark, 1) < _HOPEFUL:
                 continue  # the same lines didn't fit, and other defaults won't help
-            is_found = any(other.match.fits for other in found)
-            one = solved(below.index, types.block(number), claims.fields, is_found)
+            like = next((other for other in found if other.match.fits), None)
+            if like is not None and types.needed(number) > common:
+                continue
+            one = solved(below.index, present, types.block(number), claims.fields, like)
             tries += 1
+            failed = failed + 1 if one is None and like is not None else 0
+            if failed > _FAILED:
+                break
             if one is None:
                 continue
             prints[mark] = one.score
@@ -140,9 +147,9 @@ def answered(whole: list[Solved], claims: Claims, choose: str, known: int) -> Gu
         for one in whole
         if choose in (one.match.entry.name, one.match.entry.id, one.block.type.name) and choose
     ]
-    first = (picked or whole)[0]
+    first = _solved(picked or whole, claims)
     chosen_by = ""
-    rivals = [one for one in whole if one is not first and _name(one) != _name(first)]
+    rivals = [one for one in whole if _name(one) != _name(first)]
     if picked:
         chosen_by = "user"
     elif not rivals:
@@ -162,6 +169,19 @@ def answered(whole: list[Solved], claims: Claims, choose: str, known: int) -> Gu
     status = "exact" if chosen_by else "ambiguous"
     assert first.canonical is not None
     return Guess(first.canonical, status, (match,), chosen_by, warnings=tuple(warnings))
+
+
+def _solved(some: list[Solved], claims: Claims) -> Solved:
+    """The first of classes that fit; if it's only known to give what another gives, solved now."""
+    first = some[0]
+    if first.is_like:
+        assert first.canonical is not None
+        index = first.canonical.index
+        whole = solved(index, templates_of(index), first.block, claims.fields)
+        if whole is not None and whole.match.fits:
+            whole.canonical = first.canonical
+            return whole
+    return first
 
 
 def _name(one: Solved) -> tuple[str, str]:

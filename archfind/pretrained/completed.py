@@ -33,19 +33,19 @@ def completed(
     values = dict(solution.values)
     solution.solved = shown(index, family, solution)
     sources = dict.fromkeys(solution.solved, "shape")
-    preset = _same(block, solution)
+    preset = same(block, solution)
     facts = family.presets.get(preset, {}) if preset else {}
     stated = block.type.presets.get(preset, {})
     told = {p: v for p, v in stated.items() if p not in solution.solved and p != "class"}
     for source, some in (("default", facts), ("preset", told), ("file", claims)):
         # Heads and what each has of a width are one size: neither can be said without the other.
         free = {p: v for p, v in some.items() if p not in solution.solved and p != "class"}
-        if free and _keep(family, values, free, solution):
+        if free and _keep(family, values, free):
             values |= free
             sources |= dict.fromkeys(free, source)
             continue
         for path, value in free.items():
-            if _keep(family, values, {path: value}, solution):
+            if _keep(family, values, {path: value}):
                 values[path], sources[path] = value, source
     for path in values:
         sources.setdefault(path, "default")
@@ -54,9 +54,7 @@ def completed(
     return values, sources, preset
 
 
-def _keep(
-    family: Family, values: Mapping[str, Any], some: Mapping[str, Any], solution: Solution
-) -> bool:
+def _keep(family: Family, values: Mapping[str, Any], some: Mapping[str, Any]) -> bool:
     """Whether values leave the tensors as they are."""
     if all(
         path not in family.options
@@ -65,12 +63,13 @@ def _keep(
     ):
         return True
     try:
-        return family.program.expand({**values, **some}) == solution.expected
+        program = family.program.reading(some)
+        return program.expand({**values, **some}) == program.expand(values)
     except ERRORS:
         return False
 
 
-def _same(block: Configured, solution: Solution) -> str:
+def same(block: Configured, solution: Solution) -> str:
     """The public model with every size that the file shows, its vocabulary and labels aside; of
     several, one whose vocabulary is the file's, then one of the same class."""
     best, most = "", (-1, False)
@@ -115,9 +114,7 @@ def _divided(
                     both = {heads: value}
                     if sources.get(grouped) == "default" and grouped in values:
                         both[grouped] = value
-                    fitting = [
-                        m for m in (both, {heads: value}) if _keep(family, values, m, solution)
-                    ]
+                    fitting = [m for m in (both, {heads: value}) if _keep(family, values, m)]
                     if fitting:
                         values |= fitting[0]
                         break

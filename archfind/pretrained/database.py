@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from archfind.types import TensorSpec
 
-MAGIC = b"archcfg1"
+MAGIC = b"archcfg2"
 DEFAULT = "(default)"  # the type's own defaults, as a preset
 _NUMBER = re.compile(r"\d+")
 _WITHIN = re.compile(r"(\D*\d+\..*?\.)(\d+)\.")  # what repeats within one of a row
@@ -102,7 +102,7 @@ class ModelTypes:
         self._types: dict[int, ModelType] = {}
 
     def __len__(self) -> int:
-        return len(self._blocks) // 4
+        return len(self._blocks) // 5
 
     @property
     def types(self) -> int:
@@ -118,12 +118,16 @@ class ModelTypes:
         return found
 
     def block(self, number: int) -> Configured:
-        kind, place = self._blocks[4 * number : 4 * number + 2]
+        kind, place = self._blocks[5 * number : 5 * number + 2]
         return self.type(kind).block(place)
 
     def print(self, number: int) -> int:
         """A hash of a block's lines: blocks with the same one are solved alike."""
-        return self._blocks[4 * number + 3]
+        return self._blocks[5 * number + 3]
+
+    def needed(self, number: int) -> int:
+        """How many key templates every network of a block has, tied ones aside."""
+        return self._blocks[5 * number + 4]
 
     def holders(self, template: str) -> int:
         """The list of blocks that have a key template, or -1."""
@@ -162,7 +166,7 @@ class ModelTypes:
         for held, count in lists.items():
             for number in self._postings[self._starts[held] : self._starts[held + 1]]:
                 counts[number] = counts.get(number, 0) + count
-        found = [(n, c, self._blocks[4 * n + 2]) for n, c in counts.items()]
+        found = [(n, c, self._blocks[5 * n + 2]) for n, c in counts.items()]
         found.sort(key=lambda item: (-item[1], item[2], item[0]))
         return found
 

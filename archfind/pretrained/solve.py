@@ -4,14 +4,15 @@ the rest from the public model with the same sizes, else from the type's default
 from __future__ import annotations
 
 from archfind.canonical import DERIVED
+from archfind.families.equations import ERRORS
 from archfind.families.polish import polished
-from archfind.families.score import Solution, score
+from archfind.families.score import Solution, is_kind, lengthen, score
 from archfind.families.solve import solve
 from archfind.families.text import template
 from archfind.frozen import replace
 from archfind.match import compared
-from archfind.pretrained.completed import completed
-from archfind.pretrained.database import templates_of, thinned
+from archfind.pretrained.completed import completed, same
+from archfind.pretrained.database import thinned
 from archfind.types import Entry, Match, Pretrained, Setting
 
 TYPE_CHECKING = False
@@ -47,7 +48,17 @@ def is_stale(key: str, spec: TensorSpec) -> bool:
 class Solved:
     """A class with the values that make its tensors the file's, as far as they go."""
 
-    __slots__ = ("block", "canonical", "index", "match", "preset", "score", "tied", "values")
+    __slots__ = (
+        "block",
+        "canonical",
+        "index",
+        "is_like",
+        "match",
+        "preset",
+        "score",
+        "tied",
+        "values",
+    )
 
     def __init__(
         self, block: Configured, match: Match, score: float, values: Mapping[str, Any], preset: str
@@ -60,6 +71,12 @@ class Solved:
         self.canonical: Canonical | None = None  # what it was held against
         self.index: Index = {}  # the tensors below its prefix, tied ones under both of their keys
         self.tied: Mapping[str, str] = {}
+        self.is_like = False  # with another class's values, since those do for it
+
+    @property
+    def shown(self) -> set[str]:
+        """The leaves that the tensors show."""
+        return {path for path, setting in self.match.config.items() if setting.source == "shape"}
 
     @property
     def stated(self) -> str:
@@ -78,21 +95,23 @@ class Solved:
 
 
 def solved(
-    index: Index, block: Configured, claims: Mapping[str, Any], is_found: bool = False
+    index: Index,
+    templates: Mapping[str, str],
+    block: Configured,
+    claims: Mapping[str, Any],
+    like: Solved | None = None,
 ) -> Solved | None:
-    """The class against the file; `claims` are config fields that the file names itself, used for
-    what no tensor shows. If a class `is_found` that has all of a large file's tensors, one that has
-    not even all of some is left."""
+    """The class against the file, `templates` being those of its keys; `claims` are config fields
+    that the file names itself, used for what no tensor shows. If another class has all of the file's tensors, which this is `like`, one
+    that has others in any case is left, and for a large file one that has not even all of some."""
     own = {
         key: spec
         for key, spec in index.items()
         if not is_stale(key, spec) or template(key) in block.templates
     }
-    present = templates_of(own)
-    if is_found and len(index) > _MANY:
-        free = {template(key) for key in block.tied}
-        if not block.needed <= present.keys() | free:
-            return None
+    present = {found for found, key in templates.items() if key in own}
+    if like is not None and not block.needed <= present | {template(k) for k in block.tied}:
+        return None
     tied: dict[str, str] = {}
     for key, source in block.tied.items():
         if key not in own and source in own and template(key) not in present:
@@ -101,36 +120,71 @@ def solved(
         elif key in own and source not in own and template(source) not in present:
             tied[source] = key
             own[source] = own[key]
+    solution = _likened(own, block.family, like) if like is not None else None
+    is_like = solution is not None
+    if solution is None:
+        solution = _solved(own, block, tied, like is None)
+    if solution is None:
+        return None
+    if is_like:
+        values, preset = dict(solution.values), same(block, solution)
+        sources = dict.fromkeys(solution.solved, "shape")
+    else:
+        values, sources, preset = completed(own, block, solution, claims)
+    shares = _shares(block, own, tied)
+    if shares is not None and "tie_word_embeddings" in block.family.leaves:
+        values["tie_word_embeddings"], sources["tie_word_embeddings"] = shares, "shape"
+    match = _match(index, own, block, solution, values, sources, tied, preset)
+    found = Solved(block, match, solution.score, values, preset)
+    found.index, found.tied, found.is_like = own, tied, is_like
+    return found
+
+
+def _likened(index: Index, family: Family, like: Solved) -> Solution | None:
+    """The values that another class has every tensor with, where this one does so, too."""
+    values = {p: v for p, v in like.values.items() if p in family.leaves}
+    solution = Solution({**family.leaves, **values}, like.shown & values.keys(), "")
+    lengthen(family, solution.values)
+    try:
+        for key, shape, dtype in family.program.tensors(solution.values):
+            spec = index.get(key)
+            if spec is None or spec.shape != shape or not is_kind(spec, dtype):
+                return None
+            solution.expected[key] = shape, dtype
+    except ERRORS:
+        return None
+    solution.score = 1.0
+    return solution if len(solution.expected) == len(index) else None
+
+
+def _solved(
+    own: dict[str, TensorSpec], block: Configured, tied: dict[str, str], is_alone: bool
+) -> Solution | None:
+    """The values that explain most; keys that turn out to be tied join in. Where the class isn't
+    alone, what doesn't fit after a little is None."""
     family = block.family
-    solution = _solved(own, family, is_found)
+    solution = _from_some(own, family, is_alone)
     if solution is None:
         return None
     shared = _alike(solution, block, own)
     if shared:
         tied |= shared
         own |= {key: own[source] for key, source in shared.items()}
-        solution = _solved(own, family, False) or solution
+        solution = _from_some(own, family, True) or solution
     _whole_patches(own, family, solution)
-    if solution.score < 1 and (solution.score > _NEARLY or len(own) <= _MANY):
-        solution = polished(own, family, solution)
+    if solution.score < 1 and (solution.score > _NEARLY or (is_alone and len(own) <= _MANY)):
+        solution = polished(own, family, solution, is_alone)
         _whole_patches(own, family, solution)
-    values, sources, preset = completed(own, block, solution, claims)
-    shares = _shares(block, own, tied)
-    if shares is not None and "tie_word_embeddings" in family.leaves:
-        values["tie_word_embeddings"], sources["tie_word_embeddings"] = shares, "shape"
-    match = _match(index, own, block, solution, values, sources, tied, preset)
-    found = Solved(block, match, solution.score, values, preset)
-    found.index, found.tied = own, tied
-    return found
+    return solution if is_alone or solution.score == 1 else None
 
 
-def _solved(index: Index, family: Family, is_found: bool) -> Solution | None:
+def _from_some(index: Index, family: Family, is_alone: bool) -> Solution | None:
     """The values from some of a large file's tensors, held against all of them: of a layer's 256
     experts, the first and the last say what the others would."""
     some = thinned(index) if len(index) > _MANY else index
-    solution = solve(some, family)
+    solution = solve(some, family, tensors=len(index))
     if solution is not None and some is not index:
-        if is_found and solution.score < 1:
+        if not is_alone and solution.score < 1:
             return None
         expected = solution.expected.items()
         fits = sum(k in index and index[k].shape == shape for k, (shape, _) in expected)

@@ -102,11 +102,12 @@ class Descent:
         return reached | self._shown | set(self.moves)
 
     def is_free(self, path: str) -> bool:
-        """Whether the number beside a leaf's gives the same tensors: a rate that is rounded off."""
+        """Whether another number gives the same tensors: a rate that is rounded off."""
         value = leaves(moved(self._config, self.moves)).get(path)
         if type(value) is not int:
             return False
-        beside = ({**self.moves, path: n} for n in (value + 1, value - 1))
+        others = (value + 1, value - 1, 2 * value, value // 2)
+        beside = ({**self.moves, path: n} for n in others if n > 0 and n != value)
         return any(self._tried(moves) == self.cost for moves in beside)
 
     @property
