@@ -102,8 +102,9 @@ def solved(
     like: Solved | None = None,
 ) -> Solved | None:
     """The class against the file, `templates` being those of its keys; `claims` are config fields
-    that the file names itself, used for what no tensor shows. If another class has all of the file's tensors, which this is `like`, one
-    that has others in any case is left, and for a large file one that has not even all of some."""
+    that the file names itself, used for what no tensor shows. If another class has all of the
+    file's tensors, which this is `like`, one that has others in any case is left, and for a large
+    file one that has not even all of some."""
     own = {
         key: spec
         for key, spec in index.items()
