@@ -127,7 +127,8 @@ def build(
     try:
         built = build_guess(found, settings=settings, accept_ambiguous=accept_ambiguous)
     except BuildError as error:
-        wrong = error.missing or error.unexpected or error.mismatched
+        is_pretrained = found.matches and found.matches[0].pretrained is not None
+        wrong = error.missing or error.unexpected or error.mismatched or is_pretrained
         again = _searched(found, choose) if wrong and not settings else None
         if again is None:
             raise
@@ -138,9 +139,16 @@ def build(
 
 
 def _searched(found: Guess, choose: str) -> Guess | None:
-    """A better answer where a family said what its class doesn't make; None where there is none."""
+    """A better answer where rules said what their class doesn't make; None where there is none."""
     from archfind.frozen import replace
 
+    if found.matches[0].pretrained is not None:
+        from archfind import database
+        from archfind.pretrained.database import beside
+        from archfind.search_configured import SECONDS, mended
+
+        types = beside(database.default().path)
+        return mended(found, types, SECONDS) if types is not None else None
     if found.status != "exact" or found.matches[0].variant is None:
         return None
     better = guess(replace(found, status="close", chosen_by=""), choose=choose, search=True)

@@ -4,31 +4,25 @@ that its code does."""
 
 from __future__ import annotations
 
-import contextlib
-import io
 import time
 from collections.abc import Iterator
-from typing import Any
 
-from archfind.canonical import kind
+from archfind.attempt_configured import ConfiguredAttempt
 from archfind.frozen import replace
-from archfind.match import compared
 from archfind.pretrained.answer import answered, readings, tried
 from archfind.pretrained.claims import claims_of
 from archfind.pretrained.database import ModelTypes
 from archfind.pretrained.rank import rank
-from archfind.pretrained.solve import Solved, is_stale
-from archfind.probing.config import Config, leaves, moved
-from archfind.probing.descent import Descent
-from archfind.probing.probe import Moves, Shapes, on_meta
-from archfind.probing.trace import Traced
+from archfind.pretrained.solve import Solved
+from archfind.probing.config import Config
 from archfind.progress import progress
-from archfind.providers import provider
-from archfind.types import Canonical, Guess, Setting
+from archfind.types import Canonical, Guess
 
+SECONDS = 60.0  # for one class whose fields the library refuses
 _CLASSES = 5
 _AGAIN = 5.0  # seconds for another class, once one fits
-_SECONDS = 20.0  # for one network
+_BESIDE = 0.95  # of its share of tensors must be another's to be looked at then
+_SHARE = 0.5  # of the time goes to a first look at all classes
 
 
 def search_configured(
@@ -39,19 +33,41 @@ def search_configured(
     claims = claims_of(canonical.checkpoint)
     near = list(_near(canonical, types, choose))
     scores = [one.score for one in near]
+    few = near[:_CLASSES]
     found: list[Solved] = []
     fields: dict[str, Config] = {}
+    attempts: dict[int, ConfiguredAttempt] = {}
+
+    def run(number: int, until: float, deep: bool) -> None:
+        """A class a step further; what it comes to is found."""
+        attempt = attempts[number]
+        attempt.run(min(end, time.monotonic() + _AGAIN, until) if found else until, deep)
+        if attempt.fits:
+            found.append(attempt.solved())
+            fields.setdefault(few[number].block.type.name, attempt.config)
+            del attempts[number]
+
     looked = 0
-    for one in progress(near[:_CLASSES], min(len(near), _CLASSES), "search transformers"):
-        if time.monotonic() > end:
+    for number in progress(range(len(few)), len(few), "search transformers"):
+        now = time.monotonic()
+        if now > end:
             break
         looked += 1
-        model_type = one.block.type.name
-        until = min(end, time.monotonic() + _AGAIN) if found else end
-        config = _fitted(one, until, fields.get(model_type))
-        if config is not None:
-            found.append(one)
-            fields.setdefault(model_type, config)
+        if found and scores[number] < _BESIDE * min(scores[near.index(one)] for one in found):
+            continue
+        try:
+            attempts[number] = ConfiguredAttempt(
+                few[number], fields.get(few[number].block.type.name)
+            )
+        except (
+            Exception
+        ):  # a class that isn't in the installed library, or whose defaults it refuses
+            continue
+        left = len(few) - number
+        run(number, now + max(0.0, end - seconds * (1 - _SHARE) - now) / left, False)
+    for number in sorted(attempts, key=lambda number: attempts[number].cost):
+        if time.monotonic() < end and not found:
+            run(number, end, True)
     if not found:
         return None
     least = min(scores[near.index(one)] for one in found)
@@ -61,6 +77,24 @@ def search_configured(
         # Classes that were as near weren't looked at.
         answer = replace(answer, status="ambiguous", chosen_by="")
     return answer
+
+
+def mended(guess: Guess, types: ModelTypes, seconds: float) -> Guess | None:
+    """The guess with fields for which the library builds the file's tensors: what no tensor shows
+    may still be refused, and rules may be wrong. None where there are none."""
+    best = guess.matches[0]
+    for near in _near(guess.canonical, types, best.entry.id):
+        if best.pretrained is None or near.block.type.name != best.pretrained.model_type:
+            continue
+        try:
+            attempt = ConfiguredAttempt(near, None)
+        except Exception:  # a class that isn't installed, or whose defaults the library refuses
+            return None
+        attempt.run(time.monotonic() + seconds, True)
+        if attempt.fits:
+            match = replace(attempt.solved().match, twins=best.twins)
+            return replace(guess, matches=(match, *guess.matches[1:]))
+    return None
 
 
 def _near(canonical: Canonical, types: ModelTypes, choose: str) -> Iterator[Solved]:
@@ -77,131 +111,3 @@ def _near(canonical: Canonical, types: ModelTypes, choose: str) -> Iterator[Solv
             if name not in seen:
                 seen.add(name)
                 yield one
-
-
-def _fitted(near: Solved, end: float, config: Config | None) -> Config | None:
-    """Fields with which the class has the file's tensors, kept in its match; None where there are
-    none. `config` is the start, if another class of the type had them with that."""
-    library: Any = provider("transformers")
-    block = near.block
-    name = f"{block.type.name}/{block.cls}"
-    try:
-        made = library.constructor(name)
-        base = {**library.defaults(block.type.name)}
-    except Exception:  # a class that isn't in the installed library, or whose defaults it refuses
-        return None
-    switches = library.switches(library.resolve(name)[1])
-    base |= {library.INIT: switches} if switches else {}
-    usual = leaves(base)
-    values = {p: v for p, v in near.values.items() if p in usual and usual[p] != v}
-    if config is None:
-        start = _buildable(made, base, values)
-    else:
-        own = {library.INIT: switches} if switches else {}
-        start = {k: v for k, v in config.items() if k != library.INIT} | own
-    target: Shapes = {key: (spec.shape, kind(spec)) for key, spec in near.index.items()}
-    descent_of = _Published if block.dialect else Descent
-    descent = descent_of(made, start, target, {})
-    descent.run(end - time.monotonic())
-    if descent.cost:
-        return None
-    fields = moved(start, descent.moves)
-    found = leaves(fields)
-    known = {p for p, s in near.match.config.items() if s.source == "shape"}
-    shown = known | {p for p in descent.visible() - known if not descent.is_free(p)}
-    settings: dict[str, Setting] = {}
-    for path, value in found.items():
-        name = _outside_lists(path)
-        if path in shown or usual.get(path, ...) != value or name in near.match.config:
-            is_shown = path in shown or (name in settings and settings[name].source == "shape")
-            settings[name] = Setting(_item(fields, name), "shape" if is_shown else "default")
-    whole = compared(
-        near.index,
-        descent.shapes,
-        lambda key, spec: key not in near.index or is_stale(key, spec),
-        near.tied,
-    )
-    assert near.match.pretrained is not None
-    near.values, near.preset, near.score, near.is_like = found, "", 1.0, False
-    near.match = replace(
-        whole,
-        entry=near.match.entry,
-        config=settings,
-        reasons=(f"{descent.tries} networks of its class were built",),
-        pretrained=replace(near.match.pretrained, preset="", tied=near.tied),
-    )
-    return fields if near.match.fits else None
-
-
-def _outside_lists(path: str) -> str:
-    """The path of the list that a leaf is in, of the outermost; else its own."""
-    parts = path.split(".")
-    items = (at for at, part in enumerate(parts) if part == "#" or part.isdigit())
-    return ".".join(parts[: next(items, len(parts))])
-
-
-def _item(config: Config, path: str) -> Any:
-    found: Any = config
-    for part in path.split("."):
-        found = found[part]
-    return found
-
-
-def _buildable(made: Any, base: Config, values: Moves) -> Config:
-    """The class's defaults with all of the solved values that it takes: together, else one by one,
-    the counts first, as they make the network small."""
-    whole = moved(base, values)
-    if _is_built(made, whole):
-        return whole
-    kept: Moves = {}
-    for path in sorted(values, key=lambda p: ("layer" not in p, p)):
-        if _is_built(made, moved(base, {**kept, path: values[path]})):
-            kept[path] = values[path]
-    return moved(base, kept)
-
-
-def _is_built(made: Any, config: Config) -> bool:
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            on_meta(made, config, _SECONDS)
-    except Exception:  # a library refuses values in its own ways
-        return False
-    return True
-
-
-class _Published(Descent):
-    """For keys as `save_pretrained` writes them: a trace says what the module's own tensors are
-    made of, and what was only renamed is made of the same."""
-
-    def _built(self, moves: Moves) -> Shapes | None:
-        found = self._written(moves)
-        return found[0] if found else None
-
-    def _traced(self, moves: Moves) -> tuple[Moves, Traced] | None:
-        found = super()._traced(moves)
-        written = self._written(found[0]) if found else None
-        if found is None or written is None:
-            return None
-        moves, own = found
-        shapes, sources = written
-        sizes = {key: own.sizes[at] for key, at in sources.items() if at in own.sizes}
-        loops = {key: own.loops[at] for key, at in sources.items() if at in own.loops}
-        return moves, Traced(shapes, sizes, loops, own.bounds, own.compared)
-
-    def _written(self, moves: Moves) -> tuple[Shapes, dict[str, str]] | None:
-        """The published tensors, and which of them are the module's own, under which keys."""
-        library: Any = provider("transformers")
-        self._tries += 1
-        try:
-            with contextlib.redirect_stdout(io.StringIO()):
-                module = on_meta(self._cls, moved(self._config, moves), self._limit)
-                own = module.state_dict()
-                state = library.published(module, own)
-        except Exception:  # a library refuses values in its own ways
-            return None
-        names = {id(tensor): key for key, tensor in own.items()}
-        shapes: Shapes = {
-            key: (tuple(t.shape), "float" if t.is_floating_point() else str(t.dtype)[6:])
-            for key, t in state.items()
-        }
-        return shapes, {key: names[id(t)] for key, t in state.items() if id(t) in names}

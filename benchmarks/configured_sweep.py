@@ -6,8 +6,9 @@ For each type a public class is drawn, and new values for its config's whole num
 smaller, as long as the library takes them and builds the class on meta. Its keys are written
 without data, in the module's dialect (a .pth's keys) or the published one, and guessed. Counted
 are: the class or a twin, the type or a twin's, every field read from shapes, and the config giving
-the same tensors when the library builds it again; where keys and shapes alone gave no answer, of
-the search that `load` makes then. What can't be built at all is listed.
+the same tensors when the library builds it again; where keys and shapes alone gave no answer, or
+one that the library doesn't build, of the search that `load` makes then. What can't be built at all
+is listed.
 """
 
 from __future__ import annotations
@@ -23,11 +24,15 @@ import torch
 from configured_sizes import published, write_sparse
 
 import archfind
+from archfind import database
 from archfind.database import folder
 from archfind.from_config import config_of
+from archfind.pretrained.database import beside
 from archfind.probing.config import leaves, moved
-from archfind.probing.probe import on_meta, shapes_of
+from archfind.probing.probe import Shapes, on_meta, shapes_of
 from archfind.providers import transformers as library
+from archfind.search_configured import SECONDS, mended
+from archfind.types import Match
 
 _TRIES = 12
 _SMALL = ("layer", "depth", "expert", "block")
@@ -70,8 +75,8 @@ def field(config: object, path: str) -> object:
 def case(
     name: str, module: torch.nn.Module, config: object, dialect: str, place: Path
 ) -> list[str]:
-    """What was wrong: "class", "type", "fields", "tensors"; or "searched", where keys and shapes
-    alone didn't do."""
+    """What was wrong: "class", "type", "fields", "tensors"; or "searched" and "mended", where keys
+    and shapes alone didn't do."""
     model_type, _, cls = name.partition("/")
     shapes = published(module) if dialect else shapes_of(module)
     write_sparse(place, shapes)
@@ -101,17 +106,27 @@ def case(
             if shown and type(setting.value) is int and value not in (setting.value, None):
                 wrong.append(f"fields {path}={setting.value} not {value}")
                 break
-        try:
-            again, made, switches = config_of(match, {}, str(place))
-            built = on_meta(lambda: made(again, **switches), {}, 20.0)
-            expected = published(built) if match.pretrained.keys else shapes_of(built)
-            tied = set(match.pretrained.tied)
-            left = {k: s for k, s in expected.items() if k not in tied}
-            if any(shapes.get(k) != s for k, s in left.items() if s[1] == "float"):
+        if not rebuilt(match, shapes, place):
+            types = beside(database.default().path)
+            better = mended(guess, types, SECONDS) if types is not None else None
+            if better is None or not rebuilt(better.matches[0], shapes, place):
                 wrong.append("tensors")
-        except Exception as error:  # of a config that the library refuses
-            wrong.append(f"tensors {type(error).__name__}")
+            else:
+                wrong.append("mended")
     return wrong
+
+
+def rebuilt(match: Match, shapes: Shapes, place: Path) -> bool:
+    """Whether the library makes a file's tensors of a match's config."""
+    assert match.pretrained is not None
+    try:
+        again, made, switches = config_of(match, {}, str(place))
+        built = on_meta(lambda: made(again, **switches), {}, 20.0)
+        expected = published(built) if match.pretrained.keys else shapes_of(built)
+    except Exception:  # of a config that the library refuses
+        return False
+    left = {k: s for k, s in expected.items() if k not in match.pretrained.tied}
+    return all(shapes.get(k) == s for k, s in left.items() if s[1] == "float")
 
 
 def main() -> int:
@@ -128,7 +143,7 @@ def main() -> int:
     random.Random(options.seed).shuffle(types)
     first, _, step = options.part.partition("/")
     types = types[int(first) :: int(step)]
-    kinds = ("searched", "class", "type", "fields", "tensors", "exact")
+    kinds = ("searched", "mended", "class", "type", "fields", "tensors", "exact")
     counts = dict.fromkeys(("cases", *kinds), 0)
     unbuilt: list[str] = []
     with tempfile.TemporaryDirectory() as temporary:
@@ -155,7 +170,7 @@ def main() -> int:
     print(f"{counts['cases']} types; not built: {', '.join(unbuilt) or 'none'}")
     for kind in ("class", "type", "fields", "tensors"):
         print(f"{kind} right: {1 - counts[kind] / total:.1%}")
-    print(f"without a search: {1 - counts['searched'] / total:.1%}")
+    print(f"without a search: {1 - (counts['searched'] + counts['mended']) / total:.1%}")
     print(f"wrong exact: {counts['exact']}")
     return 0
 

@@ -15,7 +15,8 @@ from archfind.config_probing.challenge import challenged, share
 from archfind.config_probing.compile import read_presets
 from archfind.config_probing.complete import completed
 from archfind.config_probing.explore import candidates, explore
-from archfind.config_probing.learn import Learned, learn
+from archfind.config_probing.inside import inside
+from archfind.config_probing.learn import Learned, gives, learn
 from archfind.config_probing.text import Block, TypeText, others, parse
 from archfind.config_probing.traced import Hints
 from archfind.probing.config import Config, Leaf, leaves
@@ -98,6 +99,7 @@ class Harvest:
         visible: dict[str, list[Leaf]] = {}
         seen: set[str] = set()
         small = None
+        benches: list[Bench] = []
         every: dict[str, Leaf] = leaves(config)
         facts: dict[str, list[Leaf]] = {}  # what public models have for switches and choices
         for model in self.presets.get(name, {}).values():
@@ -116,10 +118,15 @@ class Harvest:
             }
             try:
                 small = small or lighter(entry, shrunk(entry, config))
-                bench = Bench(entry, {**small, **({"init": switches} if switches else {})})
+                if keys_of(entry, small) is None:  # it lacks what the first class doesn't
+                    own_base = completed(entry, small) or small
+                else:
+                    own_base = small
+                bench = Bench(entry, {**own_base, **({"init": switches} if switches else {})})
             except Exception as error:
                 self.failed[entry] = f"{type(error).__name__}: {str(error)[:200]}"
                 continue
+            benches.append(bench)
             every |= {p: v for p, v in leaves({"init": switches}).items() if switches}
             paths = candidates(bench)
             first = not found.blocks
@@ -138,6 +145,11 @@ class Harvest:
                 kept = visible.setdefault(path, [])
                 kept += [v for v in values if v not in kept]
             found.blocks += [_finished(one, bench, every) for one in learned]
+        for bench in benches:
+            for one in _inside(bench, found.blocks):
+                found.blocks = [b for b in found.blocks if b.id != one.block.id]
+                found.blocks.append(_finished(one, bench, every))
+                self.failed.pop(one.block.id, None)
         if not found.blocks:
             return None
         read = {
@@ -217,6 +229,22 @@ def _learned(
         if not newest or not challenged(bench, paths, own, newest, draw, end):
             break
     return list(best.values())
+
+
+def _inside(bench: Bench, known: Sequence[Block]) -> Iterable[Learned]:
+    """Rules of other classes for those dialects of a class for which they do better than its own;
+    what others are made of stays."""
+    own = {block.dialect: block for block in known if block.name == bench.name}
+    used = {like.block.id for block in known for like in block.likes}
+    for dialect in ("", "published"):
+        block = own.get(dialect)
+        same = dialect and all(b.shapes[dialect] is b.shapes[""] for b in bench.built())
+        if same or (block is not None and block.id in used):
+            continue
+        right = sum(gives(block, built) for built in bench.built()) if block is not None else 0
+        found = inside(bench, dialect, known) if right < len(bench.built()) else None
+        if found is not None and found.right > right:
+            yield found
 
 
 def _top(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -28,17 +28,16 @@ _HOPELESS = 0.2
 _RESOLVED = 0.6  # from here on everything is solved again for other switches
 
 
-def polished(index: Index, family: Family, solution: Solution, deep: bool = True) -> Solution:
+def polished(index: Index, family: Family, solution: Solution) -> Solution:
     """Other values for the leaves behind what doesn't fit, kept where more fits. Most files are of
-    no family, so the work is bounded by how much fits already, and everything is solved again for
-    other switches only where it's to go `deep`."""
+    no family, so the work is bounded by how much fits already."""
     tries = 0
     better = solution.score > _HOPELESS
     while better and solution.score < 1:
         better = False
         for path in _implicated(index, family, solution):
             for value in known_values(path, family):
-                most = _EXPANDED if deep and solution.score > _LIKELY else _EXPANDED // 5
+                most = _EXPANDED if solution.score > _LIKELY else _EXPANDED // 5
                 if tries * (len(index) + len(solution.expected)) > most or tries >= _EXPANSIONS:
                     return solution
                 if value == solution.values.get(path):
@@ -53,7 +52,7 @@ def polished(index: Index, family: Family, solution: Solution, deep: bool = True
                     solution, better = other, True
             if solution.score == 1:
                 break
-    if deep and _RESOLVED < solution.score < 1:
+    if _RESOLVED < solution.score < 1:
         return _switched(index, family, solution)
     return solution
 

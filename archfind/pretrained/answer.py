@@ -4,6 +4,7 @@ said. On the cold path of `archfind guess`."""
 from __future__ import annotations
 
 from archfind.canonical import strip
+from archfind.families.text import template
 from archfind.frozen import replace
 from archfind.pretrained.claims import claims_of
 from archfind.pretrained.database import beside, templates_of
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from archfind.database import Database
     from archfind.pretrained.claims import Claims
-    from archfind.pretrained.database import ModelTypes
+    from archfind.pretrained.database import Configured, ModelTypes
     from archfind.pretrained.solve import Solved
     from archfind.types import Canonical, TensorSpec
 
@@ -28,7 +29,8 @@ _DOUBTFUL = 0.5
 _HOPEFUL = 0.8  # share of tensors
 _SHARE = 0.6  # of a file's key templates must be a class's for it to be tried
 _TRIED = 40  # classes solved for one reading
-_FAILED = 3  # classes in a row that don't fit, once one does: those to come have more of their own
+_TWICE = 2  # times the templates that a class has in common with a file, if another fits
+_FAILED = 12  # classes in a row that don't fit, once one does: those to come have more of their own
 _FEW = 4  # tensors set aside that are tried as the network's own
 _NEARLY = 6  # ... where nothing has all of the file's keys
 
@@ -111,7 +113,7 @@ def tried(reading: Canonical, types: ModelTypes, claims: Claims) -> list[Solved]
         outside = len(reading.index) - len(below.index)
         prints: dict[int, float] = {}
         tries = failed = 0
-        for number, common, _ in types.alike(own):
+        for number, common, size in types.alike(own):
             if common < _SHARE * len(own) or tries >= _TRIED:
                 break
             if common < len(own) and (tries >= _NEARLY or any(o.match.fits for o in found)):
@@ -120,15 +122,18 @@ def tried(reading: Canonical, types: ModelTypes, claims: Claims) -> list[Solved]
             if prints.get(mark, 1) < _HOPEFUL:
                 continue  # the same lines didn't fit, and other defaults won't help
             like = next((other for other in found if other.match.fits), None)
-            if like is not None and types.needed(number) > common:
+            if like is not None and (types.needed(number) > common or size > _TWICE * common):
+                continue
+            if like is not None and not _has(types.block(number), present):
                 continue
             one = solved(below.index, present, types.block(number), claims.fields, like)
             tries += 1
-            failed = failed + 1 if one is None and like is not None else 0
-            if failed > _FAILED:
-                break
             if one is None:
+                failed += like is not None
+                if failed > _FAILED:
+                    break
                 continue
+            failed = 0
             prints[mark] = one.score
             one.canonical = reading if outside else below
             if outside:
@@ -169,6 +174,11 @@ def answered(whole: list[Solved], claims: Claims, choose: str, known: int) -> Gu
     status = "exact" if chosen_by else "ambiguous"
     assert first.canonical is not None
     return Guess(first.canonical, status, (match,), chosen_by, warnings=tuple(warnings))
+
+
+def _has(block: Configured, present: Mapping[str, str]) -> bool:
+    """Whether a file has all key templates that every network of a class has."""
+    return block.needed <= present.keys() | {template(key) for key in block.tied}
 
 
 def _solved(some: list[Solved], claims: Claims) -> Solved:

@@ -3,11 +3,13 @@ the rest from the public model with the same sizes, else from the type's default
 
 from __future__ import annotations
 
+import re
+
 from archfind.canonical import DERIVED
-from archfind.families.equations import ERRORS
+from archfind.families.equations import ERRORS, equations_of
 from archfind.families.polish import polished
 from archfind.families.score import Solution, is_kind, lengthen, score
-from archfind.families.solve import solve
+from archfind.families.solve import solve, solved_with
 from archfind.families.text import template
 from archfind.frozen import replace
 from archfind.match import compared
@@ -31,7 +33,7 @@ STALE = frozenset(
     "position_ids token_type_ids inv_freq original_inv_freq masked_bias cos_cached sin_cached "
     "rotary_emb embed_positions".split()
 )
-_LABELS = "num_labels"
+_NUMBER = re.compile(r"\d+")
 _MANY = 4_000  # tensors
 _NEARLY = 0.95  # ... of more, those that fit for the rest to be worth its time
 
@@ -111,8 +113,6 @@ def solved(
         if not is_stale(key, spec) or template(key) in block.templates
     }
     present = {found for found, key in templates.items() if key in own}
-    if like is not None and not block.needed <= present | {template(k) for k in block.tied}:
-        return None
     tied: dict[str, str] = {}
     for key, source in block.tied.items():
         if key not in own and source in own and template(key) not in present:
@@ -124,7 +124,7 @@ def solved(
     solution = _likened(own, block.family, like) if like is not None else None
     is_like = solution is not None
     if solution is None:
-        solution = _solved(own, block, tied, like is None)
+        solution = _solved(own, block, tied, like)
     if solution is None:
         return None
     if is_like:
@@ -159,11 +159,12 @@ def _likened(index: Index, family: Family, like: Solved) -> Solution | None:
 
 
 def _solved(
-    own: dict[str, TensorSpec], block: Configured, tied: dict[str, str], is_alone: bool
+    own: dict[str, TensorSpec], block: Configured, tied: dict[str, str], like: Solved | None
 ) -> Solution | None:
-    """The values that explain most; keys that turn out to be tied join in. Where the class isn't
-    alone, what doesn't fit after a little is None."""
+    """The values that explain most; keys that turn out to be tied join in. Beside a class that
+    fits, what doesn't fit after a little is None."""
     family = block.family
+    is_alone = like is None
     solution = _from_some(own, family, is_alone)
     if solution is None:
         return None
@@ -172,9 +173,17 @@ def _solved(
         tied |= shared
         own |= {key: own[source] for key, source in shared.items()}
         solution = _from_some(own, family, True) or solution
+    if like is not None and solution.score < 1 and len(own) <= _MANY:
+        # Heads that no tensor shows are as many as the other class has for it.
+        heads = {
+            p: v for p, v in like.values.items() if p in family.options and p not in like.shown
+        }
+        given = {p: v for p, v in heads.items() if type(v) is int}
+        other = solved_with(own, family, list(equations_of(own, family)), given)
+        solution = max(solution, other, key=lambda one: one.score)
     _whole_patches(own, family, solution)
-    if solution.score < 1 and (solution.score > _NEARLY or (is_alone and len(own) <= _MANY)):
-        solution = polished(own, family, solution, is_alone)
+    if is_alone and solution.score < 1 and (solution.score > _NEARLY or len(own) <= _MANY):
+        solution = polished(own, family, solution)
         _whole_patches(own, family, solution)
     return solution if is_alone or solution.score == 1 else None
 
@@ -194,17 +203,27 @@ def _from_some(index: Index, family: Family, is_alone: bool) -> Solution | None:
 
 
 def _alike(solution: Solution, block: Configured, own: Index) -> dict[str, str]:
-    """Keys that aren't there of modules that the class ties to one like them: a head for every
-    layer, all of them one. However many there are, all are tied."""
-    sources: dict[str, str] = {}
-    for key, source in block.tied.items():
-        if template(key) == template(source):
-            sources[template(key)] = source
-    if not sources:
-        return {}
-    missing = [key for key in solution.expected if key not in own]
-    found = {key: sources.get(template(key), "") for key in missing}
-    return {key: source for key, source in found.items() if source in own}
+    """Keys that aren't there of modules that the class ties to others: a head for every layer, all
+    of them one, or each the one of the decoder's with its number. However many there are, all are
+    tied."""
+    sources: dict[str, tuple[str, str]] = {}
+    for pair in block.tied.items():
+        for key, source in (pair, pair[::-1]):
+            if _NUMBER.search(key):
+                sources.setdefault(template(key), (key, source))
+    found: dict[str, str] = {}
+    for key in solution.expected if sources else ():
+        pair = sources.get(template(key)) if key not in own else None
+        if pair is None:
+            continue
+        numbers = _NUMBER.findall(key)
+        source = pair[1]
+        if _NUMBER.findall(pair[0]) == _NUMBER.findall(source):
+            there = iter(numbers)
+            source = _NUMBER.sub(lambda _: next(there), source)  # noqa: B023
+        if source in own:
+            found[key] = source
+    return found
 
 
 def _whole_patches(index: Index, family: Family, solution: Solution) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 
 from torch import nn
 
-from archfind.families.expression import parse
+from archfind.families.expression import Expression, parse
 from archfind.probing.config import Config, Leaf, leaves, merged, moved
 from archfind.probing.equations import equations, solved
 from archfind.probing.misfit import axes, misfit, misfits, template
@@ -147,6 +147,10 @@ class Descent:
             return False
         if self._taken({**self.moves, **move}):
             return True
+        joint = coupled(leaves(moved(self._config, self.moves)))
+        beside = {p: value for path, value in move.items() for p in joint.get(path, ())}
+        if self._taken({**self.moves, **beside, **move}):
+            return True
         if self._traced({**self.moves, **move}) is None:
             self._unmet = move
         kept = False
@@ -208,18 +212,27 @@ class Descent:
         return None
 
     def _way(self, refused: Refused, values: Mapping[str, Leaf], fixed: set[str]) -> Moves | None:
-        """The nearest value of a leaf for which what the class asked last has another answer."""
+        """The nearest value of a leaf for which what the class asked last has another answer, and
+        if there is one, with which all that it divided so far can still be."""
         for text, answer in reversed(refused.asked):
             expression = parse(text)
-            for path in expression.names:
+            # What divides shows in no tensor, mostly: it comes first.
+            for path in reversed(expression.names) if "%" in text else expression.names:
                 own = values.get(path)
                 if path in fixed or type(own) is not int or own < 1:
                     continue
                 others = sorted(range(1, _FACTORS), key=lambda n: abs(math.log(n / own)))  # pyright: ignore
-                for other in others:
-                    with contextlib.suppress(ArithmeticError, TypeError, ValueError):
-                        if bool(expression.value({**values, path: other})) != answer:
-                            return {path: other}
+                found = [n for n in others if _says(expression, {**values, path: n}, not answer)]
+                kept = [
+                    (parse(other), held)
+                    for other, held in refused.divided.items()
+                    if other != text and path in parse(other).names
+                ]
+                for other in found:
+                    if all(_says(e, {**values, path: other}, held) for e, held in kept):
+                        return {path: other}
+                if found:
+                    return {path: found[0]}
         return None
 
     def _round(self, proposals: Callable[[str, Any, set[str]], Iterable[Moves]]) -> bool:
@@ -415,3 +428,11 @@ class Descent:
             fewer = {p: v for p, v in self.moves.items() if p != path}
             if self._tried(fewer) == 0:
                 self.moves = fewer
+
+
+def _says(expression: Expression, values: Mapping[str, Leaf], answer: bool) -> bool:
+    """Whether a comparison has this answer."""
+    try:
+        return bool(expression.value(values)) == answer
+    except (ArithmeticError, TypeError, ValueError):
+        return False

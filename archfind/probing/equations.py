@@ -139,20 +139,39 @@ def _propagated(rows: list[Equation], now: Values, known: Mapping[str, list[Leaf
     settled: set[str] = set()
     waiting = [row for row in rows if row.names]
     while True:
-        votes: dict[str, Counter[Any]] = {}
+        alone: dict[str, list[Equation]] = {}
         for row in waiting:
             free = [name for name in row.names if name not in settled]
             if len(free) == 1:
-                value, sure = _inverted(row, free[0], now, known)
-                if value is not None:
-                    votes.setdefault(free[0], Counter())[value] += 1000 * row.votes if sure else 1
-        if not votes:
+                alone.setdefault(free[0], []).append(row)
+        found = {path: _voted(path, some, now, known) for path, some in alone.items()}
+        found = {path: value for path, value in found.items() if value is not None}
+        if not found:
             return settled
-        for path, counted in votes.items():
-            value, _ = max(counted.items(), key=lambda item: (item[1], item[0] == now[path]))
-            now[path] = value
-            settled.add(path)
+        now.update(found)
+        settled |= found.keys()
         waiting = [row for row in waiting if any(name not in settled for name in row.names)]
+
+
+def _voted(path: str, rows: list[Equation], now: Values, known: Mapping[str, list[Leaf]]) -> Any:
+    """The value of a leaf with which most of its equations hold, those foremost that leave it no
+    other; of several, its own, then one that is a size as it stands. None where no value does."""
+    sure: Counter[Any] = Counter()
+    options: dict[Any, int] = {}
+    for row in rows:
+        value, is_sure = _inverted(row, path, now, known)
+        if value is not None:
+            sure[value] += row.votes * is_sure
+            options.setdefault(value, 0)
+            if type(value) is int:
+                options[row.wanted] = 1
+
+    def rank(value: Any) -> tuple[Any, ...]:
+        env = {**now, path: value}
+        holding = sum(row.votes for row in rows if row.holds(env))
+        return sure[value], holding, value == now[path], options[value]
+
+    return max(options, key=rank) if options else None
 
 
 def _moves(

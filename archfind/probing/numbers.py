@@ -25,7 +25,9 @@ ATOM = 9
 # What the constructor at work has lately asked of its numbers, and what was so: where it refuses
 # them, the last of these is mostly why.
 asked: deque[tuple[str, bool]] = deque(maxlen=_ASKED)
-# The same of all that the library's own code asked, in order.
+# What it asked of remainders from the start: what divides what.
+divided: dict[str, bool] = {}
+# What the library's own code asked of all its numbers, in order.
 compared: dict[str, bool] = {}
 
 
@@ -225,6 +227,8 @@ def _compared(operator: str, one: Any, two: Any) -> bool:
         met.append(text)
         return forced[len(met) - 1] if len(met) <= len(forced) else found
     asked.append((text, found))
+    if "%" in text and len(text) < _LONG // 4:
+        divided[text] = found
     if len(text) < _LONG // 4 and _asking() != "torch":
         compared[text] = found
     return found

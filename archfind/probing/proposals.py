@@ -18,16 +18,19 @@ COUNT = 12  # a whole number up to this may count blocks
 
 
 def coupled(base: Mapping[str, Leaf]) -> dict[str, tuple[str, ...]]:
-    """Leaves that may have to move together: the lengths of lists that are equally long, and both
-    items of a pair."""
+    """Leaves that may have to move together: the lengths of lists that are equally long, both items
+    of a pair, and sizes of one name and value in several configs."""
     lengths: dict[Leaf, list[str]] = {}
     pairs: dict[str, list[str]] = {}
+    named: dict[tuple[str, int], list[str]] = {}
     for path, value in base.items():
+        if type(value) is int and value > COUNT and not path.rpartition(".")[2].isdigit():
+            named.setdefault((leaf_name(path), value), []).append(path)
         if path.endswith(".#"):
             lengths.setdefault(value, []).append(path)
         elif path.endswith((".0", ".1")) and base.get(f"{path[:-2]}.#") == 2:
             pairs.setdefault(path[:-2], []).append(path)
-    groups = [g for g in (*lengths.values(), *pairs.values()) if len(g) > 1]
+    groups = [g for g in (*named.values(), *lengths.values(), *pairs.values()) if len(g) > 1]
     return {path: tuple(group) for group in groups for path in group}
 
 

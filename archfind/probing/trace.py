@@ -28,6 +28,7 @@ from archfind.probing.numbers import (
     Number,
     asked,
     compared,
+    divided,
     forked,
     has_fractions,
     is_number,
@@ -42,11 +43,13 @@ from archfind.probing.tensor_sizes import sizes_of, traced_shape
 
 
 class Refused(Exception):
-    """A constructor didn't take its arguments; `asked` is what it had asked of them last."""
+    """A constructor didn't take its arguments; `asked` is what it had asked of them last, `divided`
+    what divided what."""
 
     def __init__(self, why: Exception) -> None:
         super().__init__(str(why))
         self.asked = list(asked)
+        self.divided = dict(divided)
 
 
 class Tracer:
@@ -227,6 +230,7 @@ def trace(make: type[nn.Module], config: Config, seconds: float = math.inf) -> T
     tracer = Tracer()
     package = make.__module__.partition(".")[0]
     asked.clear()
+    divided.clear()
     compared.clear()
     with quietly(), _watched(tracer, package), torch.device("meta"):
         try:
