@@ -7,6 +7,8 @@ import io
 import time
 from typing import Any
 
+from torch import nn
+
 from archfind.canonical import kind
 from archfind.frozen import replace
 from archfind.match import compared
@@ -44,8 +46,10 @@ class ConfiguredAttempt:
             own = {library.INIT: switches} if switches else {}
             self._start = {k: v for k, v in config.items() if k != library.INIT} | own
         target: Shapes = {key: (spec.shape, kind(spec)) for key, spec in near.index.items()}
-        descent_of = _Published if block.dialect else Descent
-        self._descent = descent_of(made, self._start, target, {})
+        if block.dialect:
+            self._descent = _Published(name, made, self._start, target)
+        else:
+            self._descent = Descent(made, self._start, target, {})
 
     @property
     def fits(self) -> bool:
@@ -136,6 +140,11 @@ class _Published(Descent):
     """For keys as `save_pretrained` writes them: a trace says what the module's own tensors are
     made of, and what was only renamed is made of the same."""
 
+    def __init__(self, name: str, made: type[nn.Module], config: Config, target: Shapes) -> None:
+        library: Any = provider("transformers")
+        self._make = library.maker(name)  # the class itself: its keys' names may go by that
+        super().__init__(made, config, target, {})
+
     def _built(self, moves: Moves) -> Shapes | None:
         found = self._written(moves)
         return found[0] if found else None
@@ -157,7 +166,7 @@ class _Published(Descent):
         self._tries += 1
         try:
             with contextlib.redirect_stdout(io.StringIO()):
-                module = on_meta(self._cls, moved(self._config, moves), self._limit)
+                module = on_meta(self._make, moved(self._config, moves), self._limit)
                 own = module.state_dict()
                 state = library.published(module, own)
         except Exception:  # a library refuses values in its own ways

@@ -103,7 +103,7 @@ def _near(canonical: Canonical, types: ModelTypes, choose: str) -> Iterator[Solv
     seen: set[str] = set()
     for reading in readings(canonical):
         for one in tried(reading, types, claims_of(canonical.checkpoint)):
-            name = f"{one.block.type.name}/{one.block.cls}"
+            name = f"{one.block.type.name}/{one.block.cls} {one.block.dialect}"
             if any(key not in one.index for key in one.match.unexpected):
                 continue  # what stands outside of it is no part of it
             if choose and choose not in (one.block.cls, one.match.entry.id, one.block.type.name):

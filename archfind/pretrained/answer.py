@@ -29,7 +29,7 @@ _DOUBTFUL = 0.5
 _HOPEFUL = 0.8  # share of tensors
 _SHARE = 0.6  # of a file's key templates must be a class's for it to be tried
 _TRIED = 40  # classes solved for one reading
-_TWICE = 2  # times the templates that a class has in common with a file, if another fits
+_MORE = 1.75  # times the templates that a class has in common with a file, if another fits
 _FAILED = 12  # classes in a row that don't fit, once one does: those to come have more of their own
 _FEW = 4  # tensors set aside that are tried as the network's own
 _NEARLY = 6  # ... where nothing has all of the file's keys
@@ -122,7 +122,7 @@ def tried(reading: Canonical, types: ModelTypes, claims: Claims) -> list[Solved]
             if prints.get(mark, 1) < _HOPEFUL:
                 continue  # the same lines didn't fit, and other defaults won't help
             like = next((other for other in found if other.match.fits), None)
-            if like is not None and (types.needed(number) > common or size > _TWICE * common):
+            if like is not None and (types.needed(number) > common or size > _MORE * common):
                 continue
             if like is not None and not _has(types.block(number), present):
                 continue

@@ -147,16 +147,29 @@ class Descent:
             return False
         if self._taken({**self.moves, **move}):
             return True
-        joint = coupled(leaves(moved(self._config, self.moves)))
-        beside = {p: value for path, value in move.items() for p in joint.get(path, ())}
-        if self._taken({**self.moves, **beside, **move}):
-            return True
+        for more in self._beside(move):
+            if self._taken({**self.moves, **more, **move}):
+                return True
         if self._traced({**self.moves, **move}) is None:
             self._unmet = move
         kept = False
         for path, value in move.items() if len(move) > 1 else ():
             kept |= self._taken({**self.moves, path: value})
         return kept
+
+    def _beside(self, move: Moves) -> Iterator[Moves]:
+        """What may have to move with numbers: those of their own name and value in other configs,
+        then those that are named alike (`num_hidden_layers`, `num_kv_shared_layers`)."""
+        values = leaves(moved(self._config, self.moves))
+        joint = coupled(values)
+        yield {p: value for path, value in move.items() for p in joint.get(path, ())}
+        more: Moves = {}
+        for path, value in move.items():
+            if type(value) is int and not path.endswith("#"):
+                word = path.rpartition("_")[2]
+                alike = (p for p, v in values.items() if v == values[path] and type(v) is int)
+                more |= {p: value for p in alike if p.rpartition("_")[2] == word}
+        yield more
 
     def _solution(self, moves: Moves) -> Moves:
         """Moves of numbers, from a network with `moves`, for which its equations hold."""
