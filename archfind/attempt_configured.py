@@ -21,6 +21,7 @@ from archfind.providers import provider
 from archfind.types import Setting
 
 _SECONDS = 20.0  # for one network
+_QUESTIONS = 15.0  # seconds for whether other numbers do as well
 
 
 class ConfiguredAttempt:
@@ -74,8 +75,9 @@ class ConfiguredAttempt:
         near, descent = self._near, self._descent
         fields = self.config
         found = leaves(fields)
-        known = near.shown
-        shown = known | {p for p in descent.visible() - known if not descent.is_free(p)}
+        descent.look_until(time.monotonic() + _QUESTIONS)
+        seen = sorted(near.shown | descent.visible(), key=lambda p: (_outside_lists(p) != p, p))
+        shown = {path for path in seen if not descent.is_free(path)}
         settings: dict[str, Setting] = {}
         for path, value in found.items():
             name = _outside_lists(path)

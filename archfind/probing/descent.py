@@ -96,19 +96,30 @@ class Descent:
             self._prune()
         return not self.cost
 
+    def look_until(self, end: float) -> None:
+        """How long questions about what was found may take."""
+        self._end = end
+
     def visible(self) -> set[str]:
         """The leaves that were seen to move a tensor."""
         reached = {path for path, reached in self._reach.items() if reached}
         return reached | self._shown | set(self.moves)
 
     def is_free(self, path: str) -> bool:
-        """Whether another number gives the same tensors: a rate that is rounded off."""
+        """Whether another number gives the same tensors: a rate that is rounded off, a head count
+        that is made up for by the heads' size."""
         value = leaves(moved(self._config, self.moves)).get(path)
-        if type(value) is not int:
+        if type(value) is not int or time.monotonic() > self._end:
             return False
-        others = (value + 1, value - 1, 2 * value, value // 2)
-        beside = ({**self.moves, path: n} for n in others if n > 0 and n != value)
-        return any(self._tried(moves) == self.cost for moves in beside)
+        others = (2 * value, value // 2, value + 1, value - 1, 4 * value // 3)
+        beside = [{**self.moves, path: n} for n in others if n > 0 and n != value]
+        if any(self._tried(moves) == self.cost for moves in beside):
+            return True
+        for moves in beside[:2]:
+            made_up = self._solution(moves, held=path)
+            if made_up and self._tried({**moves, **made_up}) == self.cost:
+                return True
+        return False
 
     @property
     def tries(self) -> int:
@@ -171,13 +182,16 @@ class Descent:
                 more |= {p: value for p in alike if p.rpartition("_")[2] == word}
         yield more
 
-    def _solution(self, moves: Moves) -> Moves:
-        """Moves of numbers, from a network with `moves`, for which its equations hold."""
+    def _solution(self, moves: Moves, held: str = "") -> Moves:
+        """Moves of numbers, from a network with `moves`, for which its equations hold; of all but
+        the one that is `held`."""
         now = self._traced(moves)
         if now is None:
             return {}
         moves, traced = now
         rows = equations(traced, self._target)
+        for row in rows:
+            row.names = tuple(name for name in row.names if name != held)
         self._shown |= {name for row in rows for name in row.names}
         return solved(rows, leaves(moved(self._config, moves)), self._known)
 
