@@ -38,6 +38,8 @@ def guess(checkpoint: Checkpoint, database: Database, choose: str = "", part: st
     wanted = database.named(choose)
     if not wanted and checkpoint.format == "onnx":
         return found  # a graph may have lost the names: who rebuilds it settles the choice
+    if not wanted and _is_configured(choose, database):
+        return found  # its rules don't fit: whether it can be built so is for a search
     if not wanted:
         text = f"no network is called {choose!r}; `archfind signatures list` has the names"
         raise UnknownError(text, checkpoint.path, ())
@@ -80,6 +82,13 @@ def _asked(
         return answer
     others = f"{choose} doesn't fit; without that choice: {found.matches[0].entry.id}"
     return replace(answer, part=found.part, warnings=(*answer.warnings, others))
+
+
+def _is_configured(choose: str, database: Database) -> bool:
+    from archfind.pretrained.database import beside  # late: most files never get here
+
+    types = beside(database.path)
+    return types is not None and types.is_named(choose)
 
 
 def _unasked(checkpoint: Checkpoint, database: Database, choose: str, part: str) -> Guess:
@@ -142,7 +151,12 @@ def in_state_dict(canonical: Canonical, database: Database, choose: str) -> dict
             best, fits = reading, tried
         whole = [fit for fit in tried if _whole(fit)]
         if whole:
-            return {"": _decided(strip(reading, whole[0].prefix), whole, choose)}
+            answer = _decided(strip(reading, whole[0].prefix), whole, choose)
+            if whole[0].prefix:
+                from archfind.wrapper import with_wrapper  # late: of few files
+
+                answer = with_wrapper(answer, reading, whole[0].prefix, database, choose)
+            return {"": answer}
     # late: a known network, which most files hold, never gets here
     from archfind.pretrained.answer import configured
     from archfind.variants import varied

@@ -85,19 +85,20 @@ def case(
     if guess.status not in ("exact", "ambiguous"):
         wrong = ["searched"]
         guess = archfind.guess(guess, search=True)
-    found = [m for m in guess.matches if m.pretrained is not None]
+    found = list(guess.matches)
     if guess.status not in ("exact", "ambiguous") or not found:
         return [*wrong, "class", "type", "fields", "tensors", guess.status]
     match = found[0]
-    assert match.pretrained is not None
     twins = {t.architecture for t in match.twins}
     kinds = {t.differs.partition(":")[0] for t in match.twins}
-    own = match.entry.name == cls and match.pretrained.model_type == model_type
+    known = match.pretrained.model_type if match.pretrained is not None else ""
+    own = match.entry.name == cls and known == model_type
     if not own and cls not in twins:
         wrong.append("class")
-    if match.pretrained.model_type != model_type and model_type not in kinds:
+    if known != model_type and model_type not in kinds:
         wrong.append("type")
-    if guess.status == "exact" and not own:
+    same = any(t.architecture == cls and t.same_function for t in match.twins)
+    if guess.status == "exact" and not (own or same):
         wrong.append("exact")
     if own:
         for path, setting in match.config.items():

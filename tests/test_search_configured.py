@@ -85,3 +85,134 @@ def test_a_search_for_a_named_network_finds_no_other(tmp_path: Path) -> None:
     found = search_configured(whole, types, "EncodecModel", 20.0)
     assert found is not None
     assert (found.matches[0].entry.name, found.chosen_by) == ("EncodecModel", "user")
+
+
+def written(module: nn.Module, file: Path, published: bool = False) -> Path:
+    state = module.state_dict()
+    torch.save(dict(library.published(module, state)) if published else state, file)
+    return file
+
+
+def test_sizes_of_one_name_in_two_configs_move_together(tmp_path: Path) -> None:
+    config = transformers.CanaryConfig(
+        vocab_size=96,
+        encoder_config={
+            "model_type": "parakeet_encoder",
+            "hidden_size": 32,
+            "num_hidden_layers": 1,
+            "intermediate_size": 48,
+            "num_attention_heads": 4,
+            "num_mel_bins": 16,
+            "subsampling_conv_channels": 8,
+        },
+        decoder_config={
+            "vocab_size": 96,
+            "hidden_size": 32,
+            "num_hidden_layers": 1,
+            "intermediate_size": 40,
+            "num_attention_heads": 2,
+            "num_key_value_heads": 2,
+            "head_dim": 16,
+        },
+    )
+    torch.manual_seed(0)
+    module = transformers.CanaryForConditionalGeneration(config).eval()
+    loaded = archfind.load(written(module, tmp_path / "canary.pth"), choose="canary")
+    assert loaded.config.vocab_size == loaded.config.decoder_config.vocab_size == 96  # pyright: ignore
+    state = module.state_dict()
+    assert all(torch.equal(value, state[key]) for key, value in loaded.state_dict().items())
+
+
+def test_what_a_width_is_divided_by_gives_way_for_all_widths(tmp_path: Path) -> None:
+    config = transformers.BitConfig(
+        embedding_size=24, hidden_sizes=[48, 96, 160], depths=[1, 2, 1], num_groups=4
+    )
+    torch.manual_seed(0)
+    module = transformers.BitModel(config).eval()
+    loaded = archfind.load(written(module, tmp_path / "bit.pth"))
+    assert loaded.config.hidden_sizes == [48, 96, 160]  # pyright: ignore
+    assert {*loaded.state_dict()} == {*module.state_dict()}
+    groups = loaded.config.num_groups  # pyright: ignore
+    assert all(width % groups == 0 for width in (24, 48, 96, 160, 12, 40))
+
+
+def test_published_keys_are_searched_by_the_class_itself(tmp_path: Path) -> None:
+    config = transformers.YolosConfig(
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=3,
+        num_attention_heads=2,
+        num_detection_tokens=7,
+        image_size=[96, 120],
+    )
+    module = transformers.YolosModel(config)
+    file = written(module, tmp_path / "yolos.pth", published=True)
+    found = archfind.guess(file, search=True)
+    match = found.matches[0]
+    assert (found.status, match.entry.name) == ("exact", "YolosModel")
+    assert match.config["use_mid_position_embeddings"].value is True
+    assert {*archfind.load(file).state_dict()} == {*module.state_dict()}
+
+
+def test_fields_that_the_library_refuses_are_mended_as_the_network_is_built(
+    tmp_path: Path,
+) -> None:
+    config = transformers.Mamba2Config(
+        vocab_size=64,
+        hidden_size=48,
+        state_size=16,
+        num_hidden_layers=2,
+        head_dim=12,
+        num_heads=8,
+        n_groups=2,
+        chunk_size=8,
+    )
+    torch.manual_seed(0)
+    module = transformers.Mamba2ForCausalLM(config).eval()
+    file = written(module, tmp_path / "mamba.pth")
+    found = archfind.guess(file)
+    assert found.status == "exact"
+    loaded = archfind.load(found)
+    own = loaded.config  # pyright: ignore
+    assert own.hidden_size * own.expand == own.num_heads * own.head_dim  # pyright: ignore
+    state = module.state_dict()
+    assert all(torch.equal(value, state[key]) for key, value in loaded.state_dict().items())
+
+
+def test_every_network_named_as_fitting_is_built_with_the_tensors(tmp_path: Path) -> None:
+    config = transformers.LlamaConfig(
+        vocab_size=88,
+        hidden_size=48,
+        intermediate_size=104,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=12,
+    )
+    module = transformers.LlamaForCausalLM(config)
+    file = written(module, tmp_path / "decoder.pth")
+    guess = archfind.guess(file)
+    named = [guess.matches[0].entry.name, *(twin.architecture for twin in guess.matches[0].twins)]
+    assert len(named) > 8
+    expected = {key: tensor.shape for key, tensor in module.state_dict().items()}
+    for name in named:
+        loaded = archfind.load(file, choose=f"transformers/{name}")
+        assert type(loaded).__name__ == name
+        assert {key: tensor.shape for key, tensor in loaded.state_dict().items()} == expected
+
+
+def test_a_wrapper_of_a_known_network_is_named_beside_it(tmp_path: Path) -> None:
+    config = transformers.TimmWrapperConfig(
+        architecture="resnet50", model_args={"pretrained": False}
+    )
+    with torch.device("meta"):
+        module = transformers.TimmWrapperForImageClassification(config)
+    state = {k: torch.zeros(1).expand(t.shape) for k, t in module.state_dict().items()}
+    file = tmp_path / "wrapped.pth"
+    torch.save(state, file)
+    found = archfind.guess(file)
+    assert found.matches[0].entry.name == "resnet50"
+    twin = next(t for t in found.matches[0].twins if t.provider == "transformers")
+    assert (twin.architecture, twin.same_function) == ("TimmWrapperForImageClassification", True)
+    chosen = archfind.guess(file, choose="transformers/TimmWrapperForImageClassification")
+    assert (chosen.matches[0].entry.name, chosen.chosen_by) == (twin.architecture, "user")

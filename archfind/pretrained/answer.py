@@ -29,7 +29,7 @@ _DOUBTFUL = 0.5
 _HOPEFUL = 0.8  # share of tensors
 _SHARE = 0.6  # of a file's key templates must be a class's for it to be tried
 _TRIED = 40  # classes solved for one reading
-_MORE = 1.75  # times the templates that a class has in common with a file, if another fits
+_MORE = 1.75  # times the key templates of the first class that fits: others have too many then
 _FAILED = 12  # classes in a row that don't fit, once one does: those to come have more of their own
 _FEW = 4  # tensors set aside that are tried as the network's own
 _NEARLY = 6  # ... where nothing has all of the file's keys
@@ -112,7 +112,7 @@ def tried(reading: Canonical, types: ModelTypes, claims: Claims) -> list[Solved]
         present = templates_of(below.index) if prefix else templates
         outside = len(reading.index) - len(below.index)
         prints: dict[int, float] = {}
-        tries = failed = 0
+        tries = failed = least = 0
         for number, common, size in types.alike(own):
             if common < _SHARE * len(own) or tries >= _TRIED:
                 break
@@ -122,7 +122,7 @@ def tried(reading: Canonical, types: ModelTypes, claims: Claims) -> list[Solved]
             if prints.get(mark, 1) < _HOPEFUL:
                 continue  # the same lines didn't fit, and other defaults won't help
             like = next((other for other in found if other.match.fits), None)
-            if like is not None and (types.needed(number) > common or size > _MORE * common):
+            if like is not None and (types.needed(number) > common or size > _MORE * least):
                 continue
             if like is not None and not _has(types.block(number), present):
                 continue
@@ -135,6 +135,7 @@ def tried(reading: Canonical, types: ModelTypes, claims: Claims) -> list[Solved]
                 continue
             failed = 0
             prints[mark] = one.score
+            least = least or size * one.match.fits
             one.canonical = reading if outside else below
             if outside:
                 one.score *= len(below.index) / len(reading.index)

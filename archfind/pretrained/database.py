@@ -50,6 +50,10 @@ class ModelType:
                 _, name, values = line.split(" ", 2)
                 self.presets[name] = json.loads(values)
 
+    def is_named(self, name: str) -> bool:
+        """Whether it, or one of its classes, is called so."""
+        return name == self.name or any(block.startswith(f"{name}\t") for block in self._blocks)
+
     def block(self, place: int) -> Configured:
         if place not in self._known:
             self._known[place] = Configured(self, self._leaves, self._blocks[place])
@@ -116,6 +120,11 @@ class ModelTypes:
             blob = self._text[self._places[number] : self._places[number + 1]]
             found = self._types[number] = ModelType(zlib.decompress(blob).decode())
         return found
+
+    def is_named(self, choose: str) -> bool:
+        """Whether a type or a class is called so; takes a look at every type."""
+        name = choose.removeprefix("transformers/")
+        return any(self.type(number).is_named(name) for number in range(self.types))
 
     def block(self, number: int) -> Configured:
         kind, place = self._blocks[5 * number : 5 * number + 2]
