@@ -29,6 +29,7 @@ _AGAIN = 15.0  # for another class, once one fits
 _ALIKE = 0.5  # of the templates of keys on both sides must be the same for a class to be tried
 _TWIN = 0.9  # ... once one fits
 _NEARLY = 0.95  # share of tensors
+_LACKING = 20.0  # seconds for a transformers class with a few tensors more than the file
 _CUT = 3  # tensors that were lost, rather than never made
 _NAMED = 240  # signatures compared by the templates of their keys ...
 _RANKED = 80  # ... and by shape
@@ -42,7 +43,8 @@ def search(guess: Guess, database: Database, choose: str = "", seconds: float = 
     """A better answer for a guess that isn't sure, or the guess. `choose` names an entry, which is
     then the only start."""
     sure = guess.status not in ("close", "unknown")
-    if sure or guess.searched or _is_cut(guess):
+    is_cut = _is_cut(guess)
+    if sure or guess.searched or (is_cut and guess.matches[0].pretrained is None):
         return guess
     if guess.chosen_by == "user" and guess.matches:
         choose = choose or guess.matches[0].entry.id
@@ -53,9 +55,10 @@ def search(guess: Guess, database: Database, choose: str = "", seconds: float = 
     whole = every[0] if len(every) == 1 else guess.canonical
     types = configured_beside(database.path)
     if types is not None:
-        configured = search_configured(whole, types, choose, seconds)
-        if configured is not None:
-            return configured
+        # Rules may ask for more than the class has, where a file lacks little.
+        configured = search_configured(whole, types, choose, _LACKING if is_cut else seconds)
+        if configured is not None or is_cut:
+            return configured or replace(best, searched=True)
     shared = common_prefix(whole.index)
     for prefix in dict.fromkeys(("", shared)):
         below = strip(whole, prefix) if prefix else whole
