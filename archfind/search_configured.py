@@ -100,14 +100,15 @@ def mended(guess: Guess, types: ModelTypes, seconds: float) -> Guess | None:
 def _near(canonical: Canonical, types: ModelTypes, choose: str) -> Iterator[Solved]:
     """The classes whose rules explain most, one of each; of those that `choose` names, if it's
     given."""
+    claims = claims_of(canonical.checkpoint)
+    every = [one for reading in readings(canonical) for one in tried(reading, types, claims)]
     seen: set[str] = set()
-    for reading in readings(canonical):
-        for one in tried(reading, types, claims_of(canonical.checkpoint)):
-            name = f"{one.block.type.name}/{one.block.cls} {one.block.dialect}"
-            if any(key not in one.index for key in one.match.unexpected):
-                continue  # what stands outside of it is no part of it
-            if choose and choose not in (one.block.cls, one.match.entry.id, one.block.type.name):
-                continue
-            if name not in seen:
-                seen.add(name)
-                yield one
+    for one in sorted(every, key=lambda one: -one.score):
+        name = f"{one.block.type.name}/{one.block.cls} {one.block.dialect}"
+        if any(key not in one.index for key in one.match.unexpected):
+            continue  # what stands outside of it is no part of it
+        if choose and choose not in (one.block.cls, one.match.entry.id, one.block.type.name):
+            continue
+        if name not in seen:
+            seen.add(name)
+            yield one
