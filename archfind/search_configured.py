@@ -59,9 +59,7 @@ def search_configured(
             attempts[number] = ConfiguredAttempt(
                 few[number], fields.get(few[number].block.type.name)
             )
-        except (
-            Exception
-        ):  # a class that isn't in the installed library, or whose defaults it refuses
+        except Exception:  # a class that isn't installed, or whose defaults the library refuses
             continue
         left = len(few) - number
         run(number, now + max(0.0, end - seconds * (1 - _SHARE) - now) / left, False)

@@ -79,6 +79,9 @@ def _drawn(
             if path in visible and draw.random() < chance / 3:
                 moves[path] = draw.choice(visible[path])
             continue
+        if None in visible.get(path, ()) and draw.random() < chance / 2:
+            moves[path] = None
+            continue
         if draw.random() > chance:
             continue
         if "head" in leaf_name(path):

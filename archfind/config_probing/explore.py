@@ -53,6 +53,7 @@ def candidates(bench: Bench) -> list[str]:
             # Some configs hand their fields on to those inside.
             is_read = (type(owner).__name__, field) in read or path.startswith("init.")
             is_read = is_read or field in library.derived_from(type(owner))
+            is_read = is_read or field in library.undeclared(type(owner))
             is_read = is_read or ("." not in path and field in names)
             if path == "num_labels":
                 is_read = any(name in ("num_labels", "id2label") for _, name in read)

@@ -53,11 +53,16 @@ def learn(
         return sum(weight for path, weight in weights.items() if path not in found.block.left)
 
     best: Learned | None = None
-    # What isn't found with all leaves may be found with the sizes alone, which people change more.
-    for left in dict.fromkeys(map(frozenset, (set(), every - numbers, every - core))):
-        found = _learn(
-            bench, dialect, visible, known, hints, set(left), time.process_time() + limit
-        )
+    # What isn't found with all leaves may be found where no number is None, or with sizes alone,
+    # which people change more.
+    tries: list[tuple[set[str], bool]] = [(set(), True)]
+    if any(_has_none(bench, one) for one in bench.built()):
+        tries.append((set(), False))
+    tries += [(left, False) for left in (every - numbers, every - core) if left]
+    for left, with_none in tries:
+        some = [one for one in bench.built() if with_none or not _has_none(bench, one)]
+        end = time.process_time() + limit
+        found = _learn(bench, some, dialect, visible, known, hints, set(left), end)
         if found is not None and (best is None or worth(found) > worth(best)):
             best = found
         if best is not None and not core & set(best.block.left):
@@ -65,8 +70,14 @@ def learn(
     return best
 
 
+def _has_none(bench: Bench, built: Built) -> bool:
+    """Whether a network was built with nothing for a number: mostly with another one's then."""
+    return any(v is None and type(bench.base.get(p)) is int for p, v in built.moves.items())
+
+
 def _learn(
     bench: Bench,
+    some: Sequence[Built],
     dialect: str,
     visible: Mapping[str, list[Leaf]],
     known: Sequence[Block],
@@ -74,7 +85,7 @@ def _learn(
     fixed: set[str],
     end: float,
 ) -> Learned | None:
-    built = [one for one in bench.built() if not fixed & one.moves.keys()]
+    built = [one for one in some if not fixed & one.moves.keys()]
     likes = _likes(bench, built, dialect, known)
     covered = [_covered(one, likes) for one in built]
     samples = [b.sample(keys, dialect) for b, keys in zip(built, covered, strict=True)]

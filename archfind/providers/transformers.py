@@ -7,6 +7,7 @@ configs as dicts, and under `init` the switches of the class's own constructor.
 from __future__ import annotations
 
 import ast
+import contextlib
 import dataclasses
 import inspect
 import json
@@ -147,7 +148,7 @@ def defaults(model_type: str) -> Config:
     with _quiet():
         made = config_class(model_type)()
     own = {
-        name: value for name, value in _undeclared(type(made)).items() if not hasattr(made, name)
+        name: value for name, value in undeclared(type(made)).items() if not hasattr(made, name)
     }
     return {**own, **_arguments(made), _LABELS: made.num_labels or 2}
 
@@ -175,7 +176,7 @@ def _arguments(config: transformers.PreTrainedConfig) -> Config:
 
 
 @cache
-def _undeclared(config: type) -> dict[str, bool | int | float | str]:
+def undeclared(config: type) -> dict[str, bool | int | float | str]:
     """Fields that a type's code looks for and its config doesn't declare, each with what the code
     takes where there is none: `getattr(config, "norm_rel_ebd", "none")`."""
     try:
@@ -188,9 +189,12 @@ def _undeclared(config: type) -> dict[str, bool | int | float | str]:
         match node:
             case ast.Call(
                 func=ast.Name("getattr"),
-                args=[ast.Name("config"), ast.Constant(str(name)), ast.Constant(value)],
-            ) if name[0] != "_" and isinstance(value, bool | int | float | str):
-                found[name] = value
+                args=[ast.Name("config"), ast.Constant(str(name)), usual],
+            ) if name[0] != "_":
+                with contextlib.suppress(ValueError):  # what isn't a literal, with its sign
+                    value = ast.literal_eval(usual)
+                    if isinstance(value, bool | int | float | str):
+                        found[name] = value
             case _:
                 pass
     return found
