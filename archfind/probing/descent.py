@@ -343,6 +343,8 @@ class Descent:
             if probe is not None:
                 break
         if probe is None:
+            if path not in self._reach and isinstance(value, int):
+                yield from self._with_way(path, value)
             return
         reached = {template(k) for k in misfits(self.shapes, probe)}
         self._reach[path] = self._reach.get(path, set()) | reached
@@ -359,6 +361,19 @@ class Descent:
         for item in dict.fromkeys(min(item, most) for item in proposed):
             if item != value:
                 yield dict.fromkeys(paths, item)
+
+    def _with_way(self, path: str, value: int) -> Iterator[Moves]:
+        """A number that the class never takes alone at the sizes of what doesn't fit, with what has
+        to give way for it: sixteen heads of 48 instead of twelve of 64."""
+        sizes: Counter[int] = Counter()
+        for key in misfits(self.shapes, self._target):
+            own, wanted = self.shapes.get(key, ((), ""))[0], self._target.get(key, ((), ""))[0]
+            if len(own) == len(wanted):
+                sizes.update(b for a, b in zip(own, wanted, strict=True) if a != b)
+        for size, _ in sizes.most_common(_VOTED):
+            now = self._traced({**self.moves, path: size}) if size != value else None
+            if now is not None:
+                yield {p: v for p, v in now[0].items() if self.moves.get(p, self) != v}
 
     def _votes(self, value: float, other: float, probe: Shapes) -> Counter[Any]:
         """Values at which a size, or a count of keys, would be the file's, by how many say so."""

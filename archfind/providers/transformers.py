@@ -147,9 +147,7 @@ def defaults(model_type: str) -> Config:
     others are written out, so that each can be moved; lists that it derives are left to it."""
     with _quiet():
         made = config_class(model_type)()
-    own = {
-        name: value for name, value in undeclared(type(made)).items() if not hasattr(made, name)
-    }
+    own = {name: value for name, value in undeclared(type(made)).items() if not hasattr(made, name)}
     return {**own, **_arguments(made), _LABELS: made.num_labels or 2}
 
 
