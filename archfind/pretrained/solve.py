@@ -105,8 +105,8 @@ def solved(
 ) -> Solved | None:
     """The class against the file, `templates` being those of its keys; `claims` are config fields
     that the file names itself, used for what no tensor shows. If another class has all of the
-    file's tensors, which this is `like`, one that has others in any case is left, and for a large
-    file one that has not even all of some."""
+    file's tensors, which this is `like`, its values are tried first, and for a large file they
+    are all that is tried."""
     own = {
         key: spec
         for key, spec in index.items()
@@ -123,7 +123,7 @@ def solved(
             own[source] = own[key]
     solution = _likened(own, block.family, like) if like is not None else None
     is_like = solution is not None
-    if solution is None:
+    if solution is None and (like is None or len(index) <= _MANY):
         solution = _solved(own, block, tied, like)
     if solution is None:
         return None
@@ -165,14 +165,14 @@ def _solved(
     fits, what doesn't fit after a little is None."""
     family = block.family
     is_alone = like is None
-    solution = _from_some(own, family, is_alone)
+    solution = _from_some(own, family)
     if solution is None:
         return None
     shared = _alike(solution, block, own)
     if shared:
         tied |= shared
         own |= {key: own[source] for key, source in shared.items()}
-        solution = _from_some(own, family, True) or solution
+        solution = _from_some(own, family) or solution
     if like is not None and solution.score < 1 and len(own) <= _MANY:
         # Heads that no tensor shows are as many as the other class has for it.
         heads = {
@@ -188,14 +188,12 @@ def _solved(
     return solution if is_alone or solution.score == 1 else None
 
 
-def _from_some(index: Index, family: Family, is_alone: bool) -> Solution | None:
+def _from_some(index: Index, family: Family) -> Solution | None:
     """The values from some of a large file's tensors, held against all of them: of a layer's 256
     experts, the first and the last say what the others would."""
     some = thinned(index) if len(index) > _MANY else index
     solution = solve(some, family, tensors=len(index))
     if solution is not None and some is not index:
-        if not is_alone and solution.score < 1:
-            return None
         expected = solution.expected.items()
         fits = sum(k in index and index[k].shape == shape for k, (shape, _) in expected)
         solution.score = fits / max(len(index), len(expected), 1)
