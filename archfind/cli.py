@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import gc
 import os
 import sys
 
@@ -178,7 +177,6 @@ def _guess(arguments: argparse.Namespace) -> int:
 
     codes: list[int] = []
     for path in arguments.files:
-        gc.disable()  # a header's hundred thousand objects are looked through again and again
         try:
             found: Guess = guess(
                 path, choose=arguments.choose, part=arguments.part, search=arguments.search
@@ -186,8 +184,6 @@ def _guess(arguments: argparse.Namespace) -> int:
         except ArchfindError as error:
             codes.append(_refused(path, error, arguments))
             continue
-        finally:
-            gc.enable()
         document = guess_document(found)
         if arguments.json:
             _print_json(document)

@@ -105,8 +105,7 @@ def solved(
 ) -> Solved | None:
     """The class against the file, `templates` being those of its keys; `claims` are config fields
     that the file names itself, used for what no tensor shows. If another class has all of the
-    file's tensors, which this is `like`, its values are tried first, and for a large file they
-    are all that is tried."""
+    file's tensors, which this is `like`, its values are tried first."""
     own = {
         key: spec
         for key, spec in index.items()
@@ -123,7 +122,7 @@ def solved(
             own[source] = own[key]
     solution = _likened(own, block.family, like) if like is not None else None
     is_like = solution is not None
-    if solution is None and (like is None or len(index) <= _MANY):
+    if solution is None:
         solution = _solved(own, block, tied, like)
     if solution is None:
         return None
@@ -175,10 +174,8 @@ def _solved(
         solution = _from_some(own, family) or solution
     if like is not None and solution.score < 1 and len(own) <= _MANY:
         # Heads that no tensor shows are as many as the other class has for it.
-        heads = {
-            p: v for p, v in like.values.items() if p in family.options and p not in like.shown
-        }
-        given = {p: v for p, v in heads.items() if type(v) is int}
+        hidden = like.values.keys() & family.options.keys() - like.shown
+        given = {p: like.values[p] for p in hidden if type(like.values[p]) is int}
         other = solved_with(own, family, list(equations_of(own, family)), given)
         solution = max(solution, other, key=lambda one: one.score)
     _whole_patches(own, family, solution)
