@@ -218,9 +218,7 @@ def test_a_wrapper_of_a_known_network_is_named_beside_it(tmp_path: Path) -> None
 
 
 def test_a_number_that_is_refused_alone_moves_with_what_must_give_way(tmp_path: Path) -> None:
-    config = transformers.XLNetConfig(
-        vocab_size=50, d_model=192, n_layer=2, n_head=16, d_inner=48
-    )
+    config = transformers.XLNetConfig(vocab_size=50, d_model=192, n_layer=2, n_head=16, d_inner=48)
     torch.manual_seed(0)
     module = transformers.XLNetLMHeadModel(config).eval()
     loaded = archfind.load(written(module, tmp_path / "xlnet.pth"))
