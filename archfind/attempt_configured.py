@@ -12,7 +12,8 @@ from torch import nn
 from archfind.canonical import kind
 from archfind.frozen import replace
 from archfind.match import compared
-from archfind.pretrained.solve import Solved, is_stale
+from archfind.pretrained.solve import Solved
+from archfind.pretrained.state_dict import is_stale
 from archfind.probing.config import Config, leaves, moved
 from archfind.probing.descent import Descent
 from archfind.probing.probe import Moves, Shapes, on_meta

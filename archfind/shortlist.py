@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     Index = Mapping[str, TensorSpec]
 
 _SAMPLE = 48  # keys that vote for a prefix
+_COUNTED = 12_000  # tensors of a file that are counted
 _RARE = 8  # signatures with a tensor in common, at most, for it to say much
 _POSTINGS = 20_000  # signature numbers counted per prefix: the rarest features come first
 
@@ -62,16 +63,18 @@ def below(index: Index, prefix: str) -> Index:
 def signatures(index: Index, database: Database, most: int = 6) -> list[tuple[int, int, int]]:
     """Signatures as (number, tensors in common, rare ones of them), most alike first: by key and
     shape; where nothing has both, by key alone; where no key is known, by shapes alone."""
+    step = 1 + len(index) // _COUNTED
+    some = list(index.items())[::step]
     for kind in ("both", "key", "shape"):
         classes: dict[int, int] = {}
-        for key, spec in index.items():
+        for key, spec in some:
             if kind == "both":
                 wanted = feature(key, spec.shape)
             else:
                 wanted = feature(key) if kind == "key" else feature("", spec.shape)
             holders = database.holders(wanted)
             if holders >= 0:
-                classes[holders] = classes.get(holders, 0) + 1
+                classes[holders] = classes.get(holders, 0) + step
         counts: dict[int, int] = {}
         rare: dict[int, int] = {}
         counted = 0

@@ -27,7 +27,7 @@ from archfind.config_probing.text import Block, TypeText, others, parse
 from archfind.errors import SignatureError
 from archfind.families.text import template, template_of
 from archfind.pretrained.database import MAGIC, feature
-from archfind.pretrained.solve import STALE
+from archfind.pretrained.state_dict import STALE
 
 FOLDER = "transformers/types"
 

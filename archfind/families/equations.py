@@ -10,7 +10,7 @@ from archfind.families.text import template, template_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from typing import Any
 
     from archfind.families.expression import Expression
@@ -75,15 +75,24 @@ class Equation:
         return found
 
     def holds(self, values: Values) -> bool:
+        return self._is_met({**values, **self.env})
+
+    def holding(self, path: str, some: Iterable[Any], values: Values) -> list[Any]:
+        """Those of some values of a leaf for which it holds."""
+        env = {**values, **self.env}
+        found: list[Any] = []
+        for value in some:
+            env[path] = value
+            if self._is_met(env):
+                found.append(value)
+        return found
+
+    def _is_met(self, env: Values) -> bool:
         try:
-            found = self.expression.value({**values, **self.env})
+            found = self.expression.value(env)
         except ERRORS:
             return False
-        return (
-            bool(found) == self.value
-            if self.value in (True, False) and (type(self.value) is bool)
-            else found == self.value
-        )
+        return bool(found) == self.value if type(self.value) is bool else found == self.value
 
 
 def equations_of(index: Index, family: Family) -> Iterator[Equation]:

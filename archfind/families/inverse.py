@@ -83,14 +83,11 @@ def inverted(equation: Equation, path: str, values: Values) -> int | float | Non
 
 def chosen(equation: Equation, path: str, values: Values, family: Family) -> list[Any]:
     """Those of the values that the leaf is known to take that make an equation hold."""
-    found: list[Any] = []
-    for value in known_values(path, family):
-        if equation.holds({**values, path: value}):
-            found.append(value)
+    found = equation.holding(path, known_values(path, family), values)
     base = family.leaves.get(path)
     if type(base) is int and base <= COUNT and (not found or type(equation.value) is bool):
         more = [n for n in range(1, COUNT + 1) if n not in found]
-        found += [n for n in more if equation.holds({**values, path: n})]
+        found += equation.holding(path, more, values)
     return found
 
 
@@ -99,7 +96,9 @@ _NONE = object()
 
 def known_values(path: str, family: Family) -> list[Any]:
     """Values that a leaf has in the family's networks, the base's first."""
-    found: list[Any] = []
+    if path in family.known:
+        return family.known[path]
+    found: list[Any] = family.known.setdefault(path, [])
     for value in (
         family.leaves.get(path, _NONE),
         *(preset.get(path, _NONE) for preset in family.presets.values()),
@@ -116,8 +115,7 @@ def is_sure(equation: Equation, path: str, value: Any, values: Values) -> bool:
     """Whether the next numbers up and down wouldn't do as well; a rounded half says little."""
     if type(value) is not int:
         return True
-    others = (value - 1, value + 1)
-    return not any(equation.holds({**values, path: other}) for other in others)
+    return not equation.holding(path, (value - 1, value + 1), values)
 
 
 def _bare(equation: Equation) -> bool:

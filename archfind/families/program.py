@@ -11,6 +11,7 @@ under conditions that exclude each other. On the cold path of `archfind guess`.
 from __future__ import annotations
 
 from archfind.families.expression import parse, resolved
+from archfind.families.thinned import ends
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,11 +39,16 @@ class Part:
             self.index = f"{{{name}}}"
             self.bound = parse(bound)
 
+    def is_in(self, texts: Iterable[str]) -> bool:
+        """Whether one of these expressions may read a repeat's index."""
+        return self.bound is not None and any(self.index[:-1] in text for text in texts)
+
 
 class FamilyLine:
-    """Keys, sizes, dtype, condition; `reads` are the leaves in them, up to a repeat's index."""
+    """Keys, sizes, dtype, condition; `reads` are the leaves in them, up to a repeat's index. After
+    `settled` of the parts, sizes and condition read no further repeat."""
 
-    __slots__ = ("condition", "dtype", "parts", "pattern", "reads", "sizes")
+    __slots__ = ("condition", "dtype", "parts", "pattern", "reads", "settled", "sizes")
 
     def __init__(self, text: str) -> None:
         self.pattern, _, rest = text.partition("  ")
@@ -55,6 +61,9 @@ class FamilyLine:
         some = (*self.sizes, self.condition, *(part.bound for part in self.parts))
         names = {name for one in some if one is not None for name in one.names}
         self.reads = {name.partition("{")[0] for name in names if name[0] != "{"}
+        told = [one.text for one in (*self.sizes, self.condition) if one is not None]
+        used = [at for at, part in enumerate(self.parts, 1) if part.is_in(told)]
+        self.settled = max(used, default=0)
 
 
 _DTYPES = frozenset("bool uint8 int8 int16 int32 int64 complex64 complex128".split())
@@ -128,11 +137,12 @@ class Program:
         """Every key with its shape and dtype."""
         return {key: (shape, dtype) for key, shape, dtype in self.tensors(values)}
 
-    def tensors(self, values: Values) -> Iterator[tuple[str, Shape, str]]:
+    def tensors(self, values: Values, is_thin: bool = False) -> Iterator[tuple[str, Shape, str]]:
         """Key, shape and dtype of every tensor, line by line; without those that items beyond a
-        list would give."""
+        list would give, and if `is_thin` without those amid long rows within layers."""
         for line in self.lines:
-            for key, env in places(line.parts, values):
+            outer, inner = line.parts[: line.settled], line.parts[line.settled :]
+            for head, env in places(outer, values, "", is_thin):
                 try:
                     if line.condition is not None and not line.condition.value(env):
                         continue
@@ -142,7 +152,8 @@ class Program:
                     if not any(_is_beyond(one, env) for one in expressions):
                         raise
                     continue
-                yield joined(key), shape, line.dtype
+                for key, _ in places(inner, env, head, is_thin):
+                    yield joined(key), shape, line.dtype
 
 
 def _is_beyond(expression: Expression, values: Values) -> bool:
@@ -152,15 +163,11 @@ def _is_beyond(expression: Expression, values: Values) -> bool:
     return any(name not in values for name in names)
 
 
-def places(parts: list[Part], values: Values) -> Iterator[tuple[str, Values]]:
-    """Every key of a pattern, with the values of its repeats."""
-    if not any(part.bound for part in parts):
-        yield ".".join(part.text for part in parts), values
-        return
-    yield from _places(parts, 0, "", values)
-
-
-def _places(parts: list[Part], at: int, head: str, values: Values) -> Iterator[tuple[str, Values]]:
+def places(
+    parts: list[Part], values: Values, head: str = "", is_thin: bool = False
+) -> Iterator[tuple[str, Values]]:
+    """Every key of a pattern's parts below `head`, with the values of its repeats."""
+    at = 0
     while at < len(parts) and parts[at].bound is None:
         head = f"{head}.{parts[at].text}" if head else parts[at].text
         at += 1
@@ -176,6 +183,8 @@ def _places(parts: list[Part], at: int, head: str, values: Values) -> Iterator[t
             raise
         bound = None
     count = int(bound) if bound is not None else 0  # of an item that a shorter list doesn't have
-    for number in range(count):
+    rest = parts[at + 1 :]
+    above = f"{head}." if head else ""
+    for number in ends(joined(above), count) if is_thin else range(count):
         env = {**values, part.index: number, f"{part.index[:-1]}#}}": count}
-        yield from _places(parts, at + 1, f"{head}.{number}" if head else str(number), env)
+        yield from places(rest, env, f"{above}{number}", is_thin)

@@ -38,15 +38,16 @@ class Solution:
         self.score = 0.0
 
 
-def score(index: Index, family: Family, solution: Solution, tensors: int = 0) -> None:
+def score(index: Index, family: Family, solution: Solution, whole: Index | None = None) -> None:
     """Expand the solution's values, and set the share of tensors, on both sides, that fit. A
-    network with many times the file's tensors isn't expanded to its end; `tensors` are the file's
-    where the index has only some of them."""
+    network with many times the file's tensors isn't expanded to its end. Where `index` is a large
+    file's without most of what repeats, `whole` is all of it, and the expansion as thin."""
     lengthen(family, solution.values)
-    most = _MANY_TIMES * max(len(index), tensors) + _MORE
+    every = index if whole is None else whole
+    most = _MANY_TIMES * len(every) + _MORE
     found: dict[str, tuple[Shape, str]] = {}
     try:
-        for key, shape, dtype in family.program.tensors(solution.values):
+        for key, shape, dtype in family.program.tensors(solution.values, whole is not None):
             found[key] = shape, dtype
             if len(found) > most:
                 found = {}
@@ -56,7 +57,7 @@ def score(index: Index, family: Family, solution: Solution, tensors: int = 0) ->
     solution.expected = found
     fits = union = 0
     for key, (shape, dtype) in solution.expected.items():
-        spec = index.get(key)
+        spec = every.get(key)
         fits += spec is not None and spec.shape == shape and is_kind(spec, dtype)
         union += spec is not None or not is_derived(key, dtype)
     for key, spec in index.items():

@@ -39,17 +39,24 @@ _RIVALS = 2  # numbers that may be assumed in another's place
 
 
 def solve(
-    index: Index, family: Family, equations: Sequence[Equation] | None = None, tensors: int = 0
+    index: Index,
+    family: Family,
+    equations: Sequence[Equation] | None = None,
+    whole: Index | None = None,
 ) -> Solution | None:
     """The best values for a family, or None where it has nothing in common with the file.
-    `equations` are those of `equations_of`, where they are known already; `tensors` is how many the
-    file has, where the index has only some of them."""
+    `equations` are those of `equations_of`, where they are known already; `whole` is all of the
+    file, where the index has only some of it."""
     equations = list(equations_of(index, family)) if equations is None else equations
-    return solved_with(index, family, equations, {}, tensors) if equations else None
+    return solved_with(index, family, equations, {}, whole) if equations else None
 
 
 def solved_with(
-    index: Index, family: Family, equations: Sequence[Equation], given: Values, tensors: int = 0
+    index: Index,
+    family: Family,
+    equations: Sequence[Equation],
+    given: Values,
+    whole: Index | None = None,
 ) -> Solution:
     """The best values with those `given`."""
     values = {p: v for p, v in family.leaves.items() if _is_fixed(p, family)} | given
@@ -80,7 +87,7 @@ def solved_with(
                 solved.add(path)
         _propagate(equations, values, solved, family)
     solution = Solution(values, solved - assumed, preset)
-    score(index, family, solution, tensors)
+    score(index, family, solution, whole)
     return solution
 
 

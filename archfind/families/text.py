@@ -40,6 +40,7 @@ class Family:
         "cls",
         "direct",
         "held",
+        "known",
         "leaves",
         "options",
         "presets",
@@ -53,6 +54,7 @@ class Family:
         self.direct: tuple[str, ...] = ()
         self.leaves: dict[str, Any] = {}
         self.options: dict[str, list[Any]] = {}
+        self.known: dict[str, list[Any]] = {}  # all of a leaf's values together, once asked for
         moves: dict[str, Values] = {}
         body: list[str] = []
         for line in lines:

@@ -7,10 +7,11 @@ from archfind.canonical import strip
 from archfind.families.text import template
 from archfind.frozen import replace
 from archfind.pretrained.claims import claims_of
-from archfind.pretrained.database import beside, templates_of
+from archfind.pretrained.database import beside
 from archfind.pretrained.dialects import dialect
 from archfind.pretrained.rank import rank
-from archfind.pretrained.solve import is_stale, solved
+from archfind.pretrained.solve import solved
+from archfind.pretrained.state_dict import StateDict, is_stale
 from archfind.types import Guess, Step, Twin
 
 TYPE_CHECKING = False
@@ -99,8 +100,8 @@ def _norm(key: str) -> str:
 
 def tried(reading: Canonical, types: ModelTypes, claims: Claims) -> list[Solved]:
     """Classes solved, those that fit first, then by how much of the file they give."""
-    templates = templates_of(reading.index)
-    counted = [t for t, key in templates.items() if not is_stale(key, reading.index[key])]
+    whole = StateDict(reading.index)
+    counted = [t for t, key in whole.templates.items() if not is_stale(key, reading.index[key])]
     found: list[Solved] = []
     for prefix in types.prefixes(counted):
         if prefix and any(one.match.fits for one in found):
@@ -109,7 +110,7 @@ def tried(reading: Canonical, types: ModelTypes, claims: Claims) -> list[Solved]
         if not own:
             continue
         below = strip(reading, prefix) if prefix else reading
-        present = templates_of(below.index) if prefix else templates
+        held = StateDict(below.index) if prefix else whole
         outside = len(reading.index) - len(below.index)
         prints: dict[int, float] = {}
         tries = failed = least = 0
@@ -124,9 +125,9 @@ def tried(reading: Canonical, types: ModelTypes, claims: Claims) -> list[Solved]
             like = next((other for other in found if other.match.fits), None)
             if like is not None and (types.needed(number) > common or size > _MORE * least):
                 continue
-            if like is not None and not _has(types.block(number), present):
+            if like is not None and not _has(types.block(number), held.templates):
                 continue
-            one = solved(below.index, present, types.block(number), claims.fields, like)
+            one = solved(held, types.block(number), claims.fields, like)
             tries += 1
             if one is None:
                 failed += like is not None
@@ -187,8 +188,7 @@ def _solved(some: list[Solved], claims: Claims) -> Solved:
     first = some[0]
     if first.is_like:
         assert first.canonical is not None
-        index = first.canonical.index
-        whole = solved(index, templates_of(index), first.block, claims.fields)
+        whole = solved(StateDict(first.canonical.index), first.block, claims.fields)
         if whole is not None and whole.match.fits:
             whole.canonical = first.canonical
             return whole

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 MAGIC = b"archcfg2"
 DEFAULT = "(default)"  # the type's own defaults, as a preset
 _NUMBER = re.compile(r"\d+")
-_WITHIN = re.compile(r"(\D*\d+\..*?\.)(\d+)\.")  # what repeats within one of a row
-_ENDS = 3  # of such a row that are kept at either end
 _VOTERS = 300  # key templates that vote for a prefix
 _PREFIXES = 3
 
@@ -189,26 +187,6 @@ def beside(index: str) -> ModelTypes | None:
     if path not in _opened and index and os.path.exists(path):
         _opened[path] = ModelTypes(path)
     return _opened.get(path)
-
-
-def thinned(index: Mapping[str, TensorSpec]) -> dict[str, TensorSpec]:
-    """The tensors of a large file without most of those that repeat within a layer."""
-    last: dict[str, int] = {}
-    places: dict[str, tuple[str, int]] = {}
-    for key in index:
-        found = _WITHIN.match(key)
-        if found is not None:
-            head, number = found[1], int(found[2])
-            places[key] = head, number
-            last[head] = max(last.get(head, 0), number)
-    kept: dict[str, TensorSpec] = {}
-    for key, spec in index.items():
-        if key in places:
-            head, number = places[key]
-            if _ENDS <= number <= last[head] - _ENDS:
-                continue
-        kept[key] = spec
-    return kept
 
 
 def templates_of(index: Mapping[str, TensorSpec]) -> dict[str, str]:

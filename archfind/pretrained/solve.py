@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import re
 
-from archfind.canonical import DERIVED
 from archfind.families.equations import ERRORS, equations_of
 from archfind.families.polish import polished
 from archfind.families.score import Solution, is_kind, lengthen, score
@@ -14,7 +13,7 @@ from archfind.families.text import template
 from archfind.frozen import replace
 from archfind.match import compared
 from archfind.pretrained.completed import completed, same
-from archfind.pretrained.database import thinned
+from archfind.pretrained.state_dict import MANY, is_stale
 from archfind.types import Entry, Match, Pretrained, Setting
 
 TYPE_CHECKING = False
@@ -24,27 +23,13 @@ if TYPE_CHECKING:
 
     from archfind.families.text import Family
     from archfind.pretrained.database import Configured
+    from archfind.pretrained.state_dict import StateDict
     from archfind.types import Canonical, TensorSpec
 
     Index = Mapping[str, TensorSpec]
 
-# Buffers that older versions of the library saved, and newer ones make by themselves.
-STALE = frozenset(
-    "position_ids token_type_ids inv_freq original_inv_freq masked_bias cos_cached sin_cached "
-    "rotary_emb embed_positions".split()
-)
 _NUMBER = re.compile(r"\d+")
-_MANY = 4_000  # tensors
-_NEARLY = 0.95  # ... of more, those that fit for the rest to be worth its time
-
-
-def is_stale(key: str, spec: TensorSpec) -> bool:
-    """Whether a tensor is one that the library once saved: a mask, a table of positions."""
-    last = key.rpartition(".")[2]
-    if last in STALE or last in DERIVED:
-        return True
-    # GPT-2's causal masks: `h.0.attn.bias` [1, 1, 1024, 1024].
-    return last == "bias" and len(spec.shape) == 4 and spec.shape[:2] == (1, 1)
+_NEARLY = 0.95  # of many tensors, those that fit for the rest to be worth its time
 
 
 class Solved:
@@ -97,21 +82,13 @@ class Solved:
 
 
 def solved(
-    index: Index,
-    templates: Mapping[str, str],
-    block: Configured,
-    claims: Mapping[str, Any],
-    like: Solved | None = None,
+    whole: StateDict, block: Configured, claims: Mapping[str, Any], like: Solved | None = None
 ) -> Solved | None:
-    """The class against the file, `templates` being those of its keys; `claims` are config fields
-    that the file names itself, used for what no tensor shows. If another class has all of the
-    file's tensors, which this is `like`, its values are tried first."""
-    own = {
-        key: spec
-        for key, spec in index.items()
-        if not is_stale(key, spec) or template(key) in block.templates
-    }
-    present = {found for found, key in templates.items() if key in own}
+    """The class against the file; `claims` are config fields that the file names itself, used for
+    what no tensor shows. If another class has all of the file's tensors, which this is `like`, its
+    values are tried first."""
+    own = whole.without_stale(block.templates)
+    present = {found for found, key in whole.templates.items() if key in own}
     tied: dict[str, str] = {}
     for key, source in block.tied.items():
         if key not in own and source in own and template(key) not in present:
@@ -123,7 +100,7 @@ def solved(
     solution = _likened(own, block.family, like) if like is not None else None
     is_like = solution is not None
     if solution is None:
-        solution = _solved(own, block, tied, like)
+        solution = _solved(whole, own, block, tied, like)
     if solution is None:
         return None
     if is_like:
@@ -134,7 +111,7 @@ def solved(
     shares = _shares(block, own, tied)
     if shares is not None and "tie_word_embeddings" in block.family.leaves:
         values["tie_word_embeddings"], sources["tie_word_embeddings"] = shares, "shape"
-    match = _match(index, own, block, solution, values, sources, tied, preset)
+    match = _match(whole.index, own, block, solution, values, sources, tied, preset)
     found = Solved(block, match, solution.score, values, preset)
     found.index, found.tied, found.is_like = own, tied, is_like
     return found
@@ -158,43 +135,48 @@ def _likened(index: Index, family: Family, like: Solved) -> Solution | None:
 
 
 def _solved(
-    own: dict[str, TensorSpec], block: Configured, tied: dict[str, str], like: Solved | None
+    whole: StateDict,
+    own: dict[str, TensorSpec],
+    block: Configured,
+    tied: dict[str, str],
+    like: Solved | None,
 ) -> Solution | None:
     """The values that explain most; keys that turn out to be tied join in. Beside a class that
     fits, what doesn't fit after a little is None."""
     family = block.family
     is_alone = like is None
-    solution = _from_some(own, family)
+    solution = _from_some(whole, own, family)
     if solution is None:
         return None
     shared = _alike(solution, block, own)
     if shared:
         tied |= shared
         own |= {key: own[source] for key, source in shared.items()}
-        solution = _from_some(own, family) or solution
-    if like is not None and solution.score < 1 and len(own) <= _MANY:
+        solution = _from_some(whole, own, family) or solution
+    if len(own) > MANY and (is_alone or solution.score == 1):
+        score(own, family, solution)
+    if like is not None and solution.score < 1 and len(own) <= MANY:
         # Heads that no tensor shows are as many as the other class has for it.
         hidden = like.values.keys() & family.options.keys() - like.shown
         given = {p: like.values[p] for p in hidden if type(like.values[p]) is int}
         other = solved_with(own, family, list(equations_of(own, family)), given)
         solution = max(solution, other, key=lambda one: one.score)
+    if like is not None and solution.score < 1 and len(own) > MANY:
+        return None
     _whole_patches(own, family, solution)
-    if is_alone and solution.score < 1 and (solution.score > _NEARLY or len(own) <= _MANY):
+    if is_alone and solution.score < 1 and (solution.score > _NEARLY or len(own) <= MANY):
         solution = polished(own, family, solution)
         _whole_patches(own, family, solution)
     return solution if is_alone or solution.score == 1 else None
 
 
-def _from_some(index: Index, family: Family) -> Solution | None:
-    """The values from some of a large file's tensors, held against all of them: of a layer's 256
-    experts, the first and the last say what the others would."""
-    some = thinned(index) if len(index) > _MANY else index
-    solution = solve(some, family, tensors=len(index))
-    if solution is not None and some is not index:
-        expected = solution.expected.items()
-        fits = sum(k in index and index[k].shape == shape for k, (shape, _) in expected)
-        solution.score = fits / max(len(index), len(expected), 1)
-    return solution
+def _from_some(whole: StateDict, own: Index, family: Family) -> Solution | None:
+    """The values from some of a large file's tensors."""
+    if len(own) <= MANY:
+        return solve(own, family)
+    added = [key for key in own if key not in whole.index]
+    some = {key: own[key] for key in (*whole.some, *added) if key in own}
+    return solve(some, family, whole=own)
 
 
 def _alike(solution: Solution, block: Configured, own: Index) -> dict[str, str]:

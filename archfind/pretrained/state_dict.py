@@ -1,0 +1,53 @@
+"""A state dict as every class of transformers that is held against it sees it: read once. On the
+cold path of `archfind guess`."""
+
+from __future__ import annotations
+
+from archfind.canonical import DERIVED
+from archfind.families.text import template
+from archfind.families.thinned import thinned
+from archfind.pretrained.database import templates_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from archfind.types import TensorSpec
+
+    Index = Mapping[str, TensorSpec]
+
+# Buffers that older versions of the library saved, and newer ones make by themselves.
+STALE = frozenset(
+    "position_ids token_type_ids inv_freq original_inv_freq masked_bias cos_cached sin_cached "
+    "rotary_emb embed_positions".split()
+)
+MANY = 4_000  # tensors, from which on a class is solved from some of them
+
+
+def is_stale(key: str, spec: TensorSpec) -> bool:
+    """Whether a tensor is one that the library once saved: a mask, a table of positions."""
+    last = key.rpartition(".")[2]
+    if last in STALE or last in DERIVED:
+        return True
+    # GPT-2's causal masks: `h.0.attn.bias` [1, 1, 1024, 1024].
+    return last == "bias" and len(spec.shape) == 4 and spec.shape[:2] == (1, 1)
+
+
+class StateDict:
+    """Tensors by key; `templates` are those of its keys, each with the first key that has it, and
+    `some` is the index without most of what repeats within layers, where it's large."""
+
+    __slots__ = ("_stale", "index", "some", "templates")
+
+    def __init__(self, index: Index) -> None:
+        self.index = index
+        self.templates = templates_of(index)
+        self.some = thinned(index) if len(index) > MANY else index
+        self._stale = {key: template(key) for key, spec in index.items() if is_stale(key, spec)}
+
+    def without_stale(self, templates: Collection[str]) -> dict[str, TensorSpec]:
+        """Its tensors, stale ones only where a class has them itself."""
+        left = {key for key, found in self._stale.items() if found not in templates}
+        if not left:
+            return dict(self.index)
+        return {key: spec for key, spec in self.index.items() if key not in left}
