@@ -81,7 +81,7 @@ class Bench:
         if moves and not library.is_divided(config):
             return None
         quiet = contextlib.redirect_stdout(io.StringIO())
-        with quiet, _unfilled(), library.reads(not moves) as reads:
+        with quiet, _unfilled(), library.reads() as reads:
             module = on_meta(lambda: self.cls(config, **switches), {}, _SECONDS)
         found.reads = set(reads)
         shapes = shapes_of(module)

@@ -33,6 +33,9 @@ CORE = re.compile(
     r"|patch_size|projection_dim|width"
 )
 _ITEMS = 16  # a list with more is held at its length and its items
+_SWITCHED = 2  # values of a switch
+_TRIED = 3  # ... of what is read behind it
+_SIZES = 8  # moved together with that
 _MORE = 3.0  # ... beyond the time given, for what people change most
 
 
@@ -104,6 +107,7 @@ def explore(
             taken += [None] * (none is not None and none.shapes != bench.first.shapes)
         if taken:
             visible[path] = taken
+    _behind(bench, visible, facts, end)
     _equal(bench, visible)
     _deep(bench, visible, end)
     _paired(bench, visible, end)
@@ -114,6 +118,41 @@ def explore(
             break
         made += bench.build(_drawn(draw, bench, visible, joint)) is not None
     return visible
+
+
+def _behind(
+    bench: Bench,
+    visible: dict[str, list[Leaf]],
+    facts: Mapping[str, list[Leaf]],
+    end: float,
+) -> None:
+    """Leaves that are read, and move something, once a switch is moved: buckets of positions, where
+    attention is relative. What one of them is to the others, and to sizes, is seen in pairs."""
+    sizes = [p for p, v in bench.base.items() if p in visible and type(v) is int and v > COUNT]
+    for switch, values in list(visible.items()):
+        base = bench.base[switch]
+        if type(base) is int and base > 0:
+            continue
+        for value in values[:_SWITCHED]:
+            brought = bench.build({switch: value})
+            if brought is None or time.process_time() > end:
+                continue
+            read = {name for _, name in brought.reads - bench.first.reads}
+            found: list[Moves] = []
+            for path in bench.base:
+                if path in visible or leaf_name(path) not in read or _SILENT.search(path):
+                    continue
+                for other in alternates(path, bench.base[path], facts.get(path, ()))[:_TRIED]:
+                    built = bench.build({switch: value, path: other})
+                    if built is not None and built.shapes != brought.shapes:
+                        found.append({path: other})
+            for one in found:
+                for other in (*found, *({p: visible[p][0]} for p in sizes[:_SIZES])):
+                    if not one.keys() & other.keys():
+                        bench.build({switch: value, **one, **other})
+            for one in found:
+                for path, other in one.items():
+                    visible.setdefault(path, []).append(other)
 
 
 def _deep(bench: Bench, visible: Mapping[str, list[Leaf]], end: float) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from archfind.config_probing.bench import Bench, Built
 from archfind.families.expression import parse
-from archfind.families.program import numbered, split
+from archfind.families.program import numbered, spaced, split
 from archfind.probing.config import Leaf, moved
 from archfind.probing.fit import holds
 from archfind.probing.learn import Blame, Learner, Place, generalised
@@ -19,20 +19,23 @@ from archfind.probing.probe import Sample
 from archfind.probing.trace import Refused, trace
 from archfind.providers import transformers as library
 
-_NETWORKS = 6  # traced for one class
+_NETWORKS = 9  # traced for one class
+_WAYS = 4  # of making one tensor
 _SECONDS = 10.0  # for one of them
 _PLACES = 60  # of a tensor's, that are asked for its expressions
 _READINGS = 6  # of one expression, by which of its numbers count a repeat
 _PROPOSED = 24
+_TRUSTING, _HINTED = 1, 2  # stages: nothing but what the code says, and that first
 
-Sizes = Mapping[str, Sequence[str]]
+Sizes = Mapping[str, Sequence[Sequence[str]]]
 
 
 class Hints:
-    """`sizes` by key, numbers apart, in each dialect: one expression a dim; `bounds` of loops."""
+    """`sizes` by key, numbers apart, in each dialect: one expression a dim, for each way that the
+    tensor is made; `bounds` of loops."""
 
     def __init__(self, bench: Bench) -> None:
-        self.sizes: dict[str, dict[str, Sequence[str]]] = {"": {}, "published": {}}
+        self.sizes: dict[str, dict[str, list[Sequence[str]]]] = {"": {}, "published": {}}
         self.bounds: dict[str, None] = {}
         self._bench = bench
         self._is_full = False
@@ -43,12 +46,24 @@ class Hints:
             self._is_full = True
             tried = 0
             known: set[str] = set()
-            for built in sorted(self._bench.built(), key=lambda one: len(one.moves)):
-                if not set(built.shapes[""]) <= known and tried < _NETWORKS:
+            order = sorted(
+                self._bench.built(), key=lambda one: (len(one.moves), not self._is_switch(one))
+            )
+            for built in order:
+                # Keys that weren't seen, or a switch, which may make others of the same.
+                if tried < _NETWORKS and (
+                    self._is_switch(built) or not set(built.shapes[""]) <= known
+                ):
                     known |= set(built.shapes[""])
                     tried += 1
                     self._add(self._bench, built)
         return self
+
+    def _is_switch(self, built: Built) -> bool:
+        """Whether one switch alone is moved in a network, and moves tensors."""
+        first = self._bench.first
+        are = all(type(first.values[path]) in (bool, str) for path in built.moves)
+        return len(built.moves) == 1 and are and built.shapes != first.shapes
 
     def _add(self, bench: Bench, built: Built) -> None:
         try:
@@ -61,11 +76,17 @@ class Hints:
         own = self.sizes[""]
         for key, texts in found.sizes.items():
             if any(char.isalpha() for text in texts for char in text):
-                own.setdefault(numbered(key), texts)
+                _append(own, numbered(key), texts)
         other = self.sizes["published"]
         for key, source in built.sources.items():
-            if numbered(source) in own:
-                other.setdefault(numbered(key), own[numbered(source)])
+            for texts in own.get(numbered(source), ()):
+                _append(other, numbered(key), texts)
+
+
+def _append(found: dict[str, list[Sequence[str]]], key: str, texts: Sequence[str]) -> None:
+    kept = found.setdefault(key, [])
+    if texts not in kept and len(kept) < _WAYS:
+        kept.append(texts)
 
 
 class HintedLearner(Learner):
@@ -84,8 +105,8 @@ class HintedLearner(Learner):
         less = [b.removesuffix("-1") for b in bounds if b.endswith("-1")]
         self._bounds = list(dict.fromkeys((*less, *bounds, *(f"{b}+1" for b in bounds))))
         self._texts: list[dict[str, None]] = []  # of the tensor looked at, one a dim
+        self._weight = ""  # of a bias: the first size of its weight
         self._proposed: Sequence[str] = ()
-        self._trusts = False  # whether nothing but that is tried
 
     def _repeat(
         self, places: list[Place], numbers: list[str], pattern: str, condition: str
@@ -103,34 +124,48 @@ class HintedLearner(Learner):
         for place in places:
             at = iter(place.at)
             key = ".".join(str(next(at)) if part[0] == "{" else part for part in parts)
-            texts = self._hints.get(key)
-            if texts is None or (key, *texts) in seen:
-                continue
-            seen.add((key, *texts))
-            self._texts += [{} for _ in range(len(texts) - len(self._texts))]
-            for own, text in zip(self._texts, texts, strict=False):
-                # A width that heads divide is as good as heads times what each has of it.
-                for one in (*parse(text).names, text):
-                    own.update(dict.fromkeys(_readings(one, place.env)))
+            # A bias is as long as its weight.
+            beside = f"{key[:-4]}weight" if key.endswith(".bias") else ""
+            for texts in (*self._hints.get(key, ()), *self._hints.get(beside, ())):
+                if (key, *texts) in seen:
+                    continue
+                seen.add((key, *texts))
+                self._texts += [{} for _ in range(len(texts) - len(self._texts))]
+                for own, text in zip(self._texts, texts, strict=False):
+                    # A width that heads divide is as good as heads times what each has of it.
+                    for one in (*parse(text).names, text):
+                        own.update(dict.fromkeys(_readings(one, place.env)))
             if len(seen) > _PLACES:
                 break
+        self._weight = self._beside(f"{pattern[:-4]}weight") if pattern.endswith(".bias") else ""
+        if self._weight:
+            self._texts = self._texts or [{}]
+            self._texts[0][self._weight] = None
         super()._leaf(places, pattern, condition)
+
+    def _beside(self, pattern: str) -> str:
+        """The first size of a tensor whose one line is known already."""
+        found = [line for line in self.lines if line.startswith(f"{pattern}  ")]
+        return spaced(found[0].partition("  ")[2])[0] if len(found) == 1 else ""
 
     def _sizes(self, places: list[Place]) -> tuple[str, ...] | None:
         """Dim by dim, each with what is proposed for it."""
         sizes: list[str] = []
         for axis in range(len(places[0].tree[0])):
             texts = self._texts[axis] if axis < len(self._texts) else ()
-            self._proposed = sorted(texts, key=len)[:_PROPOSED]
+            self._proposed = sorted(texts, key=lambda t: (t != self._weight, len(t)))[:_PROPOSED]
             one = [Place(p.sample, p.env, ((p.tree[0][axis],), p.tree[1]), p.at) for p in places]
-            # What the code says, by cases if need be, before what fits by chance.
-            self._trusts = bool(self._proposed)
+            # What the code says, by cases if need be, before what fits by chance; last what the
+            # networks that were traced may not have shown.
             found = None
-            if self._trusts:
+            for stage in (_TRUSTING, _HINTED) if self._proposed else ():
+                self.stage = stage
                 with contextlib.suppress(Blame):
-                    found = super()._sizes(one)
-                self._trusts = False
-            found = found or super()._sizes(one)
+                    found = found or super()._sizes(one)
+            self.stage = 0
+            if found is None:
+                self._proposed = ()
+                found = super()._sizes(one)
             if found is None:
                 return None
             sizes += found
@@ -150,7 +185,9 @@ class HintedLearner(Learner):
             for text in self._proposed:
                 if holds(text, rows, targets):
                     return text
-            if self._trusts or (quick and self._proposed):
+            if self.stage == _TRUSTING:
+                return None
+            if quick and self._proposed:
                 return str(targets[0]) if len(set(targets)) == 1 else None
         return super()._number(places, targets, quick)
 

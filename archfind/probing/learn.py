@@ -58,6 +58,7 @@ class Learner:
         self.unfit: list[str] = []
         self.pool: list[str] = []
         self.around: list[str] = []  # what the tensor looked at moves with, in all examples
+        self.stage = 0  # of what is allowed to explain a size
         self.deadline = time.process_time() + seconds
         self._patience = self.deadline
         self._fits: dict[object, str | None] = {}
@@ -255,7 +256,7 @@ class Learner:
 
     def _cases(self, places: list[Place], targets: list[int], splits: int) -> str | None:
         """A size that follows one rule or another: `case(deep_stem,32,64)`."""
-        key = "cases", tuple(targets), self._key(places)
+        key = "cases", self.stage, tuple(targets), self._key(places)
         if key not in self._fits:
             self._fits[key] = self._split(places, targets, splits)
         return self._fits[key]
@@ -264,8 +265,10 @@ class Learner:
         known: dict[str, Any] = {}
         for names in self._names(places, targets):
             known |= tests([p.env for p in places], [*names, *self._choices])
-        best: tuple[int, str, str, list[int]] | None = None
+        best: tuple[tuple[bool, int], str, str, list[int]] | None = None
         # Where a tensor stands, and switches, say more than sizes do.
+        if _is_alike(places, targets):
+            known = {text: truth for text, truth in known.items() if "{" not in text}
         order = sorted(known, key=lambda t: (t[0] != "{", t.partition(" ")[0] not in self._choices))
         for text, truth in ((text, known[text]) for text in order):
             if time.process_time() > self._patience:
@@ -276,9 +279,10 @@ class Learner:
             two = self._part(places, targets, no)
             if one is not None and two is not None:
                 return f"case({text},{one},{two})"
+            is_number = text[0] != "{" and text.partition(" ")[0] not in self._choices
             for found, rest, when in ((one, no, text), (two, yes, negated(text))):
-                if found is not None and (best is None or len(rest) < best[0]):
-                    best = len(rest), when, found, rest
+                if found is not None and (best is None or (is_number, len(rest)) < best[0]):
+                    best = (is_number, len(rest)), when, found, rest
         if best is None or splits < 2:
             return None
         _, when, found, rest = best
@@ -344,6 +348,12 @@ class Learner:
                         general.update(dict.fromkeys(names[1:] or names))
             attempts.append([*general, *indices])
         return attempts
+
+
+def _is_alike(places: Sequence[Place], targets: Sequence[int]) -> bool:
+    """Whether a size is the same in all of a network's places: no matter which layer it is in."""
+    own: dict[int, int] = {}
+    return all(own.setdefault(p.sample, t) == t for p, t in zip(places, targets, strict=True))
 
 
 def _without(moves: Mapping[str, Any], path: str) -> frozenset[tuple[str, Any]]:

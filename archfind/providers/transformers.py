@@ -296,13 +296,10 @@ def tieable(module: nn.Module) -> dict[str, str]:
 
 
 @contextmanager
-def reads(wanted: bool = True) -> Generator[dict[tuple[str, str], None]]:
+def reads() -> Generator[dict[tuple[str, str], None]]:
     """The config fields that are read inside, each with its config's class, in their order; copies
-    of a config count as it does. None if not `wanted`."""
+    of a config count as it does."""
     found: dict[tuple[str, str], None] = {}
-    if not wanted:
-        yield found
-        return
     cls = transformers.PreTrainedConfig
     original = cls.__getattribute__
 
