@@ -8,7 +8,7 @@ from archfind.families.adjust import adjusted
 from archfind.families.database import beside
 from archfind.families.equations import ERRORS, equations_of
 from archfind.families.polish import polished
-from archfind.families.score import Solution
+from archfind.families.score import Solution, within
 from archfind.families.shown import shown
 from archfind.families.solve import solve
 from archfind.frozen import replace
@@ -223,7 +223,7 @@ def _match(index: Index, known: Known, solution: Solution, choose: str) -> Match
     shown = {path: solution.values[path] for path in solution.solved}
     name = chosen[0] if chosen else _nearest(known, shown)
     preset = family.presets[name]
-    values = _completed(family, solution, preset)
+    values = within(_completed(family, solution, preset))
     moved = {
         path: value
         for path, value in values.items()
@@ -249,7 +249,7 @@ def _match(index: Index, known: Known, solution: Solution, choose: str) -> Match
     )
 
 
-def _completed(family: Family, solution: Solution, preset: Mapping[str, Any]) -> Mapping[str, Any]:
+def _completed(family: Family, solution: Solution, preset: Mapping[str, Any]) -> dict[str, Any]:
     """The values, with all that the preset has otherwise as it has them, where that gives the same
     tensors."""
     values = {
@@ -275,16 +275,27 @@ def _is_same(family: Family, values: Mapping[str, Any], solution: Solution) -> b
 
 
 def _nearest(known: Known, values: Mapping[str, Any]) -> str:
-    """The preset from which the fewest arguments are moved; of several, the one that the prior
-    names, then the one with the shortest name."""
+    """The preset from which the fewest arguments are moved, none of them within one that it has
+    nothing for; of several, the one that the prior names, then the one with the shortest name."""
 
     def distance(name: str) -> tuple[object, ...]:
         preset = known.family.presets[name]
         moved = [path for path, value in values.items() if preset.get(path, _NONE) != value]
         roots = {path.partition(".")[0] for path in moved}
-        return len(roots), not known.members[name].plain, len(moved), len(name), name
+        lacking = sum(_is_within_none(path, preset) for path in moved)
+        return lacking, len(roots), not known.members[name].plain, len(moved), len(name), name
 
     return min(known.family.presets, key=distance)
+
+
+def _is_within_none(path: str, preset: Mapping[str, Any]) -> bool:
+    """Whether a leaf is a part of what a preset has None for."""
+    above = path.rpartition(".")[0]
+    while above:
+        if preset.get(above, _NONE) is None:
+            return True
+        above = above.rpartition(".")[0]
+    return False
 
 
 def _roots(paths: Mapping[str, Any]) -> list[str]:

@@ -10,8 +10,8 @@ is built, its weights are randomised, and it is saved as .pth or .safetensors. I
     named    the class is named, from names and shapes alone, with every argument that shapes show
              (or others that give the same tensors)
     right    the same, after a search where that was needed
-    loaded   the file loads strictly, the invisible arguments given
-    equal    and computes what the original computes
+    loaded   the file loads strictly into the answer
+    equal    and, given the invisible arguments, computes what the original computes
 With --named only the first, of headers in memory: no weights are made, nothing is searched for.
 Progress on stderr, a line for each miss on stdout. The exit code is 1 below --wanted percent.
 """
@@ -267,22 +267,31 @@ def judge(case: Case, path: Path, counts: Counter[str]) -> str | None:
             else:  # leaves of a nested argument
                 own = below(root, truth)
                 invisible |= {p: v for p, v in own.items() if p not in read and p[-1] != "#"}
-    invisible = {p: v for p, v in invisible.items() if p.partition(".")[0] in found_base[2]}
+    shown = {p.partition(".")[0] for p, s in found.config.items() if s.source == "shape"}
+    given = found_base[2].keys() - shown
+    invisible = {p: v for p, v in invisible.items() if p.partition(".")[0] in given}
     try:
-        loaded = archfind.load(path, choose=found.entry.id, settings=invisible)
-        worst = difference(expected, run(loaded, inputs))
-        if worst > CLOSE_TO and case.entry != found.entry.id:
-            # What can't be written as a setting (a layer's class) is given with the entry.
-            loaded = archfind.load(path, choose=case.entry, settings=invisible)
-            worst = difference(expected, run(loaded, inputs))
+        archfind.load(path, choose=found.entry.id)
     except ArchfindError as error:
         return f"load: {error.message}"
-    except Exception as error:  # built from arguments with which it can't take this input
-        counts["loaded"] += 1
-        return f"runs not: {error}"
     counts["loaded"] += 1
-    counts["equal"] += worst <= CLOSE_TO
-    return "" if worst <= CLOSE_TO else f"outputs differ by {worst:.1e}"
+    why = ""
+    # What can't be written as a setting (a layer's class) is given with the entry.
+    for entry in dict.fromkeys((found.entry.id, case.entry)):
+        try:
+            loaded = archfind.load(path, choose=entry, settings=invisible)
+            worst = difference(expected, run(loaded, inputs))
+        except ArchfindError as error:
+            why = why or f"load: {error.message}"
+            continue
+        except Exception as error:  # built from arguments with which it can't take this input
+            why = why or f"runs not: {error}"
+            continue
+        if worst <= CLOSE_TO:
+            counts["equal"] += 1
+            return ""
+        why = why or f"outputs differ by {worst:.1e}"
+    return why
 
 
 def below(root: str, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -57,6 +57,8 @@ def inverted(equation: Equation, path: str, values: Values) -> int | float | Non
         except ERRORS:
             return None
 
+    if at(wanted) == wanted:  # what is rounded most likely was round already
+        return wanted
     one, two = at(1), at(2)
     falls = isinstance(one, int | float) and isinstance(two, int | float) and one > two
     if isinstance(one, int | float) and isinstance(two, int | float) and one != two:

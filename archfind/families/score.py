@@ -81,6 +81,20 @@ def lengthen(family: Family, values: Values) -> None:
             values.setdefault(f"{path}.{number}", values.get(f"{path}.{number - 1}"))
 
 
+def within(values: Values) -> Values:
+    """The values without those of items beyond their lists' ends."""
+    return {path: value for path, value in values.items() if not _is_beyond(path, values)}
+
+
+def _is_beyond(path: str, values: Values) -> bool:
+    parts = path.split(".")
+    for at, part in enumerate(parts):
+        length = values.get(f"{'.'.join(parts[:at])}.#") if part.isdigit() else None
+        if type(length) is int and int(part) >= length:
+            return True
+    return False
+
+
 def is_kind(spec: TensorSpec, dtype: str) -> bool:
     """Whether a tensor has the kind of number that is expected; counters may be of any."""
     return dtype != "float" or kind(spec) == "float"

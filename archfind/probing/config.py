@@ -138,7 +138,9 @@ def _collect(path: str, value: object, found: dict[str, Leaf]) -> None:
 
 
 def moved(config: Config, moves: Mapping[str, Leaf]) -> Config:
-    """The config with some leaves at other values. A list that grows repeats its last item."""
+    """The config with some leaves at other values. A list that grows repeats its last item; what is
+    beyond the end of one that is given its length isn't there."""
+    moves = merged({}, moves)
     out = {name: fresh(value) for name, value in config.items()}
     lengths = {path[:-2]: n for path, n in moves.items() if path.endswith(".#")}
     for path, n in sorted(lengths.items(), key=lambda item: item[0].count(".")):
