@@ -10,6 +10,7 @@ import ast
 import contextlib
 import dataclasses
 import inspect
+import itertools
 import json
 import textwrap
 import warnings
@@ -112,9 +113,35 @@ def fields(name: str) -> Mapping[str, object]:
 
 
 def config_of(model_type: str, fields: Mapping[str, Any]) -> transformers.PreTrainedConfig:
-    """The type's config with these fields; nested ones given as dicts."""
+    """The type's config with these fields; nested ones given as dicts. Kinds of layers that are
+    given as runs are as many as the layers."""
+    more: dict[str, Any] = {
+        name: [[list(itertools.islice(itertools.cycle(kinds), fields[count])), 1]]
+        for name, kinds, count in _runs(model_type)
+        if name not in fields and type(fields.get(count)) is int and fields[count] != len(kinds)
+    }
     with _quiet():
-        return config_class(model_type)(**fields)
+        return config_class(model_type)(**{**fields, **more})
+
+
+@cache
+def _runs(model_type: str) -> list[tuple[str, list[str], str]]:
+    """Fields that say by runs, `[[["global", "local"], 12]]`, what each layer is: name, what each
+    is by default, and the field that counts the layers."""
+    made: object = None
+    with _quiet(), contextlib.suppress(Exception):  # not every type has defaults for all
+        made = config_class(model_type)()
+    own = vars(made) if made is not None else {}
+    found: list[tuple[str, list[str], str]] = []
+    for name, value in own.items():
+        match value:
+            case [[[str(), *_], int()], *_]:
+                kinds = [kind for some, times in value for kind in some * times]
+                counts = [n for n, v in own.items() if v == len(kinds) and "layers" in n]
+                found += [(name, kinds, count) for count in counts[:1]]
+            case _:
+                pass
+    return found
 
 
 def create(name: str, **fields: Any) -> nn.Module:
