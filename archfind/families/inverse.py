@@ -3,6 +3,8 @@ path of `archfind guess`."""
 
 from __future__ import annotations
 
+import re
+
 from archfind.families.equations import ERRORS
 
 TYPE_CHECKING = False
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
 
     Values = dict[str, Any]
 
+_ROUNDING = re.compile("round|divisible")
 _LARGEST = 1 << 20
 _FRACTIONS = (2, 4, 8, 3, 10, 16, 20, 100)  # denominators of ratios
 COUNT = 16  # a leaf up to this may be any number up to this: a scale, a count of blocks
@@ -57,14 +60,16 @@ def inverted(equation: Equation, path: str, values: Values) -> int | float | Non
         except ERRORS:
             return None
 
-    if at(wanted) == wanted:  # what is rounded most likely was round already
-        return wanted
+    if _ROUNDING.search(equation.expression.text) and at(wanted) == wanted:
+        return wanted  # what is rounded most likely was round already
     one, two = at(1), at(2)
     falls = isinstance(one, int | float) and isinstance(two, int | float) and one > two
     if isinstance(one, int | float) and isinstance(two, int | float) and one != two:
         guess = 1 + (wanted - one) / (two - one)
         if 0 < guess < _LARGEST and guess == int(guess) and at(int(guess)) == wanted:
             return int(guess)
+    if one == two == at(_LARGEST):  # the leaf has no part in it here, or can't be any of these
+        return None
     for denominator, largest in ((1, _LARGEST), *((d, 8 * d) for d in _FRACTIONS)):
         low, high = 1, largest
         while low < high:

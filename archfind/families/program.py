@@ -10,6 +10,8 @@ under conditions that exclude each other. On the cold path of `archfind guess`.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from archfind.families.expression import parse, resolved
 from archfind.families.thinned import ends
 
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from archfind.families.expression import Expression
 
     Values = Mapping[str, Any]
+
+KEPT = 1 << 16  # keys of files, which every family asks for
 
 Shape = tuple[int, ...]
 
@@ -98,6 +102,7 @@ def spaced(body: str) -> list[str]:
     return found
 
 
+@lru_cache(KEPT)
 def numbered(key: str) -> str:
     """A key with the numbers at the ends of its components apart: `layer~.1.0.conv~.2.weight`."""
     if not any(char.isdecimal() for char in key):
@@ -185,6 +190,11 @@ def places(
     count = int(bound) if bound is not None else 0  # of an item that a shorter list doesn't have
     rest = parts[at + 1 :]
     above = f"{head}." if head else ""
+    is_last = all(one.bound is None for one in rest)
+    tail = "".join(f".{one.text}" for one in rest) if is_last else ""
     for number in ends(joined(above), count) if is_thin else range(count):
         env = {**values, part.index: number, f"{part.index[:-1]}#}}": count}
-        yield from places(rest, env, f"{above}{number}", is_thin)
+        if is_last:  # most keys come from here: without a generator for each
+            yield f"{above}{number}{tail}", env
+        else:
+            yield from places(rest, env, f"{above}{number}", is_thin)

@@ -14,9 +14,11 @@ A leaf without options is read by the program and never moved. On the cold path 
 from __future__ import annotations
 
 import json
+import re
+from functools import lru_cache
 
 from archfind.canonical import is_table
-from archfind.families.program import Program, joined
+from archfind.families.program import KEPT, Program, joined
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
     from archfind.families.program import FamilyLine
 
     Values = Mapping[str, Any]
+
+
+_NUMBER = re.compile(r"\d+")
 
 
 class Family:
@@ -171,16 +176,7 @@ def template_of(line: FamilyLine) -> str:
     return template(".".join("0" if part.bound else part.text for part in line.parts))
 
 
+@lru_cache(KEPT)
 def template(key: str) -> str:
     """A key with every number as `#`: what the keys of a repeat have in common."""
-    found: list[str] = []
-    last = ""
-    for char in joined(key):
-        if char.isdigit():
-            if last != "#":
-                found.append("#")
-            last = "#"
-        else:
-            found.append(char)
-            last = char
-    return "".join(found)
+    return _NUMBER.sub("#", joined(key))
