@@ -27,9 +27,10 @@ ERRORS = (KeyError, TypeError, ValueError, ZeroDivisionError, OverflowError, Ind
 
 class Equation:
     """What an expression is in the file: a size, a count, or whether it's true. `under` are the
-    conditions of the lines that say so, one of which must hold; empty where nothing must."""
+    conditions of the lines that say so, one of which must hold; empty where nothing must. `answers`
+    are what one leaf can be, by the values of the others."""
 
-    __slots__ = ("env", "expression", "names", "under", "value", "votes")
+    __slots__ = ("answers", "env", "expression", "names", "under", "value", "votes")
 
     def __init__(
         self, expression: Expression, env: Values, value: object, under: Expression | None
@@ -38,6 +39,7 @@ class Equation:
         self.env = env
         self.value = value
         self.votes = 1
+        self.answers: dict[tuple[Any, ...], list[Any]] = {}
         # each with the leaves that it reads
         self.under = [] if under is None else [(under, self._read(under))]
         found = [resolved(n, env) if n[0] != "{" else n for n in expression.names]

@@ -28,7 +28,16 @@ _OBLONG = 200  # sides tried for a table that no square gives
 
 
 def values_for(equation: Equation, path: str, values: Values, family: Family) -> list[Any]:
-    """What one leaf can be for an equation to hold, as far as it can be told."""
+    """What one leaf can be for an equation to hold, as far as it can be told; found out once for
+    the same values of the others in it."""
+    key = path, *[values[name] for name in equation.names if name != path]
+    found = equation.answers.get(key)
+    if found is None:
+        found = equation.answers[key] = _values_for(equation, path, values, family)
+    return found
+
+
+def _values_for(equation: Equation, path: str, values: Values, family: Family) -> list[Any]:
     if equation.expression.text == path or (
         equation.names == (path,) and "{" in equation.expression.text and _bare(equation)
     ):

@@ -41,9 +41,12 @@ class StateDict:
 
     def __init__(self, index: Index) -> None:
         self.index = index
-        self.templates = templates_of(index)
         self.some = thinned(index) if len(index) > MANY else index
-        self._stale = {key: template(key) for key, spec in index.items() if is_stale(key, spec)}
+        self.templates = templates_of(self.some)
+        stale = {found for found, key in self.templates.items() if is_stale(key, index[key])}
+        self._stale = (
+            {key: found for key in index if (found := template(key)) in stale} if stale else {}
+        )
 
     def without_stale(self, templates: Collection[str]) -> dict[str, TensorSpec]:
         """Its tensors, stale ones only where a class has them itself."""
