@@ -120,8 +120,10 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("names", nargs="*", metavar="NAME", help="an entry, or a provider to build")
     one.add_argument("--sample", type=int, default=30, metavar="N", help="check: how many (0: all)")
     one.add_argument("--seed", type=int, default=0, help="check: which sample")
-    one.add_argument("--only", default="", metavar="WORD", help="families: classes with it")
-    one.add_argument("--again", action="store_true", help="families: learn anew, keep the best")
+    one.add_argument(
+        "--only", default="", metavar="WORD", help="families: classes with it; build: types"
+    )
+    one.add_argument("--again", action="store_true", help="learn anew, keep the best")
     one.set_defaults(run=_signatures)
 
     one = add("demo", help="the whole way on a small trained checkpoint")
@@ -313,7 +315,7 @@ def _signatures(arguments: argparse.Namespace) -> int:
     elif arguments.action == "compile":
         _print(commands.compile_lines())
     elif arguments.action == "build":
-        lines, failed = commands.build_lines(arguments.names)
+        lines, failed = commands.build_lines(arguments.names, arguments.only, arguments.again)
         _print(lines)
         return EXIT_FAILED if failed else EXIT_EXACT
     elif arguments.action == "families":

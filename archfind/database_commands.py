@@ -87,8 +87,10 @@ def _write(path: Path, data: bytes) -> None:
     os.replace(beside, path)
 
 
-def build_lines(names: list[str]) -> tuple[list[str], bool]:
-    """Harvest each provider anew, compare its twins, and compile."""
+def build_lines(names: list[str], only: str = "", again: bool = False) -> tuple[list[str], bool]:
+    """Harvest each provider anew, compare its twins, and compile. Of transformers those types that
+    have no file; `again` learns the type `only` anew, and keeps the better of what was known and
+    what is learned."""
     from archfind.harvest import build_signatures
     from archfind.providers import CONFIGURED, PROVIDERS
     from archfind.twins import write_twins
@@ -101,7 +103,14 @@ def build_lines(names: list[str]) -> tuple[list[str], bool]:
     if CONFIGURED in names:
         from archfind.config_probing.harvest import build_types
 
-        failed += build_types(Path(folder()))
+        if again:
+            if not only:
+                raise SignatureError("--again wants the types to learn: --only bert,roberta")
+            from archfind.config_probing.again import build_again
+
+            lines += build_again(Path(folder()), only.split(","))
+        else:
+            failed += build_types(Path(folder()), [only] if only else ())
         names = [name for name in names if name != CONFIGURED]
     for name in names:
         count, missed = build_signatures(name, Path(folder()))

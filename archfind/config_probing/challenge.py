@@ -33,7 +33,7 @@ def challenged(
     for _ in range(_TRIES * _WANTED):
         if made >= _WANTED or missed >= _ENOUGH or time.process_time() > end:
             break
-        moves = _drawn(bench, paths, visible, draw)
+        moves = drawn(bench, paths, visible, draw)
         built = bench.build(moves) if moves else None
         if built is None:
             continue
@@ -61,7 +61,7 @@ def _moves(bench: Bench, built: Built, path: str) -> bool:
     return others is not None and others.shapes != built.shapes
 
 
-def _drawn(
+def drawn(
     bench: Bench,
     paths: Sequence[str],
     visible: Mapping[str, list[Leaf]],

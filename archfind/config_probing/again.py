@@ -1,0 +1,103 @@
+"""Model types learned anew, and kept where networks drawn for the purpose say that they are better
+than what was known."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import shutil
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from archfind.config_probing.bench import Bench, Built, lighter, shrunk
+from archfind.config_probing.challenge import drawn
+from archfind.config_probing.explore import candidates
+from archfind.config_probing.harvest import Harvest
+from archfind.config_probing.learn import gives
+from archfind.config_probing.text import Block, TypeText
+from archfind.probing.config import Leaf
+from archfind.progress import progress
+from archfind.providers import transformers as library
+
+_NETWORKS = 24  # drawn for each class
+_TRIES = 4  # configs for each of them; a library refuses many
+_SECONDS = 20.0  # for one class
+
+
+def build_again(folder: Path, only: Iterable[str]) -> Iterator[str]:
+    """Learn these types anew beside what is known, keep the better of the two, and say which."""
+    types = folder / library.LIBRARY / "types"
+    names = list(only)
+    with tempfile.TemporaryDirectory() as place:
+        beside = Path(place) / library.LIBRARY / "types"
+        shutil.copytree(folder / "presets", Path(place) / "presets")
+        shutil.copytree(types, beside)
+        for name in names:
+            (beside / f"{name}.txt").unlink(missing_ok=True)
+        harvest = Harvest(beside)
+        for name in progress(names, len(names), "learn again"):
+            harvest.type(name)
+            file = beside / f"{name}.txt"
+            yield adopted(types, file) if file.exists() else f"{name}: can't be learned"
+
+
+def adopted(types: Path, file: Path) -> str:
+    """Take a type's new text, its `file`, into the folder `types` if it is better than the one
+    there; what was found."""
+    name = file.stem
+    new = Harvest(file.parent).type(name)
+    old = Harvest(types).type(name) if (types / file.name).exists() else None
+    assert new is not None
+    had, has, total = rights(old, new)
+    better = (has, _size(new), -_left(new)) > (had, _size(old), -_left(old))
+    if better:
+        beside = (types / file.name).with_suffix(".new")
+        shutil.copy(file, beside)
+        beside.replace(types / file.name)
+    return f"{name}: right {had} before, {has} now, of {total}: {'taken' if better else 'left'}"
+
+
+def rights(old: TypeText | None, new: TypeText) -> tuple[int, int, int]:
+    """How many of the networks drawn each of two texts gives, in either dialect, and how many were
+    drawn. A class that a text doesn't have is wrong."""
+    had = has = total = 0
+    visible: dict[str, list[Leaf]] = {**(old.options if old else {}), **new.options}
+    for entry in sorted({block.name for block in new.blocks + (old.blocks if old else [])}):
+        try:
+            config = library.defaults(entry.partition("/")[0])
+            bench = Bench(entry, lighter(entry, shrunk(entry, config)))
+        except Exception:  # it is built from a public model's config alone
+            continue
+        paths = list(dict.fromkeys([*candidates(bench), *visible]))
+        draw = random.Random(f"{entry} again")
+        end = time.process_time() + _SECONDS
+        built = [bench.first]
+        for _ in range(_TRIES * _NETWORKS):
+            if len(built) > _NETWORKS or time.process_time() > end:
+                break
+            known = {path: values for path, values in visible.items() if path in bench.base}
+            moves = drawn(bench, [p for p in paths if p in bench.base], known, draw)
+            with contextlib.suppress(Exception):  # a library refuses values in its own ways
+                one = bench.build(moves) if moves else None
+                built += [one] if one is not None else []
+        for one in built:
+            same = one.shapes["published"] is one.shapes[""]
+            for dialect in ("",) if same else ("", "published"):
+                total += 1
+                had += old is not None and _is_given(old.blocks, entry, dialect, one)
+                has += _is_given(new.blocks, entry, dialect, one)
+    return had, has, total
+
+
+def _is_given(blocks: list[Block], entry: str, dialect: str, one: Built) -> bool:
+    return any(b.name == entry and b.dialect == dialect and gives(b, one) for b in blocks)
+
+
+def _size(text: TypeText | None) -> int:
+    return len(text.blocks) if text is not None else -1
+
+
+def _left(text: TypeText | None) -> int:
+    return sum(len(block.left) for block in text.blocks) if text is not None else 0
