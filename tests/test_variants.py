@@ -28,6 +28,7 @@ VARIANTS = [
     ("torchvision/swin_t", {"depths": [2, 2, 4, 2], "embed_dim": 48, "num_heads": [2, 4, 8, 16]}),
     ("timm/vit_tiny_patch16_224", {"depth": 5, "embed_dim": 96, "in_chans": 1, "num_classes": 3}),
     ("timm/efficientnet_b0", {"in_chans": 1, "num_classes": 5}),
+    ("timm/mnasnet_100", {"stem_size": 48, "num_classes": 12}),
     ("timm/convnext_tiny", {"depths": [1, 2, 4, 1], "dims": [24, 48, 96, 200]}),
     ("spandrel/SwinIR", {"embed_dim": 36, "depths": [2, 3], "num_heads": [6, 4]}),
     ("spandrel/ESRGAN", {"num_blocks": 3, "num_filters": 24, "scale": 2}),
@@ -59,6 +60,17 @@ def test_arguments_are_solved_and_the_network_is_the_same(
     image = torch.rand(1, channels, 224 if "timm" in entry else 64, 224 if "timm" in entry else 64)
     with torch.inference_mode():
         assert torch.equal(module(image), loaded(image))
+
+
+def test_a_list_that_is_shorter_has_no_items_beyond_its_end(tmp_path: Path) -> None:
+    module = archfind.variant("torchvision/convnext_tiny", {"block_setting.#": 3}).eval()
+    randomise(module)
+    save_file(module.state_dict(), tmp_path / "net.safetensors")
+    assert archfind.guess(tmp_path / "net.safetensors").status == "exact"
+    loaded = archfind.load(tmp_path / "net.safetensors")
+    image = torch.rand(1, 3, 64, 64)
+    with torch.inference_mode():
+        assert torch.equal(loaded(image), module(image))
 
 
 def test_the_answer_says_what_it_rests_on(
