@@ -70,7 +70,7 @@ def search_configured(
         return None
     least = min(scores[near.index(one)] for one in found)
     found.sort(key=lambda one: rank(one, claims))
-    answer = answered(found, claims, choose, types.types)
+    answer = answered(found, [], claims, choose, types.types)
     if answer.chosen_by == "only" and any(score >= least for score in scores[looked:]):
         # Classes that were as near weren't looked at.
         answer = replace(answer, status="ambiguous", chosen_by="")
@@ -99,7 +99,7 @@ def _near(canonical: Canonical, types: ModelTypes, choose: str) -> Iterator[Solv
     """The classes whose rules explain most, one of each; of those that `choose` names, if it's
     given."""
     claims = claims_of(canonical.checkpoint)
-    every = [one for reading in readings(canonical) for one in tried(reading, types, claims)]
+    every = [one for reading in readings(canonical) for one in tried(reading, types, claims)[0]]
     seen: set[str] = set()
     for one in sorted(every, key=lambda one: -one.score):
         name = f"{one.block.type.name}/{one.block.cls} {one.block.dialect}"

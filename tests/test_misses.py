@@ -35,3 +35,5 @@ def test_a_miss_stays_fixed(path: Path) -> None:
     assert case["architecture"] in {best.entry.name, *(twin.architecture for twin in best.twins)}
     for name, value in case.get("config", {}).items():
         assert best.config[name].value == value
+    for name in case.get("assumed", []):
+        assert best.config[name].source != "shape"

@@ -101,7 +101,9 @@ def _text(found: TypeText, version: str, presets: Mapping[str, Mapping[str, Any]
     for name, values in presets.items():
         lines.append(f"preset {name} {json.dumps(_completed(found, values))}")
     for block in found.blocks:
-        lines.append(f"[{block.name.partition('/')[2]}\t{block.dialect}\t{block.prefix}")
+        right, held = block.held
+        rules = "" if right == held else "doubtful"
+        lines.append(f"[{block.name.partition('/')[2]}\t{block.dialect}\t{block.prefix}\t{rules}")
         lines += [f"tied {key} {other}" for key, other in block.tied.items()]
         lines += block.flat()
     return "\n".join(lines) + "\n"

@@ -45,14 +45,14 @@ def configured(canonical: Canonical, database: Database, choose: str) -> tuple[f
     nearest: tuple[float, Guess | None] = 0.0, None
     for reading in readings(canonical):
         claims = claims_of(canonical.checkpoint)
-        found = tried(reading, types, claims)
+        found, missed = tried(reading, types, claims)
         whole = [one for one in found if one.match.fits]
         if whole:
             # Found below a prefix, while a class whose own the whole names are is nearly it.
             doubted = whole[0].canonical is not reading and any(
                 one.canonical is reading and one.score >= _DOUBTFUL for one in found
             )
-            answer = answered(whole, claims, choose, types.types)
+            answer = answered(whole, missed, claims, choose, types.types)
             if doubted and answer.chosen_by == "only":
                 answer = replace(answer, status="ambiguous", chosen_by="")
             return 1.0, answer
@@ -98,11 +98,15 @@ def _norm(key: str) -> str:
     return f"{key[:-4]}bias" if key.endswith(".beta") else key
 
 
-def tried(reading: Canonical, types: ModelTypes, claims: Claims) -> list[Solved]:
-    """Classes solved, those that fit first, then by how much of the file they give."""
+def tried(
+    reading: Canonical, types: ModelTypes, claims: Claims
+) -> tuple[list[Solved], list[Configured]]:
+    """Classes solved, those that fit first, then by how much of the file they give; and those with
+    all of the file's keys that don't fit."""
     whole = StateDict(reading.index)
     counted = [t for t, key in whole.templates.items() if not is_stale(key, reading.index[key])]
     found: list[Solved] = []
+    missed: list[Configured] = []
     for prefix in types.prefixes(counted):
         if prefix and any(one.match.fits for one in found):
             break  # the whole of it is known already
@@ -125,10 +129,13 @@ def tried(reading: Canonical, types: ModelTypes, claims: Claims) -> list[Solved]
             like = next((other for other in found if other.match.fits), None)
             if like is not None and (types.needed(number) > common or size > _MORE * least):
                 continue
-            if like is not None and not _has(types.block(number), held.templates):
+            block = types.block(number)
+            if like is not None and not _has(block, held.templates):
                 continue
-            one = solved(held, types.block(number), claims.fields, like)
+            one = solved(held, block, claims.fields, like)
             tries += 1
+            if (one is None or not one.match.fits) and common == len(own):
+                missed += [block] * _has(block, held.templates)
             if one is None:
                 failed += like is not None
                 if failed > _FAILED:
@@ -144,11 +151,14 @@ def tried(reading: Canonical, types: ModelTypes, claims: Claims) -> list[Solved]
                 one.match = replace(one.match, unexpected=(*one.match.unexpected, *extra))
             found.append(one)
     found.sort(key=lambda one: (not one.match.fits, -one.score, *rank(one, claims)))
-    return found
+    return found, missed
 
 
-def answered(whole: list[Solved], claims: Claims, choose: str, known: int) -> Guess:
-    """Exact where one class stands out among all that have these tensors, else ambiguous."""
+def answered(
+    whole: list[Solved], missed: list[Configured], claims: Claims, choose: str, known: int
+) -> Guess:
+    """Exact where one class stands out among all that have these tensors, else ambiguous. A class
+    of the same type among those that don't fit may do so if its rules are doubtful."""
     picked = [
         one
         for one in whole
@@ -157,17 +167,23 @@ def answered(whole: list[Solved], claims: Claims, choose: str, known: int) -> Gu
     first = _solved(picked or whole, claims)
     chosen_by = ""
     rivals = [one for one in whole if _name(one) != _name(first)]
+    doubtful = [
+        (one.cls, one.type.name)
+        for one in missed
+        if one.is_doubtful and one.type is first.block.type and one.cls != first.block.cls
+    ]
     if picked:
         chosen_by = "user"
-    elif not rivals:
+    elif not rivals and not doubtful:
         chosen_by = "only"
     elif claims.names(first.block.type.name, first.block.cls):
         chosen_by = "file"
     elif first.is_public and _is_decided(first, rivals):
-        chosen_by = "preset"
+        stated = not doubtful or first.stated == first.block.cls
+        chosen_by = "preset" if stated else ""
     twins = tuple(
         Twin("transformers", name, False, f"{kind}: another class")
-        for name, kind in dict.fromkeys(_name(one) for one in rivals)
+        for name, kind in dict.fromkeys([_name(one) for one in rivals] or doubtful)
     )
     match = replace(first.match, twins=twins)
     warnings = [*_notes(first), *claims.contradictions(first.values, first.block.type.name)]

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from archfind.types import TensorSpec
 
-MAGIC = b"archcfg2"
+MAGIC = b"archcfg3"
 DEFAULT = "(default)"  # the type's own defaults, as a preset
 _NUMBER = re.compile(r"\d+")
 _VOTERS = 300  # key templates that vote for a prefix
@@ -59,14 +59,26 @@ class ModelType:
 
 
 class Configured:
-    """One class of a type in one dialect, as a family to solve."""
+    """One class of a type in one dialect, as a family to solve. The rules of some don't give every
+    network that they were tried on: those are doubtful."""
 
-    __slots__ = ("cls", "dialect", "family", "needed", "prefix", "templates", "tied", "type")
+    __slots__ = (
+        "cls",
+        "dialect",
+        "family",
+        "is_doubtful",
+        "needed",
+        "prefix",
+        "templates",
+        "tied",
+        "type",
+    )
 
     def __init__(self, own: ModelType, leaves: list[str], text: str) -> None:
         head, *lines = text.rstrip("\n").split("\n")
         self.type = own
-        self.cls, self.dialect, self.prefix = head.split("\t")
+        self.cls, self.dialect, self.prefix, rules = head.split("\t")
+        self.is_doubtful = bool(rules)
         self.tied = dict(line[5:].split(" ") for line in lines if line.startswith("tied "))
         lines = [line for line in lines if not line.startswith("tied ")]
         self.family = Family("\n".join([f"[{self.path}/1]", *leaves, *lines]))

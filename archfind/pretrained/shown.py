@@ -57,16 +57,16 @@ def _firm(
     solution: Solution,
     several: Mapping[str, list[tuple[Expression, Values]]],
 ) -> set[str]:
-    """Those of leaves that only several sizes show together which stay what they are when any other
-    number that they hang on is taken to be another."""
+    """Those of leaves that only several sizes show together which stay what they are when one of
+    them, or any other number that they hang on, is taken to be another."""
     beside = {
         name
         for some in several.values()
         for expression, _ in some
         for name in expression.names
         if name in family.options and type(solution.values.get(name)) is int
-    } - solution.solved
-    if not several or not beside or len(index) > _MANY:
+    } - (solution.solved - several.keys())
+    if not several or len(index) > _MANY:
         return set()
     equations = list(equations_of(index, family))
     found = set(several)
