@@ -31,7 +31,8 @@ from pathlib import Path
 import spandrel
 import spandrel_extra_arches
 import torch
-from registry_sweep import CLOSE_TO, difference, run, run_original, separate
+from drawn_cases import separate
+from outputs import CLOSE_TO, difference, run, run_original
 from torch import nn
 from variant_sweep import REDRAWS, Case, classes, variant
 

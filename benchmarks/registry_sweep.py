@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import random
 import signal
 import subprocess
 import sys
@@ -22,48 +21,23 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from importlib.metadata import version
-from math import prod
 from pathlib import Path
 from textwrap import fill
 
 import torch
-from safetensors.torch import save_file
-from torch import Tensor, nn
+from drawn_cases import LARGEST, MOST_BOXED, Case, draw_cases, write
+from outputs import CLOSE_TO, difference, round_through, run, run_original
 
 import archfind
-from archfind.database import Member, Signature, default
+from archfind.database import default
 from archfind.errors import ArchfindError
 from archfind.formats.escape import escape
 from archfind.providers import provider
-from archfind.providers.example import images
-from archfind.signature import Size
-from archfind.twins import randomise, tensors
+from archfind.twins import randomise
 from archfind.types import Guess
 
-LARGEST = 120_000_000  # parameters
 SECONDS = 240  # for one case
-CLOSE_TO = 1e-5  # of the largest output
 ALIAS_CLOSE_TO = 1e-4  # for a twin, which may do the same sums in another order
-MOST, MOST_BOXED = 20_000, 100  # classes, and those of detectors
-SIDE = 128  # of the image, where a network doesn't insist on its own
-
-WRAPPERS = ("none", "state_dict", "model", "params_ema", "lightning", "module", "nested")
-PREFIXES = ("", "module.", "model.", "net.backbone.", "_orig_mod.", "module.model.", "student_net.")
-FORMATS = {"torch zip": 3, "torch legacy": 2, "safetensors": 1, "safetensors sharded": 1}  # weights
-DTYPES = ("float32", "float16", "bfloat16")
-State = dict[str, Tensor]
-
-
-@dataclass(frozen=True)
-class Case:
-    """One file to be written; `classes` None keeps the entry's own count."""
-
-    id: str
-    wrapper: str
-    prefix: str
-    format: str
-    dtype: str
-    classes: int | None
 
 
 @dataclass(frozen=True)
@@ -82,127 +56,6 @@ class Row:
     untold: bool | None = None
     reason: str = ""
     seconds: float = 0.0
-
-
-# --- the cases ---------------------------------------------------------------------------------
-
-
-def draw_cases(count: int, seed: int) -> tuple[list[Case], list[str]]:
-    """The first `count` entries of a seeded order that aren't too large, and those passed over."""
-    draw = random.Random(seed)
-    database = default()
-    known: dict[str, tuple[Signature, Member]] = {}
-    for number in range(len(database)):
-        signature = database.signature(number)
-        known |= {member.entry.id: (signature, member) for member in signature.members}
-    order = sorted(known)
-    draw.shuffle(order)
-    cases: list[Case] = []
-    large: list[str] = []
-    for name in order:
-        if len(cases) == count:
-            break
-        signature, member = known[name]
-        if parameters(signature) > LARGEST:
-            large.append(name)
-            continue
-        kind = draw.choices(list(FORMATS), list(FORMATS.values()))[0]
-        # safetensors has no nesting: the only wrapper is the file.
-        wrapper = draw.choice(WRAPPERS) if kind.startswith("torch") else "none"
-        classes = draw_classes(member, draw)
-        cases.append(Case(name, wrapper, draw.choice(PREFIXES), kind, draw.choice(DTYPES), classes))
-    return cases, large
-
-
-def draw_classes(member: Member, draw: random.Random) -> int | None:
-    """The entry's own count, none at all where the library can leave the head out, or any."""
-    chance = draw.random()
-    if "num_classes" not in member.entry.fields or chance < 0.35:
-        return None
-    if member.headless and chance < 0.5:
-        return 0
-    # A detector has a box for every class and proposal, and random weights reject none of them.
-    return draw.randint(2, MOST_BOXED if ".detection." in member.entry.cls else MOST)
-
-
-def parameters(signature: Signature) -> int:
-    """Of the first member with its own class count."""
-    fields = signature.members[0].entry.fields
-    total = sum(map(prod, signature.fixed.values()))
-    for line in signature.free.values():
-        total += prod(n.value(fields) if isinstance(n, Size) else n for n in line.shape)
-    return total
-
-
-# --- the files ---------------------------------------------------------------------------------
-
-
-def write(case: Case, module: nn.Module, folder: Path) -> Path:
-    """The module as the case's file; it is left in the case's dtype."""
-    module.to(getattr(torch, case.dtype))
-    state = {case.prefix + key: tensor for key, tensor in module.state_dict().items()}
-    if case.format == "safetensors sharded":
-        return write_shards(state, folder)
-    if case.format == "safetensors":
-        path = folder / "network.safetensors"
-        save_file(separate(state), path)
-        return path
-    path = folder / "network.pth"
-    held = hold(module, case.prefix) if case.wrapper == "module" else wrap(case.wrapper, state)
-    torch.save(held, path, _use_new_zipfile_serialization=case.format == "torch zip")
-    return path
-
-
-def wrap(wrapper: str, state: State) -> object:
-    """A state dict inside what training scripts put around one."""
-    if wrapper == "none":
-        return state
-    if wrapper == "params_ema":
-        raw = {key: tensor + tensor.new_ones(()) for key, tensor in state.items()}
-        return {"params": raw, "params_ema": state}
-    if wrapper == "lightning":
-        moments = {n: {"step": torch.tensor(9.0), "momentum_buffer": torch.zeros_like(tensor)}
-                   for n, tensor in enumerate(state.values())}  # fmt: skip
-        group = {"lr": 0.1, "momentum": 0.9, "params": list(range(len(state)))}
-        return {
-            "epoch": 3,
-            "global_step": 1200,
-            "pytorch-lightning_version": "2.4.0",
-            "state_dict": state,
-            "callbacks": {"ModelCheckpoint": {"best_model_score": torch.tensor(0.7)}},
-            "optimizer_states": [{"state": moments, "param_groups": [group]}],
-            "lr_schedulers": [{"last_epoch": 3, "_last_lr": [0.1]}],
-            "hyper_parameters": {"lr": 0.1, "batch_size": 64, "data": "/data/train"},
-        }
-    if wrapper == "nested":
-        return {"checkpoint": {"model": state, "epoch": 7}, "date": "2024-05-01"}
-    return {wrapper: state, "epoch": 12, "best_acc1": 71.3}
-
-
-def hold(module: nn.Module, prefix: str) -> nn.Module:
-    """The module below attributes that give its keys the prefix."""
-    for name in reversed(prefix.split(".")[:-1]):
-        outer = nn.Module()
-        outer.add_module(name, module)
-        module = outer
-    return module
-
-
-def separate(state: State) -> State:
-    """Copies: safetensors refuses tied and strided tensors."""
-    return {key: tensor.detach().clone().contiguous() for key, tensor in state.items()}
-
-
-def write_shards(state: State, folder: Path, count: int = 3) -> Path:
-    """Shards and their index, as Hugging Face names them."""
-    names = [f"model-{n + 1:05}-of-{count:05}.safetensors" for n in range(count)]
-    where = {key: names[n * count // len(state)] for n, key in enumerate(state)}
-    for name in names:
-        save_file(separate({k: t for k, t in state.items() if where[k] == name}), folder / name)
-    path = folder / "model.safetensors.index.json"
-    size = sum(tensor.nbytes for tensor in state.values())
-    path.write_text(json.dumps({"metadata": {"total_size": size}, "weight_map": where}))
-    return path
 
 
 # --- one case ----------------------------------------------------------------------------------
@@ -277,65 +130,6 @@ def judge(row: Row, guess: Guess, wanted: object) -> Row:
         if read != wanted:
             row = replace(row, reason=f"read num_classes={read}, built with {wanted}")
     return row
-
-
-def round_through(module: nn.Module, dtype: torch.dtype) -> None:
-    """Give the module the values that its file will hold."""
-    for tensor in module.state_dict().values():
-        if isinstance(tensor, Tensor) and tensor.is_floating_point():
-            tensor.copy_(tensor.to(dtype))
-
-
-def run_original(
-    args: tuple[object, ...], module: nn.Module
-) -> tuple[tuple[object, ...], list[Tensor] | None, str]:
-    """Inputs, what the module makes of them, and why not where it makes nothing comparable. The
-    inputs are small ones where the module takes them."""
-    why = ""
-    for smaller in (True, False):
-        inputs = tuple(shrink(arg) for arg in args) if smaller else args
-        try:
-            found = run(module, inputs)
-        except Exception as error:  # networks refuse sizes in their own ways
-            why = f"outputs not compared, the original fails: {type(error).__name__}: {error}"
-            continue
-        if not sum(tensor.numel() for tensor in found):
-            why = "outputs not compared, the original's are empty"
-        elif not all(bool(tensor.isfinite().all()) for tensor in found):
-            why = "outputs not compared, the original's aren't finite"
-        elif not any(bool(tensor.any()) for tensor in found):
-            why = "outputs not compared, the original's are all zero"
-        else:
-            return inputs, found, ""
-    return args, None, why
-
-
-def shrink(arg: object) -> object:
-    """One small image of a batch; anything else as it is."""
-    if isinstance(arg, Tensor) and arg.dim() == 4 and min(arg.shape[2:]) > SIDE:
-        return images((arg.shape[1], SIDE, SIDE), batch=1)
-    return arg[:1] if isinstance(arg, Tensor) and arg.dim() > 3 else arg
-
-
-def run(module: nn.Module, inputs: tuple[object, ...]) -> list[Tensor]:
-    """The module's float outputs."""
-    for part in module.modules():
-        # Random weights score no box above a detector's threshold.
-        if isinstance(getattr(part, "score_thresh", None), float):
-            vars(part)["score_thresh"] = -1.0
-    torch.manual_seed(0)
-    with torch.inference_mode():
-        return list(tensors(module(*inputs)))
-
-
-def difference(one: list[Tensor], other: list[Tensor]) -> float:
-    """The largest difference as a share of the largest output; infinite where shapes differ."""
-    if [t.shape for t in one] != [t.shape for t in other]:
-        return float("inf")
-    pairs = [(a, b) for a, b in zip(one, other, strict=True) if a.numel()]
-    scale = max(a.abs().max().item() for a, _ in pairs)
-    worst = max((a - b).abs().max().item() for a, b in pairs)
-    return worst / scale if worst == worst else float("inf")
 
 
 # --- all of them -------------------------------------------------------------------------------

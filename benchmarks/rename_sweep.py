@@ -24,7 +24,8 @@ from pathlib import Path
 from textwrap import fill
 
 import torch
-from registry_sweep import CLOSE_TO, difference, parameters, run, run_original, separate
+from drawn_cases import parameters, separate
+from outputs import CLOSE_TO, difference, run, run_original
 from safetensors.torch import save_file
 from torch import Tensor, nn
 

@@ -34,7 +34,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from registry_sweep import CLOSE_TO, difference, run, run_original, separate
+from drawn_cases import separate
+from outputs import CLOSE_TO, difference, run, run_original
 from safetensors.torch import save_file
 from torch import nn
 
