@@ -48,7 +48,10 @@ def solve(
     `equations` are those of `equations_of`, where they are known already; `whole` is all of the
     file, where the index has only some of it."""
     equations = list(equations_of(index, family)) if equations is None else equations
-    return solved_with(index, family, equations, {}, whole) if equations else None
+    # Some networks have nothing to solve, and are there or not.
+    if not equations and any(line.reads for line in family.program.lines):
+        return None
+    return solved_with(index, family, equations, {}, whole)
 
 
 def solved_with(
