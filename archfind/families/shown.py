@@ -3,11 +3,11 @@ equation still fulfilled. On the cold path of `archfind guess`."""
 
 from __future__ import annotations
 
-from archfind.families.inverse import known_values
+from archfind.families.inverse import inverted, known_values
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from archfind.families.equations import Equation
     from archfind.families.score import Solution
@@ -31,7 +31,37 @@ def shown(solution: Solution, family: Family, equations: Sequence[Equation]) -> 
             for value in others
         ):
             found.add(path)
-    return found
+    return {path for path in found if not _hangs(path, solution, family, reading)}
+
+
+def _hangs(
+    path: str, solution: Solution, family: Family, reading: Mapping[str, Sequence[Equation]]
+) -> bool:
+    """Whether a number would be another if one that was assumed were: of 64 channels made of 16
+    pixels and 4 colours, one must be known for the other."""
+    values = solution.values
+    if type(values[path]) is not int:
+        return False
+    sizes = [e for e in reading.get(path, ()) if type(e.value) is int]
+    if any(
+        all(n == path or n in solution.solved or n not in family.options for n in e.names)
+        for e in sizes
+    ):
+        return False
+    for equation in sizes:
+        for name in equation.names:
+            own = values.get(name)
+            if name in solution.solved or name not in family.options or type(own) is not int:
+                continue
+            for other in (*known_values(name, family), 2 * own, own // 2):
+                if type(other) is not int or other in (own, 0):
+                    continue
+                env = {**values, name: other}
+                number = inverted(equation, path, env)
+                both = (*reading[path], *reading.get(name, ()))
+                if number is not None and all(_fulfilled(e, {**env, path: number}) for e in both):
+                    return True
+    return False
 
 
 def _fulfilled(equation: Equation, values: dict[str, object]) -> bool:
