@@ -1,4 +1,4 @@
-"""Checkpoints as people save them: entries, wrappers, prefixes, containers drawn, and written."""
+"""Networks of the database saved the ways that people save them: cases drawn, and their files."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from archfind.signature import Size
 
 LARGEST = 120_000_000  # parameters
 MOST, MOST_BOXED = 20_000, 100  # classes, and those of detectors
+
 WRAPPERS = ("none", "state_dict", "model", "params_ema", "lightning", "module", "nested")
 PREFIXES = ("", "module.", "model.", "net.backbone.", "_orig_mod.", "module.model.", "student_net.")
 FORMATS = {"torch zip": 3, "torch legacy": 2, "safetensors": 1, "safetensors sharded": 1}  # weights
@@ -34,6 +35,9 @@ class Case:
     format: str
     dtype: str
     classes: int | None
+
+
+# --- the cases ---------------------------------------------------------------------------------
 
 
 def draw_cases(count: int, seed: int) -> tuple[list[Case], list[str]]:
@@ -81,6 +85,9 @@ def parameters(signature: Signature) -> int:
     for line in signature.free.values():
         total += prod(n.value(fields) if isinstance(n, Size) else n for n in line.shape)
     return total
+
+
+# --- the files ---------------------------------------------------------------------------------
 
 
 def write(case: Case, module: nn.Module, folder: Path) -> Path:

@@ -1,4 +1,4 @@
-"""What a network computes, and how far another is from it."""
+"""Whether a loaded network computes what the original does."""
 
 from __future__ import annotations
 

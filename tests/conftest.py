@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+pytest.register_assert_rewrite("layout_files")
+
 
 def packaged(package: str, *parts: str) -> Path:
     """A file inside an installed package that carries weights."""

@@ -1,4 +1,4 @@
-"""What the tests of file layouts share: a small network, and values read back by archfind."""
+"""What the tests of layouts share: a small network, and a file's values compared with it."""
 
 from __future__ import annotations
 

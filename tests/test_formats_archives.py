@@ -1,106 +1,21 @@
-"""GGUF, ONNX with values beside it, and checkpoints inside zips and tars."""
+"""Checkpoints inside zips, tars and folders of several networks."""
 
 from __future__ import annotations
 
 import io
 import json
-import struct
 import tarfile
 import zipfile
 from pathlib import Path
 
-import numpy as np
-import onnx
 import pytest
 import torch
-from layout_files import State, network, same, saved, values
+from layout_files import network, same, saved, values
 from torch import nn
 
 from archfind import formats
 from archfind.canonical import networks
-from archfind.errors import BuildError, CheckpointError, NotACheckpoint
-from archfind.tensors import TensorReader
-
-# --- GGUF ---
-
-
-def gguf_text(text: str) -> bytes:
-    return struct.pack("<Q", len(text.encode())) + text.encode()
-
-
-def write_gguf(path: Path, cut: int = 0) -> State:
-    """As ggml's documentation has it: dimensions innermost first, data aligned to 32 bytes."""
-    words = [f"w{i}" for i in range(100)]
-    pairs = [
-        ("general.architecture", 8, gguf_text("llama")),
-        ("llama.block_count", 4, struct.pack("<I", 2)),
-        ("llama.rope.freq_base", 6, struct.pack("<f", 10000.0)),
-        ("general.flag", 7, b"\x01"),
-        ("short", 9, struct.pack("<IQ3i", 5, 3, 1, 2, 3)),
-        ("tokenizer.ggml.tokens", 9, struct.pack("<IQ", 8, 100) + b"".join(map(gguf_text, words))),
-    ]
-    plain = {"token_embd.weight": torch.randn(6, 4), "blk.0.norm": torch.randn(4).half()}
-    head = struct.pack("<4sIQQ", b"GGUF", 3, 3, len(pairs))
-    head += b"".join(gguf_text(k) + struct.pack("<I", kind) + v for k, kind, v in pairs)
-    data = b""
-    for (name, value), code in zip(plain.items(), (0, 1), strict=True):
-        dims = list(reversed(value.shape))
-        head += gguf_text(name) + struct.pack(
-            f"<I{len(dims)}QIQ", len(dims), *dims, code, len(data)
-        )
-        data += value.numpy().tobytes()
-        data += b"\0" * (-len(data) % 32)
-    head += gguf_text("blk.0.attn_q.weight") + struct.pack("<I2QIQ", 2, 64, 2, 2, len(data))
-    data += b"\0" * (4 * 18)
-    head += b"\0" * (-len(head) % 32)
-    path.write_bytes((head + data)[: len(head + data) - cut])
-    return plain
-
-
-def test_gguf(tmp_path: Path) -> None:
-    plain = write_gguf(tmp_path / "x.gguf")
-    found = formats.open(tmp_path / "x.gguf")
-    assert found.metadata["general.architecture"] == "llama"
-    assert found.metadata["llama.rope.freq_base"] == 10000.0
-    assert found.metadata["general.flag"] is True and found.metadata["short"] == [1, 2, 3]
-    assert found.metadata["tokenizer.ggml.tokens"] == "array of 100 texts"
-    assert "llama.block_count" in found.hints and found.container["version"] == 3
-    packed = found.index["blk.0.attn_q.weight"]
-    assert (packed.dtype, packed.shape) == ("q4_0", (2, 64))
-    reader = TensorReader()
-    for key, value in plain.items():
-        assert torch.equal(reader.read(found.index[key]), value)
-    with pytest.raises(BuildError, match="q4_0"):
-        reader.read(packed)
-    write_gguf(tmp_path / "cut.gguf", cut=40)
-    with pytest.raises(CheckpointError, match="cut off"):
-        formats.open(tmp_path / "cut.gguf")
-
-
-# --- ONNX ---
-
-
-def test_onnx_external_values(tmp_path: Path) -> None:
-    weight = np.random.default_rng(0).standard_normal((30, 40)).astype("f4")
-    tensor = onnx.numpy_helper.from_array(weight, "w")
-    small = onnx.helper.make_tensor("s", onnx.TensorProto.FLOAT16, [3], [1.0, 2.5, -3.0])
-    graph = onnx.helper.make_graph([], "g", [], [], [tensor, small])
-    onnx.save(
-        onnx.helper.make_model(graph),
-        tmp_path / "x.onnx",
-        save_as_external_data=True,
-        location="x.onnx.data",
-        size_threshold=100,
-    )
-    same(
-        values(tmp_path / "x.onnx"),
-        {"w": torch.from_numpy(weight), "s": torch.tensor([1.0, 2.5, -3.0]).half()},
-    )
-    (tmp_path / "x.onnx.data").unlink()
-    assert "missing" in formats.open(tmp_path / "x.onnx").warnings[0]
-
-
-# --- checkpoints inside zips and tars ---
+from archfind.errors import NotACheckpoint
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])

@@ -1,11 +1,13 @@
-"""ONNX: initializers of every kind, values in files beside it, damage."""
+"""ONNX: initializers raw, typed and external, and what the graph says."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from layout_files import same, values
 from test_formats_torch import values_of
 
 from archfind import formats
@@ -121,3 +123,23 @@ def test_cut_onnx(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(Truncated, match="the file has 1,000"):
         formats.open(path)
+
+
+def test_onnx_external_values(tmp_path: Path) -> None:
+    weight = np.random.default_rng(0).standard_normal((30, 40)).astype("f4")
+    tensor = onnx.numpy_helper.from_array(weight, "w")
+    small = onnx.helper.make_tensor("s", onnx.TensorProto.FLOAT16, [3], [1.0, 2.5, -3.0])
+    graph = onnx.helper.make_graph([], "g", [], [], [tensor, small])
+    onnx.save(
+        onnx.helper.make_model(graph),
+        tmp_path / "x.onnx",
+        save_as_external_data=True,
+        location="x.onnx.data",
+        size_threshold=100,
+    )
+    same(
+        values(tmp_path / "x.onnx"),
+        {"w": torch.from_numpy(weight), "s": torch.tensor([1.0, 2.5, -3.0]).half()},
+    )
+    (tmp_path / "x.onnx.data").unlink()
+    assert "missing" in formats.open(tmp_path / "x.onnx").warnings[0]

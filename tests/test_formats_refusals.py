@@ -199,7 +199,7 @@ def onnx_bytes() -> bytes:
 
 
 def tar_bytes(tmp_path: Path) -> bytes:
-    from test_formats_zips import old_tar
+    from test_formats_tar import old_tar
 
     old_tar(tmp_path / "t")
     return (tmp_path / "t").read_bytes()

@@ -1,4 +1,4 @@
-"""What trainers leave: folders of shards and ranks, and names that training changed."""
+"""What the processes of a training run wrote, each its own part: ranks joined, chunks placed."""
 
 from __future__ import annotations
 
@@ -11,26 +11,7 @@ import torch
 from layout_files import State, network, same, saved, values
 
 from archfind import formats
-from archfind.canonical import networks
 from archfind.errors import BuildError, CheckpointError, NotACheckpoint
-
-# --- folders ---
-
-
-def test_shards_without_index(tmp_path: Path) -> None:
-    from safetensors.torch import save_file
-
-    state = dict(network().state_dict())
-    halves = [dict(list(state.items())[:4]), dict(list(state.items())[4:])]
-    for number, half in enumerate(halves, 1):
-        save_file(half, tmp_path / f"model-0000{number}-of-00002.safetensors")
-    found = formats.open(tmp_path)
-    assert "index" in found.warnings[0] and not found.danger
-    same(dict(sorted(values(tmp_path).items())), dict(sorted(state.items())))
-    alone = formats.open(tmp_path / "model-00002-of-00002.safetensors")
-    assert any("shard 2 of 2" in line for line in alone.warnings)
-    (tmp_path / "model-00001-of-00002.safetensors").unlink()
-    assert "1 of its 2 shards are missing" in formats.open(tmp_path).warnings
 
 
 @pytest.mark.parametrize("vocabulary_split", [False, True])
@@ -220,83 +201,7 @@ def test_a_chunk_outside_the_folder_is_refused(tmp_path: Path) -> None:
         formats.open(tmp_path)
 
 
-# --- names that training changed ---
-
-
-def test_flat_averages_of_latent_diffusion(tmp_path: Path) -> None:
-    raw = {f"model.diffusion_model.{key}": one for key, one in network().state_dict().items()}
-    flat = {f"model_ema.{key[6:].replace('.', '')}": one + 1 for key, one in raw.items()}
-    flat |= {"model_ema.decay": torch.tensor(0.99), "model_ema.num_updates": torch.tensor(5)}
-    torch.save({"state_dict": {**raw, **flat}}, tmp_path / "x.ckpt")
-    (found,) = networks(formats.open(tmp_path / "x.ckpt")).values()
-    assert list(found.index) == list(raw)
-    assert all(at.startswith("state_dict/model_ema.") for at in found.origin.values())
-    assert any(step.kind == "prefer" for step in found.steps)
-
-
-def test_flat_averages_of_mmdetection(tmp_path: Path) -> None:
-    raw = {f"backbone.{key}": one for key, one in network().state_dict().items()}
-    flat = {f"ema_{key.replace('.', '_')}": one + 1 for key, one in raw.items()}
-    torch.save({"state_dict": {**raw, **flat}, "meta": {"epoch": 3}}, tmp_path / "x.pth")
-    (found,) = networks(formats.open(tmp_path / "x.pth")).values()
-    assert list(found.index) == list(raw) and len(found.aside) == len(raw)
-
-
-WRAPPERS = (
-    "state_dict model_state_dict model_state model module net network params weights weight "
-    "generator state_dict_ema model_ema ema_state_dict params_ema params-ema ema teacher G_ema"
-).split()
-
-
-@pytest.mark.parametrize("wrapper", WRAPPERS)
-@pytest.mark.parametrize("twice", [False, True])
-def test_wrappers(tmp_path: Path, wrapper: str, twice: bool) -> None:
-    state = network().state_dict()
-    value: object = {"model": state} if twice else state
-    torch.save({"epoch": 3, wrapper: value, "best": 0.5}, tmp_path / "x.pth")
-    (place,) = networks(formats.open(tmp_path / "x.pth"))
-    assert place == (f"{wrapper}/model" if twice else wrapper)
-
-
-@pytest.mark.parametrize(
-    ("raw", "averaged"),
-    [
-        ("state_dict", "state_dict_ema"),
-        ("model", "model_ema"),
-        ("params", "params_ema"),
-        ("params", "params-ema"),
-        ("student", "teacher"),
-        ("G", "G_ema"),
-        ("model", "ema"),
-    ],
-)
-def test_averaged_weights_are_preferred(tmp_path: Path, raw: str, averaged: str) -> None:
-    value = {raw: network(1).state_dict(), averaged: network(2).state_dict()}
-    torch.save(value, tmp_path / "x.pth")
-    (place,) = networks(formats.open(tmp_path / "x.pth"))
-    assert place == averaged
-
-
 def test_a_part_of_a_distributed_checkpoint_is_named(tmp_path: Path) -> None:
     (tmp_path / "__0_0.distcp").write_bytes(saved({"w": torch.ones(1)}))
     with pytest.raises(NotACheckpoint, match="give its folder"):
         formats.open(tmp_path / "__0_0.distcp")
-
-
-@pytest.mark.parametrize(
-    ("name", "data", "words"),
-    [
-        ("flax_model.msgpack", b"\x81\xa6params\x80" + b"\x91" * 9, "Flax"),
-        ("x.t7", b"\x04\0\0\0\x01\0\0\0\x03\0\0\0V 1" + b"\0" * 9, "Lua Torch"),
-        ("model.index", b"\0\x01" * 40 + (0xDB4775248B80FB57).to_bytes(8, "little"), "TensorFlow"),
-        ("yolo.weights", b"\0\0\0\0\x02\0\0\0" + b"\x81\x92" * 40, "darknet"),
-        ("x.xml", b'<?xml version="1.0"?>\n<net name="m" version="11">', "OpenVINO"),
-        ("x.pte", b"\x1c\0\0\0ET12" + b"\0" * 40, "ExecuTorch"),
-        ("x.ptl", b"PTMF" + b"\0" * 40, "PyTorch Mobile"),
-        ("x.ort", b"\x1c\0\0\0ORTM" + b"\0" * 40, "ONNX Runtime"),
-    ],
-)
-def test_foreign_models_are_named(tmp_path: Path, name: str, data: bytes, words: str) -> None:
-    (tmp_path / name).write_bytes(data)
-    with pytest.raises(NotACheckpoint, match=words):
-        formats.open(tmp_path / name)
