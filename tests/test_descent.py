@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from typing import Any
 
 import pytest
@@ -163,3 +164,14 @@ def test_counts_of_numbered_keys() -> None:
     assert template("a.10.b2.weight") == "a.#.b#.weight"
     assert axes(shapes)["a.", ".b0.weight"] == 3
     assert axes(shapes)["a.1.b", ".weight"] == 2
+
+
+def test_a_constructor_that_is_stopped_leaves_gradients_on() -> None:
+    def slow() -> nn.Module:
+        with torch.no_grad():
+            time.sleep(0.02)
+        return nn.Linear(2, 2)
+
+    with pytest.raises(TimeoutError):
+        on_meta(slow, {}, 0.01)
+    assert torch.is_grad_enabled()
