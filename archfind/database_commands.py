@@ -89,8 +89,8 @@ def _write(path: Path, data: bytes) -> None:
 
 def build_lines(names: list[str], only: str = "", again: bool = False) -> tuple[list[str], bool]:
     """Harvest each provider anew, compare its twins, and compile. Of transformers those types that
-    have no file; `again` learns the type `only` anew, and keeps the better of what was known and
-    what is learned."""
+    have no file, `only` some of them ("bert,roberta"); `again` learns those anew, and keeps the
+    better of what was known and what is learned."""
     from archfind.harvest import build_signatures
     from archfind.providers import CONFIGURED, PROVIDERS
     from archfind.twins import write_twins
@@ -110,7 +110,7 @@ def build_lines(names: list[str], only: str = "", again: bool = False) -> tuple[
 
             lines += build_again(Path(folder()), only.split(","))
         else:
-            failed += build_types(Path(folder()), [only] if only else ())
+            failed += build_types(Path(folder()), only.split(",") if only else ())
         names = [name for name in names if name != CONFIGURED]
     for name in names:
         count, missed = build_signatures(name, Path(folder()))

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import torch
+import transformers
 from hypothesis import given
 from hypothesis import strategies as st
 
+from archfind.check import checkpoint_of
+from archfind.database import default
 from archfind.families.program import Program
 from archfind.families.thinned import thinned
+from archfind.identify import guess
+from archfind.pretrained.state_dict import MANY
+from archfind.probing.probe import on_meta
+from archfind.providers import transformers as library
 from archfind.types import Storage, TensorSpec
 
 NOWHERE = Storage("", "", -1, 0)
@@ -65,3 +73,27 @@ def test_lines_expand_as_their_repeats_say(values: dict[str, int]) -> None:
     expected |= {f"row.{i}.bias": (width,) for i in range(experts)}
     found = Program(LINES).expand(values)
     assert {key: shape for key, (shape, _) in found.items()} == expected
+
+
+def test_a_wrong_tensor_amid_a_layers_experts_is_one_mismatch() -> None:
+    config = transformers.Qwen3MoeConfig(
+        vocab_size=320,
+        hidden_size=64,
+        num_hidden_layers=24,
+        num_experts=64,
+        moe_intermediate_size=48,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=16,
+    )
+    module = on_meta(lambda: transformers.Qwen3MoeForCausalLM(config), {})
+    state = library.published(module, module.state_dict())
+    assert len(state) > MANY
+    whole = guess(checkpoint_of(state), default())
+    assert whole.status in ("exact", "ambiguous") and whole.matches[0].fits
+    key = "model.layers.11.mlp.experts.30.up_proj.weight"
+    state[key] = torch.empty(47, 64, device="meta")
+    wrong = guess(checkpoint_of(state), default())
+    assert wrong.status == "close"
+    assert [one.key for one in wrong.matches[0].mismatched] == [key]
+    assert not wrong.matches[0].missing and not wrong.matches[0].unexpected
