@@ -63,8 +63,8 @@ class Watch:
         elif event.startswith(tuple(FORBIDDEN)) and event not in LISTING:
             self.found.append(f"{event} {args!r}")
         elif event in LISTING and not self._ours(os.path.abspath(str(args[0]))):
-            if os.path.abspath(str(args[0])) in self.allowed:
-                return  # a folder that was named, or stands in one that was
+            if os.path.abspath(str(args[0])) in (ROOT, *self.allowed):
+                return  # the import system's own look, or a folder that was named or stands in one
             self.found.append(f"{event} {args!r}")  # the import system looks through its folders
 
     def _open(self, path: object, mode: object, flags: object) -> None:
