@@ -101,16 +101,13 @@ def build_lines(names: list[str], only: str = "", again: bool = False) -> tuple[
     if any(name not in known for name in names) or not names:
         raise SignatureError(f"build wants a provider: {' or '.join(known)}")
     if CONFIGURED in names:
-        from archfind.config_probing.harvest import build_types
+        from archfind.config_probing.build import build_again, build_types
 
+        some = only.split(",") if only else ()
         if again:
-            if not only:
-                raise SignatureError("--again wants the types to learn: --only bert,roberta")
-            from archfind.config_probing.again import build_again
-
-            lines += build_again(Path(folder()), only.split(","))
+            lines += build_again(Path(folder()), some)
         else:
-            failed += build_types(Path(folder()), only.split(",") if only else ())
+            failed += build_types(Path(folder()), some)
         names = [name for name in names if name != CONFIGURED]
     for name in names:
         count, missed = build_signatures(name, Path(folder()))

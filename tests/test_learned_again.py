@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 import shutil
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 from archfind.config_probing.again import adopted
+from archfind.config_probing.build import acyclic, build_types
+from archfind.config_probing.text import parse
 from archfind.database import folder
 
 NAME = "trocr"
@@ -33,3 +36,23 @@ def test_the_better_of_two_texts_stays(tmp_path: Path) -> None:
     assert (bad / f"{NAME}.txt").read_text() == (good / f"{NAME}.txt").read_text()
     before, now, total = map(int, re.findall(r"\d+", told))
     assert before < now == total
+
+
+def test_types_are_learned_side_by_side_and_what_is_there_stays(tmp_path: Path) -> None:
+    shutil.copytree(Path(folder()) / "presets", tmp_path / "presets")
+    out = tmp_path / "transformers" / "types"
+    assert not build_types(tmp_path, ["clip_text_model", "vit_msn"])
+    assert {file.name for file in out.iterdir()} == {"clip_text_model.txt", "vit_msn.txt"}
+    known = parse((out / "vit_msn.txt").read_text(), {})
+    assert {block.name for block in known.blocks} >= {"vit_msn/ViTMSNModel"}
+    assert all(block.held[0] == block.held[1] > 5 for block in known.blocks)
+    (out / "vit_msn.txt").write_text("changed")
+    build_types(tmp_path, ["clip_text_model", "vit_msn"])
+    assert (out / "vit_msn.txt").read_text() == "changed"
+
+
+def test_what_is_inside_comes_first_and_circles_are_cut() -> None:
+    inside = {"a": {"b", "elsewhere"}, "b": {"c"}, "c": {"b"}, "d": {"a"}}
+    found = acyclic(inside)
+    assert found == {"a": {"b"}, "b": set(), "c": set(), "d": {"a"}}
+    assert list(TopologicalSorter(found).static_order())[-1] == "d"

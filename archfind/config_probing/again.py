@@ -6,9 +6,7 @@ from __future__ import annotations
 import contextlib
 import random
 import shutil
-import tempfile
 import time
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from archfind.config_probing.bench import Bench, Built, lighter, shrunk
@@ -18,29 +16,11 @@ from archfind.config_probing.harvest import Harvest
 from archfind.config_probing.learn import gives
 from archfind.config_probing.text import Block, TypeText
 from archfind.probing.config import Leaf
-from archfind.progress import progress
 from archfind.providers import transformers as library
 
 _NETWORKS = 24  # drawn for each class
 _TRIES = 4  # configs for each of them; a library refuses many
 _SECONDS = 20.0  # for one class
-
-
-def build_again(folder: Path, only: Iterable[str]) -> Iterator[str]:
-    """Learn these types anew beside what is known, keep the better of the two, and say which."""
-    types = folder / library.LIBRARY / "types"
-    names = list(only)
-    with tempfile.TemporaryDirectory() as place:
-        beside = Path(place) / library.LIBRARY / "types"
-        shutil.copytree(folder / "presets", Path(place) / "presets")
-        shutil.copytree(types, beside)
-        for name in names:
-            (beside / f"{name}.txt").unlink(missing_ok=True)
-        harvest = Harvest(beside)
-        for name in progress(names, len(names), "learn again"):
-            harvest.type(name)
-            file = beside / f"{name}.txt"
-            yield adopted(types, file) if file.exists() else f"{name}: can't be learned"
 
 
 def adopted(types: Path, file: Path) -> str:

@@ -1,7 +1,8 @@
-"""transformers -> signatures/transformers/*.txt, one file a model type."""
+"""One model type of transformers -> its text: the rules of each of its classes, learned."""
 
 from __future__ import annotations
 
+import os
 import random
 import re
 import time
@@ -20,7 +21,6 @@ from archfind.config_probing.learn import Learned, gives, learn
 from archfind.config_probing.text import Block, TypeText, others, parse
 from archfind.config_probing.traced import Hints
 from archfind.probing.config import Config, Leaf, leaves
-from archfind.progress import progress
 from archfind.providers import transformers as library
 
 _VOCABULARY = 1_000
@@ -33,20 +33,6 @@ _TOLD = re.compile(
     r"head|_act|activation|eps|rope|theta|window|per_tok|top_k|scal|image_size|patch|position"
     r"|tie_word|is_encoder|is_decoder|num_labels"
 )
-
-
-def build_types(
-    folder: Path, only: Iterable[str] = (), part: tuple[int, int] = (0, 1)
-) -> list[str]:
-    """Write the text of each model type that has none; return a line for each type that can't be
-    built. Stopped work goes on where it stopped: delete a file to learn it anew."""
-    out = folder / library.LIBRARY / "types"
-    out.mkdir(parents=True, exist_ok=True)
-    harvest = Harvest(out)
-    wanted = [t for t in library.model_types() if not only or t in set(only)][part[0] :: part[1]]
-    for model_type in progress(wanted, len(wanted), "harvest transformers"):
-        harvest.type(model_type)
-    return [f"{name}: {why}" for name, why in harvest.failed.items()]
 
 
 class Harvest:
@@ -74,7 +60,7 @@ class Harvest:
             return self.known[name]
         found = self._learned(name)
         if found is not None:
-            beside = file.with_suffix(".new")
+            beside = file.with_suffix(f".{os.getpid()}.new")
             release = version(library.LIBRARY)
             beside.write_text(f"# {library.LIBRARY} {release}\n\n{found.text()}")
             beside.replace(file)

@@ -107,64 +107,74 @@ def decide(truth: Truth, known: Mapping[str, Truth]) -> str | None:
     is; "" for always, None where there is none."""
     if truth.all():
         return ""
-    if known:  # equal rows say the same once
-        table = np.stack([truth, *known.values()])
-        table = np.unique(table, axis=1)
-        truth, known = table[0], dict(zip(known, table[1:], strict=True))
-    literals: list[tuple[str, Truth]] = []
-    for text, vector in known.items():
-        literals += [(text, vector), (negated(text), ~vector)]
-    for text, vector in literals:
-        if (vector == truth).all():
+    table = np.unique(np.stack([truth, *known.values()]), axis=1)  # equal rows say the same once
+    every = (1 << table.shape[1]) - 1
+    wanted, *vectors = [_bits(row) for row in table]
+    tests = dict(zip(known, vectors, strict=True))
+    literals: list[tuple[str, int]] = []
+    for text, bits in tests.items():
+        literals += [(text, bits), (negated(text), bits ^ every)]
+    for text, bits in literals:
+        if bits == wanted:
             return text
     # `a and b` needs literals that hold wherever the truth does; `a or b` those that hold nowhere
     # else.
-    wider = [(t, v) for t, v in literals if not (truth & ~v).any()]
-    within = [(t, v) for t, v in literals if not (v & ~truth).any()]
+    wider = [(t, v) for t, v in literals if wanted & v == wanted]
+    within = [(t, v) for t, v in literals if v | wanted == wanted]
     for (a, x), (b, y) in itertools.combinations(wider, 2):
-        if ((x & y) == truth).all():
+        if x & y == wanted:
             return f"{_side(a)} and {_side(b)}"
     for (a, x), (b, y) in itertools.combinations(within, 2):
-        if ((x | y) == truth).all():
+        if x | y == wanted:
             return f"{a} or {b}"
     for (a, x), (b, y), (c, z) in itertools.combinations(wider[:30], 3):
-        if ((x & y & z) == truth).all():
+        if x & y & z == wanted:
             return f"{_side(a)} and {_side(b)} and {_side(c)}"
     for (a, x), (b, y), (c, z) in itertools.combinations(within[:30], 3):
-        if ((x | y | z) == truth).all():
+        if x | y | z == wanted:
             return f"{a} or {b} or {c}"
     for a, x in wider[:20]:  # a and (b or c)
-        rest = [(t, v) for t, v in literals if not (v & x & ~truth).any()]
+        rest = [(t, v) for t, v in literals if v & x | wanted == wanted]
         for (b, y), (c, z) in itertools.combinations(rest[:30], 2):
-            if ((x & (y | z)) == truth).all():
+            if x & (y | z) == wanted:
                 return f"{_side(a)} and ({b} or {c})"
-    return _tree(truth, known, 4)
+    return _tree(wanted, tests, every, 4)
 
 
-def _tree(truth: Truth, known: Mapping[str, Truth], depth: int) -> str | None:
-    """A condition as a decision tree, each test the one that leaves the least doubt."""
-    if truth.all() or not truth.any():
-        return "True" if truth.all() else "False"
+def _bits(row: Truth) -> int:
+    """A vector as a number with a bit for each item: a hundred tests take a moment that way."""
+    return int.from_bytes(np.packbits(row, bitorder="little").tobytes(), "little")
+
+
+def _tree(truth: int, known: Mapping[str, int], rows: int, depth: int) -> str | None:
+    """A condition as a decision tree over some of the rows, each test the one that leaves the least
+    doubt."""
+    truth &= rows
+    if truth in (0, rows):
+        return "True" if truth else "False"
     if not depth or not known:
         return None
 
-    def doubt(vector: Truth) -> float:
+    def doubt(bits: int) -> float:
         total = 0.0
-        for side in (truth[vector], truth[~vector]):
-            share = side.mean() if len(side) else 0.0
-            total += len(side) * share * (1 - share)
+        for side in (bits & rows, rows & ~bits):
+            count, held = side.bit_count(), (side & truth).bit_count()
+            total += held * (count - held) / count if count else 0.0
         return total
 
-    for text, vector in sorted(known.items(), key=lambda item: doubt(item[1]))[:3]:
-        if vector.all() or not vector.any():
+    for text, bits in sorted(known.items(), key=lambda item: doubt(item[1]))[:3]:
+        if bits & rows in (0, rows):
             continue
-        sides: list[str | None] = []
-        for side in (vector, ~vector):
-            inner = {t: v[side] for t, v in known.items() if v[side].any() and not v[side].all()}
-            sides.append(_tree(truth[side], inner, depth - 1))
+        sides: list[str] = []
+        for side in (bits & rows, rows & ~bits):
+            inner = {t: v for t, v in known.items() if v & side not in (0, side)}
+            words = _tree(truth, inner, side, depth - 1)
+            if words is None:
+                break
+            sides.append(words)
+        if len(sides) < 2:
+            continue
         yes, no = sides
-        if yes is None or no is None:
-            continue
         other = negated(text)
         words = {
             ("True", "False"): text,

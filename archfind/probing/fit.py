@@ -19,6 +19,7 @@ from archfind.families.expression import parse
 
 Row = Mapping[str, Any]
 Numbers = np.ndarray[Any, np.dtype[np.float64]]
+Term = tuple[str, Numbers]
 
 _SAMPLE = 40  # rows that a proposal is made from; all rows check it
 _ROUNDINGS = ("floor", "ceil", "near", "round8", "round16", "round4", "round32", "round2")
@@ -59,7 +60,7 @@ def fit(
     for number, text in enumerate(_proposals(columns, y, quick)):
         if text and holds(text, rows, targets):
             return text
-        if number % 100 == 99 and time.process_time() > end:  # the clock is slow to read
+        if number % 20 == 19 and time.process_time() > end:  # the clock is slow to read
             break
     return None
 
@@ -83,11 +84,9 @@ def _get(row: Row, name: str) -> object:
         return None
 
 
-def _columns(
-    rows: Sequence[Row], names: Sequence[str], pool: Sequence[str]
-) -> list[tuple[str, Numbers]]:
+def _columns(rows: Sequence[Row], names: Sequence[str], pool: Sequence[str]) -> list[Term]:
     """Numeric values by name, those that are the same in all rows left out."""
-    found: list[tuple[str, Numbers]] = []
+    found: list[Term] = []
     for name in [*pool[:3], *names]:
         values = [_get(row, name) for row in rows]
         if not all(isinstance(v, int | float) for v in values):
@@ -102,7 +101,7 @@ def _columns(
     return found
 
 
-def _derived(columns: list[tuple[str, Numbers]]) -> Iterator[tuple[str, Numbers]]:
+def _derived(columns: list[Term]) -> Iterator[Term]:
     """Values made from one or two others that libraries use inside products."""
     for name, column in columns:
         if (column == column.round()).all() and "//" not in name:
@@ -121,7 +120,7 @@ def _derived(columns: list[tuple[str, Numbers]]) -> Iterator[tuple[str, Numbers]
                     yield f"ceil({one}/{two})", np.ceil(a / b)
 
 
-def _proposals(columns: list[tuple[str, Numbers]], y: Numbers, quick: bool) -> Iterator[str]:
+def _proposals(columns: list[Term], y: Numbers, quick: bool) -> Iterator[str]:
     for name, column in columns:
         if (column == y).all():
             yield name
@@ -129,42 +128,78 @@ def _proposals(columns: list[tuple[str, Numbers]], y: Numbers, quick: bool) -> I
     derived = [item for item in _derived(base) if not any((item[1] == c).all() for _, c in base)]
     monomials = _monomials(base, derived[:16])
     one = ("", np.ones(len(y)))
-    for terms in [[m] for m in monomials] + [[m, one] for m in monomials]:
-        yield from _linear(terms, y)
+    for rest in ([], [one]):
+        yield ""
+        for number in _alike(monomials, rest, y):
+            yield from _linear([monomials[number], *rest], y)
     few = monomials[: 30 if quick else 60]
     for added in base:
-        for product in few:
-            yield from _linear([product, added], y)
-            yield from _linear([product, added, one], y)
+        yield from _sums(few, [added], y, one)
     yield from _rounded(few, y)
     yield from _bounded(base, few, y)
     for added in base:
-        for product in few[:40]:
-            for rounding in ("floor", "ceil"):
-                yield from _halved(rounding, product, added, y)
+        yield from _halved(few[:40], added, y)
     for added in itertools.combinations(base, 2):
-        for product in monomials[: 16 if quick else 60]:
-            yield from _linear([product, *added], y)
-            yield from _linear([product, *added, one], y)
+        yield from _sums(monomials[: 16 if quick else 60], [*added], y, one)
     if quick:
         return
-    for pair in itertools.combinations(few, 2):
-        yield from _linear(list(pair), y)
-        yield from _linear([*pair, one], y)
+    for number, product in enumerate(few):
+        yield from _sums(few[number + 1 :], [product], y, one)
 
 
-def _halved(
-    rounding: str, product: tuple[str, Numbers], added: tuple[str, Numbers], y: Numbers
-) -> Iterator[str]:
+def _sums(products: list[Term], added: list[Term], y: Numbers, one: Term) -> Iterator[str]:
+    """y as a sum of one of the products and what is added, and a constant maybe. Which products may
+    do is seen for all of them at once: what is left of each and of y beside the rest is alike."""
+    yield ""
+    found: dict[int, list[list[Term]]] = {}
+    for rest in (added, [*added, one]):
+        for number in _alike(products, rest, y):
+            found.setdefault(number, []).append(rest)
+    for number in sorted(found):
+        for rest in found[number]:
+            yield from _linear([products[number], *rest], y)
+
+
+def _alike(products: Sequence[Term], rest: Sequence[Term], y: Numbers) -> list[int]:
+    if not products or (rest and len(y) < _least(len(rest) + 1)):
+        return []
+    left, target = np.array([column for _, column in products]), y
+    least = 1e-18 * np.einsum("ij,ij->i", left, left)
+    if rest:
+        fixed = np.linalg.qr(np.array([column for _, column in rest]).T)[0]
+        left = left - (left @ fixed) @ fixed.T
+        target = y - fixed @ (fixed.T @ y)
+    square = np.einsum("ij,ij->i", left, left)
+    free = square > least  # else it is the rest's own sum
+    factors = np.divide(left @ target, square, out=np.zeros(len(products)), where=free)
+    far = abs(left * factors[:, None] - target).max(axis=1)
+    return [int(n) for n in np.flatnonzero(free & (far <= 2 * _slack(y)))]
+
+
+def _least(terms: int) -> int:
+    """How many examples a sum of that many terms is believed from."""
+    return terms + 2 if terms == 2 else 2 * terms + 2
+
+
+def _slack(y: Numbers) -> float:
+    return 1e-4 * max(1.0, float(abs(y).max()) * 1e-2)
+
+
+def _halved(products: list[Term], added: Term, y: Numbers) -> Iterator[str]:
     """y as a product and the half of a value, rounded: widths that a transition halves."""
-    half = np.floor(added[1] / 2) if rounding == "floor" else np.ceil(added[1] / 2)
-    for text in _linear([product], y - half):
-        yield text and f"{text}+{rounding}({added[0]}/2)"
+    yield ""
+    found: dict[int, list[tuple[str, Numbers]]] = {}
+    for rounding, halve in (("floor", np.floor), ("ceil", np.ceil)):
+        rest = y - halve(added[1] / 2)
+        for number in _alike(products, [], rest):
+            found.setdefault(number, []).append((rounding, rest))
+    for number in sorted(found):
+        for rounding, rest in found[number]:
+            for text in _linear([products[number]], rest):
+                yield text and f"{text}+{rounding}({added[0]}/2)"
 
 
-def _monomials(
-    base: list[tuple[str, Numbers]], derived: list[tuple[str, Numbers]]
-) -> list[tuple[str, Numbers]]:
+def _monomials(base: list[Term], derived: list[Term]) -> list[Term]:
     """Values, products of two or three, and quotients, the simplest first."""
     found = [*base, *derived]
     quotients = [item for item in derived if "/" in item[0]]
@@ -187,7 +222,7 @@ def _monomials(
         few = (base + derived)[:8]
         for (a, x), (b, y), (c, z) in itertools.combinations_with_replacement(few, 3):
             found.append((f"{a}*{b}*{c}", x * y * z))
-    unique: list[tuple[str, Numbers]] = []
+    unique: list[Term] = []
     seen: set[bytes] = set()
     for name, column in found:
         if column.tobytes() not in seen and np.isfinite(column).all():
@@ -196,10 +231,10 @@ def _monomials(
     return unique
 
 
-def _linear(terms: list[tuple[str, Numbers]], y: Numbers) -> Iterator[str]:
+def _linear(terms: list[Term], y: Numbers) -> Iterator[str]:
     """y as a sum of the terms with rational factors; "" where it isn't: time is looked at there."""
     yield ""
-    if len(terms) > 1 and len(y) < (len(terms) + 2 if len(terms) == 2 else 2 * len(terms) + 2):
+    if len(terms) > 1 and len(y) < _least(len(terms)):
         return
     if len(terms) == 1:
         column = terms[0][1]
@@ -217,7 +252,7 @@ def _linear(terms: list[tuple[str, Numbers]], y: Numbers) -> Iterator[str]:
             return
         if not np.isfinite(factors).all():
             return
-        if abs(matrix @ factors - y).max() > 1e-4 * max(1.0, abs(y).max() * 1e-2):
+        if abs(matrix @ factors - y).max() > _slack(y):
             return
     words: list[str] = []
     for (name, _), factor in zip(terms, factors, strict=True):
@@ -240,7 +275,7 @@ def _term(factor: Fraction, name: str) -> str:
     return text if factor.denominator == 1 else f"{text}/{factor.denominator}"
 
 
-def _rounded(monomials: list[tuple[str, Numbers]], y: Numbers) -> Iterator[str]:
+def _rounded(monomials: list[Term], y: Numbers) -> Iterator[str]:
     """y as a product, rounded to a whole number or to a multiple of some step."""
     for name, column in monomials[:60]:
         if (column <= 0).any():
@@ -271,9 +306,7 @@ def simplest(low: float, high: float) -> Fraction | None:
     return None
 
 
-def _bounded(
-    base: list[tuple[str, Numbers]], monomials: list[tuple[str, Numbers]], y: Numbers
-) -> Iterator[str]:
+def _bounded(base: list[Term], monomials: list[Term], y: Numbers) -> Iterator[str]:
     """y as the smaller or larger of two values, or of a product and a constant."""
     for (one, a), (two, b) in itertools.combinations(base, 2):
         if (np.minimum(a, b) == y).all():
@@ -284,8 +317,6 @@ def _bounded(
         free = y != bound
         if free.sum() < 2:
             continue
-        for name, column in monomials[:40]:
-            product, rest = (name, column[free]), y[free]
-            for terms in ([product], [product, ("", np.ones(len(rest)))]):
-                for text in _linear(terms, rest):
-                    yield text and f"{function}({text},{int(bound)})"
+        products = [(name, column[free]) for name, column in monomials[:40]]
+        for text in _sums(products, [], y[free], ("", np.ones(int(free.sum())))):
+            yield text and f"{function}({text},{int(bound)})"
