@@ -127,13 +127,15 @@ def _match(guess: Guess, accept_ambiguous: bool) -> Match:
         return guess.matches[0]
     names = tuple(m.entry.id for m in guess.matches)
     if guess.status == "ambiguous":
-        if len(guess.parts) > 1:
+        if several:
             parts = tuple(guess.parts)
             text = f"holds {len(parts)} networks; choose one with --part: {', '.join(parts)}"
             raise AmbiguousError(text, path, parts)
         names = tuple(
             dict.fromkeys([*names, *(t_id for m in guess.matches for t_id in _others(m))])
         )
+        if len(guess.matches) == len(names) == 1 and _is_doubtful(guess.matches[0]):
+            return guess.matches[0]  # whether it is right is what building it says
         text = f"{len(names)} networks fit every tensor; choose one with --as: {', '.join(names)}"
         raise AmbiguousError(text, path, names)
     if guess.status == "close":
@@ -148,6 +150,10 @@ def _match(guess: Guess, accept_ambiguous: bool) -> Match:
     program = guess.canonical.checkpoint.format in PROGRAMS
     run = "; --trust exports the program in the file" if program else ""
     raise UnknownError(f"unknown, no signature fits{nearest}{run}", path, names)
+
+
+def _is_doubtful(found: Match) -> bool:
+    return found.variant is not None and found.variant.doubtful
 
 
 def _others(found: Match) -> list[str]:

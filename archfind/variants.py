@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     Index = Mapping[str, TensorSpec]
 
 _NONE = object()
+_SURE = 0.8  # share of the networks drawn that a family must give to be believed with switches
+_MUCH = 12  # ... or with more arguments moved
 _HELD = "the rules of its family, which loading proves or refuses, held for"
 _NEARLY = 0.9  # share of tensors
 _BEHIND = 0.2  # share by which a family may be behind the best, and still be worth a search ...
@@ -82,7 +84,9 @@ def answer(
     # One that has other sizes only is likelier than one with switches turned, too.
     usual = usual or [m for m in whole if not _switches(m)]
     twins = any(not twin.same_function for twin in whole[0].twins) and usual != whole[:1]
-    if is_thin(canonical.index) or twins or (len(whole) > 1 and usual != whole[:1]):
+    doubtful = whole[0].variant is not None and whole[0].variant.doubtful
+    others = len(whole) > 1 and usual != whole[:1]
+    if is_thin(canonical.index) or twins or others or doubtful:
         status, chosen_by = "ambiguous", ""
     said = (next(note), *_doubt(whole[0]))
     return Guess(canonical, status, tuple(whole), chosen_by, warnings=said)
@@ -212,9 +216,12 @@ def _close_to(
 
 
 def _switches(match: Match) -> int:
+    return _turned(match.variant.moved) if match.variant else 0
+
+
+def _turned(moved: Mapping[str, object]) -> int:
     """How many of the arguments that a variant moves aren't numbers."""
-    moved = match.variant.moved.values() if match.variant else ()
-    return sum(type(value) not in (int, float) for value in moved)
+    return sum(type(value) not in (int, float) for value in moved.values())
 
 
 def _match(index: Index, known: Known, solution: Solution, choose: str) -> Match:
@@ -245,6 +252,7 @@ def _match(index: Index, known: Known, solution: Solution, choose: str) -> Match
             set(_roots(moved)) <= set(family.direct),
             (known.groups[name], known.members[name].function),
             known.members[name].plain,
+            right < _SURE * drawn and (_turned(moved) > 0 or len(moved) > _MUCH),
         ),
     )
 

@@ -27,6 +27,7 @@ _VOCABULARY = 1_000
 SECONDS = 4.0  # at least, for the first class of a type; the others are mostly like it
 _MOST = 24.0
 _LEARNING = 8.0  # seconds for one search of rules
+_WHOLE = 30.0  # ... for all searches of a class
 _NETWORKS = 40  # built at random and for the rules' sake
 _ROUNDS = 4  # of learning, and of trying what was learned
 _TOLD = re.compile(
@@ -189,6 +190,7 @@ def _learned(
     those that they missed."""
     draw = random.Random(f"{bench.name} challenged")
     best: dict[str, Learned] = {}
+    end = time.process_time() + _WHOLE
     for _ in range(_ROUNDS):
         hints = Hints(bench)
         newest: list[Learned] = []
@@ -201,8 +203,9 @@ def _learned(
             kept = best.get(dialect)
             if dialect and newest and newest[0] is not old:
                 kept = None  # its lines may be told by the other dialect's, which are new
-            if kept is None or share(bench, kept) < len(bench.built()):
-                new = learn(bench, dialect, own, blocks, hints, min(limit, _LEARNING))
+            late = kept is not None and time.process_time() > end
+            if kept is None or (not late and share(bench, kept) < len(bench.built())):
+                new = learn(bench, dialect, own, blocks, hints, min(limit, _LEARNING), end)
                 if new is not None and (kept is None or share(bench, new) > share(bench, kept)):
                     kept = new
             if kept is None:
@@ -211,8 +214,8 @@ def _learned(
                 continue
             best[dialect] = kept
             newest.append(kept)
-        end = time.process_time() + limit
-        if not newest or not challenged(bench, paths, own, newest, draw, end):
+        tried = min(end, time.process_time() + limit)
+        if not newest or not challenged(bench, paths, own, newest, draw, tried):
             break
     return list(best.values())
 

@@ -41,9 +41,11 @@ def learn(
     known: Sequence[Block],
     hints: Hints,
     limit: float,
+    end: float,
 ) -> Learned | None:
     """The block of a class in one dialect; `known` are blocks that it may hold, the likeliest
-    first. None where no rules are found for its base network in `limit` seconds of work."""
+    first. None where no rules are found for its base network, in `limit` seconds of work for each
+    of the ways that are tried; after `end` only while there is nothing yet."""
     numbers = {path for path in visible if type(bench.base.get(path)) is int}
     core = {path for path in numbers if CORE.search(path)}
     every = set(visible)
@@ -61,8 +63,11 @@ def learn(
     tries += [(left, False) for left in (every - numbers, every - core) if left]
     for left, with_none in tries:
         some = [one for one in bench.built() if with_none or not _has_none(bench, one)]
-        end = time.process_time() + limit
-        found = _learn(bench, some, dialect, visible, known, hints, set(left), end)
+        now = time.process_time()
+        if best is not None and now > end:
+            break
+        one = now + min(limit, max(end - now, 1.0))
+        found = _learn(bench, some, dialect, visible, known, hints, set(left), one)
         if found is not None and (best is None or worth(found) > worth(best)):
             best = found
         if best is not None and not core & set(best.block.left):
