@@ -49,6 +49,8 @@ def adjusted(
             if state[id(one)] is not False:
                 continue
             for name in one.names:
+                if name[-1] == "?":
+                    continue  # a place in a list, which stands as it is here
                 for value in values_for(one, name, values, family)[:_TRIED]:
                     if (name, repr(value)) in tried or value == values.get(name):
                         continue

@@ -66,7 +66,7 @@ class Equation:
         told yet."""
         found: bool | None = not self.under
         for condition, names in self.under:
-            if not all(name in values for name in names):
+            if not all(_is_told(name, values) for name in names):
                 found = None
                 continue
             try:
@@ -95,6 +95,10 @@ class Equation:
         except ERRORS:
             return False
         return bool(found) == self.value if type(self.value) is bool else found == self.value
+
+
+def _is_told(name: str, values: Values) -> bool:
+    return name in values or (name[-1] == "?" and f"{name.rpartition('.')[0]}.#" in values)
 
 
 def equations_of(index: Index, family: Family) -> Iterator[Equation]:

@@ -2,8 +2,9 @@
 `qkv_bias and {i} != 0`.
 
 Names are paths of a config's leaves; `{i}` is the index of a repeat, `{i#}` how often it repeats,
-`depths.{i}` the list's item at that index, `depths.#` its length. On the cold path of `archfind
-guess`.
+`depths.{i}` the list's item at that index, `depths.#` its length. `{i} in global_layers` reads the
+name `global_layers.{i}?`: whether the index is an item of the list, told by itself or by the list.
+On the cold path of `archfind guess`.
 """
 
 from __future__ import annotations
@@ -57,6 +58,16 @@ def resolved(name: str, values: Values) -> str:
     return name
 
 
+def is_item(name: str, values: Values) -> bool:
+    """Whether `global_layers.3?` is so: 3 is an item of the list."""
+    told = values.get(name)
+    if told is None:
+        root, _, number = name[:-1].rpartition(".")
+        items = (values.get(f"{root}.{n}") for n in range(values.get(f"{root}.#") or 0))
+        told = int(number) in items
+    return told
+
+
 def make_divisible(value: float, divisor: int) -> int:
     """The multiple of `divisor` that is nearest to `value`, but not under nine tenths of it: the
     rounding of the MobileNet code, which most later mobile networks share
@@ -104,7 +115,7 @@ _OPERATORS: dict[str, tuple[int, Callable[[Any, Any], Any]]] = {
     "**": (7, lambda a, b: a**b),
 }
 _WORDS = {"None": None, "True": True, "False": False}
-RESERVED = frozenset((*_FUNCTIONS, *_OPERATORS, *_WORDS, "not"))  # what is no name of a leaf
+RESERVED = frozenset((*_FUNCTIONS, *_OPERATORS, *_WORDS, "not", "in"))  # what is no name of a leaf
 
 
 class _Parser:
@@ -164,6 +175,11 @@ class _Parser:
             return self.call(_FUNCTIONS[token])
         if not (token[0].isalpha() or token[0] in "_{"):
             raise SignatureError(f"not an expression: {self.text!r}")
+        if self.tokens[self.at : self.at + 1] == ["in"]:
+            self.next()
+            member = f"{self.next()}.{token}?"
+            self.names[member] = None
+            return lambda values: is_item(resolved(member, values), values)
         self.names[token] = None
         if "{" not in token or (token[-1] == "}" and token.count("{") == 1 and token[0] == "{"):
             return lambda values: values.get(token)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 
 from archfind.families.equations import ERRORS
+from archfind.families.expression import is_item
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ _OBLONG = 200  # sides tried for a table that no square gives
 def values_for(equation: Equation, path: str, values: Values, family: Family) -> list[Any]:
     """What one leaf can be for an equation to hold, as far as it can be told; found out once for
     the same values of the others in it."""
-    key = path, *[values[name] for name in equation.names if name != path]
+    key = path, *[values.get(name) for name in equation.names if name != path]
     found = equation.answers.get(key)
     if found is None:
         found = equation.answers[key] = _values_for(equation, path, values, family)
@@ -115,6 +116,10 @@ def known_values(path: str, family: Family) -> list[Any]:
     if path in family.known:
         return family.known[path]
     found: list[Any] = family.known.setdefault(path, [])
+    if path[-1] == "?":
+        usual = is_item(path, family.leaves)
+        found += [usual, not usual]
+        return found
     for value in (
         family.leaves.get(path, _NONE),
         *(preset.get(path, _NONE) for preset in family.presets.values()),

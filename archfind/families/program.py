@@ -165,7 +165,7 @@ def _is_beyond(expression: Expression, values: Values) -> bool:
     """Whether an expression reads an item that a list, shorter than another, doesn't have: what
     would be made of it isn't there."""
     names = [resolved(name, values) for name in expression.names if name[0] != "{"]
-    return any(name not in values for name in names)
+    return any(name not in values for name in names if name[-1] != "?")
 
 
 def places(

@@ -9,6 +9,7 @@ every key and shape that it gives against the file's. On the cold path of `archf
 from __future__ import annotations
 
 from archfind.families.equations import equations_of
+from archfind.families.expression import is_item
 from archfind.families.inverse import (
     COUNT,
     chosen,
@@ -43,31 +44,54 @@ def solve(
     family: Family,
     equations: Sequence[Equation] | None = None,
     whole: Index | None = None,
+    exact: bool = False,
 ) -> Solution | None:
     """The best values for a family, or None where it has nothing in common with the file.
     `equations` are those of `equations_of`, where they are known already; `whole` is all of the
-    file, where the index has only some of it."""
+    file, where the index has only some of it. With `exact` None as soon as not all can fit."""
     equations = list(equations_of(index, family)) if equations is None else equations
     # Some networks have nothing to solve, and are there or not.
     if not equations and any(line.reads for line in family.program.lines):
         return None
-    return solved_with(index, family, equations, {}, whole)
+    values = _fixed(equations, family)
+    solved: set[str] = set()
+    _propagate(equations, values, solved, family)
+    if exact and any(_is_refuted(one, values) for one in equations):
+        return None
+    return _completed(index, family, equations, values, solved, whole)
+
+
+def _is_refuted(equation: Equation, values: Values) -> bool:
+    """Whether an equation doesn't hold, and has to."""
+    known = all(name in values for name in equation.names)
+    told = known and equation.value is not False  # what is absent may be tied
+    return told and equation.stands(values) is True and not equation.holds(values)
 
 
 def solved_with(
+    index: Index, family: Family, equations: Sequence[Equation], given: Values
+) -> Solution:
+    """The best values with those `given`."""
+    values = _fixed(equations, family) | given
+    solved: set[str] = set(given)
+    _propagate(equations, values, solved, family)
+    return _completed(index, family, equations, values, solved, None)
+
+
+def _completed(
     index: Index,
     family: Family,
     equations: Sequence[Equation],
-    given: Values,
-    whole: Index | None = None,
+    values: Values,
+    solved: set[str],
+    whole: Index | None,
 ) -> Solution:
-    """The best values with those `given`."""
-    values = {p: v for p, v in family.leaves.items() if _is_fixed(p, family)} | given
-    solved: set[str] = set(given)
+    """With what the equations don't give taken from the preset that agrees most."""
     assumed: set[str] = set()
-    _propagate(equations, values, solved, family)
     preset = _nearest(values, family)
     usual = {**family.leaves, **family.presets[preset]}
+    places = _places(equations)
+    usual |= {name: is_item(name, usual) for name in places}
     # Switches first: they say which of its numbers a size is made of.
     unknown = sorted(
         (p for p in usual if p not in values), key=lambda p: type(usual[p]) in (int, float)
@@ -79,9 +103,11 @@ def solved_with(
             continue
         path = _likeliest(unknown[0], equations, values, usual, family)
         unknown.remove(path)
-        value = family.presets[preset].get(path, family.leaves.get(path))
+        value = usual[path]
         pair(path, equations, values, solved)
-        if path not in values:
+        if path not in values and path in places:
+            _place(path, equations, values, solved, family)
+        elif path not in values:
             value = _possible(path, value, equations, values, family)
             values[path] = _agreeing(path, value, equations, values, family)
             if values[path] == value:
@@ -89,9 +115,81 @@ def solved_with(
             else:  # the shapes speak against what would be assumed
                 solved.add(path)
         _propagate(equations, values, solved, family)
+    _list(places, usual, values, solved, assumed)
     solution = Solution(values, solved - assumed, preset)
     score(index, family, solution, whole)
     return solution
+
+
+def _place(
+    path: str, equations: Sequence[Equation], values: Values, solved: set[str], family: Family
+) -> None:
+    """Whether a list has a place: as most of the file can be had, with another place that has
+    another size taken for the opposite."""
+    root = path.rpartition(".")[0]
+    own = {e.expression.text: e.value for e in equations if path in e.names}
+    others = (
+        name
+        for e in equations
+        if own.get(e.expression.text, e.value) != e.value
+        for name in e.names
+        if name[-1] == "?" and name not in values and name.rpartition(".")[0] == root
+    )
+    other = next(others, None)
+    held: list[tuple[int, bool]] = []
+    for value in known_values(path, family):
+        tried = {**values, path: value} | ({other: not value} if other else {})
+        held.append((_holding(tried, equations, family), value))
+    best = max(held, key=lambda item: item[0])
+    values[path] = best[1]
+    if len({count for count, _ in held}) > 1:
+        solved.add(path)
+        if other is not None:
+            values[other] = not best[1]
+            solved.add(other)
+
+
+def _holding(tried: Values, equations: Sequence[Equation], family: Family) -> int:
+    """The votes that hold once these values say what they can of the others."""
+    _propagate(equations, tried, set(), family)
+    return sum(
+        equation.votes
+        for equation in equations
+        if type(equation.value) is int
+        and all(name in tried for name in equation.names)
+        and equation.stands(tried) is not False
+        and equation.holds(tried)
+    )
+
+
+def _places(equations: Sequence[Equation]) -> dict[str, None]:
+    """The places of which equations ask whether a list has them: `global_layers.3?`."""
+    names = (n for e in equations for n in (*e.names, *e.switches()))
+    return dict.fromkeys(name for name in names if name[-1] == "?")
+
+
+def _list(
+    places: Mapping[str, None], usual: Values, values: Values, solved: set[str], assumed: set[str]
+) -> None:
+    """Lists of places written as the places that are said to be in them; the usual list where that
+    says the same of all that the file has."""
+    for root in {name.rpartition(".")[0] for name in places}:
+        own = {name: values.pop(name) for name in places if name.rpartition(".")[0] == root}
+        items = sorted(int(name[len(root) + 1 : -1]) for name, there in own.items() if there)
+        is_usual = all(usual[name] == there for name, there in own.items())
+        for path in [p for p in values if p.rpartition(".")[0] == root]:
+            del values[path]
+        if is_usual:
+            written = {p: v for p, v in usual.items() if p.rpartition(".")[0] == root}
+            written = {p: v for p, v in written.items() if p not in own}
+        else:
+            written = {f"{root}.{n}": item for n, item in enumerate(items)}
+            written[f"{root}.#"] = len(items)
+        if own.keys() <= solved:
+            solved.update(written)
+            assumed.difference_update(written)
+        solved.difference_update(own)
+        values |= written
 
 
 def _likeliest(
@@ -109,16 +207,7 @@ def _likeliest(
     rivals = [p for p in beside if type(usual.get(p)) in (int, float)][:_RIVALS]
     best, most = path, -1.0
     for one in (path, *rivals) if rivals else ():
-        tried = {**values, one: usual[one]}
-        _propagate(equations, tried, set(), family)
-        holding = sum(
-            equation.votes
-            for equation in equations
-            if type(equation.value) is int
-            and all(name in tried for name in equation.names)
-            and equation.stands(tried) is not False
-            and equation.holds(tried)
-        )
+        holding = _holding({**values, one: usual[one]}, equations, family)
         if holding > most:
             best, most = one, holding
     return best
@@ -159,6 +248,17 @@ def _agreeing(
         return value
     tried = [*known_values(path, family), *range(1, COUNT + 1)]
     return next((n for n in tried if type(n) is int and leaves_some(n)), value)
+
+
+def _fixed(equations: Sequence[Equation], family: Family) -> Values:
+    """The leaves that are the same in all of the family's networks; not those of lists of which
+    equations ask what is in them."""
+    lists = {name.rpartition(".")[0] for name in _places(equations)}
+    return {
+        path: value
+        for path, value in family.leaves.items()
+        if path.rpartition(".")[0] not in lists and _is_fixed(path, family)
+    }
 
 
 def _is_fixed(path: str, family: Family) -> bool:

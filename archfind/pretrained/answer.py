@@ -137,6 +137,7 @@ def tried(
             if (one is None or not one.match.fits) and common == len(own):
                 missed += [block] * _has(block, held.templates)
             if one is None:
+                prints[mark] = 0.0
                 failed += like is not None
                 if failed > _FAILED:
                     break

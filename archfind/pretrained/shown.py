@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     Index = Mapping[str, TensorSpec]
     Values = Mapping[str, Any]
 
+_PLACES = 48  # of a line, looked at
 _MANY = 3_000  # tensors: solving again would take long
 
 
@@ -81,19 +82,24 @@ def _firm(
 
 
 def _expressions(family: Family, values: Values) -> Iterator[tuple[Expression, Values]]:
-    """The sizes and counts of the lines that are in the network, at one of their places."""
+    """The sizes and counts of the lines that are in the network, at one of their places; those that
+    follow one rule or another, by the place, at some."""
     seen: set[str] = set()
     for line in family.program.lines:
         own = [*line.sizes, *(part.bound for part in line.parts if part.bound is not None)]
         fresh = [e for e in own if e.names and ("{" in e.text or e.text not in seen)]
         if not fresh:
             continue
+        several = any("{" in e.text and "case(" in e.text for e in fresh)
         try:
+            left = _PLACES if several else 1
             for _, env in places(line.parts, values):
                 if line.condition is None or line.condition.value(env):
                     seen.update(e.text for e in fresh)
                     yield from ((e, env) for e in fresh)
-                    break
+                    left -= 1
+                    if not left:
+                        break
         except ERRORS:
             continue
 

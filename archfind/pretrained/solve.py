@@ -7,7 +7,7 @@ import re
 
 from archfind.families.equations import ERRORS, equations_of
 from archfind.families.polish import polished
-from archfind.families.score import Solution, is_kind, lengthen, score
+from archfind.families.score import Solution, is_kind, lengthen, score, within
 from archfind.families.solve import solve, solved_with
 from archfind.families.text import template
 from archfind.frozen import replace
@@ -145,14 +145,14 @@ def _solved(
     fits, what doesn't fit after a little is None."""
     family = block.family
     is_alone = like is None
-    solution = _from_some(whole, own, family)
+    solution = _from_some(whole, own, family, not is_alone)
     if solution is None:
         return None
     shared = _alike(solution, block, own)
     if shared:
         tied |= shared
         own |= {key: own[source] for key, source in shared.items()}
-        solution = _from_some(whole, own, family) or solution
+        solution = _from_some(whole, own, family, not is_alone) or solution
     if len(own) > MANY and (is_alone or solution.score == 1):
         score(own, family, solution)
     if like is not None and solution.score < 1 and len(own) <= MANY:
@@ -170,13 +170,13 @@ def _solved(
     return solution if is_alone or solution.score == 1 else None
 
 
-def _from_some(whole: StateDict, own: Index, family: Family) -> Solution | None:
+def _from_some(whole: StateDict, own: Index, family: Family, exact: bool) -> Solution | None:
     """The values from some of a large file's tensors."""
     if len(own) <= MANY:
-        return solve(own, family)
+        return solve(own, family, exact=exact)
     added = [key for key in own if key not in whole.index]
     some = {key: own[key] for key in (*whole.some, *added) if key in own}
-    return solve(some, family, whole=own)
+    return solve(some, family, whole=own, exact=exact)
 
 
 def _alike(solution: Solution, block: Configured, own: Index) -> dict[str, str]:
@@ -244,9 +244,16 @@ def _match(
     preset: str,
 ) -> Match:
     stated = block.type.presets.get(preset, {})
-    told = [p for p in values if p in block.family.leaves or (p in stated and p != "class")]
+    leaves = block.family.leaves
+    told = [
+        path
+        for path in within({**values})
+        if path in leaves
+        or (path in stated and path != "class")
+        or f"{path.rpartition('.')[0]}.#" in leaves
+    ]
     told = [p for p in told if not p.startswith("init.") or p in solution.solved]
-    config = {p: Setting(values[p], sources.get(p, "default")) for p in told if not p.endswith("#")}
+    config = {p: Setting(values[p], sources.get(p, "default")) for p in told}
     entry = Entry(
         provider="transformers",
         name=block.cls,
@@ -282,9 +289,11 @@ def _gathered(config: Mapping[str, Setting]) -> dict[str, Setting]:
     found: dict[str, Setting] = {}
     for path, setting in config.items():
         root, _, last = path.rpartition(".")
-        if not last.isdigit():
+        if last == "#" and not setting.value:
+            found[root] = Setting([], setting.source)
+        elif not last.isdigit() and last != "#":
             found[path] = setting
-        elif root not in found:
+        elif root not in found and last != "#":
             items = [config[f"{root}.{n}"] for n in range(999) if f"{root}.{n}" in config]
             source = "shape" if any(s.source == "shape" for s in items) else setting.source
             found[root] = Setting([s.value for s in items], source)

@@ -30,6 +30,12 @@ def tests(rows: Sequence[Row], names: Iterable[str]) -> dict[str, Truth]:
         seen.add(vector.tobytes())
         found[text] = vector
 
+    indices = [name for name in names if name[0] == "{" and name[-2] != "#"]
+    for root in dict.fromkeys(name.rpartition(".")[0] for name in names) if indices else ():
+        if _is_of_places(root, rows[0]):
+            for name in indices:
+                text = f"{name} in {root}"
+                add(text, [bool(parse(text).value(row)) for row in rows])
     numeric: list[str] = []
     for name in names:
         column = columns[name]
@@ -73,6 +79,14 @@ def tests(rows: Sequence[Row], names: Iterable[str]) -> dict[str, Truth]:
             if whole:
                 add(f"({one}+1)%{two} == 0", [(a + 1) % b == 0 for a, b in pairs])
     return found
+
+
+def _is_of_places(root: str, row: Row) -> bool:
+    """Whether a list may say at which places of a row something is: whole numbers that rise."""
+    length = row.get(f"{root}.#")
+    items = [row.get(f"{root}.{n}") for n in range(length)] if type(length) is int else []
+    whole = [item for item in items if type(item) is int]
+    return bool(items) and whole == items and whole == sorted(set(whole))
 
 
 def _number(value: object) -> bool:
