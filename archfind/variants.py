@@ -155,9 +155,9 @@ def variants(
             solved.append((number, solution))
         if solution is not None and _is_whole(index, solution) and not choose:
             done.add(family.cls)  # another family of the class could only say the same
-    found: list[tuple[float, int, bool, int, int, int, Match]] = []
     best = max((solution.score for _, solution in solved), default=0.0)
     polishings = 0
+    settled: list[tuple[int, Solution]] = []
     for number, first in sorted(solved, key=lambda item: -item[1].score):
         known = families.known(number)
         solution = first
@@ -171,8 +171,12 @@ def variants(
                 done.add(known.family.cls)
         if solution.score == 1:
             solution.solved = shown(solution, known.family, asked[number])
-        if solution.score:
-            match = _match(index, known, solution, choose)
+        settled.append((number, solution))
+    found: list[tuple[float, int, bool, int, int, int, Match]] = []
+    most = max((solution.score for _, solution in settled), default=0.0)
+    for number, solution in settled:
+        if solution.score and (solution.score == 1 or most < 1):  # beside what fits, nothing else
+            match = _match(index, families.known(number), solution, choose)
             moved = len(match.variant.moved) if match.variant else 0
             rare = not (match.variant and match.variant.plain)
             masks = _masks(index, solution)

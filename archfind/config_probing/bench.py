@@ -20,7 +20,7 @@ from archfind.providers import transformers as library
 _COUNTED = re.compile(r"layer|depth|block|expert|stage")
 _LARGEST = 3_000  # keys
 _SECONDS = 20.0  # for one network
-_SLOW = 0.3  # seconds for a small network
+_SLOW = 0.15  # seconds for a small network
 _LIGHTER = 0.7  # of its time, that are worth another size
 _LARGE = 16
 _LONG = re.compile(r"size|length|position|frames|points|patch|window")

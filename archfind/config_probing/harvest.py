@@ -27,7 +27,7 @@ _VOCABULARY = 1_000
 SECONDS = 4.0  # at least, for the first class of a type; the others are mostly like it
 _MOST = 24.0
 _LEARNING = 8.0  # seconds for one search of rules
-_WHOLE = 30.0  # ... for all searches of a class
+_WHOLE = 30.0  # ... for all searches of a class; a third of each after a type's first
 _NETWORKS = 40  # built at random and for the rules' sake
 _ROUNDS = 4  # of learning, and of trying what was learned
 _TOLD = re.compile(
@@ -127,7 +127,8 @@ class Harvest:
             own = explore(bench, paths, wanted, time.process_time() + limit, facts, visible)
             seen |= set(paths)
             known = [*found.blocks, *inner]
-            learned = _learned(bench, paths, own, known, limit, self.failed)
+            whole = _WHOLE / (1 if first else 3)
+            learned = _learned(bench, paths, own, known, limit, whole, self.failed)
             for path, values in own.items():
                 kept = visible.setdefault(path, [])
                 kept += [v for v in values if v not in kept]
@@ -184,13 +185,14 @@ def _learned(
     own: dict[str, list[Leaf]],
     known: Sequence[Block],
     limit: float,
+    whole: float,
     failed: dict[str, str],
 ) -> list[Learned]:
     """A class's rules in both dialects: learned, tried on new networks, and learned again with
     those that they missed."""
     draw = random.Random(f"{bench.name} challenged")
     best: dict[str, Learned] = {}
-    end = time.process_time() + _WHOLE
+    end = time.process_time() + whole
     for _ in range(_ROUNDS):
         hints = Hints(bench)
         newest: list[Learned] = []

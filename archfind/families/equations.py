@@ -113,8 +113,12 @@ def equations_of(index: Index, family: Family) -> Iterator[Equation]:
                 counts[above] = max(counts.get(above, 0), int(part) + 1)
     lengths = dict(_lengths(family.program.lines, counts))
     lines: dict[str, list[FamilyLine]] = {}
+    plain: dict[str, list[FamilyLine]] = {}  # of one key each, by that
     for line in family.program.lines:
-        lines.setdefault(template_of(line), []).append(line)
+        if any(part.bound for part in line.parts):
+            lines.setdefault(template_of(line), []).append(line)
+        else:
+            plain.setdefault(line.pattern, []).append(line)
     unique: dict[tuple[object, ...], Equation] = {}
 
     def add(
@@ -133,7 +137,7 @@ def equations_of(index: Index, family: Family) -> Iterator[Equation]:
     for key, shape in keys.items():
         parts = key.split(".")
         placed: list[tuple[FamilyLine, Values]] = []
-        for line in lines.get(template(key), ()):
+        for line in (*plain.get(key, ()), *lines.get(template(key), ())):
             env = _placed(line, parts, counts, lengths)
             if env is not None and len(line.sizes) == len(shape) and not _is_elsewhere(line, env):
                 placed.append((line, env))
