@@ -25,9 +25,9 @@ from archfind.providers import transformers as library
 
 _VOCABULARY = 1_000
 SECONDS = 4.0  # at least, for the first class of a type; the others are mostly like it
-_MOST = 24.0
+_MOST = 16.0
 _LEARNING = 8.0  # seconds for one search of rules
-_WHOLE = 30.0  # ... for all searches of a class; a third of each after a type's first
+_WHOLE = 20.0  # ... for all searches of a class; a third of each after a type's first
 _NETWORKS = 40  # built at random and for the rules' sake
 _ROUNDS = 4  # of learning, and of trying what was learned
 _TOLD = re.compile(

@@ -138,18 +138,21 @@ def _borrowed(bench: Bench, dialect: str, likes: list[Like], lines: list[str]) -
     conditions = dict.fromkeys(
         part.partition(" if ")[2] for like in likes for part in like.without if " if " in part
     )
-    best = lines
-    for condition in conditions:
+    built = bench.built()
+
+    def right(some: list[str]) -> int:
+        block = Block("", dialect, likes, some)
+        return sum(gives(block, one) for one in built)
+
+    best, most = lines, right(lines) if conditions else len(built)
+    for condition in conditions if most < len(built) else ():
         changed = [
             f"{line.partition('  if ')[0]}  if {condition}" if "  if " in line else line
             for line in lines
         ]
-        if changed == lines:
-            continue
-        one, two = Block("", dialect, likes, changed), Block("", dialect, likes, best)
-        built = bench.built()
-        if sum(gives(one, b) for b in built) > sum(gives(two, b) for b in built):
-            best = changed
+        count = right(changed) if changed != lines else 0
+        if count > most:
+            best, most = changed, count
     return best
 
 
@@ -271,8 +274,9 @@ def _exact(like: Like, built: Sequence[Built], dialect: str) -> Like | None:
     its lines are."""
     lines = like.block.flat()
     bad: set[str] = set()
+    cases = [(one.shapes[dialect], like.values(one.values)) for one in built]
     for text, line in zip(lines, like.block.whole(), strict=True):
-        if not all(_holds(like, line, one, dialect) for one in built):
+        if not all(_holds(like, line, shapes, values) for shapes, values in cases):
             bad.add(pattern(text))
     ok = sum(pattern(text) not in bad for text in lines)
     if ok < _SHARE * len(lines):
@@ -280,10 +284,8 @@ def _exact(like: Like, built: Sequence[Built], dialect: str) -> Like | None:
     return Like(like.block, like.prefix, like.root, tuple(sorted(bad)))
 
 
-def _holds(like: Like, line: FamilyLine, built: Built, dialect: str) -> bool:
+def _holds(like: Like, line: FamilyLine, shapes: Shapes, values: Mapping[str, Leaf]) -> bool:
     """Whether all that a line gives is there."""
-    shapes = built.shapes[dialect]
-    values = like.values(built.values)
     try:
         for key, env in places(line.parts, values):
             if line.condition is None or line.condition.value(env):
