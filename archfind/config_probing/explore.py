@@ -75,10 +75,13 @@ def explore(
     end: float,
     facts: Mapping[str, list[Leaf]] = NOTHING,
     others: Mapping[str, list[Leaf]] = NOTHING,
+    inner: Mapping[str, list[Leaf]] = NOTHING,
 ) -> dict[str, list[Leaf]]:
     """Move every leaf alone, then `wanted` times many at random; the leaves that change a tensor,
     with the values that the class took. `facts` are values that public models have, `others` those
-    that the type's other classes took: sizes among them are moved at random alone."""
+    that the type's other classes took: sizes among them are moved at random alone. `inner` are
+    those of the networks inside, whose rules are known: only sizes, which what holds them may read,
+    are moved alone."""
     _, cls = library.resolve(bench.name)
     hints = _literals(cls)
     joint = coupled(bench.base)
@@ -90,6 +93,9 @@ def explore(
         base = bench.base[path]
         if path in others and type(base) is int and base > COUNT and not path.endswith("#"):
             visible[path] = others[path]
+            continue
+        if path in inner and (type(base) is not int or base <= COUNT):
+            visible[path] = inner[path]
             continue
         known: list[Leaf] = [
             *facts.get(path, ()),
@@ -107,10 +113,11 @@ def explore(
             taken += [None] * (none is not None and none.shapes != bench.first.shapes)
         if taken:
             visible[path] = taken
-    _behind(bench, visible, facts, end)
+    own = {path: values for path, values in visible.items() if path not in inner}
+    _behind(bench, own, visible, facts, end)
     _equal(bench, visible)
     _deep(bench, visible, end)
-    _paired(bench, visible, end)
+    _paired(bench, own, visible, end)
     draw = random.Random(bench.name)
     made = 0
     for _ in range(3 * wanted):
@@ -122,6 +129,7 @@ def explore(
 
 def _behind(
     bench: Bench,
+    switches: Mapping[str, list[Leaf]],
     visible: dict[str, list[Leaf]],
     facts: Mapping[str, list[Leaf]],
     end: float,
@@ -129,7 +137,7 @@ def _behind(
     """Leaves that are read, and move something, once a switch is moved: buckets of positions, where
     attention is relative. What one of them is to the others, and to sizes, is seen in pairs."""
     sizes = [p for p, v in bench.base.items() if p in visible and type(v) is int and v > COUNT]
-    for switch, values in list(visible.items()):
+    for switch, values in switches.items():
         base = bench.base[switch]
         if type(base) is int and base > 0:
             continue
@@ -200,11 +208,16 @@ def _equal(bench: Bench, visible: Mapping[str, list[Leaf]]) -> None:
                 bench.build({one: bench.base[other]})
 
 
-def _paired(bench: Bench, visible: Mapping[str, list[Leaf]], end: float) -> None:
+def _paired(
+    bench: Bench,
+    leaves: Mapping[str, list[Leaf]],
+    visible: Mapping[str, list[Leaf]],
+    end: float,
+) -> None:
     """Keys that one leaf brings are seen to depend on the sizes with that leaf moved."""
     seen = set(bench.first.shapes[""])
     sizes = [p for p, v in bench.base.items() if p in visible and type(v) is int and v > COUNT]
-    for path, values in visible.items():
+    for path, values in leaves.items():
         base = bench.base[path]
         counts = type(base) is int and base <= COUNT
         for value in values:

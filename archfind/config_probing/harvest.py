@@ -124,7 +124,8 @@ class Harvest:
             paths = [p for p in paths if p not in unruled]
             limit = _limit(bench, paths) / (1 if first else 3)
             wanted = 14 if first and not inner else 8
-            own = explore(bench, paths, wanted, time.process_time() + limit, facts, visible)
+            end = time.process_time() + limit
+            own = explore(bench, paths, wanted, end, facts, visible, self._inner(bench))
             seen |= set(paths)
             known = [*found.blocks, *inner]
             whole = _WHOLE / (1 if first else 3)
@@ -165,6 +166,19 @@ class Harvest:
         entry = f"{name}/{cls}"
         built = next((one for one in tried if keys_of(entry, one) is not None), None)
         return built or completed(entry, config) or config
+
+    def _inner(self, bench: Bench) -> dict[str, list[Leaf]]:
+        """What the leaves of the networks inside can be, for those that are known."""
+        found: dict[str, list[Leaf]] = {}
+        for path, value in bench.base.items():
+            root, _, last = path.rpartition(".")
+            inside = self.known.get(str(value)) if root and last == "model_type" else None
+            for name, values in inside.options.items() if inside is not None else ():
+                own = bench.base.get(f"{root}.{name}", ...)
+                others = [one for one in values if one != own]
+                if others and own is not ...:
+                    found[f"{root}.{name}"] = others
+        return found
 
     def _blocks(self, name: str) -> list[Block]:
         inner = self.type(name) if name in library.model_types() else None
