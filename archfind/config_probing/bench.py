@@ -58,10 +58,10 @@ class Bench:
         self._names: dict[str, str] = {}  # the module's key -> the published one
         self._is_split = False  # whether some published tensors are parts of the module's
         self._empty: set[str] = set()  # keys whose tensors have no items by default
-        first = self.build({})
+        first = self._build({})  # what the library has against it is the reason that is reported
         if first is None:
-            raise ValueError("can't be built from its default config")
-        self.first = first
+            raise ValueError(f"its default network has no tensors, or over {_LARGEST:,}")
+        self.first = self._built[frozenset()] = first
 
     def build(self, moves: Moves) -> Built | None:
         """The network with these leaves moved, or None where the library refuses."""
