@@ -31,7 +31,12 @@ def adopted(types: Path, file: Path) -> str:
     old = Harvest(types).type(name) if (types / file.name).exists() else None
     assert new is not None
     had, has, total = rights(old, new)
-    better = (has, _size(new), -_left(new)) > (had, _size(old), -_left(old))
+    better = (has, _size(new), -_left(new), -_lines(new)) > (
+        had,
+        _size(old),
+        -_left(old),
+        -_lines(old),
+    )
     if better:
         beside = (types / file.name).with_suffix(".new")
         shutil.copy(file, beside)
@@ -77,6 +82,11 @@ def _is_given(blocks: list[Block], entry: str, dialect: str, one: Built) -> bool
 
 def _size(text: TypeText | None) -> int:
     return len(text.blocks) if text is not None else -1
+
+
+def _lines(text: TypeText | None) -> int:
+    """Of rules that say as much, the shorter are likelier to hold elsewhere."""
+    return sum(len(block.lines) for block in text.blocks) if text is not None else 0
 
 
 def _left(text: TypeText | None) -> int:
