@@ -159,7 +159,8 @@ def answered(
     whole: list[Solved], missed: list[Configured], claims: Claims, choose: str, known: int
 ) -> Guess:
     """Exact where one class stands out among all that have these tensors, else ambiguous. A class
-    of the same type among those that don't fit may do so if its rules are doubtful."""
+    among those that don't fit may do so if its rules are doubtful; beside a public model's sizes
+    one of the same type."""
     picked = [
         one
         for one in whole
@@ -171,7 +172,9 @@ def answered(
     doubtful = [
         (one.cls, one.type.name)
         for one in missed
-        if one.is_doubtful and one.type is first.block.type and one.cls != first.block.cls
+        if one.is_doubtful
+        and one.cls != first.block.cls
+        and (one.type is first.block.type or not first.is_public)
     ]
     if picked:
         chosen_by = "user"
