@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from archfind.families.expression import parse
 from archfind.probing import conditions
-from archfind.probing.fit import fit
+from archfind.probing.fit import Failed, fit
 
 SIZES = (1, 2, 3, 4, 6, 8, 16, 24, 32, 48, 64)
 NAMES = ("a", "b", "c", "d")
@@ -93,3 +93,22 @@ def test_other_forms_are_found_and_hold_on_new_values(words: str) -> None:
     assert found is not None
     for row in [{"a": draw.choice(SIZES), "b": draw.choice(SIZES)} for _ in range(30)]:
         assert parse(found).value(row) == rule(row["a"], row["b"]), found
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_what_failed_before_hides_nothing_that_a_new_search_finds(seed: int) -> None:
+    draw = random.Random(seed)
+    rule = FORMS[draw.choice(list(FORMS))]
+    rows = [{name: draw.choice(SIZES) for name in NAMES} for _ in range(30)]
+    targets = [rule(row["a"], row["b"]) for row in rows]
+    wrong = set(draw.sample(range(30), 3))  # what no rule gives
+    failed = Failed()
+    found: set[bool] = set()
+    for _ in range(20):
+        some = draw.sample(range(30), draw.choice((4, 12, 20)))
+        own = [targets[n] + (97 * n if n in wrong else 0) for n in some]
+        names = draw.choice((NAMES, ("a", "b"), ("a", "c")))
+        text = fit([rows[n] for n in some], own, names)
+        assert fit([rows[n] for n in some], own, names, failed=failed) == text
+        found.add(text is None)
+    assert found == {True, False}

@@ -12,7 +12,7 @@ from pathlib import Path
 from archfind.config_probing.bench import Bench, Built, lighter, shrunk
 from archfind.config_probing.challenge import drawn
 from archfind.config_probing.explore import candidates
-from archfind.config_probing.harvest import Harvest
+from archfind.config_probing.harvest import Harvest, buildable
 from archfind.config_probing.learn import gives
 from archfind.config_probing.text import Block, TypeText
 from archfind.probing.config import Leaf
@@ -27,15 +27,15 @@ def adopted(types: Path, file: Path) -> str:
     """Take a type's new text, its `file`, into the folder `types` if it is better than the one
     there; what was found."""
     name = file.stem
+    harvest = Harvest(types)
     new = Harvest(file.parent).type(name)
-    old = Harvest(types).type(name) if (types / file.name).exists() else None
+    old = harvest.type(name) if (types / file.name).exists() else None
     assert new is not None
-    had, has, total = rights(old, new)
-    better = (has, _size(new), -_left(new), -_lines(new)) > (
-        had,
-        _size(old),
-        -_left(old),
-        -_lines(old),
+    had, has, total = rights(harvest, old, new)
+    better = old is None or (
+        total > 0
+        and (has, len(new.blocks), -_left(new), -_lines(new))
+        > (had, len(old.blocks), -_left(old), -_lines(old))
     )
     if better:
         beside = (types / file.name).with_suffix(".new")
@@ -44,16 +44,17 @@ def adopted(types: Path, file: Path) -> str:
     return f"{name}: right {had} before, {has} now, of {total}: {'taken' if better else 'left'}"
 
 
-def rights(old: TypeText | None, new: TypeText) -> tuple[int, int, int]:
+def rights(harvest: Harvest, old: TypeText | None, new: TypeText) -> tuple[int, int, int]:
     """How many of the networks drawn each of two texts gives, in either dialect, and how many were
-    drawn. A class that a text doesn't have is wrong."""
+    drawn. A class that a text doesn't have is wrong; one that can't be built says nothing."""
     had = has = total = 0
     visible: dict[str, list[Leaf]] = {**(old.options if old else {}), **new.options}
     for entry in sorted({block.name for block in new.blocks + (old.blocks if old else [])}):
+        name, _, cls = entry.partition("/")
         try:
-            config = library.defaults(entry.partition("/")[0])
-            bench = Bench(entry, lighter(entry, shrunk(entry, config)))
-        except Exception:  # it is built from a public model's config alone
+            config = harvest.complete(name, cls, library.defaults(name))
+            bench = Bench(entry, buildable(entry, lighter(entry, shrunk(entry, config))))
+        except Exception:  # what a library can't build says nothing about either text
             continue
         paths = list(dict.fromkeys([*candidates(bench), *visible]))
         draw = random.Random(f"{entry} again")
@@ -80,14 +81,10 @@ def _is_given(blocks: list[Block], entry: str, dialect: str, one: Built) -> bool
     return any(b.name == entry and b.dialect == dialect and gives(b, one) for b in blocks)
 
 
-def _size(text: TypeText | None) -> int:
-    return len(text.blocks) if text is not None else -1
-
-
-def _lines(text: TypeText | None) -> int:
+def _lines(text: TypeText) -> int:
     """Of rules that say as much, the shorter are likelier to hold elsewhere."""
-    return sum(len(block.lines) for block in text.blocks) if text is not None else 0
+    return sum(len(block.lines) for block in text.blocks)
 
 
-def _left(text: TypeText | None) -> int:
-    return sum(len(block.left) for block in text.blocks) if text is not None else 0
+def _left(text: TypeText) -> int:
+    return sum(len(block.left) for block in text.blocks)

@@ -13,15 +13,18 @@ import transformers
 from torch import nn
 
 from archfind.probing.config import Config, Leaf, leaves, moved
+from archfind.probing.fit import Failed
 from archfind.probing.probe import Moves, Sample, Shapes, on_meta, shapes_of
 from archfind.probing.proposals import leaf_name
 from archfind.providers import transformers as library
 
 _COUNTED = re.compile(r"layer|depth|block|expert|stage")
 _LARGEST = 3_000  # keys
-_SECONDS = 20.0  # for one network
-_SLOW = 0.15  # seconds for a small network
+_SECONDS = 20.0  # for a first network
+_TIMES = 10  # as long as that a network may take, or a second: a larger one teaches nothing new
+_SLOW = 0.06  # seconds for a small network
 _LIGHTER = 0.7  # of its time, that are worth another size
+_LOOKING = 2.0  # seconds for a look at sizes
 _LARGE = 16
 _LONG = re.compile(r"size|length|position|frames|points|patch|window")
 
@@ -47,21 +50,26 @@ class Built:
 
 
 class Bench:
-    """A class with a base config, and every network that was built with other fields."""
+    """A class with a base config, and every network that was built with other fields; `failed` are
+    rules that were looked for in them."""
 
-    def __init__(self, name: str, config: Config) -> None:
+    def __init__(self, name: str, config: Config, failed: Failed | None = None) -> None:
         self.name = name
         _, self.cls = library.resolve(name)
         self.config = config
         self.base = leaves(config)
+        self.failed = failed or Failed()
         self._built: dict[frozenset[tuple[str, str]], Built | None] = {}
         self._names: dict[str, str] = {}  # the module's key -> the published one
         self._is_split = False  # whether some published tensors are parts of the module's
         self._empty: set[str] = set()  # keys whose tensors have no items by default
+        self._seconds = _SECONDS
+        start = time.monotonic()
         first = self._build({})  # what the library has against it is the reason that is reported
         if first is None:
             raise ValueError(f"its default network has no tensors, or over {_LARGEST:,}")
         self.first = self._built[frozenset()] = first
+        self._seconds = max(1.0, _TIMES * (time.monotonic() - start))
 
     def build(self, moves: Moves) -> Built | None:
         """The network with these leaves moved, or None where the library refuses."""
@@ -82,7 +90,7 @@ class Bench:
             return None
         quiet = contextlib.redirect_stdout(io.StringIO())
         with quiet, _unfilled(), library.reads() as reads:
-            module = on_meta(lambda: self.cls(config, **switches), {}, _SECONDS)
+            module = on_meta(lambda: self.cls(config, **switches), {}, self._seconds)
         found.reads = set(reads)
         shapes = shapes_of(module)
         empty = {key for key, (shape, _) in shapes.items() if 0 in shape}
@@ -185,8 +193,9 @@ def lighter(name: str, config: Config) -> Config:
     moves: Moves = {}
     base = leaves(config)
     large = [p for p, v in base.items() if type(v) is int and v >= _LARGE and p[-1] != "#"]
+    end = time.process_time() + _LOOKING
     for path in sorted(large, key=lambda p: not _LONG.search(p)):
-        if seconds < _SLOW:
+        if seconds < _SLOW or time.process_time() > end:
             break
         for part in (4, 2):
             tried = {**moves, path: base[path] // part}  # pyright: ignore

@@ -24,6 +24,7 @@ from archfind.progress import progress
 from archfind.providers import transformers as library
 
 _CHUNK = 16  # types whose configs are made at once
+_PATIENCE = 2.5  # with what is known already: nobody waits for it
 
 
 def build_types(folder: Path, only: Iterable[str] = ()) -> list[str]:
@@ -33,7 +34,7 @@ def build_types(folder: Path, only: Iterable[str] = ()) -> list[str]:
     out.mkdir(parents=True, exist_ok=True)
     names = list(only) or library.model_types()
     lines = [line for some in each(partial(_learn, out), names) for line in some]
-    return sorted(lines)
+    return sorted({*lines})  # what holds a type may have failed with it, too
 
 
 def build_again(folder: Path, only: Iterable[str] = ()) -> list[str]:
@@ -61,14 +62,14 @@ def _learn(folder: Path, name: str) -> list[str]:
 
 
 def _learn_again(types: Path, beside: Path, name: str) -> list[str]:
-    _harvest(beside).type(name)
+    _harvest(beside, _PATIENCE).type(name)
     file = beside / f"{name}.txt"
     return [adopted(types, file) if file.exists() else f"{name}: can't be learned"]
 
 
 @cache
-def _harvest(folder: Path) -> Harvest:
-    return Harvest(folder)  # one a process
+def _harvest(folder: Path, patience: float = 1.0) -> Harvest:
+    return Harvest(folder, patience)  # one a process
 
 
 def each(work: Callable[[str], list[str]], names: Sequence[str]) -> Iterator[list[str]]:

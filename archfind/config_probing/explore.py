@@ -36,7 +36,7 @@ _ITEMS = 16  # a list with more is held at its length and its items
 _SWITCHED = 2  # values of a switch
 _TRIED = 3  # ... of what is read behind it
 _SIZES = 8  # moved together with that
-_MORE = 3.0  # ... beyond the time given, for what people change most
+_MORE = 0.5  # ... of the time given, beyond it, for what people change most
 
 
 def candidates(bench: Bench) -> list[str]:
@@ -86,9 +86,10 @@ def explore(
     hints = _literals(cls)
     joint = coupled(bench.base)
     visible: dict[str, list[Leaf]] = {}
+    more = _MORE * (end - time.process_time())
     # What people change most comes first, should the time be short.
     for path in sorted(paths, key=lambda p: not CORE.search(p)):
-        if time.process_time() > end + _MORE * bool(CORE.search(path)):
+        if time.process_time() > end + more * bool(CORE.search(path)):
             continue
         base = bench.base[path]
         if path in others and type(base) is int and base > COUNT and not path.endswith("#"):
@@ -150,13 +151,15 @@ def _behind(
             for path in bench.base:
                 if path in visible or leaf_name(path) not in read or _SILENT.search(path):
                     continue
+                if time.process_time() > end:
+                    break
                 for other in alternates(path, bench.base[path], facts.get(path, ()))[:_TRIED]:
                     built = bench.build({switch: value, path: other})
                     if built is not None and built.shapes != brought.shapes:
                         found.append({path: other})
             for one in found:
                 for other in (*found, *({p: visible[p][0]} for p in sizes[:_SIZES])):
-                    if not one.keys() & other.keys():
+                    if not one.keys() & other.keys() and time.process_time() < end:
                         bench.build({switch: value, **one, **other})
             for one in found:
                 for path, other in one.items():

@@ -21,13 +21,14 @@ from archfind.config_probing.learn import Learned, gives, learn
 from archfind.config_probing.text import Block, TypeText, others, parse
 from archfind.config_probing.traced import Hints
 from archfind.probing.config import Config, Leaf, leaves
+from archfind.probing.fit import Failed
 from archfind.providers import transformers as library
 
 _VOCABULARY = 1_000
-SECONDS = 4.0  # at least, for the first class of a type; the others are mostly like it
-_MOST = 16.0
+SECONDS = 3.0  # at least, for the first class of a type; the others are mostly like it
+_MOST = 6.0
 _LEARNING = 8.0  # seconds for one search of rules
-_WHOLE = 20.0  # ... for all searches of a class; a third of each after a type's first
+_WHOLE = 8.0  # ... for all searches of a class; a third of each after a type's first
 _NETWORKS = 40  # built at random and for the rules' sake
 _ROUNDS = 4  # of learning, and of trying what was learned
 _TOLD = re.compile(
@@ -37,10 +38,13 @@ _TOLD = re.compile(
 
 
 class Harvest:
-    """Types learned so far, by name; those inside others come first."""
+    """Types learned so far, by name; those inside others come first. `patience` is how many times
+    as long as usual a class's networks are built and its rules looked for: what takes long is
+    learned better then."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, patience: float = 1.0) -> None:
         self.folder = folder
+        self.patience = patience
         self.presets = read_presets(folder.parent.parent / "presets")
         self.known: dict[str, TypeText | None] = {}
         self.failed: dict[str, str] = {}
@@ -79,13 +83,14 @@ class Harvest:
             self.failed[name] = "no public class takes its config"
             return None
         usual = leaves(config)
-        config = self._complete(name, min(classes, key=_order), config)
+        config = self.complete(name, min(classes, key=_order), config)
         filled = {p for p, value in leaves(config).items() if usual.get(p, ...) != value}
         made = type(library.config_of(name, {}))
         found = TypeText(name, f"{made.__module__}.{made.__qualname__}", {}, {}, [])
         visible: dict[str, list[Leaf]] = {}
         seen: set[str] = set()
         small = None
+        tried = Failed()
         benches: list[Bench] = []
         every: dict[str, Leaf] = leaves(config)
         facts: dict[str, list[Leaf]] = {}  # what public models have for switches and choices
@@ -105,11 +110,10 @@ class Harvest:
             }
             try:
                 small = small or lighter(entry, shrunk(entry, config))
-                if keys_of(entry, small) is None:  # it lacks what the first class doesn't
-                    own_base = completed(entry, small) or small
-                else:
-                    own_base = small
-                bench = Bench(entry, {**own_base, **({"init": switches} if switches else {})})
+                own_base = buildable(entry, small)
+                bench = Bench(
+                    entry, {**own_base, **({"init": switches} if switches else {})}, tried
+                )
             except Exception as error:
                 self.failed[entry] = f"{type(error).__name__}: {str(error)[:200]}"
                 continue
@@ -122,13 +126,13 @@ class Harvest:
             inner = [b for t in sorted(bench.first.inner - {name}) for b in self._blocks(t)]
             unruled = {path for block in found.blocks for path in block.left}
             paths = [p for p in paths if p not in unruled]
-            limit = _limit(bench, paths) / (1 if first else 3)
+            limit = self.patience * _limit(bench, paths) / (1 if first else 3)
             wanted = 14 if first and not inner else 8
             end = time.process_time() + limit
             own = explore(bench, paths, wanted, end, facts, visible, self._inner(bench))
             seen |= set(paths)
             known = [*found.blocks, *inner]
-            whole = _WHOLE / (1 if first else 3)
+            whole = self.patience * _WHOLE / (1 if first else 3)
             learned = _learned(bench, paths, own, known, limit, whole, self.failed)
             for path, values in own.items():
                 kept = visible.setdefault(path, [])
@@ -158,7 +162,7 @@ class Harvest:
             block.leaves = found.leaves
         return found
 
-    def _complete(self, name: str, cls: str, config: Config) -> Config:
+    def complete(self, name: str, cls: str, config: Config) -> Config:
         """The default config where the class can be built from it, else with what it lacks: the
         fields of a public model, or some number for what is None."""
         known = self.presets.get(name, {}).values()
@@ -185,6 +189,11 @@ class Harvest:
         return inner.blocks if inner else []
 
 
+def buildable(entry: str, config: Config) -> Config:
+    """A type's config with what this class of it lacks and the first doesn't."""
+    return config if keys_of(entry, config) is not None else completed(entry, config) or config
+
+
 def _limit(bench: Bench, paths: Sequence[str]) -> float:
     """Seconds for a class: more where its networks take long to build, or many leaves move them."""
     start = time.process_time()
@@ -207,8 +216,8 @@ def _learned(
     draw = random.Random(f"{bench.name} challenged")
     best: dict[str, Learned] = {}
     end = time.process_time() + whole
+    hints = Hints(bench)
     for _ in range(_ROUNDS):
-        hints = Hints(bench)
         newest: list[Learned] = []
         old = best.get("")
         for dialect in ("", "published"):

@@ -106,7 +106,7 @@ def _learn(
             many = max(len(s.shapes) for s in samples) > _FEW
             told = hints.filled() if many else hints
             sizes, bounds = told.sizes[dialect], list(told.bounds)
-            lines = HintedLearner(samples, free, seconds, sizes, bounds).learn()
+            lines = HintedLearner(samples, free, seconds, sizes, bounds, bench.failed).learn()
         except Blame as blame:
             fixed |= blame.paths
             if time.process_time() > end:

@@ -13,15 +13,16 @@ from archfind.config_probing.bench import Bench, Built
 from archfind.families.expression import parse
 from archfind.families.program import numbered, spaced, split
 from archfind.probing.config import Leaf, moved
-from archfind.probing.fit import holds
+from archfind.probing.fit import Failed, holds
 from archfind.probing.learn import Blame, Learner, Place, generalised
 from archfind.probing.probe import Sample
 from archfind.probing.trace import Refused, trace
 from archfind.providers import transformers as library
 
-_NETWORKS = 9  # traced for one class
+_NETWORKS = 9  # traced for one class, and as many again for what new networks show
 _WAYS = 4  # of making one tensor
-_SECONDS = 10.0  # for one of them
+_SECONDS = 10.0  # for one network
+_ALL = 10.0  # ... after which no other is traced
 _PLACES = 60  # of a tensor's, that are asked for its expressions
 _READINGS = 6  # of one expression, by which of its numbers count a repeat
 _PROPOSED = 24
@@ -38,25 +39,27 @@ class Hints:
         self.sizes: dict[str, dict[str, list[Sequence[str]]]] = {"": {}, "published": {}}
         self.bounds: dict[str, None] = {}
         self._bench = bench
-        self._is_full = False
+        self._known: set[str] = set()  # keys of networks that were traced
+        self._seen: set[int] = set()
+        self._left = _ALL
 
     def filled(self) -> Hints:
-        """With the class's networks traced, which is done when first asked for."""
-        if not self._is_full:
-            self._is_full = True
-            tried = 0
-            known: set[str] = set()
-            order = sorted(
-                self._bench.built(), key=lambda one: (len(one.moves), not self._is_switch(one))
-            )
-            for built in order:
-                # Keys that weren't seen, or a switch, which may make others of the same.
-                if tried < _NETWORKS and (
-                    self._is_switch(built) or not set(built.shapes[""]) <= known
-                ):
-                    known |= set(built.shapes[""])
-                    tried += 1
-                    self._add(self._bench, built)
+        """With the class's networks traced, those that it got since this was last asked, too."""
+        tried = 0
+        new = [one for one in self._bench.built() if id(one) not in self._seen]
+        for built in sorted(new, key=lambda one: (len(one.moves), not self._is_switch(one))):
+            # Keys that weren't seen, or a switch, which may make others of the same.
+            if tried < _NETWORKS and (
+                self._is_switch(built) or not set(built.shapes[""]) <= self._known
+            ):
+                start = time.process_time()
+                self._known |= set(built.shapes[""])
+                self._seen.add(id(built))
+                tried += 1
+                self._add(self._bench, built)
+                self._left -= time.process_time() - start
+            if self._left < 0:
+                break
         return self
 
     def _is_switch(self, built: Built) -> bool:
@@ -99,8 +102,9 @@ class HintedLearner(Learner):
         seconds: float,
         sizes: Sizes,
         bounds: Sequence[str],
+        failed: Failed | None = None,
     ) -> None:
-        super().__init__(samples, visible, seconds)
+        super().__init__(samples, visible, seconds, failed)
         self._hints = sizes
         less = [b.removesuffix("-1") for b in bounds if b.endswith("-1")]
         self._bounds = list(dict.fromkeys((*less, *bounds, *(f"{b}+1" for b in bounds))))

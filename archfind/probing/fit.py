@@ -21,6 +21,7 @@ Row = Mapping[str, Any]
 Numbers = np.ndarray[Any, np.dtype[np.float64]]
 Term = tuple[str, Numbers]
 
+_ENOUGH = 10  # different rows, from which every search here would believe what it finds
 _SAMPLE = 40  # rows that a proposal is made from; all rows check it
 _ROUNDINGS = ("floor", "ceil", "near", "round8", "round16", "round4", "round32", "round2")
 _STEPS = {"floor": 1, "ceil": 1, "near": 1, "round2": 2, "round4": 4, "round8": 8, "round16": 16}
@@ -35,45 +36,81 @@ def holds(text: str, rows: Sequence[Row], targets: Sequence[int]) -> bool:
         return False
 
 
+class Failed:
+    """Searches that found nothing. What can't be said of some rows can't be said of more, as long
+    as the same values differ in them: most of a learner's time goes into looking again."""
+
+    def __init__(self) -> None:
+        self._many: dict[object, list[frozenset[object]]] = {}
+        self._few: set[object] = set()  # refused for being few, maybe: more rows could be enough
+
+    def covers(self, key: object, examples: frozenset[object]) -> bool:
+        if (key, examples) in self._few:
+            return True
+        return any(known <= examples for known in self._many.get(key, ()))
+
+    def add(self, key: object, examples: frozenset[object]) -> None:
+        if len(examples) < _ENOUGH:
+            self._few.add((key, examples))
+        else:
+            self._many.setdefault(key, []).append(examples)
+
+
 def fit(
     rows: Sequence[Row],
     targets: Sequence[int],
     names: Sequence[str],
     pool: Sequence[str] = (),
     quick: bool = False,
+    failed: Failed | None = None,
 ) -> str | None:
     """The simplest expression in `names` (and, as they stand, those of `pool`) that gives every
-    target, or None. `quick` leaves out the searches that are long when they find nothing."""
+    target, or None. `quick` leaves out the searches that are long when they find nothing; `failed`
+    has those that found nothing before, and gets those that do."""
     first = targets[0]
     if all(target == first for target in targets):
         return str(first)
     for text in pool:
         if holds(text, rows, targets):
             return text
-    chosen = _spread(rows, targets, names)
-    if chosen is None:
+    distinct = _distinct(rows, targets, names)
+    if distinct is None:
         return None
+    chosen = _spread(list(distinct.values()))
     few = [rows[n] for n in chosen]
     y = np.array([targets[n] for n in chosen], dtype=float)
     columns = _columns(few, names, pool)
+    key = quick, tuple(names), tuple([name for name, _ in columns])
+    examples = frozenset((values, targets[n]) for values, n in distinct.items())
+    if failed is not None and failed.covers(key, examples):
+        return None
     end = time.process_time() + (0.15 if quick else 1.5)
     for number, text in enumerate(_proposals(columns, y, quick)):
         if text and holds(text, rows, targets):
             return text
         if number % 20 == 19 and time.process_time() > end:  # the clock is slow to read
-            break
+            return None
+    if failed is not None:
+        failed.add(key, examples)
     return None
 
 
-def _spread(rows: Sequence[Row], targets: Sequence[int], names: Sequence[str]) -> list[int] | None:
-    """Rows that differ in the named values, at most `_SAMPLE`; None where two that don't have
-    different targets, which no expression can give."""
+def _distinct(
+    rows: Sequence[Row], targets: Sequence[int], names: Sequence[str]
+) -> dict[tuple[object, ...], int] | None:
+    """The named values -> the first row that has them; None where another has a different target,
+    which no expression can give."""
     seen: dict[tuple[object, ...], int] = {}
     for number, row in enumerate(rows):
-        first = seen.setdefault(tuple([_get(row, name) for name in names]), number)
+        values = tuple([row[name] if name in row else _get(row, name) for name in names])
+        first = seen.setdefault(values, number)
         if targets[first] != targets[number]:
             return None
-    found = list(seen.values())
+    return seen
+
+
+def _spread(found: list[int]) -> list[int]:
+    """At most `_SAMPLE` of some rows."""
     return found if len(found) <= _SAMPLE else found[:: len(found) // _SAMPLE + 1]
 
 

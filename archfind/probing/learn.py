@@ -17,7 +17,7 @@ import numpy as np
 from archfind.families.expression import parse
 from archfind.families.program import numbered
 from archfind.probing.conditions import both, decide, negated, tests
-from archfind.probing.fit import fit
+from archfind.probing.fit import Failed, fit
 from archfind.probing.probe import Sample
 
 Row = Mapping[str, Any]
@@ -49,7 +49,11 @@ class Learner:
     """The search over one family's examples; `lines` is the program, `unfit` what has no rule."""
 
     def __init__(
-        self, samples: Sequence[Sample], visible: Sequence[str], seconds: float = 60
+        self,
+        samples: Sequence[Sample],
+        visible: Sequence[str],
+        seconds: float = 60,
+        failed: Failed | None = None,
     ) -> None:
         self.samples = samples
         self.visible = list(visible)
@@ -61,6 +65,7 @@ class Learner:
         self.stage = 0  # of what is allowed to explain a size
         self.deadline = time.process_time() + seconds
         self._patience = self.deadline
+        self._failed = failed or Failed()
         self._fits: dict[object, str | None] = {}
         self._pieced: dict[object, list[tuple[str, tuple[str, ...], str]] | None] = {}
         # Pairs of examples that differ in one leaf, or in two that were moved together.
@@ -303,7 +308,7 @@ class Learner:
             text = None
             for names in self._names(places, targets):
                 pool = [t for t in self.pool if set(names) >= set(_plain(t))][:8]
-                text = fit(rows, targets, names, pool, quick)
+                text = fit(rows, targets, names, pool, quick, self._failed)
                 if text is not None:
                     break
             self._fits[key] = text

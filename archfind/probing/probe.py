@@ -8,9 +8,12 @@ import contextlib
 import io
 import math
 import random
+import signal
+import threading
 import time
 import warnings
 from collections.abc import Callable, Generator, Iterable, Mapping
+from types import FrameType
 from typing import Any, Self
 
 import torch
@@ -35,6 +38,8 @@ _FILLING = frozenset(
 _INITS = [
     name for name, fill in vars(nn.init).items() if name[0] != "_" and name[-1] == "_" and fill
 ]
+_TOO_LARGE = "a network that large teaches nothing"
+_SOON = 0.05  # seconds
 _LARGEST = 4_000  # keys: a random network beyond that teaches nothing new
 
 
@@ -126,7 +131,7 @@ class NoValues(TorchFunctionMode):
         name = getattr(func, "__name__", "")
         # Not on the way out of torch.no_grad: gradients would stay off.
         if time.monotonic() > self._end and name != "_set_grad_enabled":
-            raise TimeoutError("a network that large teaches nothing")
+            raise TimeoutError(_TOO_LARGE)
         # torch.nn.init hands its tensor on by name
         tensor = args[0] if args else (kwargs or {}).get("tensor")
         if name in _FILLING and tensor is not None and tensor.is_meta:
@@ -144,6 +149,32 @@ def _unless_meta(fill: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @contextlib.contextmanager
+def _stopped(seconds: float) -> Generator[None]:
+    """A constructor that loops in Python, without calls of torch, is stopped by a signal, where the
+    system and the thread can have one."""
+    main = threading.current_thread() is threading.main_thread()
+    if seconds == math.inf or not main or not hasattr(signal, "setitimer"):
+        yield
+        return
+
+    def stop(_number: int, frame: FrameType | None) -> None:
+        while frame is not None:
+            if frame.f_code.co_name in ("__enter__", "__exit__"):  # half done would stay half done
+                signal.setitimer(signal.ITIMER_REAL, _SOON)
+                return
+            frame = frame.f_back
+        raise TimeoutError(_TOO_LARGE)
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds + _SOON)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@contextlib.contextmanager
 def quietly() -> Generator[None]:
     """Without the warnings and the lines that constructors print."""
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
@@ -156,7 +187,8 @@ def on_meta(make: Callable[..., nn.Module], config: Config, seconds: float = mat
     TimeoutError after `seconds`."""
     with quietly():
         try:
-            with torch.device("meta"), NoValues(time.monotonic() + seconds):
+            end = time.monotonic() + seconds
+            with torch.device("meta"), NoValues(end), _stopped(seconds):
                 return make(**config)
         except (RuntimeError, NotImplementedError) as error:
             if "meta" not in str(error).lower():
