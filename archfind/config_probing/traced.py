@@ -40,23 +40,23 @@ class Hints:
         self.bounds: dict[str, None] = {}
         self._bench = bench
         self._known: set[str] = set()  # keys of networks that were traced
-        self._seen: set[int] = set()
+        self._seen = 0  # networks that were looked at
         self._left = _ALL
 
     def filled(self) -> Hints:
         """With the class's networks traced, those that it got since this was last asked, too."""
         tried = 0
-        new = [one for one in self._bench.built() if id(one) not in self._seen]
-        for built in sorted(new, key=lambda one: (len(one.moves), not self._is_switch(one))):
+        built = self._bench.built()
+        new, self._seen = built[self._seen :], len(built)
+        for one in sorted(new, key=lambda one: (len(one.moves), not self._is_switch(one))):
             # Keys that weren't seen, or a switch, which may make others of the same.
             if tried < _NETWORKS and (
-                self._is_switch(built) or not set(built.shapes[""]) <= self._known
+                self._is_switch(one) or not set(one.shapes[""]) <= self._known
             ):
                 start = time.process_time()
-                self._known |= set(built.shapes[""])
-                self._seen.add(id(built))
+                self._known |= set(one.shapes[""])
                 tried += 1
-                self._add(self._bench, built)
+                self._add(self._bench, one)
                 self._left -= time.process_time() - start
             if self._left < 0:
                 break

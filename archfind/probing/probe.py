@@ -151,27 +151,33 @@ def _unless_meta(fill: Callable[..., Any]) -> Callable[..., Any]:
 @contextlib.contextmanager
 def _stopped(seconds: float) -> Generator[None]:
     """A constructor that loops in Python, without calls of torch, is stopped by a signal, where the
-    system and the thread can have one."""
+    system and the thread can have one, and nobody else waits for it."""
     main = threading.current_thread() is threading.main_thread()
     if seconds == math.inf or not main or not hasattr(signal, "setitimer"):
         yield
         return
+    if signal.getsignal(signal.SIGALRM) is not signal.SIG_DFL:
+        yield
+        return
+    over = False
 
     def stop(_number: int, frame: FrameType | None) -> None:
-        while frame is not None:
+        while frame is not None and not over:
             if frame.f_code.co_name in ("__enter__", "__exit__"):  # half done would stay half done
                 signal.setitimer(signal.ITIMER_REAL, _SOON)
                 return
             frame = frame.f_back
-        raise TimeoutError(_TOO_LARGE)
+        if not over:
+            raise TimeoutError(_TOO_LARGE)
 
-    before = signal.signal(signal.SIGALRM, stop)
+    signal.signal(signal.SIGALRM, stop)
     signal.setitimer(signal.ITIMER_REAL, seconds + _SOON)
     try:
         yield
     finally:
+        over = True  # what is on its way already must not set the timer again
         signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
 
 
 @contextlib.contextmanager
