@@ -25,6 +25,8 @@ from archfind.providers.example import fitted
 from archfind.types import Canonical, Match, Setting, Variant
 from archfind.variants import gathered
 
+_QUESTIONS = 5.0  # seconds for whether others would do as well as what was found
+
 
 class Attempt:
     """A network's own arguments and the way from there; `alike` is the share of its keys that the
@@ -152,7 +154,8 @@ def _known(families: Families | None, cls: str) -> dict[str, list[Leaf]]:
 
 def _settings(values: Mapping[str, Leaf], descent: Descent) -> dict[str, Setting]:
     """Settings by argument: `default` where the argument was never seen to move a tensor."""
-    seen = descent.visible()
+    descent.look_until(time.monotonic() + _QUESTIONS)
+    seen = {path for path in descent.visible() if not descent.is_free(path)}
     roots = dict.fromkeys(path.partition(".")[0] for path in values)
     shown = {path.partition(".")[0] for path in seen}
     found: dict[str, Setting] = {}

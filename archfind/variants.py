@@ -235,6 +235,7 @@ def _match(index: Index, known: Known, solution: Solution, choose: str) -> Match
     name = chosen[0] if chosen else _nearest(known, shown)
     preset = family.presets[name]
     values = within(_completed(family, solution, preset))
+    values = {p: v for p, v in values.items() if not _is_inside(p, v, family, preset)}
     moved = {
         path: value
         for path, value in values.items()
@@ -284,6 +285,14 @@ def _is_same(family: Family, values: Mapping[str, Any], solution: Solution) -> b
         return family.program.expand(values) == solution.expected
     except ERRORS:  # a mixture that no network has
         return False
+
+
+def _is_inside(path: str, value: object, family: Family, preset: Mapping[str, Any]) -> bool:
+    """Whether a preset has an object with leaves of its own (a norm with its epsilon) where the
+    value is the family's usual one: what the rules say of that, they say of the object."""
+    if path in preset or value != family.leaves.get(path, _NONE):
+        return False
+    return any(name.startswith(f"{path}.") for name in preset)
 
 
 def _nearest(known: Known, values: Mapping[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from typing import Any
@@ -88,6 +89,28 @@ class Pyramid(nn.Module):
             side //= 2
 
 
+class Funnel(nn.Module):
+    """Widths that are sums of rates, rounded: no line goes through what any of them does."""
+
+    def __init__(
+        self,
+        start: int = 16,
+        growth: int = 90,
+        rate: float = 1.0,
+        deep: float = 1.0,
+        out: int = 640,
+        act: str = "relu",
+    ) -> None:
+        super().__init__()
+        count = math.ceil(7 * deep)
+        widths = [round((start + growth * n / count) * rate) for n in range(count + 1)]
+        self.layers = nn.ModuleList(map(nn.Linear, widths[:-1], widths[1:]))
+        self.head = nn.Linear(widths[-1], round(out * rate))
+        if act not in ("relu", "gelu", "prelu"):
+            raise ValueError(act)
+        self.act = nn.PReLU(round(out * rate)) if act == "prelu" else nn.Identity()
+
+
 def base_of(cls: type[nn.Module]) -> Config:
     import inspect
 
@@ -119,6 +142,35 @@ def test_random_arguments_are_found(seed: int) -> None:
 
 def test_a_product_is_told_apart_only_where_something_else_shows_a_factor() -> None:
     assert _found(Tower, {"colors": 1, "scale": 7}).moves == {"colors": 1, "scale": 7}
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_sums_of_rates_are_found_together(seed: int) -> None:
+    draw = random.Random(seed)
+    deep = {"deep": draw.choice((0.5, 1.5, 2.25))} if seed % 2 else {}
+    _found(
+        Funnel,
+        {
+            "start": draw.randrange(8, 40),
+            "growth": draw.randrange(60, 200),
+            "rate": draw.choice((0.75, 1.25, 1.375, 2.6)),
+            **deep,
+        },
+    )
+
+
+def test_rates_have_no_digits_that_do_nothing() -> None:
+    moves = _found(Funnel, {"rate": 0.75, "growth": 141}).moves
+    assert moves == {"rate": 0.75, "growth": 141}
+
+
+def test_a_choice_is_free_where_another_has_the_same_tensors() -> None:
+    descent = _found(Funnel, {"act": "prelu"})
+    descent.look_until(time.monotonic() + 60)
+    assert not descent.is_free("act") and not descent.is_free("growth")
+    other = _found(Funnel, {"growth": 100})
+    other.look_until(time.monotonic() + 60)
+    assert other.is_free("act")
 
 
 def test_what_needn_t_move_stays() -> None:

@@ -18,6 +18,7 @@ from archfind.families.text import Family, family_text, template
 from archfind.probing.config import captured, leaves, moved
 from archfind.probing.family import Preset, families
 from archfind.probing.probe import on_meta, shapes_of
+from archfind.probing.unread import unread
 from archfind.types import Storage, TensorSpec
 
 NOWHERE = Storage("", "", -1, 0)
@@ -206,6 +207,27 @@ def test_a_family_is_learned_from_its_constructor() -> None:
         solved = best(index_of(shapes), family)
         assert solved is not None and solved.score == 1
         assert {path: solved.values[path] for path in moves} == moves
+
+
+class Row(nn.Module):
+    """Convolutions with or without a weighted activation between them."""
+
+    def __init__(self, width: int = 8, count: int = 3, act: str = "prelu") -> None:
+        super().__init__()
+        layers: list[nn.Module] = [nn.Conv2d(3, width, 3)]
+        for _ in range(count):
+            layers.append(nn.ReLU() if act == "relu" else nn.PReLU(width))
+            layers.append(nn.Conv2d(width, width, 3))
+        self.body = nn.Sequential(*layers)
+
+
+def test_what_a_family_does_not_read_is_found() -> None:
+    preset = Preset("row", captured(Row)[2], shapes_of(Row()))
+    assert unread(Row, preset, {"width", "act"}, 20) == ["count"]
+    assert unread(Row, preset, {"width", "act", "count"}, 20) == []
+    (found,) = families(Row, Row, [preset], 20)
+    assert {"width", "act", "count"} <= found.options.keys() and found.right == found.held
+    assert unread(Row, preset, found.options, 20) == []
 
 
 def test_arguments_are_captured_and_moved() -> None:

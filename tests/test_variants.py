@@ -93,6 +93,30 @@ def test_the_answer_says_what_it_rests_on(
     assert "with other arguments" in capsys.readouterr().out.partition("\n")[0]
 
 
+def test_what_the_entry_has_as_an_object_stays(tmp_path: Path) -> None:
+    """Its norm's epsilon shows in no tensor: where the norm fits, no other takes its place."""
+    module = archfind.variant("timm/vit_medium_patch16_clip_224", {"depth": 2}).eval()
+    randomise(module)
+    torch.save(module.state_dict(), tmp_path / "net.pth")
+    match = archfind.guess(tmp_path / "net.pth").matches[0]
+    assert match.entry.id == "timm/vit_medium_patch16_clip_224"
+    assert match.variant is not None and match.variant.moved == {"depth": 2}
+    loaded = archfind.load(tmp_path / "net.pth", choose=match.entry.id)
+    image = torch.rand(1, 3, 224, 224)
+    with torch.inference_mode():
+        assert torch.equal(module(image), loaded(image))
+
+
+def test_factors_of_one_size_are_assumed_not_shown(tmp_path: Path) -> None:
+    """Colours times the scale squared: a usual scale is likelier than unheard-of colours."""
+    module = archfind.variant("spandrel/MoESR", {"n_block": 1, "n_blocks": 2, "scale": 8})
+    torch.save(module.state_dict(), tmp_path / "net.pth")
+    config = archfind.guess(tmp_path / "net.pth").matches[0].config
+    assert (config["scale"].value, config["out_ch"].value) == (8, 3)
+    assert config["scale"].source == config["out_ch"].source == "default"
+    assert config["in_ch"].source == config["n_blocks"].source == "shape"
+
+
 def test_one_wrong_tensor_is_one_mismatch(tmp_path: Path) -> None:
     state = archfind.variant("torchvision/resnet18", {"layers": [1, 2, 1, 3]}).state_dict()
     state["layer4.1.conv2.weight"] = torch.zeros(512, 500, 3, 3)

@@ -4,7 +4,7 @@ two, as most are. On the cold path of `archfind guess`."""
 
 from __future__ import annotations
 
-from archfind.families.inverse import values_for
+from archfind.families.inverse import known_values, values_for
 from archfind.families.score import Solution, score
 
 TYPE_CHECKING = False
@@ -43,7 +43,7 @@ def adjusted(
         return None
     moved = set(start.solved)
     for _ in range(_ROUNDS):
-        best: tuple[int, str, Any] = 0, "", None
+        best: tuple[int, bool, bool, str, Any] = 0, False, False, "", None
         tried: set[tuple[str, str]] = set()
         for one in equations:
             if state[id(one)] is not False:
@@ -60,12 +60,13 @@ def adjusted(
                         other.votes * ((_state(other, beside) is True) - (state[id(other)] is True))
                         for other in reading[name]
                     )
-                    # of leaves that do as much, one that was moved already
-                    if gain > best[0] or (gain == best[0] and gain and name in moved):
-                        best = gain, name, value
+                    # of leaves that do as much, one that was moved already, or gets a usual value
+                    told = gain, name in moved, value in known_values(name, family)
+                    if gain and told > best[:3]:
+                        best = *told, name, value
         if not best[0]:
             break
-        _, name, value = best
+        *_, name, value = best
         values[name] = value
         moved.add(name)
         for other in reading[name]:

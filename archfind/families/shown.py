@@ -31,27 +31,43 @@ def shown(solution: Solution, family: Family, equations: Sequence[Equation]) -> 
             for value in others
         ):
             found.add(path)
-    return {path for path in found if not _hangs(path, solution, family, reading)}
+    pinned = _pinned(family, reading)
+    hanging = {name for path in found for name in _hangs(path, solution, family, reading, pinned)}
+    return found - hanging
+
+
+def _pinned(family: Family, reading: Mapping[str, Sequence[Equation]]) -> set[str]:
+    """The leaves that sizes say one after another, each the only one that isn't known yet."""
+    sizes = [e for own in reading.values() for e in own if type(e.value) is int]
+    waiting = {id(e): {n for n in e.names if n in family.options} for e in sizes}
+    found: set[str] = set()
+    more = True
+    while more:
+        single = {n for names in waiting.values() if len(names) == 1 for n in names}
+        more = bool(single)
+        found |= single
+        waiting = {at: names - single for at, names in waiting.items() if names - single}
+    return found
 
 
 def _hangs(
-    path: str, solution: Solution, family: Family, reading: Mapping[str, Sequence[Equation]]
-) -> bool:
-    """Whether a number would be another if one that was assumed were: of 64 channels made of 16
-    pixels and 4 colours, one must be known for the other."""
+    path: str,
+    solution: Solution,
+    family: Family,
+    reading: Mapping[str, Sequence[Equation]],
+    pinned: set[str],
+) -> tuple[str, ...]:
+    """A number, and one beside it for which it would be another: of 64 channels made of 16 pixels
+    and 4 colours, one must be known for the other. Empty where there's none."""
     values = solution.values
-    if type(values[path]) is not int:
-        return False
-    sizes = [e for e in reading.get(path, ()) if type(e.value) is int]
-    if any(
-        all(n == path or n in solution.solved or n not in family.options for n in e.names)
-        for e in sizes
-    ):
-        return False
-    for equation in sizes:
+    if type(values[path]) is not int or path in pinned:
+        return ()
+    for equation in (e for e in reading.get(path, ()) if type(e.value) is int):
         for name in equation.names:
             own = values.get(name)
-            if name in solution.solved or name not in family.options or type(own) is not int:
+            if name == path or name in pinned or type(own) is not int:
+                continue
+            if name not in family.options:
                 continue
             for other in (*known_values(name, family), 2 * own, own // 2):
                 if type(other) is not int or other in (own, 0):
@@ -60,8 +76,8 @@ def _hangs(
                 number = inverted(equation, path, env)
                 both = (*reading[path], *reading.get(name, ()))
                 if number is not None and all(_fulfilled(e, {**env, path: number}) for e in both):
-                    return True
-    return False
+                    return path, name
+    return ()
 
 
 def _fulfilled(equation: Equation, values: dict[str, object]) -> bool:

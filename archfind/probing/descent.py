@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import math
 import time
 from collections import Counter
@@ -25,6 +26,7 @@ from archfind.probing.equations import equations, solved
 from archfind.probing.misfit import axes, misfit, misfits, template
 from archfind.probing.probe import Moves, Shapes, on_meta, shapes_of
 from archfind.probing.proposals import COUNT, alternates, annotated, coupled, leaf_name, literals
+from archfind.probing.slopes import Slopes
 from archfind.probing.trace import Refused, Traced, trace
 
 _VOTED = 4  # values tried of those that slopes propose
@@ -35,8 +37,12 @@ _LONGER = 6  # ... or as many times as long as the first
 _REFUSED = 12  # choices that are tried with another
 _BESIDE = 6  # values of that other
 _INSTEAD = 3  # ... or of one that is moved in another's place
+_ROUNDED = 2.0  # a misfit that rounding may end
+_UNMIXED = 24  # ways to round the rest
+_EIGHTHS = 21  # tried of a rate that counts
 _FACTORS = 512
 _LARGEST = 1 << 20
+_TOGETHER = 16  # numbers that are settled at once
 
 
 class Descent:
@@ -89,11 +95,13 @@ class Descent:
                 or self._round(self._choices)
                 or self._round(self._numbers)
                 or self._round(self._counts)
+                or self._sloped()
                 or (deep and (self._together() or self._switched() or self._undone()))
             ):
                 break
         if not self.cost:
             self._prune()
+            self._unmixed()
         return not self.cost
 
     def look_until(self, end: float) -> None:
@@ -106,10 +114,16 @@ class Descent:
         return reached | self._shown | set(self.moves)
 
     def is_free(self, path: str) -> bool:
-        """Whether another number gives the same tensors: a rate that is rounded off, a head count
-        that is made up for by the heads' size."""
+        """Whether another value gives the same tensors: a rate that is rounded off, a head count
+        that is made up for by the heads' size, one of two activations without weights."""
         value = leaves(moved(self._config, self.moves)).get(path)
-        if type(value) is not int or time.monotonic() > self._end:
+        if time.monotonic() > self._end:
+            return False
+        if isinstance(value, str):
+            hints = [*self._known.get(path, ()), *self._hints.get(leaf_name(path), ())]
+            some = alternates(path, value, hints)[:_CHOICES]
+            return any(self._tried({**self.moves, path: item}) == self.cost for item in some)
+        if type(value) is not int:
             return False
         others = (2 * value, value // 2, value + 1, value - 1, 4 * value // 3)
         beside = [{**self.moves, path: n} for n in others if n > 0 and n != value]
@@ -167,6 +181,66 @@ class Descent:
         for path, value in move.items() if len(move) > 1 else ():
             kept |= self._taken({**self.moves, path: value})
         return kept
+
+    def _sloped(self) -> bool:
+        """Numbers that sizes are made of together, settled by their slopes, rates as simple as
+        their sizes let them be."""
+        apart = misfits(self.shapes, self._target)
+        if any(key not in self.shapes or key not in self._target for key in apart):
+            return False  # a switch or a count has to be found first
+        wrong = {template(key) for key in apart}
+        values = leaves(moved(self._config, self.moves))
+        numbers: dict[str, float] = {
+            path: value
+            for path, value in values.items()
+            if type(value) in (int, float)
+            and value > 0  # pyright: ignore
+            and path[-1] != "#"
+            and self._reach.get(path, wrong) & wrong
+        }
+        if not 1 < len(numbers) <= _TOGETHER:
+            return False
+        kept = False
+        slopes = Slopes(lambda move: self._built({**self.moves, **move}), self.shapes, self._target)
+        for step in slopes.rounded(slopes.settled(numbers)):
+            kept |= self._stepped(step)
+            if not self.cost or time.monotonic() > self._end:
+                break
+        return kept
+
+    def _stepped(self, numbers: Mapping[str, float]) -> bool:
+        """Keep these numbers, where that's better or does with fewer moves."""
+        own = leaves(self._config)
+        moves = {**self.moves, **numbers}
+        moves = {p: v for p, v in moves.items() if p not in numbers or v != own.get(p)}
+        if not self.cost and len(moves) < len(self.moves) and self._tried(moves) == 0:
+            self.moves = moves
+            return True
+        return self._kept(moves)
+
+    def _unmixed(self) -> None:
+        """Numbers that were moved together with a rate, where fewer do: each goes back, and the
+        others are settled for that."""
+        own = leaves(self._config)
+        numbers = {p: v for p, v in self.moves.items() if _is_number(v) and p[-1] != "#"}
+        if len(numbers) < 2 or not any(isinstance(value, float) for value in numbers.values()):
+            return
+        slopes = self._slopes()
+        for path in numbers:
+            value = own.get(path)
+            if path not in self.moves or not _is_number(value):
+                continue
+            rest = {p: self.moves[p] for p in numbers if p in self.moves and p != path}
+            start = slopes.settled(rest, {path: value})  # pyright: ignore
+            far = self._tried({**self.moves, **start})
+            if far is None or far > _ROUNDED:
+                continue
+            for step in itertools.islice(slopes.rounded(start, path), _UNMIXED):
+                if time.monotonic() > self._end or self._stepped(step):
+                    break
+
+    def _slopes(self) -> Slopes:
+        return Slopes(lambda move: self._built({**self.moves, **move}), self.shapes, self._target)
 
     def _beside(self, move: Moves) -> Iterator[Moves]:
         """What may have to move with numbers: those of their own name and value in other configs,
@@ -354,6 +428,8 @@ class Descent:
         proposed = [item for item, _ in votes.most_common(_VOTED)]
         if isinstance(value, int) and not proposed:
             proposed += [n for n in (value + 1, value - 1, value + 2, value - 2) if n > 0]
+        if isinstance(value, float) and len(probe) != len(self.shapes):  # rounded counts
+            proposed += [n / 8 for n in range(1, _EIGHTHS)]
         known = [v for v in self._known.get(path, ()) if type(v) in (int, float)]
         proposed += [v for v in known if v not in proposed][:_VOTED]
         # A count's effect may grow faster than any line: DLA's levels double the blocks.
@@ -465,11 +541,23 @@ class Descent:
         return best is not None and self._kept(best[1])
 
     def _prune(self) -> None:
-        """Leaves that needn't be moved go back."""
-        for path in list(self.moves):
+        """Leaves that needn't be moved go back, and rates are given no digit that does nothing."""
+        for path, value in list(self.moves.items()):
             fewer = {p: v for p, v in self.moves.items() if p != path}
             if self._tried(fewer) == 0:
                 self.moves = fewer
+                continue
+            shorter = (
+                [float(f"{value:.{n}g}") for n in range(1, 6)] if isinstance(value, float) else ()
+            )
+            for other in shorter:
+                if other != value and self._tried({**self.moves, path: other}) == 0:
+                    self.moves = {**self.moves, path: other}
+                    break
+
+
+def _is_number(value: object) -> bool:
+    return type(value) in (int, float)
 
 
 def _says(expression: Expression, values: Mapping[str, Leaf], answer: bool) -> bool:

@@ -22,6 +22,7 @@ from archfind.probing.contest import kept
 from archfind.probing.family import Learned, Preset, families, known_values
 from archfind.probing.probe import NoValues, on_meta, shapes_of
 from archfind.probing.traced_family import traced_family
+from archfind.probing.unread import unread
 from archfind.progress import progress
 from archfind.providers import provider
 
@@ -61,12 +62,14 @@ def build_families(
             try:
                 traced = _traced(cls, presets, left, seconds)
                 found = traced if again else _with_learned(cls, traced, left, seconds)
+                blind = _blind(cls, found, seconds)
+                found += families(cls, cls, blind, seconds) if blind else []
             except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
                 lines.append(f"{path}: {type(error).__name__}: {error}")
                 continue
             first = len(blocks) + 1
             blocks += [_text(name, source, cls, n, one) for n, one in enumerate(found, first)]
-            if again:
+            if again or blind:
                 blocks = kept(cls, presets, [*blocks, *before], seconds)
             more = len({entry for block in blocks for entry in Family(block).presets})
             new = len({*blocks} - {*before})
@@ -88,6 +91,14 @@ def _with_learned(
     rest = _beyond(found, left)
     found += families(cls, cls, rest, seconds) if rest else []
     return found + [family for family in traced if _beyond(found, family.presets)]
+
+
+def _blind(cls: type[nn.Module], found: Sequence[Learned], seconds: float) -> list[Preset]:
+    """The presets of the families that don't read some argument that moves tensors, if there is
+    one."""
+    read = {path for family in found for path in family.options}
+    presets = [preset for family in found for preset in family.presets]
+    return presets if presets and unread(cls, presets[0], read, seconds / 3) else []
 
 
 def _beyond(found: Sequence[Learned], presets: Sequence[Preset]) -> list[Preset]:
