@@ -148,12 +148,12 @@ class _Published(Descent):
         self._make = library.maker(name)  # the class itself: its keys' names may go by that
         super().__init__(made, config, target, {})
 
-    def _built(self, moves: Moves) -> Shapes | None:
+    def built(self, moves: Moves) -> Shapes | None:
         found = self._written(moves)
         return found[0] if found else None
 
-    def _traced(self, moves: Moves) -> tuple[Moves, Traced] | None:
-        found = super()._traced(moves)
+    def traced(self, moves: Moves) -> tuple[Moves, Traced] | None:
+        found = super().traced(moves)
         written = self._written(found[0]) if found else None
         if found is None or written is None:
             return None
@@ -169,7 +169,7 @@ class _Published(Descent):
         self._tries += 1
         try:
             with contextlib.redirect_stdout(io.StringIO()):
-                module = on_meta(self._make, moved(self._config, moves), self._limit)
+                module = on_meta(self._make, moved(self.config, moves), self._limit)
                 own = module.state_dict()
                 state = library.published(module, own)
         except Exception:  # a library refuses values in its own ways

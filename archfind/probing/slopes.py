@@ -3,6 +3,8 @@ rounded, which no equation holds exactly for."""
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
@@ -15,16 +17,25 @@ _STEPS = 8  # of all numbers at once
 _FLAT = 1e-3  # of the steepest direction: what only rounding makes differ
 _NEAR = 0.04  # of a rate: where simpler ones are looked for
 _SIMPLE = 24  # of these
+_CLOSE = 4e-4  # the mean of the sizes' squares that is as good as rounding leaves it
 _BETTER = 0.999  # of what was left before
 
 
 class Slopes:
     """Steps of Gauss and Newton, in shares of each number, from a network's `shapes` towards the
     `target`: the least squares of all sizes that both have, in shares of the target's. `build`
-    gives the shapes with other numbers, None where the class refuses them."""
+    gives the shapes with other numbers, None where the class refuses them. After `end` no step is
+    made."""
 
-    def __init__(self, build: Callable[[Moves], Shapes | None], shapes: Shapes, target: Shapes):
+    def __init__(
+        self,
+        build: Callable[[Moves], Shapes | None],
+        shapes: Shapes,
+        target: Shapes,
+        end: float = math.inf,
+    ) -> None:
         self._build = build
+        self._end = end
         self._keys = [
             k for k, (s, _) in shapes.items() if len(target.get(k, ((), ""))[0]) == len(s)
         ]
@@ -41,6 +52,8 @@ class Slopes:
         numbers = dict(numbers)
         for _ in range(_STEPS if now is not None else 0):
             assert now is not None
+            if time.monotonic() > self._end:
+                break
             for turn in (1, -1):  # a slope may be another one in the other direction
                 step = self._step(numbers, held, now, {p: turn * s for p, s in signs.items()})
                 then = self._sizes({**held, **step})
@@ -67,6 +80,11 @@ class Slopes:
             for other in (value - 1, value + 1, value - 2, value + 2) if whole else simple(value):
                 if other > 0:
                     yield self.settled(rest, {**same, path: other})
+
+    def is_near(self, numbers: Mapping[str, float]) -> bool:
+        """Whether the sizes are so near the target's that rounding may be what's left."""
+        sizes = self._sizes(numbers)
+        return sizes is not None and self._left(sizes) < _CLOSE * len(sizes)
 
     def _step(
         self,
