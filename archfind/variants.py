@@ -282,7 +282,7 @@ def _completed(family: Family, solution: Solution, preset: Mapping[str, Any]) ->
 
 def _is_same(family: Family, values: Mapping[str, Any], solution: Solution) -> bool:
     try:
-        return family.program.expand(values) == solution.expected
+        return family.program.expand(within(dict(values))) == solution.expected
     except ERRORS:  # a mixture that no network has
         return False
 

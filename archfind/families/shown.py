@@ -37,17 +37,24 @@ def shown(solution: Solution, family: Family, equations: Sequence[Equation]) -> 
 
 
 def _pinned(family: Family, reading: Mapping[str, Sequence[Equation]]) -> set[str]:
-    """The leaves that sizes say one after another, each the only one that isn't known yet."""
+    """The leaves that sizes say one after another, each the only one that isn't known yet; height
+    and width, which are in one list, say each other, as they are taken to be equal."""
     sizes = [e for own in reading.values() for e in own if type(e.value) is int]
     waiting = {id(e): {n for n in e.names if n in family.options} for e in sizes}
     found: set[str] = set()
     more = True
     while more:
-        single = {n for names in waiting.values() if len(names) == 1 for n in names}
+        alone = (names for names in waiting.values() if len({*map(_list_of, names)}) == 1)
+        single = {name for names in alone for name in names}
         more = bool(single)
         found |= single
         waiting = {at: names - single for at, names in waiting.items() if names - single}
     return found
+
+
+def _list_of(path: str) -> str:
+    root, _, last = path.rpartition(".")
+    return root if last in ("0", "1") else path
 
 
 def _hangs(
@@ -65,7 +72,7 @@ def _hangs(
     for equation in (e for e in reading.get(path, ()) if type(e.value) is int):
         for name in equation.names:
             own = values.get(name)
-            if name == path or name in pinned or type(own) is not int:
+            if _list_of(name) == _list_of(path) or name in pinned or type(own) is not int:
                 continue
             if name not in family.options:
                 continue
