@@ -190,6 +190,22 @@ def test_a_move_that_stood_in_for_another_is_taken_back() -> None:
     }
 
 
+class Stages(nn.Module):
+    """One row of blocks for all stages, each of which doubles the width where it starts."""
+
+    def __init__(self, width: int = 8, stages: tuple[int, ...] = (2, 3, 16, 3)) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList()
+        for number, depth in enumerate(stages):
+            wide = width * 2**number
+            first = [nn.Linear(wide // 2 if number else wide, wide)]
+            self.blocks.extend(first + [nn.Linear(wide, wide) for _ in range(depth - 1)])
+
+
+def test_blocks_of_one_stage_that_stood_in_for_anothers() -> None:
+    assert _found(Stages, {"width": 12, "stages.1": 7}).moves == {"width": 12, "stages.1": 7}
+
+
 def test_what_the_class_cannot_give_is_left_with_its_misfit() -> None:
     target = shapes_of(on_meta(Tower, base_of(Tower)))
     target["stages.0.0.up.weight"] = (7, 48), "float"

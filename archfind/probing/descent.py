@@ -201,9 +201,16 @@ class Descent(Candidate):
             items = path[:-1] if path.endswith(".#") else f"{path}."  # go with their list
             rest = {p: v for p, v in self.moves.items() if p != path}
             fewer = {p: v for p, v in rest.items() if not p.startswith(items)}
+            now, own = self.moves[path], leaves(self.config).get(path)
+            more = 0
+            if type(now) is int and type(own) is int and path[-1] != "#":
+                more = now - own
             for other, value in leaves(moved(self.config, fewer)).items():
                 hints = [*self.known.get(other, ()), *self.hints.get(leaf_name(other), ())]
-                for item in alternates(other, value, hints)[:_INSTEAD] if other != path else ():
+                some = alternates(other, value, hints)[:_INSTEAD] if other != path else []
+                if more and type(value) is int and value + more > 0 and other[-1] != "#":
+                    some.append(value + more)  # as many blocks more, of another stage
+                for item in some:
                     if time.monotonic() > self.end:
                         return False
                     moves = merged(fewer, {other: item})

@@ -7,6 +7,7 @@ reading a file has no business to cause. Imports nothing but archfind and the st
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import os
@@ -146,7 +147,8 @@ def watched(task: dict, folder: str) -> dict:
 
 
 def warm() -> None:
-    """Imports what a run imports: later, nothing but a file's own reader may follow."""
+    """Imports what a run imports, and reads what it reads of archfind's own, once for all runs:
+    later, nothing but a file's own reader may follow."""
     import locale  # noqa: F401
     import pkgutil
     from encodings import cp437  # noqa: F401
@@ -159,6 +161,10 @@ def warm() -> None:
 
     for one in pkgutil.iter_modules(archfind.formats.__path__):
         importlib.import_module(f"archfind.formats.{one.name}")
+    demo = os.path.join(ROOT, "demo", "001.pth")
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+        for command in (["inspect"], ["inspect", "--json"], ["guess"], ["guess", "--json"]):
+            assert archfind.cli.main([*command, demo]) == 0
 
 
 if __name__ == "__main__":
