@@ -149,7 +149,9 @@ def _searched(found: Guess, choose: str) -> Guess | None:
 
         types = beside(database.default().path)
         return mended(found, types, SECONDS) if types is not None else None
-    if found.status != "exact" or found.matches[0].variant is None:
+    variant = found.matches[0].variant
+    doubtful = variant is not None and variant.doubtful and len(found.matches) == 1
+    if variant is None or (found.status != "exact" and not doubtful):
         return None
     better = guess(replace(found, status="close", chosen_by=""), choose=choose, search=True)
     return better if better.status == "exact" else None

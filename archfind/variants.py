@@ -3,6 +3,8 @@ fits. On the cold path of `archfind guess`."""
 
 from __future__ import annotations
 
+import re
+
 from archfind.canonical import is_table, kind, strip
 from archfind.families.adjust import adjusted
 from archfind.families.database import beside
@@ -257,9 +259,25 @@ def _match(index: Index, known: Known, solution: Solution, choose: str) -> Match
             set(_roots(moved)) <= set(family.direct),
             (known.groups[name], known.members[name].function),
             known.members[name].plain,
-            right < _SURE * drawn and (_turned(moved) > 0 or len(moved) > _MUCH),
+            (right < _SURE * drawn and (_turned(moved) > 0 or len(moved) > _MUCH))
+            or _is_enumerated(family, values),
         ),
     )
+
+
+def _is_enumerated(family: Family, values: Mapping[str, Any]) -> bool:
+    """Whether the rules say of a number block by block what each of its values does, as it was seen
+    in rows of one length, and both are others here: what they say then was never seen."""
+    other = {p for p, v in values.items() if type(v) is int and v != family.leaves.get(p)}
+    for line in family.program.lines:
+        text = line.condition.text if line.condition is not None else ""
+        if "{" not in text or not other.intersection(line.reads):
+            continue
+        rows = {name for part in line.parts if part.bound is not None for name in part.bound.names}
+        told = [p for p in other - rows if re.search(rf"(?<![\w.]){re.escape(p)} [!=]= \d", text)]
+        if told and rows & other:
+            return True
+    return False
 
 
 def _completed(family: Family, solution: Solution, preset: Mapping[str, Any]) -> dict[str, Any]:
