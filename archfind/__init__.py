@@ -127,8 +127,10 @@ def build(
     try:
         built = build_guess(found, settings=settings, accept_ambiguous=accept_ambiguous)
     except BuildError as error:
-        is_pretrained = found.matches and found.matches[0].pretrained is not None
-        wrong = error.missing or error.unexpected or error.mismatched or is_pretrained
+        best = found.matches[0] if found.matches else None
+        # A class may refuse, and for a variant say so in its own words.
+        refused = best is not None and (best.pretrained is not None or best.variant is not None)
+        wrong = error.missing or error.unexpected or error.mismatched or refused
         again = _searched(found, choose) if wrong and not settings else None
         if again is None:
             raise
@@ -149,9 +151,7 @@ def _searched(found: Guess, choose: str) -> Guess | None:
 
         types = beside(database.default().path)
         return mended(found, types, SECONDS) if types is not None else None
-    variant = found.matches[0].variant
-    doubtful = variant is not None and variant.doubtful and len(found.matches) == 1
-    if variant is None or (found.status != "exact" and not doubtful):
+    if found.status != "exact" or found.matches[0].variant is None:
         return None
     better = guess(replace(found, status="close", chosen_by=""), choose=choose, search=True)
     return better if better.status == "exact" else None

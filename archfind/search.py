@@ -10,6 +10,7 @@ from typing import Any
 from archfind.attempt import Attempt, attempt
 from archfind.canonical import is_derived, kind, networks, strip
 from archfind.database import Database, Member, Signature
+from archfind.doubt import is_doubtful, settled
 from archfind.families.database import beside
 from archfind.frozen import replace
 from archfind.nearest import CLOSE
@@ -42,6 +43,8 @@ _templates: dict[tuple[str, int], set[str]] = {}
 def search(guess: Guess, database: Database, choose: str = "", seconds: float = SECONDS) -> Guess:
     """A better answer for a guess that isn't sure, or the guess. `choose` names an entry, which is
     then the only start."""
+    if is_doubtful(guess):
+        guess = settled(guess, database, choose)
     sure = guess.status not in ("close", "unknown")
     is_cut = _is_cut(guess)
     if sure or guess.searched or (is_cut and guess.matches[0].pretrained is None):

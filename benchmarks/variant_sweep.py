@@ -40,9 +40,11 @@ from safetensors.torch import save_file
 from torch import nn
 
 import archfind
+from archfind.canonical import is_derived
 from archfind.check import checkpoint_of
 from archfind.compile_index import read_texts
 from archfind.database import default, folder
+from archfind.doubt import is_doubtful
 from archfind.errors import ArchfindError
 from archfind.harvest import create_on_meta
 from archfind.identify import guess
@@ -155,7 +157,7 @@ def wrong_arguments(case: Case, found: Match) -> dict[str, Any]:
     read = arguments_of(found)
     truth = leaves(moved(case.base, case.moves))
     together = {p: v for p, v in read.items() if p in truth}
-    if tensors(case.cls, case.base, {**case.moves, **together}) == case.shapes:
+    if is_same(tensors(case.cls, case.base, {**case.moves, **together}), case.shapes):
         return {}
     wrong: dict[str, Any] = {}
     for path, value in read.items():
@@ -164,9 +166,20 @@ def wrong_arguments(case: Case, found: Match) -> dict[str, Any]:
                 same = shapes_of(on_meta(case.cls, moved(case.base, {**case.moves, path: value})))
             except Exception:  # one of several that go together
                 same = case.shapes
-            if same != case.shapes:
+            if not is_same(same, case.shapes):
                 wrong[path] = (truth[path], value)
     return wrong
+
+
+def is_same(shapes: Shapes | None, own: Shapes) -> bool:
+    """Whether arguments give a file's tensors: all that it has, and beside them only masks, which
+    are left out of files as often as not."""
+    if shapes is None or not own.keys() <= shapes.keys():
+        return False
+    return all(
+        own.get(key) == spec or (key not in own and is_derived(key, spec[1]))
+        for key, spec in shapes.items()
+    )
 
 
 def arguments_of(found: Match) -> dict[str, Any]:
@@ -190,19 +203,33 @@ def named(case: Case, counts: Counter[str]) -> str:
 
 
 def fitting(case: Case, found: Guess) -> list[Match]:
-    """The answers that are right about the class; one that is known to compute the same is too."""
+    """The answers that are right about the class, then those of a class of another library that is
+    known to compute the same for some network: whether it does for this one, outputs tell."""
     if found.status not in SURE:
         return []
-    wanted = f"{case.cls.__module__}.{case.cls.__qualname__}"
-    alike = set(classes()[wanted])
+    wanted = class_of(case)
     own = [m for m in found.matches if m.fits and m.entry.cls == wanted]
-    return own + [
-        m
-        for m in found.matches
-        if m.fits
-        and m.entry.cls != wanted
-        and any(t.same_function and f"{t.provider}/{t.architecture}" in alike for t in m.twins)
-    ]
+    return own + [m for m in found.matches if m.fits and (m.entry.cls, wanted) in sisters()]
+
+
+def class_of(case: Case) -> str:
+    return f"{case.cls.__module__}.{case.cls.__qualname__}"
+
+
+@functools.cache
+def sisters() -> set[tuple[str, str]]:
+    """Pairs of classes with a network of the same function."""
+    database = default()
+    found: set[tuple[str, str]] = set()
+    for number in range(len(database)):
+        members = database.signature(number).members
+        found |= {
+            (one.entry.cls, other.entry.cls)
+            for one in members
+            for other in members
+            if one.function == other.function and one.entry.cls != other.entry.cls
+        }
+    return found
 
 
 def why_not(found: Guess, fits: Sequence[Match]) -> str:
@@ -240,7 +267,7 @@ def judge(case: Case, path: Path, counts: Counter[str]) -> str | None:
     answer = archfind.guess(path)
     counts["cases"] += 1
     counts[answer.status] += 1
-    light = answer.status in SURE
+    light = answer.status in SURE and not is_doubtful(answer)
     if not light:
         answer = archfind.guess(answer, search=True)
         counts[f"{answer.status} after a search"] += 1
@@ -249,8 +276,9 @@ def judge(case: Case, path: Path, counts: Counter[str]) -> str | None:
         return why_not(answer, fits)
     found = fits[0]
     wrong = wrong_arguments(case, found)
-    counts["right"] += not wrong
-    counts["named"] += light and not wrong
+    is_own = found.entry.cls == class_of(case)
+    counts["right"] += not wrong and is_own
+    counts["named"] += light and not wrong and is_own
     if wrong:
         return f"read {wrong}"
     read = arguments_of(found)
@@ -294,6 +322,8 @@ def judge(case: Case, path: Path, counts: Counter[str]) -> str | None:
             continue
         if worst <= CLOSE_TO:
             counts["equal"] += 1
+            counts["right"] += not is_own
+            counts["named"] += light and not is_own
             return ""
         why = why or f"outputs differ by {worst:.1e}"
     return why

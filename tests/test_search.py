@@ -10,6 +10,8 @@ from torch import nn
 
 import archfind
 from archfind.cli import main
+from archfind.database import default
+from archfind.doubt import is_doubtful, settled
 from archfind.errors import UnknownError
 from archfind.twins import randomise
 
@@ -109,3 +111,27 @@ def test_a_choice_holds_for_what_the_search_finds(tmp_path: Path) -> None:
     assert archfind.guess(path, search=True).status == "ambiguous"
     loaded = archfind.load(path, choose="spandrel/DnCNN", settings={"mode": "FDnCNN"})
     assert type(loaded) is type(module)
+
+
+def test_a_doubtful_answer_is_held_against_what_the_library_builds(tmp_path: Path) -> None:
+    """Rules that were never seen to hold for such a network may be wrong: the class has the say."""
+    wrong = archfind.variant("timm/efficientformer_l1", {"num_vit": 3, "num_classes": 5})
+    found = archfind.guess(_saved(wrong, tmp_path / "wrong.pth"))
+    assert found.status == "ambiguous" and is_doubtful(found)
+    found = archfind.guess(found, search=True)
+    assert found.status == "exact" and found.matches[0].config["num_vit"].value == 3
+    loaded = archfind.load(tmp_path / "wrong.pth")
+    assert {*loaded.state_dict()} == {*wrong.state_dict()}
+    right = archfind.variant("timm/efficientformer_l3", {"num_vit": 5, "depths.3": 4})
+    found = archfind.guess(_saved(right, tmp_path / "right.pth"))
+    assert is_doubtful(found)
+    found = settled(found, default())
+    assert found.status == "exact" and not is_doubtful(found)
+
+
+def test_what_the_class_refuses_is_searched_for(tmp_path: Path) -> None:
+    """No rule says that the usual mode asks for as many channels out as in."""
+    module = archfind.variant("spandrel/DnCNN", {"in_nc": 7, "mode": "FDnCNN", "nc": 40})
+    path = _saved(module, tmp_path / "net.pth")
+    loaded = archfind.load(path, choose="spandrel/DnCNN")
+    assert {*loaded.state_dict()} == {*module.state_dict()}
