@@ -30,7 +30,7 @@ _AGAIN = 15.0  # for another class, once one fits
 _ALIKE = 0.5  # of the templates of keys on both sides must be the same for a class to be tried
 _TWIN = 0.9  # ... once one fits
 _NEARLY = 0.95  # share of tensors
-_LACKING = 20.0  # seconds for a transformers class with a few tensors more than the file
+_LACKING = 20.0  # seconds where a known network has but a few tensors more than the file
 _CUT = 3  # tensors that were lost, rather than never made
 _NAMED = 240  # signatures compared by the templates of their keys ...
 _RANKED = 80  # ... and by shape
@@ -47,8 +47,11 @@ def search(guess: Guess, database: Database, choose: str = "", seconds: float = 
         guess = settled(guess, database, choose)
     sure = guess.status not in ("close", "unknown")
     is_cut = _is_cut(guess)
-    if sure or guess.searched or (is_cut and guess.matches[0].pretrained is None):
+    is_configured = is_cut and guess.matches[0].pretrained is not None
+    if sure or guess.searched or (is_cut and not is_configured and not _lacks_modules(guess)):
         return guess
+    if is_cut:
+        seconds = min(seconds, _LACKING)
     if guess.chosen_by == "user" and guess.matches:
         choose = choose or guess.matches[0].entry.id
     end = time.monotonic() + seconds
@@ -57,10 +60,10 @@ def search(guess: Guess, database: Database, choose: str = "", seconds: float = 
     every = [] if guess.part else list(networks(guess.canonical.checkpoint).values())
     whole = every[0] if len(every) == 1 else guess.canonical
     types = configured_beside(database.path)
-    if types is not None:
+    if types is not None and (is_configured or not is_cut):
         # Rules may ask for more than the class has, where a file lacks little.
-        configured = search_configured(whole, types, choose, _LACKING if is_cut else seconds)
-        if configured is not None or is_cut:
+        configured = search_configured(whole, types, choose, seconds)
+        if configured is not None or is_configured:
             return configured or replace(best, searched=True)
     shared = common_prefix(whole.index)
     for prefix in dict.fromkeys(("", shared)):
@@ -81,6 +84,14 @@ def _is_cut(guess: Guess) -> bool:
     if best is None or best.variant is not None or _share(best) < _ALIKE:
         return False
     return not (best.unexpected or best.mismatched) and len(best.missing) <= _CUT
+
+
+def _lacks_modules(guess: Guess) -> bool:
+    """Whether what a file lacks is whole modules, as another argument may have left them out."""
+    modules = {key.rpartition(".")[0] for key in guess.matches[0].missing}
+    return "" not in modules and not any(
+        key.startswith(f"{module}.") for module in modules for key in guess.canonical.index
+    )
 
 
 def _share(found: Match) -> float:

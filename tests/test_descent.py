@@ -206,6 +206,21 @@ def test_blocks_of_one_stage_that_stood_in_for_anothers() -> None:
     assert _found(Stages, {"width": 12, "stages.1": 7}).moves == {"width": 12, "stages.1": 7}
 
 
+class Windows(nn.Module):
+    """A picture cut into windows of it, for nothing that stays."""
+
+    def __init__(self, size: int = 64, window: int = 16, width: int = 8) -> None:
+        super().__init__()
+        cut = size // window
+        torch.zeros(1, size, size, 1).view(1, cut, window, cut, window, 1)
+        self.table = nn.Parameter(torch.empty((2 * window - 1) ** 2, width))
+
+
+def test_what_a_tensor_s_elements_do_not_make_gives_way() -> None:
+    found = _found(Windows, {"size": 84, "window": 12})
+    assert found.moves["window"] == 12 and found.moves["size"] % 12 == 0
+
+
 def test_what_the_class_cannot_give_is_left_with_its_misfit() -> None:
     target = shapes_of(on_meta(Tower, base_of(Tower)))
     target["stages.0.0.up.weight"] = (7, 48), "float"

@@ -60,6 +60,13 @@ def test_what_was_cut_or_is_of_no_library_is_not_explained(tmp_path: Path) -> No
         archfind.load(path)
 
 
+def test_a_module_left_out_by_an_argument_is_not_taken_for_lost(tmp_path: Path) -> None:
+    module = archfind.variant("timm/edgenext_xx_small", {"use_pos_emb.1": False})
+    path = _saved(module, tmp_path / "net.pth")
+    assert archfind.guess(path).status == "close"  # one module less is all that there is to see
+    assert {*archfind.load(path).state_dict()} == {*module.state_dict()}
+
+
 def test_a_larger_network_of_a_library_is_not_its_part(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from test_descent import Tower, base_of
@@ -108,6 +109,31 @@ def test_a_refusal_says_what_was_asked_last() -> None:
     text, answer = refused.value.asked[-1]
     assert text.startswith("embed_dim%num_heads") and not answer
     assert "range" not in vars(sys.modules[cls.__module__])  # as it was before
+
+
+@pytest.mark.parametrize(
+    ("shape", "question"),
+    [
+        ((2, 30), "(size*2) == 2*30"),
+        ((-1, 5), "(size*2) % (5) == 0"),
+        ((2, -1), ""),
+        ((4, 8), ""),
+    ],
+)
+def test_a_refused_view_says_what_it_needed(shape: tuple[int, int], question: str) -> None:
+    class Viewed(nn.Module):
+        def __init__(self, size: int = 16) -> None:
+            super().__init__()
+            torch.zeros(size * 2).view(shape)
+
+    if not question:
+        trace(Viewed, {"size": 16})
+        return
+    with pytest.raises(Refused) as refused:
+        trace(Viewed, {"size": 16})
+    text, answer = refused.value.asked[-1]
+    assert text == question and not answer
+    assert not parse(text).value({"size": 16}) and parse(text).value({"size": 30})
 
 
 @pytest.mark.parametrize("entry", ENTRIES)

@@ -3,6 +3,7 @@ how masks and index tables keep the numbers that they were made with."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -30,6 +31,22 @@ def traced_shape(func: Any, args: Sequence[Any], found: Any) -> Any:
     if isinstance(found, int):  # size(dim)
         return _number(found, sizes[args[1]]) if len(args) > 1 else found
     return torch.Size(map(_number, found, sizes))
+
+
+def unmet(func: Any, args: Sequence[Any]) -> str:
+    """What an operation asks of its numbers and doesn't get, as a comparison: as many elements as
+    the tensor has; "" where it gets all, or it can't be told."""
+    if getattr(func, "__name__", "") not in ("view", "reshape") or not (own := known(args[0])):
+        return ""
+    given = args[1] if isinstance(args[1], list | tuple) else args[1:]
+    sizes = [size for size in given if is_number(size) and plain(size) != -1]
+    count, wanted = args[0].numel(), math.prod(map(plain, sizes))
+    open_ends = len(given) - len(sizes)
+    if open_ends > 1 or (count == wanted if not open_ends else wanted and count % wanted == 0):
+        return ""
+    has = "*".join(map(_tight, own))
+    asks = "*".join(_tight(text_of(size, 0)) for size in sizes) or "1"
+    return f"{has} % ({asks}) == 0" if open_ends else f"{has} == {asks}"
 
 
 def _number(value: int, text: str) -> Any:

@@ -39,7 +39,7 @@ from archfind.probing.numbers import (
     text_of,
 )
 from archfind.probing.probe import NoValues, Shapes, quietly, shapes_of
-from archfind.probing.tensor_sizes import sizes_of, traced_shape
+from archfind.probing.tensor_sizes import sizes_of, traced_shape, unmet
 
 
 class Refused(Exception):
@@ -190,6 +190,8 @@ class _Remembering(NoValues):
     def __torch_function__(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
+        if question := unmet(func, args):
+            asked.append((question, False))
         found = super().__torch_function__(func, types, args, kwargs)
         if not isinstance(found, torch.Tensor):
             return traced_shape(func, args, found)
