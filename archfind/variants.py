@@ -315,14 +315,18 @@ def _is_inside(path: str, value: object, family: Family, preset: Mapping[str, An
 
 def _nearest(known: Known, values: Mapping[str, Any]) -> str:
     """The preset from which the fewest arguments are moved, none of them within one that it has
-    nothing for; of several, the one that the prior names, then the one with the shortest name."""
+    nothing for; of several, the one that the prior names, then the one whose moved arguments the
+    fewest tensors are made of: a network as wide is nearer than one as deep."""
+    lines = known.family.program.lines
+    made = {path: sum(path in line.reads for line in lines) for path in values}
 
     def distance(name: str) -> tuple[object, ...]:
         preset = known.family.presets[name]
         moved = [path for path, value in values.items() if preset.get(path, _NONE) != value]
         roots = {path.partition(".")[0] for path in moved}
         lacking = sum(_is_within_none(path, preset) for path in moved)
-        return lacking, len(roots), not known.members[name].plain, len(moved), len(name), name
+        plain, widest = known.members[name].plain, max((made[path] for path in moved), default=0)
+        return lacking, len(roots), not plain, widest, len(moved), len(name), name
 
     return min(known.family.presets, key=distance)
 

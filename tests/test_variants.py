@@ -143,6 +143,16 @@ def test_a_plain_stack_of_convolutions_is_no_restorer(out: int, tmp_path: Path) 
     assert archfind.guess(path).status != "exact"
 
 
+def test_a_network_as_wide_is_nearer_than_one_as_deep(tmp_path: Path) -> None:
+    """Heads show in no tensor, and go with the width."""
+    small = {"depth": 2, "img_size": 160}
+    module = archfind.variant("timm/vit_tiny_patch16_224", small)
+    torch.save(module.state_dict(), tmp_path / "net.pth")
+    found = archfind.guess(tmp_path / "net.pth")
+    assert found.matches[0].entry.id == "timm/vit_tiny_patch16_224"
+    assert archfind.load(found).blocks[0].attn.num_heads == module.blocks[0].attn.num_heads == 3
+
+
 def test_a_variant_has_the_arguments_of_its_class() -> None:
     with pytest.raises(BuildError, match="no argument 'depth'"):
         archfind.variant("torchvision/resnet18", {"depth": 3})
