@@ -86,6 +86,12 @@ def pooled(index: Index, signature: Signature, near: Match) -> str:
     return ""
 
 
+def head_places(signature: Signature) -> Iterator[tuple[str, bool]]:
+    """The Linears that make the classes, and modules that hold no more than the head; whether
+    num_classes=0 leaves out just this."""
+    return ((root.path, root.own) for root in _roots(signature) if not root.start)
+
+
 def notes(found: Match) -> tuple[str, ...]:
     """What is assumed about a head, a line each."""
     if found.head is None or not found.head.layers:

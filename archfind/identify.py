@@ -179,6 +179,13 @@ def in_state_dict(canonical: Canonical, database: Database, choose: str) -> dict
         other = _headed(reading, tried, choose)
         if other is not None:
             return {"": other}
+    from archfind.variant_heads import headed_variant
+
+    for reading, tried in tries:
+        near_ids = [member.entry.id for fit in tried[:_NEAR] for member in fit.signature.members]
+        other = headed_variant(reading, database, choose, near_ids)
+        if other is not None:
+            return {"": other}
     varies = any(share >= CLOSE for share, _ in nearly)
     for reading, tried in tries if not varies else ():
         other = _renamed(reading, tried, database, choose)
@@ -194,8 +201,12 @@ def in_state_dict(canonical: Canonical, database: Database, choose: str) -> dict
     guesses = {
         p: _decided(strip(best, p), parts[p], choose) for p in sorted(parts, key=order.__getitem__)
     }
-    for prefix in places(best.index, database) if not fits or fits[0].share < CLOSE else ():
-        if not any(_overlap(prefix, other) for other in parts):
+    # Where the nearest is all below one prefix, and there is more, it may stand there otherwise.
+    inner = [fits[0].prefix] if fits and fits[0].outside and fits[0].prefix else []
+    if not fits or fits[0].share < CLOSE:
+        inner += places(best.index, database)
+    for prefix in dict.fromkeys(inner):
+        if not any(_overlap(prefix, other) for other in guesses):
             guesses.update(flat(prefix, in_state_dict(strip(best, prefix), database, choose)))
     if sum(one.status in _SURE for one in guesses.values()) > 1:
         if sum(len(one.canonical.index) for one in guesses.values()) < len(best.index):

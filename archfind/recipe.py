@@ -48,7 +48,10 @@ def _variant(found: Match) -> dict[str, object]:
         args: list[object] = [entry.id, given]
         return {"callable": "archfind.variant", "args": args, "kwargs": {}}
     roots = dict.fromkeys(path.partition(".")[0] for path in variant.moved)
-    kwargs = {name: found.config[name].value for name in roots}
+    kwargs = {
+        name: found.config[name].value if name in found.config else variant.moved[name]
+        for name in roots
+    }
     args = [] if entry.callable.endswith(f".{entry.name}") else [entry.name]
     return {"callable": entry.callable, "args": args, "kwargs": {**entry.fixed, **kwargs}}
 

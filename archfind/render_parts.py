@@ -33,6 +33,10 @@ def head_document(found: Match) -> list[dict[str, object]]:
 def head_words(document: dict) -> str:  # pyright: ignore
     """What follows the library's call where the head isn't its own."""
     own = [str(name) for name in document["config"] if name not in document["build"]["kwargs"]]
+    if document["variant"] is not None:  # whose config has all that its class takes
+        layers = [str(layer["name"]) for layer in document["head"]]
+        places = {name: name.partition("[")[0] for name in own}
+        own = [n for n in own if any(f"{one}.".startswith(f"{places[n]}.") for one in layers)]
     return f", then its head: {escape(', '.join(own))}" if document["head"] else ""
 
 

@@ -13,6 +13,7 @@ from archfind.database import Database, Member, Signature
 from archfind.doubt import is_doubtful, settled
 from archfind.families.database import beside
 from archfind.frozen import replace
+from archfind.heads import notes
 from archfind.nearest import CLOSE
 from archfind.parts import common_prefix
 from archfind.pretrained.database import beside as configured_beside
@@ -20,6 +21,7 @@ from archfind.probing.misfit import misfit, template
 from archfind.probing.probe import Shapes
 from archfind.progress import progress
 from archfind.search_configured import search_configured
+from archfind.search_heads import again, plain
 from archfind.shortlist import most_named
 from archfind.signature import Size
 from archfind.types import Canonical, Guess, Match
@@ -66,6 +68,9 @@ def search(guess: Guess, database: Database, choose: str = "", seconds: float = 
         if configured is not None or is_configured:
             return configured or replace(best, searched=True)
     shared = common_prefix(whole.index)
+    better = _headed(strip(whole, shared) if shared else whole, database, choose, end, guess)
+    if better is not None:
+        return better
     for prefix in dict.fromkeys(("", shared)):
         below = strip(whole, prefix) if prefix else whole
         found = _variants(below, database, choose, end, guess.matches)
@@ -76,6 +81,22 @@ def search(guess: Guess, database: Database, choose: str = "", seconds: float = 
             if _share(match) > max(CLOSE, _share(best.matches[0]) if best.matches else 0.0):
                 best = Guess(below, "close", (match,), "user" if choose else "")
     return replace(best, searched=True)
+
+
+def _headed(
+    whole: Canonical, database: Database, choose: str, end: float, guess: Guess
+) -> Guess | None:
+    """The answer where the file has a head that its nearest network hasn't."""
+    for entry in dict.fromkeys(m.entry.id for m in guess.matches[:1] if m.pretrained is None):
+        for prefix, below in plain(whole, database, entry):
+            until = time.monotonic() + (end - time.monotonic()) / 2
+            found = [m for m in _variants(below, database, choose, until, guess.matches) if m.fits]
+            own = [again(whole.index, prefix, match, database) for match in found]
+            better = answer(whole, [match for match in own if match], database, choose)
+            if better is not None:
+                assumed = notes(better.matches[0])
+                return replace(better, warnings=(*better.warnings, *assumed))
+    return None
 
 
 def _is_cut(guess: Guess) -> bool:

@@ -138,6 +138,24 @@ def variants(
     that fit; the best first, of equals those that explain the file's masks too, the networks that
     the prior names, then those with the fewest switches turned, and then those that move least.
     What no tensor shows is that of the entry that `choose` names, if it is one of a family's."""
+    found: list[tuple[float, int, bool, int, int, int, Match]] = []
+    settled = solutions(index, families, choose, near)
+    most = max((solution.score for _, solution in settled), default=0.0)
+    for number, solution in settled:
+        if solution.score and (solution.score == 1 or most < 1):  # beside what fits, nothing else
+            match = variant_match(index, families.known(number), solution, choose)
+            moved = len(match.variant.moved) if match.variant else 0
+            rare = not (match.variant and match.variant.plain)
+            masks = _masks(index, solution)
+            found.append((-solution.score, masks, rare, _switches(match), moved, number, match))
+    found.sort(key=lambda item: item[:6])
+    return [(-item[0], item[6]) for item in found]
+
+
+def solutions(
+    index: Index, families: Families, choose: str = "", near: Sequence[str] = ()
+) -> list[tuple[int, Solution]]:
+    """What the families that resemble a state dict come to, each with its number."""
     solved: list[tuple[int, Solution]] = []
     asked: dict[int, Sequence[Equation]] = {}
     done: set[str] = set()
@@ -174,17 +192,7 @@ def variants(
         if solution.score == 1:
             solution.solved = shown(solution, known.family, asked[number])
         settled.append((number, solution))
-    found: list[tuple[float, int, bool, int, int, int, Match]] = []
-    most = max((solution.score for _, solution in settled), default=0.0)
-    for number, solution in settled:
-        if solution.score and (solution.score == 1 or most < 1):  # beside what fits, nothing else
-            match = _match(index, families.known(number), solution, choose)
-            moved = len(match.variant.moved) if match.variant else 0
-            rare = not (match.variant and match.variant.plain)
-            masks = _masks(index, solution)
-            found.append((-solution.score, masks, rare, _switches(match), moved, number, match))
-    found.sort(key=lambda item: item[:6])
-    return [(-item[0], item[6]) for item in found]
+    return settled
 
 
 def _masks(index: Index, solution: Solution) -> int:
@@ -230,7 +238,8 @@ def _turned(moved: Mapping[str, object]) -> int:
     return sum(type(value) not in (int, float) for value in moved.values())
 
 
-def _match(index: Index, known: Known, solution: Solution, choose: str) -> Match:
+def variant_match(index: Index, known: Known, solution: Solution, choose: str) -> Match:
+    """A solution as the nearest entry with other arguments, held against a state dict."""
     family = known.family
     chosen = [n for n in family.presets if choose and choose in (n, n.partition("/")[2])]
     shown = {path: solution.values[path] for path in solution.solved}

@@ -1,12 +1,14 @@
 """Changed heads: library networks with three kinds of head, saved, guessed, loaded, compared.
 
     nice python benchmarks/head_sweep.py
+    nice python benchmarks/head_sweep.py --varied
 
 Seeded: 60 random backbones, each of another family of torchvision or timm, with Dropout and a
 Linear, an MLP with a norm, and an MLP without, where the library has its own head, saved as .pth
 in a random wrapper. A file counts when it is named (exact, or ambiguous among its twins), loads
 strictly, and computes what the original computes. Then the same networks with a layer more or
-less in the backbone: none may be exact. The exit code is 1 where anything fails.
+less in the backbone: none may be exact. With --varied the backbones have other arguments, too, and
+one of the heads each; the class must be named. The exit code is 1 where anything fails.
 """
 
 from __future__ import annotations
@@ -22,19 +24,22 @@ from pathlib import Path
 
 import torch
 from torch import nn
+from variant_sweep import Case, class_of, variant
 
 import archfind
 from archfind.check import checkpoint_of
 from archfind.database import Signature, default
 from archfind.identify import guess
+from archfind.probing.config import moved
 from archfind.providers import provider
-from archfind.providers.example import tensors
+from archfind.providers.example import fitted, tensors
 from archfind.signature import Size
 from archfind.twins import randomise
 
 STYLES = ("Dropout+Linear", "MLP with norm", "MLP without")
 PREFIXES = ("", "module.", "model.", "net.backbone.", "_orig_mod.")
 WRAPPERS = ("", "state_dict", "model", "params_ema")
+DRAWS = 4  # of a variant that can't be built
 LARGEST = 14e6  # parameters of a backbone: the sweep takes minutes, not hours
 
 
@@ -99,7 +104,25 @@ def head(style: str, width: int, draw: random.Random) -> nn.Module:
 def network(name: str, place: str, style: str, draw: random.Random) -> nn.Module:
     """A library's network with another head, seeded random weights."""
     library, _, architecture = name.partition("/")
-    module = provider(library).create(architecture, num_classes=7)
+    return headed(provider(library).create(architecture, num_classes=7), place, style, draw)
+
+
+def varied(name: str, place: str, style: str, draw: random.Random) -> tuple[nn.Module, Case] | None:
+    """The same with some of the library's arguments moved; None where none could be drawn."""
+    for _ in range(DRAWS):
+        case = variant(draw, name)
+        if case is None or "num_classes" in case.moves:
+            continue
+        try:
+            module = case.cls(**moved(case.base, case.moves))
+            return headed(module, place, style, draw), case
+        except (ArithmeticError, AssertionError, AttributeError, RuntimeError, ValueError):
+            continue  # what goes on the meta device doesn't always go without
+    return None
+
+
+def headed(module: nn.Module, place: str, style: str, draw: random.Random) -> nn.Module:
+    """A network with another head, seeded random weights."""
     parent, _, child = place.rpartition(".")
     own = module.get_submodule(place)
     assert isinstance(own, nn.Linear)
@@ -109,7 +132,9 @@ def network(name: str, place: str, style: str, draw: random.Random) -> nn.Module
     return module.eval()
 
 
-def tried(name: str, module: nn.Module, draw: random.Random, folder: str) -> str:
+def tried(
+    name: str, module: nn.Module, draw: random.Random, folder: str, case: Case | None = None
+) -> str:
     """ "" where the file is named, loads strictly and computes the same; else what went wrong."""
     library, _, architecture = name.partition("/")
     prefix, wrapper = draw.choice(PREFIXES), draw.choice(WRAPPERS)
@@ -119,12 +144,14 @@ def tried(name: str, module: nn.Module, draw: random.Random, folder: str) -> str
     found = archfind.guess(path)
     ids = {m.entry.id for m in found.matches}
     ids |= {f"{t.provider}/{t.architecture}" for m in found.matches for t in m.twins}
-    if found.status not in ("exact", "ambiguous") or name not in ids:
+    own = [m.entry.id for m in found.matches if case and m.entry.cls == class_of(case)]
+    if found.status not in ("exact", "ambiguous") or not (own or (name in ids and not case)):
         return f"{found.status}: {', '.join(sorted(ids)[:3])}"
-    loaded = archfind.load(path, choose=name)
+    loaded = archfind.load(path, choose=own[0] if own else name)
     if set(loaded.state_dict()) != set(module.state_dict()):
         return "other keys"
-    args = provider(library).example(architecture, module).args
+    example = provider(library).example(architecture, module)
+    args = (fitted(example, moved(case.base, case.moves)) if case else example).args
     with torch.inference_mode():
         one, other = module(*args), loaded(*args)
     for a, b in zip(tensors((one,)), tensors((other,)), strict=True):
@@ -169,6 +196,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=60)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--varied", action="store_true", help="backbones with other arguments")
     given = parser.parse_args()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
@@ -181,17 +209,20 @@ def main() -> int:
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         for name, place in backbones(given.count, draw):
-            for style in STYLES:
-                module = network(name, place, style, draw)
+            for style in [draw.choice(STYLES)] if given.varied else STYLES:
+                drawn = varied(name, place, style, draw) if given.varied else None
+                if given.varied and drawn is None:
+                    continue
+                module, case = drawn or (network(name, place, style, draw), None)
                 families.add(f"{name.partition('/')[0]} {type(module).__name__}")
                 total[style] += 1
                 try:
-                    why = tried(name, module, draw, folder)
+                    why = tried(name, module, draw, folder, case)
                 except Exception as error:  # a row of the table, whatever it is
                     why = f"{type(error).__name__}: {error}"
                 good[style] += not why
                 if why:
-                    failures.append(f"{name} {place}, {style}: {why}")
+                    failures.append(f"{case or name} {place}, {style}: {why}")
                 what, state = mutated(dict(module.state_dict()), place, draw)
                 found = guess(checkpoint_of(state), default())
                 answers[found.status] += 1

@@ -4,7 +4,7 @@ two, as most are. On the cold path of `archfind guess`."""
 
 from __future__ import annotations
 
-from archfind.families.inverse import known_values, values_for
+from archfind.families.inverse import known_values, other_side, side, values_for
 from archfind.families.score import Solution, score
 
 TYPE_CHECKING = False
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from archfind.families.equations import Equation
     from archfind.families.text import Family
     from archfind.types import TensorSpec
+
+    Values = dict[str, Any]
 
 _ROUNDS = 24  # leaves moved
 _TRIED = 6  # values of a leaf for one equation
@@ -29,7 +31,7 @@ def adjusted(
 ) -> Solution | None:
     """The start with the leaves moved by which most equations come to hold, one after another; None
     where it is too far from the file."""
-    values: dict[str, Any] = dict(start.values)
+    values: Values = dict(start.values)
     equations = [one for one in equations if one.names]
     reading: dict[str, list[Equation]] = {}
     for one in equations:
@@ -43,33 +45,33 @@ def adjusted(
         return None
     moved = set(start.solved)
     for _ in range(_ROUNDS):
-        best: tuple[int, bool, bool, str, Any] = 0, False, False, "", None
-        tried: set[tuple[str, str]] = set()
+        best: tuple[int, bool, bool, Values] = 0, False, False, {}
+        tried: set[str] = set()
         for one in equations:
             if state[id(one)] is not False:
                 continue
             for name in one.names:
                 if name[-1] == "?":
                     continue  # a place in a list, which stands as it is here
-                for value in values_for(one, name, values, family)[:_TRIED]:
-                    if (name, repr(value)) in tried or value == values.get(name):
+                for move in _moves(one, name, values, family):
+                    if repr(move) in tried:
                         continue
-                    tried.add((name, repr(value)))
-                    beside = {**values, name: value}
+                    tried.add(repr(move))
+                    beside = {**values, **move}
                     gain = sum(
                         other.votes * ((_state(other, beside) is True) - (state[id(other)] is True))
-                        for other in reading[name]
+                        for other in _reading(reading, move)
                     )
                     # of leaves that do as much, one that was moved already, or gets a usual value
-                    told = gain, name in moved, value in known_values(name, family)
+                    usual = move[name] in known_values(name, family)
+                    told = gain, name in moved, usual
                     if gain and told > best[:3]:
-                        best = *told, name, value
+                        best = *told, move
         if not best[0]:
             break
-        *_, name, value = best
-        values[name] = value
-        moved.add(name)
-        for other in reading[name]:
+        values |= best[3]
+        moved |= best[3].keys()
+        for other in _reading(reading, best[3]):
             state[id(other)] = _state(other, values)
     seen = {name for one in equations if state[id(one)] for name in one.names}
     solution = Solution(values, moved | (seen & set(family.options)), start.preset)
@@ -77,6 +79,25 @@ def adjusted(
     return solution
 
 
-def _state(equation: Equation, values: dict[str, Any]) -> bool | None:
+def _moves(equation: Equation, name: str, values: Values, family: Family) -> list[Values]:
+    """What a leaf can be for an equation to hold; where height and width are the same, both at
+    once, as long as a square does."""
+    other = other_side(name)
+    if other in equation.names and values.get(name) == values.get(other):
+        both = side(equation, name, values)
+        square = {name: both, other: both} if name < other else {other: both, name: both}
+        if equation.holds({**values, **square}):
+            return [square]
+    found = values_for(equation, name, values, family)[:_TRIED]
+    return [{name: value} for value in found if value != values.get(name)]
+
+
+def _reading(reading: Mapping[str, list[Equation]], move: Values) -> list[Equation]:
+    """The equations that read any of the leaves that are moved, each once."""
+    every = {id(one): one for name in move for one in reading.get(name, ())}
+    return list(every.values())
+
+
+def _state(equation: Equation, values: Values) -> bool | None:
     """Whether an equation holds; None where no line that says it is in the network."""
     return equation.holds(values) if equation.stands(values) is not False else None

@@ -146,29 +146,37 @@ def _bare(equation: Equation) -> bool:
 
 def pair(path: str, equations: Sequence[Equation], values: Values, solved: set[str]) -> None:
     """Height and width at once, taken as equal where one size shows only both."""
-    root, _, last = path.rpartition(".")
-    if last not in ("0", "1"):
-        return
-    other = f"{root}.{1 - int(last)}"
-    for equation in equations:
+    other = other_side(path)
+    for equation in equations if other else ():
         unknown = {name for name in equation.names if name not in values}
         if unknown == {path, other} and type(equation.value) is int:
-            env = dict(values)
-            low, high = 1, 1 << 14
-            while low < high:
-                middle = (low + high) // 2
-                found = _at(equation, {**env, path: middle, other: middle})
-                if found is None or found < equation.value:
-                    low = middle + 1
-                else:
-                    high = middle
+            low = side(equation, path, values)
             # Where no square does, the rectangle that is nearest to one.
-            for side in range(low, max(low - _OBLONG, 0), -1):
-                last = inverted(equation, other, {**env, path: side})
+            for first in range(low, max(low - _OBLONG, 0), -1):
+                last = inverted(equation, other, {**values, path: first})
                 if isinstance(last, int) and last >= low:
-                    values[path], values[other] = side, last
+                    values[path], values[other] = first, last
                     solved |= {path, other}
                     return
+
+
+def other_side(path: str) -> str:
+    """The width that goes with a height, or the height; "" for anything else."""
+    root, _, last = path.rpartition(".")
+    return f"{root}.{1 - int(last)}" if last in ("0", "1") else ""
+
+
+def side(equation: Equation, path: str, values: Values) -> int:
+    """The least height and width, one number, that a size needs to be what it is, or more."""
+    low, high = 1, 1 << 14
+    while low < high:
+        middle = (low + high) // 2
+        found = _at(equation, {**values, path: middle, other_side(path): middle})
+        if found is None or found < equation.value:
+            low = middle + 1
+        else:
+            high = middle
+    return low
 
 
 def _at(equation: Equation, values: Values) -> Any:
