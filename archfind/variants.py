@@ -85,7 +85,8 @@ def answer(
     usual = [m for m in whole if m.variant and m.variant.plain]
     # One that has other sizes only is likelier than one with switches turned, too.
     usual = usual or [m for m in whole if not _switches(m)]
-    twins = any(not twin.same_function for twin in whole[0].twins) and usual != whole[:1]
+    twins = any(not twin.same_function for twin in whole[0].twins)
+    twins = twins and not (whole[0].variant and whole[0].variant.plain)
     doubtful = whole[0].variant is not None and whole[0].variant.doubtful
     others = len(whole) > 1 and usual != whole[:1]
     if is_thin(canonical.index) or twins or others or doubtful:
@@ -118,17 +119,21 @@ def _with_rivals(found: Guess, prefix: str, canonical: Canonical, database: Data
 
 
 def _with_twins(found: Match, database: Database) -> Match:
-    """The match with the entries of other classes that have the same tensors: with the same
-    arguments moved they may fit as well, and compute the same or something else as they do."""
+    """The match with the entries that have the same tensors, of other classes or with other
+    functions: with the same arguments moved they may fit as well, and compute the same or something
+    else as they do. Plain is what computes the same as the one that the prior names."""
     assert found.variant is not None
     number, function = found.variant.function
     known = {f"{twin.provider}/{twin.architecture}" for twin in found.twins}
+    members = database.signature(number).members
     others = tuple(
         Twin(m.entry.provider, m.entry.name, m.function == function, m.differs)
-        for m in database.signature(number).members
-        if m.entry.cls != found.entry.cls and m.entry.id not in known
+        for m in members
+        if m.entry.id not in known and (m.entry.cls != found.entry.cls or m.function != function)
     )
-    return replace(found, twins=(*found.twins, *others)) if others else found
+    plain = any(m.plain and m.function == function for m in members)
+    variant = replace(found.variant, plain=plain)
+    return replace(found, twins=(*found.twins, *others), variant=variant)
 
 
 def variants(

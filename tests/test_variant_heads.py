@@ -111,10 +111,3 @@ def test_what_the_rules_do_not_explain_is_searched_for_under_its_head(tmp_path: 
     found = archfind.guess(tmp_path / "net.pth", search=True)
     assert found.status == "exact" and found.matches[0].head is not None
     _assert_same(module, tmp_path / "net.pth", (2, 3, 256, 256))
-
-
-def test_a_square_picture_is_taken_before_an_oblong_one(tmp_path: Path) -> None:
-    """A table of 144 places is one of 12 by 12, however the nearest network's picture is cut."""
-    module = archfind.variant("timm/vit_small_patch32_384", {"img_size": 96, "patch_size": 8})
-    torch.save(module.state_dict(), tmp_path / "net.pth")
-    assert archfind.load(tmp_path / "net.pth").patch_embed.img_size == (96, 96)

@@ -3,6 +3,7 @@ path of `archfind guess`."""
 
 from __future__ import annotations
 
+import math
 import re
 
 from archfind.families.equations import ERRORS
@@ -25,6 +26,7 @@ COUNT = 16  # a leaf up to this may be any number up to this: a scale, a count o
 _WIDEST = 3  # sizes whose ranges are looked at
 _SHORT = 12  # numbers with two decimals tried in a range
 _HALVINGS = 26
+_ROUNDER = 4  # a number may be larger by this part of it, to be rounder
 _OBLONG = 200  # sides tried for a table that no square gives
 
 
@@ -167,16 +169,28 @@ def other_side(path: str) -> str:
 
 
 def side(equation: Equation, path: str, values: Values) -> int:
-    """The least height and width, one number, that a size needs to be what it is, or more."""
-    low, high = 1, 1 << 14
-    while low < high:
-        middle = (low + high) // 2
-        found = _at(equation, {**values, path: middle, other_side(path): middle})
-        if found is None or found < equation.value:
-            low = middle + 1
-        else:
-            high = middle
-    return low
+    """The height and width, one number, that a size needs to be what it is, or to be more: of
+    multiples of what the size is also made of (patches, say) the roundest."""
+
+    def least(size: Any) -> int:
+        low, high = 1, 1 << 14
+        while low < high:
+            middle = (low + high) // 2
+            found = _at(equation, {**values, path: middle, other_side(path): middle})
+            if found is None or found < size:
+                low = middle + 1
+            else:
+                high = middle
+        return low
+
+    wanted: Any = equation.value
+    low = least(wanted)
+    if _at(equation, {**values, path: low, other_side(path): low}) != wanted:
+        return low
+    last = min(least(wanted + 1) - 1, low + low // _ROUNDER)
+    others = {values.get(name) for name in equation.names} - {values.get(path)}
+    step = math.lcm(*(n for n in others if type(n) is int and n > 0))
+    return max(range(-(-low // step) * step, last + 1, step), key=lambda n: n & -n, default=low)
 
 
 def _at(equation: Equation, values: Values) -> Any:
