@@ -94,15 +94,14 @@ def _is_configured(choose: str, database: Database) -> bool:
 def _unasked(checkpoint: Checkpoint, database: Database, choose: str, part: str) -> Guess:
     """The best of what fits; `choose` decides only where it is among that."""
     found: dict[str, Guess] = {}
-    for place, canonical in networks(checkpoint).items():
+    every = networks(checkpoint)
+    for place, canonical in every.items():
         for name, one in in_state_dict(canonical, database, choose).items():
             found["/".join(filter(None, (place, name.rstrip("."))))] = one
     if not any(one.status in ("exact", "ambiguous") for one in found.values()):
         # {"features": {...}, "classifier": {...}}: one network, its modules saved apart.
         together = joined(checkpoint)
-        if len(together.index) > max(
-            (len(one.canonical.index) for one in found.values()), default=0
-        ):
+        if len(together.index) > max((len(one.index) for one in every.values()), default=0):
             whole = in_state_dict(together, database, choose)
             if len(whole) == 1 and whole[""].status in ("exact", "ambiguous"):
                 found = whole

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
     Index = Mapping[str, TensorSpec]
 
+_KEPT = 8  # state dicts with what families came to
+_solved: dict[tuple[object, ...], list[tuple[int, Solution]]] = {}
 _NONE = object()
 _SURE = 0.8  # share of the networks drawn that a family must give to be believed with switches
 _MUCH = 12  # ... or with more arguments moved
@@ -160,7 +162,24 @@ def variants(
 def solutions(
     index: Index, families: Families, choose: str = "", near: Sequence[str] = ()
 ) -> list[tuple[int, Solution]]:
-    """What the families that resemble a state dict come to, each with its number."""
+    """What the families that resemble a state dict come to, each with its number. The last few are
+    kept: a file that is hard to explain is asked about again, as another's part or under a head."""
+    asked_for = (
+        families,
+        choose,
+        tuple(near),
+        hash(tuple((k, s.shape, s.dtype) for k, s in index.items())),
+    )
+    if asked_for not in _solved:
+        if len(_solved) >= _KEPT:
+            del _solved[next(iter(_solved))]
+        _solved[asked_for] = _solutions(index, families, choose, near)
+    return _solved[asked_for]
+
+
+def _solutions(
+    index: Index, families: Families, choose: str, near: Sequence[str]
+) -> list[tuple[int, Solution]]:
     solved: list[tuple[int, Solution]] = []
     asked: dict[int, Sequence[Equation]] = {}
     done: set[str] = set()
