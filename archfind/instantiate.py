@@ -15,7 +15,8 @@ from archfind.errors import AmbiguousError, ArchfindError, BuildError, UnknownEr
 from archfind.formats import PROGRAMS
 from archfind.from_config import built_from_config, config_of
 from archfind.harvest import create_on_meta
-from archfind.probing.config import captured, leaves, moved
+from archfind.probing.config import Config, captured, leaves, moved
+from archfind.probing.probe import on_meta
 from archfind.providers import provider
 from archfind.rebuild_head import rebuilt
 from archfind.recipe import arguments
@@ -88,16 +89,15 @@ def blank(found: Match) -> nn.Module:
     """The matched network on the meta device, without weights: its names and shapes."""
     config = arguments(found)
     entry = found.entry
-    if found.variant is not None or any("." in path for path in config):
-        with torch.device("meta"):
-            module = variant(entry.id, config)
-    else:
-        try:
+    try:
+        if found.variant is not None or any("." in path for path in config):
+            module = blank_variant(entry.id, config)
+        else:
             module = create_on_meta(provider(entry.provider), entry.name, **config)
-        except ArchfindError:
-            raise
-        except Exception as error:  # a constructor may raise anything on settings that it refuses
-            raise BuildError(f"{entry.id} can't be built: {error}") from error
+    except ArchfindError:
+        raise
+    except Exception as error:  # a constructor may raise anything on settings that it refuses
+        raise BuildError(f"{entry.id} can't be built: {error}") from error
     return rebuilt(module, found.head) if found.head is not None else module
 
 
@@ -183,6 +183,24 @@ def variant(entry: str, moves: Mapping[str, Any]) -> nn.Module:
     """The class of an entry ("timm/resnet50") with its arguments, some leaves of them moved:
     {"layers.2": 9, "num_classes": 10}; an argument that is a list may be given whole. Fresh
     weights. BuildError where there is no such entry or argument."""
+    module, cls, config = _with_arguments(entry, moves)
+    made = cls(**config)
+    for attribute in ("pretrained_cfg", "default_cfg"):  # where timm says what a network is fed
+        if hasattr(module, attribute) and not hasattr(made, attribute):
+            setattr(made, attribute, getattr(module, attribute))
+    return made
+
+
+def blank_variant(entry: str, moves: Mapping[str, Any]) -> nn.Module:
+    """The same without storage, where the class allows."""
+    _, cls, config = _with_arguments(entry, moves)
+    return on_meta(cls, config)
+
+
+def _with_arguments(
+    entry: str, moves: Mapping[str, Any]
+) -> tuple[nn.Module, type[nn.Module], Config]:
+    """The entry's own module, on meta, its class, and the arguments to call it with again."""
     library, _, name = entry.partition("/")
     module, cls, config = captured(lambda: create_on_meta(provider(library), name))
     base = leaves(config)
@@ -192,11 +210,7 @@ def variant(entry: str, moves: Mapping[str, Any]) -> nn.Module:
             raise BuildError(f"{entry} has no argument {path!r}; it has {', '.join(config)}")
         given = leaves({path: value}) if path not in base else {path: value}
         leaf_moves |= given
-    made = cls(**moved(config, leaf_moves))
-    for attribute in ("pretrained_cfg", "default_cfg"):  # where timm says what a network is fed
-        if hasattr(module, attribute) and not hasattr(made, attribute):
-            setattr(made, attribute, getattr(module, attribute))
-    return made
+    return module, cls, moved(config, leaf_moves)
 
 
 def _load(module: nn.Module, state: dict[str, torch.Tensor], found: Match, path: str) -> None:

@@ -5,12 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-import torch
-
 from archfind.database import Database, Member
 from archfind.frozen import replace
 from archfind.heads import head_places, headed
-from archfind.instantiate import variant
+from archfind.instantiate import blank_variant
 from archfind.match import match
 from archfind.probing.probe import Shapes, shapes_of
 from archfind.shortlist import below, prefixes
@@ -75,5 +73,4 @@ def again(
 
 def _shapes(member: Member, found: Match, classes: int) -> Shapes:
     assert found.variant is not None
-    with torch.device("meta"):
-        return shapes_of(variant(member.entry.id, {**found.variant.moved, CLASSES: classes}))
+    return shapes_of(blank_variant(member.entry.id, {**found.variant.moved, CLASSES: classes}))

@@ -25,6 +25,7 @@ import gc
 import json
 import os
 import random
+import resource
 import sys
 import tempfile
 import time
@@ -59,7 +60,8 @@ from archfind.twins import randomise
 from archfind.types import Guess, Match
 from archfind.variants import gathered
 
-LARGEST = 25e6  # parameters
+LIMITS = {"largest": 25e6}  # parameters
+ADDRESSES = 18 << 30  # bytes; torch itself maps 5 to 8 GB
 TRIES = 60
 SECONDS = 15.0  # for drawing one case
 SURE = ("exact", "ambiguous")
@@ -123,7 +125,7 @@ def variant(draw: random.Random, name: str) -> Case | None:
     roots: dict[str, list[str]] = {}
     for path in values:
         roots.setdefault(path.partition(".")[0], []).append(path)
-    if sum(torch.Size(shape).numel() for shape, _ in first.values()) > 4 * LARGEST:
+    if sum(torch.Size(shape).numel() for shape, _ in first.values()) > 4 * LIMITS["largest"]:
         return None  # few of its variants would be small enough
     end = time.monotonic() + SECONDS
     for _ in range(TRIES if roots else 0):
@@ -140,7 +142,7 @@ def variant(draw: random.Random, name: str) -> Case | None:
         if not moves or shapes is None or shapes == first:
             continue
         total = sum(torch.Size(shape).numel() for shape, _ in shapes.values())
-        if total < LARGEST and all(0 not in shape for shape, _ in shapes.values()):
+        if total < LIMITS["largest"] and all(0 not in shape for shape, _ in shapes.values()):
             return Case(name, cls, base, moves, shapes)
     return None
 
@@ -347,9 +349,14 @@ def main() -> int:
     options.add_argument("--named", action="store_true", help="no weights, no search")
     options.add_argument("--wanted", type=float, default=98)
     options.add_argument("--part", default="0/1", metavar="N/OF", help="every OF-th case, from N")
+    options.add_argument("--verbose", action="store_true", help="each case on stderr, before")
+    options.add_argument("--largest", type=float, default=25, help="million parameters of a case")
     arguments = options.parse_args()
+    LIMITS["largest"] = arguments.largest * 1e6
     warnings.simplefilter("ignore")
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 2)))
+    # Some variants would take all of a machine's memory to be run: they are drawn anew.
+    resource.setrlimit(resource.RLIMIT_AS, (ADDRESSES, ADDRESSES))
     known = classes(arguments.only)
     order = sorted(known)
     random.Random(arguments.seed).shuffle(order)
@@ -367,6 +374,8 @@ def main() -> int:
                     counts["can't be drawn"] += 1
                     continue
                 path = Path(place) / f"{number}{own.choice(('.pth', '.safetensors'))}"
+                if arguments.verbose:
+                    print(number, case, file=sys.stderr, flush=True)
                 why = named(case, counts) if arguments.named else judge(case, path, counts)
                 path.unlink(missing_ok=True)
                 gc.collect()
