@@ -14,7 +14,8 @@ import archfind
 from archfind.errors import AmbiguousError, BuildError, UnknownError
 from archfind.formats import open as open_checkpoint
 from archfind.identify import guess
-from archfind.instantiate import build
+from archfind.instantiate import blank_variant, build
+from archfind.probing.probe import shapes_of
 from archfind.providers import provider
 from archfind.twins import randomise
 
@@ -176,3 +177,10 @@ def test_networks_that_convert_old_layouts_take_a_plain_state_dict(
     state = {k: t for k, t in original.state_dict().items() if "num_batches_tracked" not in k}
     torch.save(state, tmp_path / "old.pth")
     assert same_outputs(archfind.load(tmp_path / "old.pth"), original, (3, 64, 64))
+
+
+def test_a_class_that_needs_values_is_built_blank_as_well() -> None:
+    """Its constructor reads numbers out of a tensor, which one on the meta device hasn't."""
+    moves = {"n_block": 3, "dim": 24}
+    made = blank_variant("spandrel/MoSR", moves)
+    assert shapes_of(made) == shapes_of(archfind.variant("spandrel/MoSR", moves))
