@@ -3,6 +3,7 @@ fits. On the cold path of `archfind guess`."""
 
 from __future__ import annotations
 
+import math
 import re
 
 from archfind.canonical import is_table, kind, strip
@@ -349,7 +350,8 @@ def _is_inside(path: str, value: object, family: Family, preset: Mapping[str, An
 def _nearest(known: Known, values: Mapping[str, Any]) -> str:
     """The preset from which the fewest arguments are moved, none of them within one that it has
     nothing for; of several, the one that the prior names, then the one whose moved arguments the
-    fewest tensors are made of: a network as wide is nearer than one as deep."""
+    fewest tensors are made of (a network as wide is nearer than one as deep), then the nearest in
+    size."""
     lines = known.family.program.lines
     made = {path: sum(path in line.reads for line in lines) for path in values}
 
@@ -359,9 +361,17 @@ def _nearest(known: Known, values: Mapping[str, Any]) -> str:
         roots = {path.partition(".")[0] for path in moved}
         lacking = sum(_is_within_none(path, preset) for path in moved)
         plain, widest = known.members[name].plain, max((made[path] for path in moved), default=0)
-        return lacking, len(roots), not plain, widest, len(moved), len(name), name
+        apart = sum(_apart(preset.get(path), values[path]) for path in moved)
+        return lacking, len(roots), not plain, widest, apart, len(name), name
 
     return min(known.family.presets, key=distance)
+
+
+def _apart(one: object, other: object) -> float:
+    """How far two values of a leaf are from each other: numbers by their ratio."""
+    if isinstance(one, int | float) and isinstance(other, int | float) and min(one, other) > 0:
+        return abs(math.log(one / other))
+    return 1.0
 
 
 def _is_within_none(path: str, preset: Mapping[str, Any]) -> bool:

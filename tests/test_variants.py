@@ -161,6 +161,13 @@ def test_a_square_picture_is_taken_before_an_oblong_one(tmp_path: Path) -> None:
     assert archfind.load(tmp_path / "net.pth").patch_embed.img_size == (96, 96)
 
 
+def test_of_networks_as_near_the_nearest_in_size_is_named(tmp_path: Path) -> None:
+    sizes = {"dims": [44, 88, 160, 300], "depths": [2, 2, 5, 2]}
+    module = archfind.variant("timm/convnext_atto", sizes)
+    torch.save(module.state_dict(), tmp_path / "net.pth")
+    assert archfind.guess(tmp_path / "net.pth").matches[0].entry.id == "timm/convnext_atto"
+
+
 def test_a_picture_is_taken_to_be_round(tmp_path: Path) -> None:
     """Of the pictures of 228 to 259 pixels that fill eight windows, that of 256."""
     module = archfind.variant(
