@@ -25,7 +25,7 @@ from archfind.search_heads import again, plain
 from archfind.shortlist import most_named
 from archfind.signature import Size
 from archfind.types import Canonical, Guess, Match
-from archfind.variants import answer
+from archfind.variants import answer, is_oblong
 
 SECONDS = 90.0  # for all classes together
 _AGAIN = 15.0  # for another class, once one fits
@@ -47,10 +47,25 @@ def search(guess: Guess, database: Database, choose: str = "", seconds: float = 
     then the only start."""
     if is_doubtful(guess):
         guess = settled(guess, database, choose)
-    sure = guess.status not in ("close", "unknown")
+        if _is_sure(guess) and is_oblong(guess.matches[0]):
+            anew = replace(guess, status="close", matches=(), chosen_by="")
+            other = _search(anew, database, choose, min(seconds, _LACKING))
+            return other if _is_sure(other) and not is_oblong(other.matches[0]) else guess
+    return _search(guess, database, choose, seconds)
+
+
+def _is_sure(guess: Guess) -> bool:
+    return guess.status not in ("close", "unknown")
+
+
+def _search(guess: Guess, database: Database, choose: str, seconds: float) -> Guess:
     is_cut = _is_cut(guess)
     is_configured = is_cut and guess.matches[0].pretrained is not None
-    if sure or guess.searched or (is_cut and not is_configured and not _lacks_modules(guess)):
+    if (
+        _is_sure(guess)
+        or guess.searched
+        or (is_cut and not is_configured and not _lacks_modules(guess))
+    ):
         return guess
     if is_cut:
         seconds = min(seconds, _LACKING)

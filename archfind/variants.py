@@ -76,6 +76,8 @@ def answer(
 ) -> Guess | None:
     """What may be said where these variants, the likeliest first, give every tensor; None where
     there is none."""
+    square = {m.variant.cls for m in fitting if m.variant and not is_oblong(m)}
+    fitting = [m for m in fitting if m.variant and not (is_oblong(m) and m.variant.cls in square)]
     whole = [_with_twins(match, database) for match in together(fitting)]
     picked = [m for m in whole if choose in (m.entry.id, m.entry.name)]
     note = (f"what no tensor shows is taken from {m.entry.id}" for m in picked or whole)
@@ -158,6 +160,20 @@ def variants(
             found.append((-solution.score, masks, rare, _switches(match), moved, number, match))
     found.sort(key=lambda item: item[:6])
     return [(-item[0], item[6]) for item in found]
+
+
+def is_oblong(match: Match) -> bool:
+    """Whether a pair that libraries have as a square, mostly, was read as anything else: where a
+    table's size is made of more than height and width, that is rather something else read wrong."""
+    moved = {*match.variant.moved} if match.variant else set[str]()
+    return any(
+        isinstance(pair := setting.value, list | tuple)
+        and len(pair) == 2
+        and all(type(side) is int for side in pair)
+        and pair[0] != pair[1]
+        and not moved.isdisjoint((f"{root}.0", f"{root}.1"))
+        for root, setting in match.config.items()
+    )
 
 
 def solutions(
@@ -280,7 +296,8 @@ def variant_match(index: Index, known: Known, solution: Solution, choose: str) -
     entry = known.members[name].entry
     right, drawn = family.held
     found = compared(index, solution.expected, lambda key, spec: is_table(key, kind(spec)))
-    return replace(
+    doubtful = right < _SURE * drawn and (_turned(moved) > 0 or len(moved) > _MUCH)
+    varied = replace(
         found,
         entry=entry,
         config=_config(family, solution.solved, values, moved),
@@ -293,10 +310,13 @@ def variant_match(index: Index, known: Known, solution: Solution, choose: str) -
             set(_roots(moved)) <= set(family.direct),
             (known.groups[name], known.members[name].function),
             known.members[name].plain,
-            (right < _SURE * drawn and (_turned(moved) > 0 or len(moved) > _MUCH))
-            or _is_enumerated(family, values),
+            doubtful or _is_enumerated(family, values),
         ),
     )
+    if not is_oblong(varied):
+        return varied
+    assert varied.variant is not None
+    return replace(varied, variant=replace(varied.variant, doubtful=True))
 
 
 def _is_enumerated(family: Family, values: Mapping[str, Any]) -> bool:

@@ -14,6 +14,7 @@ from torch import nn
 import archfind
 from archfind.cli import main
 from archfind.database import folder
+from archfind.doubt import is_doubtful
 from archfind.errors import BuildError
 from archfind.families.score import is_derived
 from archfind.families.text import Family
@@ -159,6 +160,17 @@ def test_a_square_picture_is_taken_before_an_oblong_one(tmp_path: Path) -> None:
     module = archfind.variant("timm/vit_small_patch32_384", {"img_size": 96, "patch_size": 8})
     torch.save(module.state_dict(), tmp_path / "net.pth")
     assert archfind.load(tmp_path / "net.pth").patch_embed.img_size == (96, 96)
+
+
+def test_an_oblong_picture_is_no_sure_answer(tmp_path: Path) -> None:
+    """Which of its sides is the height shows in no tensor; nor whether it isn't a square beside
+    tokens of another number."""
+    module = archfind.variant("timm/vit_tiny_patch16_224", {"img_size": [256, 128]})
+    torch.save(module.state_dict(), tmp_path / "net.pth")
+    found = archfind.guess(tmp_path / "net.pth")
+    assert found.status == "ambiguous" and is_doubtful(found)
+    sides = found.matches[0].config["img_size"].value
+    assert isinstance(sides, list) and sorted(sides) == [128, 256]
 
 
 def test_of_networks_as_near_the_nearest_in_size_is_named(tmp_path: Path) -> None:

@@ -154,7 +154,8 @@ def pair(path: str, equations: Sequence[Equation], values: Values, solved: set[s
         if unknown == {path, other} and type(equation.value) is int:
             low = side(equation, path, values)
             # Where no square does, the rectangle that is nearest to one.
-            for first in range(low, max(low - _OBLONG, 0), -1):
+            step = _step(equation, path, values)
+            for first in range(low // step * step, max(low - _OBLONG, 0), -step):
                 last = inverted(equation, other, {**values, path: first})
                 if isinstance(last, int) and last >= low:
                     values[path], values[other] = first, last
@@ -188,9 +189,14 @@ def side(equation: Equation, path: str, values: Values) -> int:
     if _at(equation, {**values, path: low, other_side(path): low}) != wanted:
         return low
     last = min(least(wanted + 1) - 1, low + low // _ROUNDER)
-    others = {values.get(name) for name in equation.names} - {values.get(path)}
-    step = math.lcm(*(n for n in others if type(n) is int and n > 0))
+    step = _step(equation, path, values)
     return max(range(-(-low // step) * step, last + 1, step), key=lambda n: n & -n, default=low)
+
+
+def _step(equation: Equation, path: str, values: Values) -> int:
+    """What height and width are a multiple of: the other whole numbers that a size is made of."""
+    others = (name for name in equation.names if name not in (path, other_side(path)))
+    return math.lcm(*(n for name in others if type(n := values.get(name)) is int and n > 0))
 
 
 def _at(equation: Equation, values: Values) -> Any:
