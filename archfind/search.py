@@ -25,7 +25,7 @@ from archfind.search_heads import again, plain
 from archfind.shortlist import most_named
 from archfind.signature import Size
 from archfind.types import Canonical, Guess, Match
-from archfind.variants import answer, is_oblong
+from archfind.variants import answer
 
 SECONDS = 90.0  # for all classes together
 _AGAIN = 15.0  # for another class, once one fits
@@ -47,11 +47,17 @@ def search(guess: Guess, database: Database, choose: str = "", seconds: float = 
     then the only start."""
     if is_doubtful(guess):
         guess = settled(guess, database, choose)
-        if _is_sure(guess) and is_oblong(guess.matches[0]):
+        variant = guess.matches[0].variant
+        if _is_sure(guess) and variant is not None and variant.oblong:
             anew = replace(guess, status="close", matches=(), chosen_by="")
             other = _search(anew, database, choose, min(seconds, _LACKING))
-            return other if _is_sure(other) and not is_oblong(other.matches[0]) else guess
+            return other if _is_sure(other) and _is_square(other, variant.oblong) else guess
     return _search(guess, database, choose, seconds)
+
+
+def _is_square(guess: Guess, argument: str) -> bool:
+    setting = guess.matches[0].config.get(argument)
+    return setting is None or not isinstance(setting.value, list) or len({*setting.value}) == 1
 
 
 def _is_sure(guess: Guess) -> bool:

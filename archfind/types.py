@@ -202,7 +202,8 @@ class Variant:
     `moved` are the leaves that differ from the entry's arguments: {"depths.2": 9, "embed_dim": 72,
     "depths.#": 4} (`#` is a list's length). `direct`: the library's own builder takes them too.
     `function` numbers what the entry computes among all. `doubtful`: the rules that gave the answer
-    were wrong about many networks of the class, and it turns switches or moves a lot.
+    were wrong about many networks of the class, and it turns switches or moves a lot. `oblong`
+    names an argument that the entry has as a square, and that was read as anything else.
     """
 
     cls: str
@@ -211,6 +212,7 @@ class Variant:
     function: tuple[int, int] = (-1, 0)
     plain: bool = False  # the entry is one that the prior names
     doubtful: bool = False
+    oblong: str = ""
 
 
 @frozen

@@ -76,8 +76,10 @@ def answer(
 ) -> Guess | None:
     """What may be said where these variants, the likeliest first, give every tensor; None where
     there is none."""
-    square = {m.variant.cls for m in fitting if m.variant and not is_oblong(m)}
-    fitting = [m for m in fitting if m.variant and not (is_oblong(m) and m.variant.cls in square)]
+    square = {m.variant.cls for m in fitting if m.variant and not m.variant.oblong}
+    fitting = [
+        m for m in fitting if m.variant and not (m.variant.oblong and m.variant.cls in square)
+    ]
     whole = [_with_twins(match, database) for match in together(fitting)]
     picked = [m for m in whole if choose in (m.entry.id, m.entry.name)]
     note = (f"what no tensor shows is taken from {m.entry.id}" for m in picked or whole)
@@ -160,20 +162,6 @@ def variants(
             found.append((-solution.score, masks, rare, _switches(match), moved, number, match))
     found.sort(key=lambda item: item[:6])
     return [(-item[0], item[6]) for item in found]
-
-
-def is_oblong(match: Match) -> bool:
-    """Whether a pair that libraries have as a square, mostly, was read as anything else: where a
-    table's size is made of more than height and width, that is rather something else read wrong."""
-    moved = {*match.variant.moved} if match.variant else set[str]()
-    return any(
-        isinstance(pair := setting.value, list | tuple)
-        and len(pair) == 2
-        and all(type(side) is int for side in pair)
-        and pair[0] != pair[1]
-        and not moved.isdisjoint((f"{root}.0", f"{root}.1"))
-        for root, setting in match.config.items()
-    )
 
 
 def solutions(
@@ -297,7 +285,8 @@ def variant_match(index: Index, known: Known, solution: Solution, choose: str) -
     right, drawn = family.held
     found = compared(index, solution.expected, lambda key, spec: is_table(key, kind(spec)))
     doubtful = right < _SURE * drawn and (_turned(moved) > 0 or len(moved) > _MUCH)
-    varied = replace(
+    oblong = _oblong(family, preset, values)
+    return replace(
         found,
         entry=entry,
         config=_config(family, solution.solved, values, moved),
@@ -310,13 +299,24 @@ def variant_match(index: Index, known: Known, solution: Solution, choose: str) -
             set(_roots(moved)) <= set(family.direct),
             (known.groups[name], known.members[name].function),
             known.members[name].plain,
-            doubtful or _is_enumerated(family, values),
+            doubtful or _is_enumerated(family, values) or bool(oblong),
+            oblong,
         ),
     )
-    if not is_oblong(varied):
-        return varied
-    assert varied.variant is not None
-    return replace(varied, variant=replace(varied.variant, doubtful=True))
+
+
+def _oblong(family: Family, preset: Mapping[str, Any], values: Mapping[str, Any]) -> str:
+    """An argument that a preset has as a square, and that is none here: where a table's size is
+    made of more than height and width, something else may have been read wrong instead."""
+    for path, value in values.items():
+        root, _, last = path.rpartition(".")
+        one, two = f"{root}.0", f"{root}.1"
+        if last != "0" or value == values.get(two) or preset.get(one) != preset.get(two, _NONE):
+            continue
+        sizes = (size for line in family.program.lines for size in line.sizes)
+        if any(one in size.names and two in size.names for size in sizes):
+            return root
+    return ""
 
 
 def _is_enumerated(family: Family, values: Mapping[str, Any]) -> bool:
