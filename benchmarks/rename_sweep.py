@@ -76,10 +76,10 @@ def shifted(word: str) -> str:
     return re.sub(r"\d+", lambda found: str(int(found[0]) + 1), word)
 
 
-def nested(word: str) -> str:
-    """`layer1` is `layers.0`."""
+def nested(word: str, less: int) -> str:
+    """`layer1` is `layers.0`, or `layers.1`."""
     return re.sub(
-        r"^([a-z]+)(\d+)$", lambda found: f"{found[1]}s.{max(0, int(found[2]) - 1)}", word
+        r"^([a-z]+)(\d+)$", lambda found: f"{found[1]}s.{max(0, int(found[2]) - less)}", word
     )
 
 
@@ -87,13 +87,15 @@ def renamed(keys: list[str], scheme: str, seed: int) -> dict[str, str]:
     """Library key -> key in the file."""
     draw = random.Random(seed)
     everything, modules = Words(draw, []), Words(draw, LEAVES)
+    # Where a network has a layer0 beside layer1, numbers stay.
+    less = int(len({by_component(key, lambda w: nested(w, 1)) for key in keys}) == len(keys))
     schemes: dict[str, Callable[[str], str]] = {
         "words": lambda key: by_component(key, everything),
         "words, numbers kept": lambda key: by_component(key, lambda w: but_numbers(w, everything)),
         "module words": lambda key: by_component(key, lambda w: but_numbers(w, modules)),
         "flat": lambda key: by_component(key, lambda w: but_numbers(w, modules)).replace(".", "_"),
         "shifted": lambda key: by_component(shifted(key), lambda w: but_numbers(w, modules)),
-        "nested": lambda key: by_component(key, nested),
+        "nested": lambda key: by_component(key, lambda w: nested(w, less)),
         "numbered": lambda key: f"tensor_{keys.index(key)}",
     }
     found = {key: schemes[scheme](key) for key in keys}
