@@ -112,18 +112,23 @@ def main() -> int:
     options.add_argument("--cases", type=int, default=104)
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--runs", type=int, default=5)
+    options.add_argument("--seconds", type=float, default=3600, help="for all but cold times")
     options.add_argument("--timed", type=int, default=4, help="files timed cold")
     arguments = options.parse_args()
     warnings.simplefilter("ignore")
     torch.set_num_threads(2)
     spandrel_extra_arches.install()
     known = sorted(name for names in classes("spandrel/").values() for name in names)
+    random.Random(arguments.seed).shuffle(known)
     counts: Counter[str] = Counter()
     times: dict[str, list[float]] = {}
     peaks: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as place:
         files: list[Path] = []
+        end = time.monotonic() + arguments.seconds
         for number in progress(range(arguments.cases), arguments.cases, "files"):
+            if time.monotonic() > end:
+                break
             own = random.Random(f"{arguments.seed} {number}")
             for _ in range(REDRAWS):
                 case = variant(own, known[number % len(known)])

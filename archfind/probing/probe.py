@@ -188,6 +188,10 @@ def quietly() -> Generator[None]:
         yield
 
 
+# Of what torch says where a tensor without storage is asked for values, or to take some.
+_STORAGELESS = "meta", "incompatible tensor type"
+
+
 def on_meta(make: Callable[..., nn.Module], config: Config, seconds: float = math.inf) -> nn.Module:
     """The module without storage where its constructor allows, with storage where it doesn't.
     TimeoutError after `seconds`."""
@@ -197,7 +201,7 @@ def on_meta(make: Callable[..., nn.Module], config: Config, seconds: float = mat
             with torch.device("meta"), NoValues(end), _stopped(seconds):
                 return make(**config)
         except (RuntimeError, NotImplementedError) as error:
-            if "meta" not in str(error).lower():
+            if not any(word in str(error).lower() for word in _STORAGELESS):
                 raise
             return make(**config)
 
