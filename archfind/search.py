@@ -108,15 +108,16 @@ def _headed(
     whole: Canonical, database: Database, choose: str, end: float, guess: Guess
 ) -> Guess | None:
     """The answer where the file has a head that its nearest network hasn't."""
-    for entry in dict.fromkeys(m.entry.id for m in guess.matches[:1] if m.pretrained is None):
-        for prefix, below in plain(whole, database, entry):
-            until = time.monotonic() + (end - time.monotonic()) / 2
-            found = [m for m in _variants(below, database, choose, until, guess.matches) if m.fits]
-            own = [again(whole.index, prefix, match, database) for match in found]
-            better = answer(whole, [match for match in own if match], database, choose)
-            if better is not None:
-                assumed = notes(better.matches[0])
-                return replace(better, warnings=(*better.warnings, *assumed))
+    best = guess.matches[0] if guess.matches else None
+    if best is None or best.pretrained is not None:
+        return None
+    for prefix, below in plain(whole, database, best.entry.id):
+        until = time.monotonic() + (end - time.monotonic()) / 2
+        found = [m for m in _variants(below, database, choose, until, guess.matches) if m.fits]
+        own = [again(whole.index, prefix, match, database) for match in found]
+        better = answer(whole, [match for match in own if match], database, choose)
+        if better is not None:
+            return replace(better, warnings=(*better.warnings, *notes(better.matches[0])))
     return None
 
 

@@ -12,8 +12,8 @@ from archfind.instantiate import blank_variant
 from archfind.match import match
 from archfind.probing.probe import Shapes, shapes_of
 from archfind.shortlist import below, prefixes
-from archfind.types import Canonical, Match, Storage, TensorSpec
-from archfind.variant_heads import CLASSES, MORE, SOME, of_classes, with_head
+from archfind.types import Canonical, Match, TensorSpec
+from archfind.variant_heads import CLASSES, MORE, SOME, of_classes, spec_of, with_head
 
 _USUAL = 1000  # classes of a head that stands for another
 
@@ -43,9 +43,7 @@ def _stand_in(
     """The library's last Linear, for as many features as the first of the file's takes."""
     wide = next((own[k].shape[1] for k in own if k in new and len(own[k].shape) == 2), 0)
     made = {f"{path}.weight": (_USUAL, wide), f"{path}.bias": (_USUAL,)}
-    nowhere = Storage("", "", -1, 0)
-    found = {k: TensorSpec("float32", shape, nowhere) for k, shape in made.items() if k in known}
-    return found if wide else {}
+    return {k: spec_of(shape) for k, shape in made.items() if k in known} if wide else {}
 
 
 def again(

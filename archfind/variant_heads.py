@@ -9,6 +9,7 @@ from archfind.database import Signature
 from archfind.families.database import beside
 from archfind.families.equations import ERRORS
 from archfind.families.score import within
+from archfind.families.solutions import solutions
 from archfind.frozen import replace
 from archfind.heads import headed, notes
 from archfind.match import match
@@ -17,7 +18,7 @@ from archfind.shortlist import below as below_prefix
 from archfind.shortlist import prefixes
 from archfind.signature import Line, Size
 from archfind.types import Storage, TensorSpec
-from archfind.variants import answer, solutions, variant_match
+from archfind.variants import answer, variant_match
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -103,11 +104,12 @@ def _as_if(
     plain = {k: spec for k, spec in own.items() if (prefix + k).rpartition(".")[0] not in new}
     if found.head.replaces:
         usual = _tensors(known, solution, found.entry.fields[CLASSES] or SOME)
-        plain |= {key: _spec(*usual[key]) for key in usual if key not in plain}
+        plain |= {key: spec_of(*usual[key]) for key in usual if key not in plain}
     return plain
 
 
-def _spec(shape: tuple[int, ...], dtype: str) -> TensorSpec:
+def spec_of(shape: tuple[int, ...], dtype: str = "float") -> TensorSpec:
+    """A tensor that stands for one that the file hasn't."""
     return TensorSpec("float32" if dtype == "float" else dtype, shape, Storage("", "", -1, 0))
 
 

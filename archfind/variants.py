@@ -7,13 +7,10 @@ import math
 import re
 
 from archfind.canonical import is_table, kind, strip
-from archfind.families.adjust import adjusted
 from archfind.families.database import beside
-from archfind.families.equations import ERRORS, equations_of
-from archfind.families.polish import polished
+from archfind.families.equations import ERRORS
 from archfind.families.score import Solution, within
-from archfind.families.shown import shown
-from archfind.families.solve import solve
+from archfind.families.solutions import solutions, unexplained_masks
 from archfind.frozen import replace
 from archfind.match import compared
 from archfind.parts import common_prefix
@@ -28,23 +25,16 @@ if TYPE_CHECKING:
 
     from archfind.database import Database
     from archfind.families.database import Families, Known
-    from archfind.families.equations import Equation
     from archfind.families.text import Family
     from archfind.types import Canonical, TensorSpec
 
     Index = Mapping[str, TensorSpec]
 
-_KEPT = 8  # state dicts with what families came to
-_solved: dict[tuple[object, ...], list[tuple[int, Solution]]] = {}
 _NONE = object()
 _SURE = 0.8  # share of the networks drawn that a family must give to be believed with switches
 _MUCH = 12  # ... or with more arguments moved
 _HELD = "the rules of its family, which loading proves or refuses, held for"
-_NEARLY = 0.9  # share of tensors
-_BEHIND = 0.2  # share by which a family may be behind the best, and still be worth a search ...
-_POLISHED = 4  # ... of so many
 _RIVALS = 3  # larger networks that are named beside their part
-_NEAR = 3  # presets that are adjusted, of one family
 _RESTORED = 24  # leaves tried as the preset has them
 _WORDS = 2  # of its own that a family must have in its keys, for its name to be sure
 
@@ -158,104 +148,10 @@ def variants(
             match = variant_match(index, families.known(number), solution, choose)
             moved = len(match.variant.moved) if match.variant else 0
             rare = not (match.variant and match.variant.plain)
-            masks = _masks(index, solution)
+            masks = unexplained_masks(index, solution)
             found.append((-solution.score, masks, rare, _switches(match), moved, number, match))
     found.sort(key=lambda item: item[:6])
     return [(-item[0], item[6]) for item in found]
-
-
-def solutions(
-    index: Index, families: Families, choose: str = "", near: Sequence[str] = ()
-) -> list[tuple[int, Solution]]:
-    """What the families that resemble a state dict come to, each with its number. The last few are
-    kept: a file that is hard to explain is asked about again, as another's part or under a head."""
-    asked_for = (
-        families,
-        choose,
-        tuple(near),
-        hash(tuple((k, s.shape, s.dtype) for k, s in index.items())),
-    )
-    if asked_for not in _solved:
-        if len(_solved) >= _KEPT:
-            del _solved[next(iter(_solved))]
-        _solved[asked_for] = _solutions(index, families, choose, near)
-    return _solved[asked_for]
-
-
-def _solutions(
-    index: Index, families: Families, choose: str, near: Sequence[str]
-) -> list[tuple[int, Solution]]:
-    solved: list[tuple[int, Solution]] = []
-    asked: dict[int, Sequence[Equation]] = {}
-    done: set[str] = set()
-    whole: set[int] | None = None
-    for number in families.resembling(index, near):
-        if done and whole is None:
-            whole = families.covering(key for key, s in index.items() if not is_table(key, kind(s)))
-        if whole is not None and number not in whole:
-            continue  # beside a network that fits, one that lacks keys is no rival
-        family = families.known(number).family
-        solution = None
-        if family.cls not in done:
-            equations = list(equations_of(index, family))
-            solution = _close_to(index, family, near, equations) or solve(index, family, equations)
-            asked[number] = equations
-        if solution is not None:
-            solved.append((number, solution))
-        if solution is not None and _is_whole(index, solution) and not choose:
-            done.add(family.cls)  # another family of the class could only say the same
-    best = max((solution.score for _, solution in solved), default=0.0)
-    polishings = 0
-    settled: list[tuple[int, Solution]] = []
-    for number, first in sorted(solved, key=lambda item: -item[1].score):
-        known = families.known(number)
-        solution = first
-        if first.score < 1 and known.family.cls not in done:
-            # Beside one that fits, only what nearly does is worth the search.
-            worth = first.score > _NEARLY or (not done and first.score > best - _BEHIND)
-            if worth and polishings < _POLISHED:
-                polishings += 1
-                solution = _bettered(index, known.family, first, asked[number])
-            if _is_whole(index, solution) and not choose:
-                done.add(known.family.cls)
-        if solution.score == 1:
-            solution.solved = shown(solution, known.family, asked[number])
-        settled.append((number, solution))
-    return settled
-
-
-def _masks(index: Index, solution: Solution) -> int:
-    """How many masks of the file a solution doesn't explain. The library makes them, but their
-    shapes may say what no weight does."""
-    left = (spec for key, spec in index.items() if key not in solution.expected)
-    return sum(kind(spec) == "float" for spec in left)
-
-
-def _is_whole(index: Index, solution: Solution) -> bool:
-    return solution.score == 1 and not _masks(index, solution)
-
-
-def _bettered(
-    index: Index, family: Family, solution: Solution, equations: Sequence[Equation]
-) -> Solution:
-    """A solution that nearly fits, with a few leaves moved: to where equations hold, or to where
-    more tensors fit."""
-    found = adjusted(index, family, solution, equations)
-    if found is not None and found.score > solution.score:
-        solution = found
-    return polished(index, family, solution) if solution.score < 1 else solution
-
-
-def _close_to(
-    index: Index, family: Family, near: Sequence[str], equations: Sequence[Equation]
-) -> Solution | None:
-    """A solution from one of the entries `near`, if it fits."""
-    for name in [name for name in near if name in family.presets][:_NEAR]:
-        start = Solution({**family.leaves, **family.presets[name]}, set(), name)
-        found = adjusted(index, family, start, equations)
-        if found is not None and found.score == 1:
-            return found
-    return None
 
 
 def _switches(match: Match) -> int:
@@ -274,7 +170,8 @@ def variant_match(index: Index, known: Known, solution: Solution, choose: str) -
     shown = {path: solution.values[path] for path in solution.solved}
     name = chosen[0] if chosen else _nearest(known, shown)
     preset = family.presets[name]
-    values = within(_completed(family, solution, preset))
+    values, solved = _completed(family, solution, preset)
+    values = within(values)
     values = {p: v for p, v in values.items() if not _is_inside(p, v, family, preset)}
     moved = {
         path: value
@@ -289,7 +186,7 @@ def variant_match(index: Index, known: Known, solution: Solution, choose: str) -
     return replace(
         found,
         entry=entry,
-        config=_config(family, solution.solved, values, moved),
+        config=_config(family, solved, values, moved),
         reasons=(f"{_HELD} {right} of {drawn} networks drawn to try them",)
         if right < drawn
         else (),
@@ -334,9 +231,12 @@ def _is_enumerated(family: Family, values: Mapping[str, Any]) -> bool:
     return False
 
 
-def _completed(family: Family, solution: Solution, preset: Mapping[str, Any]) -> dict[str, Any]:
+def _completed(
+    family: Family, solution: Solution, preset: Mapping[str, Any]
+) -> tuple[dict[str, Any], set[str]]:
     """The values, with all that the preset has otherwise as it has them, where that gives the same
-    tensors."""
+    tensors; and the leaves that shapes gave then."""
+    solved = set(solution.solved)
     values = {
         path: value if path in solution.solved else preset.get(path, value)
         for path, value in solution.values.items()
@@ -348,8 +248,8 @@ def _completed(family: Family, solution: Solution, preset: Mapping[str, Any]) ->
         plainer = {**values, path: preset[path]}
         if _is_same(family, plainer, solution):
             values = plainer
-            solution.solved.discard(path)
-    return values
+            solved.discard(path)
+    return values, solved
 
 
 def _is_same(family: Family, values: Mapping[str, Any], solution: Solution) -> bool:

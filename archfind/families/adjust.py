@@ -83,7 +83,8 @@ def _moves(equation: Equation, name: str, values: Values, family: Family) -> lis
     """What a leaf can be for an equation to hold; where height and width are the same, both at
     once, as long as a square does."""
     other = other_side(name)
-    if other in equation.names and values.get(name) == values.get(other):
+    is_size = type(equation.value) is int
+    if is_size and other in equation.names and values.get(name) == values.get(other):
         both = side(equation, name, values)
         square = {name: both, other: both} if name < other else {other: both, name: both}
         if equation.holds({**values, **square}):

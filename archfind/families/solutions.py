@@ -1,0 +1,125 @@
+"""What the families that resemble a state dict come to: each solved from the nearest entries, or
+from nothing, and bettered where it nearly fits. On the cold path of `archfind guess`."""
+
+from __future__ import annotations
+
+from archfind.canonical import is_table, kind
+from archfind.families.adjust import adjusted
+from archfind.families.equations import equations_of
+from archfind.families.polish import polished
+from archfind.families.score import Solution
+from archfind.families.shown import shown
+from archfind.families.solve import solve
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from archfind.families.database import Families
+    from archfind.families.equations import Equation
+    from archfind.families.text import Family
+    from archfind.types import TensorSpec
+
+    Index = Mapping[str, TensorSpec]
+
+_KEPT = 8  # state dicts with what families came to
+_NEARLY = 0.9  # share of tensors
+_BEHIND = 0.2  # share by which a family may be behind the best, and still be worth a search ...
+_POLISHED = 4  # ... of so many
+_NEAR = 3  # presets that are adjusted, of one family
+
+_solved: dict[tuple[object, ...], list[tuple[int, Solution]]] = {}
+
+
+def solutions(
+    index: Index, families: Families, choose: str = "", near: Sequence[str] = ()
+) -> list[tuple[int, Solution]]:
+    """What the families that resemble a state dict come to, each with its number. The last few are
+    kept: a file that is hard to explain is asked about again, as another's part or under a head."""
+    asked_for = (
+        families,
+        choose,
+        tuple(near),
+        hash(tuple((k, s.shape, s.dtype) for k, s in index.items())),
+    )
+    if asked_for not in _solved:
+        if len(_solved) >= _KEPT:
+            del _solved[next(iter(_solved))]
+        _solved[asked_for] = _solutions(index, families, choose, near)
+    return _solved[asked_for]
+
+
+def _solutions(
+    index: Index, families: Families, choose: str, near: Sequence[str]
+) -> list[tuple[int, Solution]]:
+    solved: list[tuple[int, Solution]] = []
+    asked: dict[int, Sequence[Equation]] = {}
+    done: set[str] = set()
+    whole: set[int] | None = None
+    for number in families.resembling(index, near):
+        if done and whole is None:
+            whole = families.covering(key for key, s in index.items() if not is_table(key, kind(s)))
+        if whole is not None and number not in whole:
+            continue  # beside a network that fits, one that lacks keys is no rival
+        family = families.known(number).family
+        solution = None
+        if family.cls not in done:
+            equations = list(equations_of(index, family))
+            solution = _close_to(index, family, near, equations) or solve(index, family, equations)
+            asked[number] = equations
+        if solution is not None:
+            solved.append((number, solution))
+        if solution is not None and _is_whole(index, solution) and not choose:
+            done.add(family.cls)  # another family of the class could only say the same
+    best = max((solution.score for _, solution in solved), default=0.0)
+    polishings = 0
+    settled: list[tuple[int, Solution]] = []
+    for number, first in sorted(solved, key=lambda item: -item[1].score):
+        known = families.known(number)
+        solution = first
+        if first.score < 1 and known.family.cls not in done:
+            # Beside one that fits, only what nearly does is worth the search.
+            worth = first.score > _NEARLY or (not done and first.score > best - _BEHIND)
+            if worth and polishings < _POLISHED:
+                polishings += 1
+                solution = _bettered(index, known.family, first, asked[number])
+            if _is_whole(index, solution) and not choose:
+                done.add(known.family.cls)
+        if solution.score == 1:
+            solution.solved = shown(solution, known.family, asked[number])
+        settled.append((number, solution))
+    return settled
+
+
+def unexplained_masks(index: Index, solution: Solution) -> int:
+    """How many masks of the file a solution doesn't explain. The library makes them, but their
+    shapes may say what no weight does."""
+    left = (spec for key, spec in index.items() if key not in solution.expected)
+    return sum(kind(spec) == "float" for spec in left)
+
+
+def _is_whole(index: Index, solution: Solution) -> bool:
+    return solution.score == 1 and not unexplained_masks(index, solution)
+
+
+def _bettered(
+    index: Index, family: Family, solution: Solution, equations: Sequence[Equation]
+) -> Solution:
+    """A solution that nearly fits, with a few leaves moved: to where equations hold, or to where
+    more tensors fit."""
+    found = adjusted(index, family, solution, equations)
+    if found is not None and found.score > solution.score:
+        solution = found
+    return polished(index, family, solution) if solution.score < 1 else solution
+
+
+def _close_to(
+    index: Index, family: Family, near: Sequence[str], equations: Sequence[Equation]
+) -> Solution | None:
+    """A solution from one of the entries `near`, if it fits."""
+    for name in [name for name in near if name in family.presets][:_NEAR]:
+        start = Solution({**family.leaves, **family.presets[name]}, set(), name)
+        found = adjusted(index, family, start, equations)
+        if found is not None and found.score == 1:
+            return found
+    return None
