@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping
+from importlib import import_module
 from importlib.metadata import version
 from typing import Any
 
@@ -11,15 +12,22 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
+from archfind import recipe
 from archfind.errors import AmbiguousError, ArchfindError, BuildError, UnknownError
 from archfind.formats import PROGRAMS
 from archfind.from_config import built_from_config, config_of
 from archfind.harvest import create_on_meta
-from archfind.probing.config import Config, captured, leaves, moved
+from archfind.probing.config import (
+    Config,
+    arguments,
+    captured,
+    leaves,
+    moved,
+    with_inherited,
+)
 from archfind.probing.probe import on_meta
 from archfind.providers import provider
 from archfind.rebuild_head import rebuilt
-from archfind.recipe import arguments
 from archfind.tensors import TensorReader, computed
 from archfind.types import Built, Canonical, Guess, Match
 
@@ -51,7 +59,7 @@ def build(
     `.unexpected` and `.mismatched`.
     """
     found = _match(guess, accept_ambiguous)
-    config = {**arguments(found), **(settings or {})}
+    config = {**recipe.arguments(found), **(settings or {})}
     path = guess.canonical.checkpoint.path
     if found.pretrained is not None:
         return built_from_config(guess, found, settings or {})
@@ -81,17 +89,17 @@ def fresh(found: Match) -> nn.Module:
     if found.pretrained is not None:
         config, cls, switches = config_of(found, {}, "")
         return cls(config, **switches).eval()
-    module = _create(found, arguments(found), "")
+    module = _create(found, recipe.arguments(found), "")
     return (rebuilt(module, found.head) if found.head is not None else module).eval()
 
 
 def blank(found: Match) -> nn.Module:
     """The matched network on the meta device, without weights: its names and shapes."""
-    config = arguments(found)
+    config = recipe.arguments(found)
     entry = found.entry
     try:
         if found.variant is not None or any("." in path for path in config):
-            module = blank_variant(entry.id, config)
+            module = blank_variant(entry.id, config, entry.cls)
         else:
             module = create_on_meta(provider(entry.provider), entry.name, **config)
     except ArchfindError:
@@ -170,7 +178,7 @@ def _create(found: Match, config: Mapping[str, object], path: str) -> nn.Module:
         with warnings.catch_warnings(), _Unfilled():
             warnings.simplefilter("ignore")  # advice on initial weights, which are replaced
             if found.variant is not None or any("." in path for path in config):
-                return variant(entry.id, config)
+                return variant(entry.id, config, entry.cls)
             return provider(entry.provider).create(entry.name, **config)
     except ArchfindError:
         raise
@@ -179,30 +187,36 @@ def _create(found: Match, config: Mapping[str, object], path: str) -> nn.Module:
         raise BuildError(f"{entry.id}({given}) can't be built: {error}", path) from error
 
 
-def variant(entry: str, moves: Mapping[str, Any]) -> nn.Module:
+def variant(entry: str, moves: Mapping[str, Any], cls: str = "") -> nn.Module:
     """The class of an entry ("timm/resnet50") with its arguments, some leaves of them moved:
     {"layers.2": 9, "num_classes": 10}; an argument that is a list may be given whole. Fresh
-    weights. BuildError where there is no such entry or argument."""
-    module, cls, config = _with_arguments(entry, moves)
-    made = cls(**config)
-    for attribute in ("pretrained_cfg", "default_cfg"):  # where timm says what a network is fed
-        if hasattr(module, attribute) and not hasattr(made, attribute):
-            setattr(made, attribute, getattr(module, attribute))
-    return made
+    weights. `cls` is the class's dotted path, where it is known. BuildError where there is no such
+    entry or argument."""
+    library, _, name = entry.partition("/")
+    made, config = _with_arguments(entry, moves, cls)
+    module = made(**config)
+    provider(library).label(name, module)
+    return module
 
 
-def blank_variant(entry: str, moves: Mapping[str, Any]) -> nn.Module:
+def blank_variant(entry: str, moves: Mapping[str, Any], cls: str = "") -> nn.Module:
     """The same without storage, where the class allows."""
-    _, cls, config = _with_arguments(entry, moves)
-    return on_meta(cls, config)
+    made, config = _with_arguments(entry, moves, cls)
+    return on_meta(made, config)
 
 
 def _with_arguments(
-    entry: str, moves: Mapping[str, Any]
-) -> tuple[nn.Module, type[nn.Module], Config]:
-    """The entry's own module, on meta, its class, and the arguments to call it with again."""
+    entry: str, moves: Mapping[str, Any], dotted: str
+) -> tuple[type[nn.Module], Config]:
+    """The entry's class, and the arguments to call it with."""
     library, _, name = entry.partition("/")
-    module, cls, config = captured(lambda: create_on_meta(provider(library), name))
+    source = provider(library)
+    cls = _imported(dotted)
+    config = None if cls is None else arguments(lambda: source.create(name), cls)
+    if cls is None or config is None:
+        _, cls, config = captured(lambda: on_meta(lambda: source.create(name), {}))
+    if any(path.partition(".")[0] not in config for path in moves):
+        config = with_inherited(cls, config)
     base = leaves(config)
     leaf_moves: dict[str, Any] = {}
     for path, value in moves.items():
@@ -210,7 +224,16 @@ def _with_arguments(
             raise BuildError(f"{entry} has no argument {path!r}; it has {', '.join(config)}")
         given = leaves({path: value}) if path not in base else {path: value}
         leaf_moves |= given
-    return module, cls, moved(config, leaf_moves)
+    return cls, moved(config, leaf_moves)
+
+
+def _imported(dotted: str) -> type[nn.Module] | None:
+    """The class at a dotted path, None where this release of its library has none there."""
+    module, _, name = dotted.rpartition(".")
+    try:
+        return getattr(import_module(module), name) if module else None
+    except (ImportError, AttributeError):
+        return None
 
 
 def _load(module: nn.Module, state: dict[str, torch.Tensor], found: Match, path: str) -> None:

@@ -71,4 +71,5 @@ def again(
 
 def _shapes(member: Member, found: Match, classes: int) -> Shapes:
     assert found.variant is not None
-    return shapes_of(blank_variant(member.entry.id, {**found.variant.moved, CLASSES: classes}))
+    moves = {**found.variant.moved, CLASSES: classes}
+    return shapes_of(blank_variant(member.entry.id, moves, member.entry.cls))

@@ -15,7 +15,8 @@ from archfind.errors import AmbiguousError, BuildError, UnknownError
 from archfind.formats import open as open_checkpoint
 from archfind.identify import guess
 from archfind.instantiate import blank_variant, build
-from archfind.probing.probe import shapes_of
+from archfind.probing.config import arguments, captured, leaves, with_inherited
+from archfind.probing.probe import on_meta, shapes_of
 from archfind.providers import provider
 from archfind.twins import randomise
 
@@ -184,3 +185,37 @@ def test_a_class_that_needs_values_is_built_blank_as_well() -> None:
     moves = {"n_block": 3, "dim": 24}
     made = blank_variant("spandrel/MoSR", moves)
     assert shapes_of(made) == shapes_of(archfind.variant("spandrel/MoSR", moves))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "timm/resnet50",
+        "timm/efficientnet_b0",
+        "timm/vit_base_patch16_224",
+        "timm/swin_tiny_patch4_window7_224",
+        "torchvision/convnext_tiny",
+        "torchvision/googlenet",
+        "torchvision/raft_small",
+        "spandrel/SwinIR",
+        "spandrel/SRFormer",
+    ],
+)
+def test_arguments_are_read_without_building(name: str) -> None:
+    library, _, architecture = name.partition("/")
+    source = provider(library)
+    _, cls, config = captured(lambda: on_meta(lambda: source.create(architecture), {}))
+    read = arguments(lambda: source.create(architecture), cls)
+    assert read is not None
+    assert leaves(with_inherited(cls, read)) == leaves(config)
+
+
+def test_arguments_of_a_class_that_is_not_called_are_none() -> None:
+    assert arguments(lambda: nn.Sequential(nn.Linear(2, 3)), nn.Conv2d) is None
+    assert nn.Linear(2, 3).weight.shape == (3, 2)
+
+
+def test_a_variant_says_what_it_is_fed_as_its_registered_network_does() -> None:
+    registered = provider("timm").create("resnet18")
+    made = archfind.variant("timm/resnet18", {"in_chans": 1})
+    assert made.pretrained_cfg == registered.pretrained_cfg == made.default_cfg

@@ -22,6 +22,37 @@ Config = dict[str, Any]  # constructor argument -> value
 _OPAQUE = object()
 
 
+class _Called(BaseException):
+    """A constructor was called: that is all that was asked."""
+
+
+def arguments(make: Callable[[], object], cls: type[nn.Module]) -> Config | None:
+    """What `make` hands to the constructor of `cls`, defaults included, before anything is built;
+    None where it never calls it."""
+    original = cls.__init__
+    signature = inspect.signature(original)
+    config: Config = {}
+
+    @functools.wraps(original)
+    def record(self: nn.Module, *args: object, **kwargs: object) -> None:
+        if type(self) is not cls:
+            original(self, *args, **kwargs)
+            return
+        bound = signature.bind(self, *args, **kwargs)
+        bound.apply_defaults()
+        config.update(flat(bound.arguments, signature))
+        raise _Called
+
+    cls.__init__ = record  # pyright: ignore[reportAttributeAccessIssue]
+    try:
+        make()
+    except _Called:
+        return config
+    finally:
+        cls.__init__ = original
+    return None
+
+
 def captured(make: Callable[[], nn.Module]) -> tuple[nn.Module, type[nn.Module], Config]:
     """A module, its class, and every argument that its constructor got, defaults included."""
     cls = type(make())
@@ -44,8 +75,13 @@ def captured(make: Callable[[], nn.Module]) -> tuple[nn.Module, type[nn.Module],
     finally:
         cls.__init__ = original
     config = calls.get(id(module), {})
+    return module, cls, with_inherited(cls, config) if config else config
+
+
+def with_inherited(cls: type[nn.Module], config: Config) -> Config:
+    """The config with the arguments that the class's parents take, if they say the same."""
     more = {name: value for name, value in inherited(cls).items() if name not in config}
-    return module, cls, {**config, **more} if config and _is_taken(cls, config, more) else config
+    return {**config, **more} if _is_taken(cls, config, more) else config
 
 
 def inherited(cls: type[nn.Module]) -> Config:

@@ -5,62 +5,76 @@ Their own detection is never called: the classes are built, like any other libra
 
 from __future__ import annotations
 
-import contextlib
 import inspect
-import pkgutil
+import re
 import warnings
 from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
 
-import spandrel
 import torch
 from torch import nn
 
 from archfind.providers.example import Example, images
+from archfind.providers.unopened import unopened
 
 LIBRARY = "spandrel"
+
+unopened(LIBRARY)  # it would import every architecture, and torchvision, for one of them
 
 _SIDE = 64  # pixels: the upscalers make four to sixteen times as many
 
 
-def _packages() -> Iterator[str]:
-    yield spandrel.__name__
-    with contextlib.suppress(ImportError):  # licences of their own: an extra that few install
-        yield import_module("spandrel_extra_arches").__name__
+def _architectures() -> Iterator[Path]:
+    """The __init__.py of every architecture. The second package has licences of its own: an extra
+    that few install."""
+    for package in (LIBRARY, "spandrel_extra_arches"):
+        if find_spec(package) is not None:
+            spec = find_spec(f"{package}.architectures")
+            assert spec is not None and spec.origin is not None
+            yield from sorted(Path(spec.origin).parent.glob("*/__init__.py"))
+
+
+def _classes(file: Path) -> dict[str, type[nn.Module]]:
+    """The network classes that an architecture's package names beside its loader."""
+    folder = file.parent
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        module = import_module(f"{folder.parent.parent.name}.{folder.parent.name}.{folder.name}")
+    return {
+        name: value
+        for name, value in vars(module).items()
+        if inspect.isclass(value) and issubclass(value, nn.Module)
+    }
 
 
 @cache
-def _classes() -> Mapping[str, type[nn.Module]]:
-    """Network classes by name: those that an architecture's package names beside its loader."""
-    found: dict[str, type[nn.Module]] = {}
-    for package in _packages():
-        folder = import_module(f"{package}.architectures")
-        for info in pkgutil.iter_modules(folder.__path__):
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                module = import_module(f"{folder.__name__}.{info.name}")
-            for name, value in vars(module).items():
-                if inspect.isclass(value) and issubclass(value, nn.Module):
-                    found[name] = value
-    return found
+def _class(name: str) -> type[nn.Module]:
+    for file in _architectures():
+        if re.search(rf"\b{name}\b", file.read_text()):
+            found = _classes(file)
+            if name in found:
+                return found[name]
+    raise KeyError(name)
 
 
 def names() -> list[str]:
     """Every network class."""
-    return sorted(_classes())
+    return sorted({name for file in _architectures() for name in _classes(file)})
 
 
 def call(name: str) -> tuple[str, list[object], dict[str, object]]:
     """What a person would write to build `name`."""
-    cls = _classes()[name]
+    cls = _class(name)
     package = cls.__module__.partition(".__arch")[0]
     return f"{package}.{name}", [], {}
 
 
 def create(name: str, **fields: object) -> nn.Module:
     """The module with fresh weights."""
-    cls = _classes()[name]
+    cls = _class(name)
     return cls(**{**_USUAL.get(name, {}), **fields})
 
 
@@ -80,6 +94,10 @@ _USUAL: Mapping[str, Mapping[str, object]] = {
     "Swin2SR": {"window_size": 8},
     "SwinIR": {"window_size": 8},
 }
+
+
+def label(name: str, module: nn.Module) -> None:
+    """Nothing: a module has all of it from its class."""
 
 
 def fields(name: str) -> Mapping[str, object]:

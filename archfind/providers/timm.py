@@ -27,6 +27,14 @@ def create(name: str, **fields: object) -> nn.Module:
     return timm.create_model(name, pretrained=False, **fields)  # pyright: ignore[reportArgumentType]
 
 
+def label(name: str, module: nn.Module) -> None:
+    """What the module is fed, where timm's own functions look for it."""
+    config = timm.get_pretrained_cfg(name, allow_unregistered=True)
+    if config is not None:
+        for attribute in ("pretrained_cfg", "default_cfg"):
+            setattr(module, attribute, config.to_dict())
+
+
 def fields(name: str) -> Mapping[str, object]:
     """timm takes num_classes everywhere; 0 removes the last layer, and is the default for some."""
     config = timm.get_pretrained_cfg(name, allow_unregistered=True)

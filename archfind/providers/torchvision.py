@@ -41,6 +41,10 @@ def create(name: str, **fields: object) -> nn.Module:
     return models.get_model(name, **fixed, **fields)
 
 
+def label(name: str, module: nn.Module) -> None:
+    """Nothing: a module has all of it from its class."""
+
+
 def fields(name: str) -> Mapping[str, object]:
     """num_classes, and the switches of the builder and of the class behind it."""
     found: dict[str, object] = {}

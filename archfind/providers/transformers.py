@@ -107,6 +107,10 @@ def call(name: str) -> tuple[str, list[object], dict[str, object]]:
     return f"transformers.{name.partition('/')[2]}", [], {}
 
 
+def label(name: str, module: nn.Module) -> None:
+    """Nothing: a module has all of it from its class."""
+
+
 def fields(name: str) -> Mapping[str, object]:
     """None: which of a config's fields move a tensor is found by moving them."""
     return {}
