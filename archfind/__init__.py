@@ -151,10 +151,11 @@ def _searched(found: Guess, choose: str) -> Guess | None:
 
         types = beside(database.default().path)
         return mended(found, types, SECONDS) if types is not None else None
-    if found.status != "exact" or found.matches[0].variant is None:
+    fits = ("exact", "ambiguous")
+    if found.status not in fits or found.matches[0].variant is None:
         return None
     better = guess(replace(found, status="close", chosen_by=""), choose=choose, search=True)
-    return better if better.status == "exact" else None
+    return better if better.status in fits[: 1 + fits.index(found.status)] else None
 
 
 def _needs(error: ModuleNotFoundError, what: str, extra: str = "torch") -> Exception:

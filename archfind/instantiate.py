@@ -145,6 +145,8 @@ def _match(guess: Guess, accept_ambiguous: bool) -> Match:
         if len(guess.matches) == len(names) == 1 and _is_doubtful(guess.matches[0]):
             return guess.matches[0]  # whether it is right is what building it says
         text = f"{len(names)} networks fit every tensor; choose one with --as: {', '.join(names)}"
+        if len(names) == 1:
+            text = f"fits {names[0]}, but says too little to be sure; if it is: --as {names[0]}"
         raise AmbiguousError(text, path, names)
     if guess.status == "close":
         near = guess.matches[0]

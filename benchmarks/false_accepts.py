@@ -204,6 +204,7 @@ class Count:
         self.answers: dict[str, Counter[str]] = {}
         self.named = 0  # parts that are the library's, and named so
         self.failures: list[str] = []
+        self.own: list[str] = []  # which the change made another network of the same class
 
     def add(self, kind: str, what: str, state: State, true: set[str], draw: random.Random) -> None:
         prefix = draw.choice(PREFIXES)
@@ -213,6 +214,9 @@ class Count:
         why = wrong(found, true)
         if why:
             self.failures.append(f"{kind}, {prefix}{what}: {why}")
+        elif found.status in SURE and not (len(found.parts) > 1 and found.status == "ambiguous"):
+            moves = found.matches[0].variant.moved if found.matches[0].variant else {}
+            self.own.append(f"{kind}, {prefix}{what}: {found.matches[0].entry.id} {dict(moves)}")
 
     @property
     def total(self) -> int:
@@ -259,6 +263,8 @@ def main() -> int:
     whole = sum(count.answers.values(), Counter())
     print(f"| all {count.total} | {' | '.join(str(whole[s]) for s in statuses)} |")
     print(f"{count.named} parts named; {time.perf_counter() - start:.0f} s, seed {given.seed}")
+    for line in count.own:
+        print(f"  the class's own, with these arguments: {line}")
     for line in count.failures:
         print(f"  WRONG {line}")
     return int(bool(count.failures))

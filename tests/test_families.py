@@ -18,6 +18,7 @@ from archfind.families.text import Family, family_text, template
 from archfind.probing.config import captured, leaves, moved
 from archfind.probing.family import Preset, families
 from archfind.probing.probe import on_meta, shapes_of
+from archfind.probing.proposals import alternates, literals
 from archfind.probing.unread import unread
 from archfind.types import Storage, TensorSpec
 
@@ -242,3 +243,37 @@ def test_probing_makes_no_storage() -> None:
     module = on_meta(Toy, captured(Toy)[2])
     assert all(p.is_meta for p in module.parameters())
     assert isinstance(module, Toy) and torch.is_grad_enabled()
+
+
+class Denoiser(nn.Module):
+    """Its default has no layers that upscale, and its source never names it."""
+
+    def __init__(self, upscale: int = 1, upsampler: str = "") -> None:
+        super().__init__()
+        self.body = nn.Conv2d(3, 8, 3)
+        if upsampler == "shuffle":
+            twice = (nn.Conv2d(8, 32, 3), nn.PixelShuffle(2))
+            self.up = nn.Sequential(*(upscale.bit_length() - 1) * twice)
+        elif upsampler == "direct":
+            self.up = nn.Sequential(nn.Conv2d(8, 3 * upscale**2, 3), nn.PixelShuffle(upscale))
+
+
+def test_defaults_are_tried_where_the_network_looked_at_has_others() -> None:
+    assert set(literals(Denoiser)["upsampler"]) == {"", "shuffle", "direct"}
+
+
+def test_small_numbers_are_tried_up_to_the_scales_that_upscalers_have() -> None:
+    for base in (1, 2, 4):
+        tried = {base, *alternates("upscale", base, ())}
+        assert tried >= {1, 2, 3, 4} and (base == 1 or 8 in tried)
+
+
+def test_a_class_without_its_usual_layers_is_read_from_a_network_that_has_them() -> None:
+    """Learned from 4 times with all layers: other scales, the other way, and none at all."""
+    _, cls, config = captured(lambda: Denoiser(4, "shuffle"))
+    preset = Preset("usual", config, shapes_of(on_meta(cls, config)))
+    (family,) = families(cls, cls, [preset], seconds=10)
+    program = Program(family.lines)
+    for moves in ({"upscale": 8}, {"upscale": 2}, {"upsampler": ""}, {"upsampler": "direct"}):
+        wanted = shapes_of(on_meta(cls, {**config, **moves}))
+        assert program.expand({**config, **moves}) == wanted

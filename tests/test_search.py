@@ -12,7 +12,7 @@ import archfind
 from archfind.cli import main
 from archfind.database import default
 from archfind.doubt import is_doubtful, settled
-from archfind.errors import UnknownError
+from archfind.errors import AmbiguousError, UnknownError
 from archfind.twins import randomise
 
 NESTED = ("torchvision/mobilenet_v3_small", {"inverted_residual_setting.3.out_channels": 56})
@@ -134,6 +134,21 @@ def test_a_doubtful_answer_is_held_against_what_the_library_builds(tmp_path: Pat
     assert is_doubtful(found)
     found = settled(found, default())
     assert found.status == "exact" and not is_doubtful(found)
+
+
+def test_what_the_class_refuses_is_searched_for_where_keys_say_little(tmp_path: Path) -> None:
+    """Unlike numbers of channels are of another mode, which no tensor shows."""
+    moves = {"in_nc": 4, "nc": 12, "nb": 5, "mode": "FDnCNN"}
+    module = archfind.variant("spandrel/DnCNN", moves).eval()
+    randomise(module)
+    path = _saved(module, tmp_path / "net.pth")
+    with pytest.raises(AmbiguousError, match=r"fits spandrel/DnCNN, but .*--as spandrel/DnCNN"):
+        archfind.load(path)
+    built = archfind.build(path, accept_ambiguous=True)
+    assert built.guess.matches[0].config["mode"].value == "FDnCNN"
+    image = torch.rand(1, 4, 24, 24)
+    with torch.inference_mode():
+        assert torch.equal(built.module(image), module(image))
 
 
 def test_what_the_class_refuses_is_searched_for(tmp_path: Path) -> None:

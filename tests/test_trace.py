@@ -309,6 +309,35 @@ def test_a_family_knows_rows_of_other_lengths_than_it_was_made_from() -> None:
         assert solution.values["heads.#"] == length  # no row counts them
 
 
+class Masked(nn.Module):
+    """Stages in which every second block has a mask, where the picture is larger than a window."""
+
+    def __init__(
+        self, dim: int = 8, depths: tuple[int, ...] = (4, 6), size: int = 32, window: int = 4
+    ) -> None:
+        super().__init__()
+        self.stages = nn.ModuleList()
+        for depth in depths:
+            stage = nn.Module()
+            stage.blocks = nn.ModuleList(nn.Linear(dim, dim) for _ in range(depth))
+            for number, block in enumerate(stage.blocks):
+                if number % 2 and size > window:
+                    mask = torch.zeros((size // window) ** 2, window * window)
+                    block.register_buffer("attn_mask", mask)
+            self.stages.append(stage)
+
+
+def test_rows_in_which_some_have_masks_are_read() -> None:
+    config: dict[str, Any] = {"dim": 8, "depths": (4, 6), "size": 32, "window": 4}
+    base = Preset("base", config, shapes_of(on_meta(Masked, config)))
+    found = traced_family(base, Masked, {}, [], 20)
+    assert found is not None
+    program = Program(found.lines)
+    for depths, size in (((2, 5), 32), ((1, 3, 6), 64), ((6, 2), 4)):
+        config = {"dim": 12, "depths": depths, "size": size, "window": 4}
+        assert program.expand(leaves(config)) == shapes_of(on_meta(Masked, config))
+
+
 class Asking(nn.Module):
     """What it has hangs on how its numbers compare."""
 

@@ -18,6 +18,7 @@ Tree = dict[str, Any]  # component -> Tree, or a key at a leaf
 _INDICES = "ijklmno"
 _DIGITS = re.compile(r"(\d+)")
 _TAIL = 6  # rounds at the end of a row that are like no others
+_TURNS = 4  # rounds after which a mask comes again
 _ALIKE = 2  # rounds that must be alike for a row to be a repeat
 
 
@@ -83,7 +84,7 @@ class _Unroller:
         """The rounds that all tensors below a child were made in."""
         found: dict[str, int] | None = None
         for key in _keys(child):
-            if key in self._traced.loops:
+            if key in self._traced.loops and not is_table(key, self._traced.shapes[key][1]):
                 own = dict(self._traced.loops[key])
                 found = own if found is None else found
                 found = {b: t for b, t in found.items() if own.get(b) == t}
@@ -102,6 +103,7 @@ class _Unroller:
                 if isinstance(child, dict)
                 else self._child("", child, "", depth + 1)
             )
+        inside, tables = _without_tables(inside, index)
         for apart in range(count - _ALIKE + 1):
             for tail in range(min(apart, _TAIL) + 1):
                 start, end = apart - tail, count - tail
@@ -117,8 +119,37 @@ class _Unroller:
                     *_apart(inside[:start], first, pattern),
                     *_under(alike, pattern, own),
                     *_apart(inside[end:], last, pattern),
+                    *_under(tables, pattern, ()),
                 ]
         return None
+
+
+def _without_tables(rows: list[list[Line]], index: str) -> tuple[list[list[Line]], list[Line]]:
+    """Rounds without the masks that only some of them have, so that they are alike; and those masks
+    where every so many rounds have the same. A program needn't give the others."""
+    held = [{_template(line): line for line in row if _is_mask(line)} for row in rows]
+    few = {name for own in held for name in own if any(name not in other for other in held)}
+    turns: list[Line] = []
+    for name in sorted(few):
+        at = [number for number, own in enumerate(held) if name in own]
+        line = held[at[0]][name]
+        for every in range(2, _TURNS + 1):
+            again = at == list(range(at[0] % every, len(rows), every)) and len(at) > 1
+            if again and all(held[number][name] == line for number in at):
+                pattern, sizes, dtype, conditions = line
+                place = f"{{{index}}}%{every} == {at[0]}"
+                turns.append((pattern, sizes, dtype, (place, *conditions)))
+                break
+    left = [[n for n in row if not (_is_mask(n) and _template(n) in few)] for row in rows]
+    return left, turns
+
+
+def _is_mask(line: Line) -> bool:
+    return line[2] == "float" and is_table(line[0], line[2])
+
+
+def _template(line: Line) -> str:
+    return _DIGITS.sub("#", line[0])
 
 
 def _apart(rows: Sequence[Sequence[Line]], places: Sequence[str], head: str) -> Iterator[Line]:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import math
 import random
 import signal
@@ -239,6 +240,7 @@ def explore(
             visible[path] = accepted
         if time.process_time() > end:
             break
+    _crossed(probe, visible, end + seconds / 4)
     _paired(probe, visible, end + seconds / 2)
     draw_random(probe, visible, min(160, 16 + 5 * len(visible)), random.Random(0), end + seconds)
     return visible
@@ -289,6 +291,22 @@ def _paired(probe: Probe, visible: dict[str, list[Leaf]], end: float) -> None:
                         accepted.append(choice)
                 if accepted:
                     visible[other] = accepted
+
+
+def _crossed(probe: Probe, visible: Mapping[str, list[Leaf]], end: float) -> None:
+    """Every choice of a kind with every small number: how often a layer is there (to upscale by 4
+    in two steps) may be said by both, and random moves hit few of the pairs."""
+    kinds = [path for path in visible if isinstance(probe.base[path], str)]
+    numbers = [
+        path
+        for path in visible
+        if type(value := probe.base[path]) is int and value <= COUNT and "." not in path
+    ]
+    for path, other in itertools.product(kinds, numbers):
+        for value, number in itertools.product(visible[path], visible[other]):
+            if time.process_time() > end:
+                return
+            probe.sample({path: value, other: number})
 
 
 def _ranks(sample: Sample) -> set[tuple[str, int]]:

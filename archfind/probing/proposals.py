@@ -57,7 +57,8 @@ def alternates(path: str, value: Leaf, known: Iterable[Leaf]) -> list[Leaf]:
 
 def _integers(value: int) -> list[int]:
     if value <= COUNT:
-        tried = [value + 1, value - 1, value + 2, value * 2, value * 3, 1, value + 3]
+        near = [value + 1, value - 1, value + 2, value * 2, value // 2, value * 3, 1, value + 3]
+        tried = [*near, value * 4]  # 2 is a scale more often than a count, and is 8 elsewhere
     else:
         tried = [value * 2, value // 2, value * 3, value * 3 // 2, value + 8, value + 1, value * 5]
     return [n for n in tried if n > 0 and n != value]
@@ -83,8 +84,8 @@ def leaf_name(path: str) -> str:
 
 
 def literals(cls: type[nn.Module]) -> dict[str, list[Leaf]]:
-    """The constants that a class's own source compares each name with, and those that its
-    annotations allow."""
+    """The constants that a class's own source compares each name with, those that its annotations
+    allow, and its defaults, where the network looked at has others."""
     found: dict[str, dict[Leaf, None]] = {}
 
     def add(name: str, value: object) -> None:
@@ -94,6 +95,7 @@ def literals(cls: type[nn.Module]) -> dict[str, list[Leaf]]:
     for name, parameter in inspect.signature(cls.__init__).parameters.items():
         for value in typing.get_args(parameter.annotation):
             add(name, value)
+        add(name, parameter.default)
     for module in {base.__module__ for base in cls.__mro__ if base.__module__[:6] != "torch."}:
         try:
             tree = ast.parse(inspect.getsource(sys.modules[module]))

@@ -18,6 +18,7 @@ from archfind.probing.trace import Traced
 
 _CHOICES = 12
 _SWITCHED = 24  # a number up to this may be one that other keys hang on
+_SCALES = (1, 2, 3, 4, 8)  # numbers that layers hang on one by one
 _QUESTIONS = 120  # tried of one constructor
 _SETTLED = 12  # moves that follow one
 _PAIR = 2
@@ -170,7 +171,7 @@ class Switches:
             elif type(value) is float or (type(value) is int and "." in path):
                 tried = []
             elif type(value) is int:
-                near = [value + 1, value - 1, value * 2, 2, 3, 4] if value <= _SWITCHED else []
+                near = [value + 1, value - 1, value * 2, *_SCALES] if value <= _SWITCHED else []
                 tried = [n for n in (0, *near) if n >= 0 and not self._is_answered(path, n)]
             else:
                 hinted = [*self._known.get(path, ()), *self._hints.get(leaf_name(path), ())]

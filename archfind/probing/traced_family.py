@@ -7,10 +7,11 @@ others.
 
 from __future__ import annotations
 
+import itertools
 import random
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from torch import nn
@@ -28,6 +29,7 @@ from archfind.probing.when import When
 
 _CHECKS = 8
 _OPTIONS = 12
+_CROSSED = 12  # numbers that are tried with each kind
 _TOGETHER = 60  # pairs and triples of switches that are traced, of those that go wrong
 _LAST = 0.3  # share of the time that is left to check what comes of them
 
@@ -96,10 +98,11 @@ def _checked(
     right = held = 0
     blamed: dict[Choice, list[bool]] = {}
     failed: list[Together] = []
-    for number in range(_CHECKS + 2 * len(choices)):
+    wanted = _CHECKS + 2 * len(choices)
+    drawn = (draw.sample(choices, min(len(choices), 1 + n % 3)) for n in range(wanted))
+    for number, some in enumerate(itertools.chain(drawn, _crossed(switches))):
         if time.process_time() > grown.end and number >= _CHECKS:
             break
-        some = draw.sample(choices, min(len(choices), 1 + number % 3)) if choices else []
         turned = switches.moves(some)
         if turned is None:
             continue
@@ -140,6 +143,14 @@ def _names(program: Program) -> set[str]:
         for expression in (*line.sizes, line.condition, *bounds):
             found |= set(expression.names if expression is not None else ())
     return {name for name in found if name[0] != "{"}
+
+
+def _crossed(switches: Switches) -> Iterator[list[Choice]]:
+    """Every kind with every number that switches: how often a layer is there may be said by both
+    (to upscale by 4 in two steps), and few of the pairs are drawn."""
+    kinds = [choice for choice in switches.traces if type(choice[1]) is str]
+    numbers = [choice for choice in switches.traces if type(choice[1]) is int]
+    yield from ([kind, number] for kind, number in itertools.product(kinds, numbers[:_CROSSED]))
 
 
 def _options(

@@ -78,7 +78,8 @@ def create(name: str, **fields: object) -> nn.Module:
     return cls(**{**_USUAL.get(name, {}), **fields})
 
 
-# Where a class's own defaults don't build: sizes that its authors published.
+# Sizes that authors published, where a class's own defaults don't build, or are none of what its
+# files have: upscalers by 1, without the layers that upscale.
 _USUAL: Mapping[str, Mapping[str, object]] = {
     "AuraSR": {
         "dim": 64,
@@ -86,13 +87,15 @@ _USUAL: Mapping[str, Mapping[str, object]] = {
         "input_image_size": 64,
         "style_network": {"dim_in": 128, "dim_out": 512, "depth": 4},
     },
+    "DRCT": {"upscale": 4, "upsampler": "pixelshuffle"},
+    "GRL": {"upscale": 4, "upsampler": "pixelshuffle"},
     "MMRealSR": {"num_in_ch": 3, "num_out_ch": 3},
     "SAFMN": {"dim": 36},
     "SAFMNBCIE": {"dim": 36},
     "SPAN": {"num_in_ch": 3, "num_out_ch": 3},
-    "SRFormer": {"window_size": 16},
-    "Swin2SR": {"window_size": 8},
-    "SwinIR": {"window_size": 8},
+    "SRFormer": {"window_size": 16, "upscale": 4, "upsampler": "pixelshuffle"},
+    "Swin2SR": {"window_size": 8, "upscale": 4, "upsampler": "pixelshuffle"},
+    "SwinIR": {"window_size": 8, "upscale": 4, "upsampler": "pixelshuffle"},
 }
 
 
