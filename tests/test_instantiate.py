@@ -18,6 +18,7 @@ from archfind.instantiate import blank_variant, build
 from archfind.probing.config import arguments, captured, leaves, with_inherited
 from archfind.probing.probe import on_meta, shapes_of
 from archfind.providers import provider
+from archfind.providers.example import fitted
 from archfind.twins import randomise
 
 
@@ -219,3 +220,21 @@ def test_a_variant_says_what_it_is_fed_as_its_registered_network_does() -> None:
     registered = provider("timm").create("resnet18")
     made = archfind.variant("timm/resnet18", {"in_chans": 1})
     assert made.pretrained_cfg == registered.pretrained_cfg == made.default_cfg
+
+
+@pytest.mark.parametrize(
+    ("name", "moves", "names"),
+    [
+        ("RetinexFormer", {"n_feat": 16}, ("input",)),  # adds a channel to the image's
+        ("LaMa", {"in_nc": 4}, ("image", "mask")),
+        ("OmniSR", {"num_in_ch": 1, "num_out_ch": 1, "num_feat": 16}, ("input",)),
+    ],
+)
+def test_a_restorer_runs_on_its_example(
+    name: str, moves: dict[str, object], names: tuple[str, ...]
+) -> None:
+    module = archfind.variant(f"spandrel/{name}", moves).eval()
+    example = fitted(provider("spandrel").example(name, module), moves)
+    assert example.names == names
+    with torch.inference_mode():
+        assert torch.isfinite(module(*example.args)).all()

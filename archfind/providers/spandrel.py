@@ -108,8 +108,23 @@ def fields(name: str) -> Mapping[str, object]:
     return {}
 
 
+# Sides that a network is made for, in pixels: faces, cut out and scaled; patches of a picture.
+_SIDES: Mapping[str, int] = {"CodeFormer": 512, "GFPGAN": 512, "IPT": 48, "MAT": 512}
+# Channels that a network adds to the image's own before its first convolution.
+_ADDED: Mapping[str, int] = {"LaMa": 1, "RetinexFormer": 1}
+# Switches after the image that make a network give one image, and the same each time.
+_SWITCHES: Mapping[str, tuple[bool, ...]] = {"GFPGAN": (False, False, False)}
+
+
 def example(name: str, module: nn.Module) -> Example:
-    """A small image in 0..1 with as many channels as the first convolution takes."""
+    """A small image in 0..1 with as many channels as the network takes, and a mask of what is to be
+    filled in, of ones and zeros, where it takes one."""
     channels = next((m.in_channels for m in module.modules() if isinstance(m, nn.Conv2d)), 3)
-    size = (channels, _SIDE, _SIDE)
-    return Example((torch.sigmoid(images(size)),), ("input",), size, (), ())
+    channels = max(1, channels - _ADDED.get(name, 0))
+    side = _SIDES.get(name, _SIDE)
+    size = (channels, side, side)
+    image = torch.sigmoid(images(size))
+    if "mask" in inspect.signature(module.forward).parameters:
+        mask = (images((1, side, side), seed=1) > 0).float()
+        return Example((image, mask), ("image", "mask"), size, (), ())
+    return Example((image, *_SWITCHES.get(name, ())), ("input",), size, (), ())
