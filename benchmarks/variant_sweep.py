@@ -60,7 +60,7 @@ from archfind.twins import randomise
 from archfind.types import Guess, Match
 from archfind.variants import gathered
 
-LIMITS = {"largest": 25e6}  # parameters
+LIMITS = {"largest": 25e6, "moved": 4}  # parameters of a network, arguments moved at once
 ADDRESSES = 18 << 30  # bytes; torch itself maps 5 to 8 GB
 TRIES = 60
 SECONDS = 15.0  # for drawing one case
@@ -131,7 +131,8 @@ def variant(draw: random.Random, name: str) -> Case | None:
     for _ in range(TRIES if roots else 0):
         if time.monotonic() > end:
             break
-        paths = [draw.choice(roots[r]) for r in draw.sample(list(roots), min(len(roots), 4))]
+        some = draw.sample(list(roots), min(len(roots), int(LIMITS["moved"])))
+        paths = [draw.choice(roots[root]) for root in some]
         moves = {p: other(draw, p, values[p], hints.get(leaf_name(p), [])) for p in paths}
         moves = {p: v for p, v in moves.items() if v != values[p]}
         shapes = tensors(cls, base, moves)
@@ -351,7 +352,9 @@ def main() -> int:
     options.add_argument("--part", default="0/1", metavar="N/OF", help="every OF-th case, from N")
     options.add_argument("--verbose", action="store_true", help="each case on stderr, before")
     options.add_argument("--largest", type=float, default=25, help="million parameters of a case")
+    options.add_argument("--moved", type=int, default=4, help="arguments at once, at most")
     arguments = options.parse_args()
+    LIMITS["moved"] = arguments.moved
     LIMITS["largest"] = arguments.largest * 1e6
     warnings.simplefilter("ignore")
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 2)))

@@ -222,6 +222,12 @@ class Row(nn.Module):
         self.body = nn.Sequential(*layers)
 
 
+def test_a_number_becomes_a_pair_where_a_pair_is_read() -> None:
+    pair = {"img.#": 2, "img.1": 192}
+    assert moved({"img": 224}, pair) == {"img": [224, 192]}
+    assert moved({"img": (224, 160, 96)}, pair) == {"img": (224, 192)}
+
+
 def test_what_a_family_does_not_read_is_found() -> None:
     preset = Preset("row", captured(Row)[2], shapes_of(Row()))
     assert unread(Row, preset, {"width", "act"}, 20) == ["count"]

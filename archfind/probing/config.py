@@ -193,7 +193,8 @@ def _with_length(value: Any, path: list[str], length: int) -> Any:
     if path:
         inner = (_children(value) or {})[path[0]]
         return _with_leaf(value, path[:1], _with_length(inner, path[1:], length))
-    items = list(value)
+    # One number stands for a height and a width where a class takes either.
+    items = list(value) if isinstance(value, list | tuple) else [value]
     items = items[:length] + [copy.copy(items[-1]) for _ in range(length - len(items))]
     return type(value)(items) if type(value) in (list, tuple) else items
 
