@@ -327,6 +327,8 @@ def gathered(root: str, leaves: Mapping[str, Any]) -> dict[str, Any]:
     if root in leaves:
         return {root: leaves[root]}
     length = leaves.get(f"{root}.#")
+    if length is not None and length > len(leaves):
+        length = None  # not all of its items are told
     items = [leaves.get(f"{root}.{n}") for n in range(length)] if length is not None else []
     if length is not None and all(f"{root}.{n}" in leaves for n in range(length)):
         return {root: items}

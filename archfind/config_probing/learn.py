@@ -12,7 +12,7 @@ from archfind.config_probing.bench import Bench, Built
 from archfind.config_probing.explore import CORE
 from archfind.config_probing.text import Block, Like, pattern
 from archfind.config_probing.traced import HintedLearner, Hints
-from archfind.families.program import FamilyLine, Program, joined, places
+from archfind.families.program import PLACES, Allowance, FamilyLine, Program, joined, places
 from archfind.probing.config import Leaf
 from archfind.probing.learn import Blame
 from archfind.probing.probe import Sample, Shapes
@@ -287,7 +287,7 @@ def _exact(like: Like, built: Sequence[Built], dialect: str) -> Like | None:
 def _holds(like: Like, line: FamilyLine, shapes: Shapes, values: Mapping[str, Leaf]) -> bool:
     """Whether all that a line gives is there."""
     try:
-        for key, env in places(line.parts, values):
+        for key, env in places(line.parts, values, Allowance(PLACES)):
             if line.condition is None or line.condition.value(env):
                 shape = tuple([int(size.value(env)) for size in line.sizes])
                 if shapes.get(like.prefix + joined(key)) != (shape, line.dtype):

@@ -6,7 +6,6 @@ from __future__ import annotations
 from archfind.canonical import is_derived
 from archfind.families.expression import resolved
 from archfind.families.program import numbered
-from archfind.families.text import template, template_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,6 +21,9 @@ if TYPE_CHECKING:
     Values = dict[str, Any]
 
 _BESIDE = 3  # blocks of a row that no item of its list stands for
+_PLACES = 8  # of a repeat, for each key of the file: layers without tensors stand between others
+_FEW_PLACES = 64  # that a repeat may have however few the keys are
+_DIGITS = 9  # of a number in a key that is a place of a repeat
 ERRORS = (KeyError, TypeError, ValueError, ZeroDivisionError, OverflowError, IndexError)
 
 
@@ -101,24 +103,12 @@ def _is_told(name: str, values: Values) -> bool:
     return name in values or (name[-1] == "?" and f"{name.rpartition('.')[0]}.#" in values)
 
 
-def equations_of(index: Index, family: Family) -> Iterator[Equation]:
-    """What the family's lines must be for the file's keys and shapes, each once, with votes."""
+def equations_of(index: Index, family: Family, total: int = 0) -> Iterator[Equation]:
+    """What the family's lines must be for the file's keys and shapes, each once, with votes. The
+    file has `total` keys, where the index lacks those amid some of its rows."""
     keys = {numbered(key): spec.shape for key, spec in index.items()}
-    counts: dict[str, int] = {}
-    for key in keys:
-        parts = key.split(".")
-        for at, part in enumerate(parts):
-            if part.isdecimal():
-                above = ".".join(parts[:at])
-                counts[above] = max(counts.get(above, 0), int(part) + 1)
+    counts = repeats(keys, max(total, len(keys)))
     lengths = dict(_lengths(family.program.lines, counts))
-    lines: dict[str, list[FamilyLine]] = {}
-    plain: dict[str, list[FamilyLine]] = {}  # of one key each, by that
-    for line in family.program.lines:
-        if any(part.bound for part in line.parts):
-            lines.setdefault(template_of(line), []).append(line)
-        else:
-            plain.setdefault(line.pattern, []).append(line)
     unique: dict[tuple[object, ...], Equation] = {}
 
     def add(
@@ -137,7 +127,7 @@ def equations_of(index: Index, family: Family) -> Iterator[Equation]:
     for key, shape in keys.items():
         parts = key.split(".")
         placed: list[tuple[FamilyLine, Values]] = []
-        for line in (*plain.get(key, ()), *lines.get(template(key), ())):
+        for line in family.lines_of(key):
             env = _placed(line, parts, counts, lengths)
             if env is not None and len(line.sizes) == len(shape) and not _is_elsewhere(line, env):
                 placed.append((line, env))
@@ -160,6 +150,20 @@ def equations_of(index: Index, family: Family) -> Iterator[Equation]:
     yield from unique.values()
 
 
+def repeats(keys: Iterable[str], total: int) -> dict[str, int]:
+    """How often what is numbered below a prefix is repeated: the largest number and one. A number
+    that is far larger than the file's keys are many is a name, not a place in a row."""
+    most = _PLACES * total + _FEW_PLACES
+    counts: dict[str, int] = {}
+    for key in keys:
+        parts = key.split(".")
+        for at, part in enumerate(parts):
+            if part.isdecimal() and len(part) <= _DIGITS and int(part) < most:
+                above = ".".join(parts[:at])
+                counts[above] = max(counts.get(above, 0), int(part) + 1)
+    return counts
+
+
 def _is_of_rows(line: FamilyLine, counts: Mapping[str, int]) -> bool:
     """Whether a line is for all of a row that the file has, wherever in it: its absence says that
     its condition doesn't hold. Not that of masks, which are left out of files."""
@@ -173,8 +177,10 @@ def _is_of_rows(line: FamilyLine, counts: Mapping[str, int]) -> bool:
 def _is_elsewhere(line: FamilyLine, env: Values) -> bool:
     """Whether a line is for other places of its repeats than this one: its condition says so,
     whatever the leaves are."""
+    if line.condition is None or "{" not in line.condition.text:
+        return False
     try:
-        return line.condition is not None and not line.condition.value(_Places(env))
+        return not line.condition.value(_Places(env))
     except ERRORS:
         return False
 
@@ -210,9 +216,12 @@ def _placed(
         if part.bound is None:
             if part.text != word:
                 return None
-        elif not word.isdecimal():
+        elif not word.isdecimal() or len(word) > _DIGITS:
             return None
         else:
-            env[part.index] = int(word)
-            env[f"{part.index[:-1]}#}}"] = counts[".".join(parts[:at])]
+            place, count = int(word), counts.get(".".join(parts[:at]), 0)
+            if place >= count or line.pinned.get(part.index, place) != place:
+                return None
+            env[part.index] = place
+            env[f"{part.index[:-1]}#}}"] = count
     return env

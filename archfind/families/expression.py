@@ -10,6 +10,7 @@ On the cold path of `archfind guess`.
 from __future__ import annotations
 
 import math
+import operator
 
 from archfind.errors import SignatureError
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     Values = Mapping[str, Any]
+    Computed = Callable[[Values], Any]
 
 
 class Expression:
@@ -26,7 +28,7 @@ class Expression:
 
     __slots__ = ("names", "text", "value")
 
-    def __init__(self, text: str, names: tuple[str, ...], value: Callable[[Values], Any]) -> None:
+    def __init__(self, text: str, names: tuple[str, ...], value: Computed) -> None:
         self.text = text
         self.names = names
         self.value = value
@@ -100,19 +102,19 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "max": max,
 }
 _OPERATORS: dict[str, tuple[int, Callable[[Any, Any], Any]]] = {
-    "or": (1, lambda a, b: a or b),
-    "and": (2, lambda a, b: a and b),
-    "==": (4, lambda a, b: a == b),
-    "!=": (4, lambda a, b: a != b),
-    "<": (4, lambda a, b: a < b),
-    ">": (4, lambda a, b: a > b),
-    "+": (5, lambda a, b: a + b),
-    "-": (5, lambda a, b: a - b),
-    "*": (6, lambda a, b: a * b),
-    "/": (6, lambda a, b: a / b),
-    "//": (6, lambda a, b: a // b),
-    "%": (6, lambda a, b: a % b),
-    "**": (7, lambda a, b: a**b),
+    "or": (1, operator.or_),  # these two are joined without asking for both values
+    "and": (2, operator.and_),
+    "==": (4, operator.eq),
+    "!=": (4, operator.ne),
+    "<": (4, operator.lt),
+    ">": (4, operator.gt),
+    "+": (5, operator.add),
+    "-": (5, operator.sub),
+    "*": (6, operator.mul),
+    "/": (6, operator.truediv),
+    "//": (6, operator.floordiv),
+    "%": (6, operator.mod),
+    "**": (7, operator.pow),
 }
 _WORDS = {"None": None, "True": True, "False": False}
 RESERVED = frozenset((*_FUNCTIONS, *_OPERATORS, *_WORDS, "not", "in"))  # what is no name of a leaf
@@ -126,6 +128,8 @@ class _Parser:
         self.tokens = _tokens(text)
         self.at = 0
         self.names: dict[str, None] = {}
+        self.plain: dict[Computed, str] = {}  # what only reads a leaf, with its name
+        self.constants: dict[Computed, Any] = {}  # what is always the same, with its value
 
     def whole(self) -> Expression:
         value = self.expression(0)
@@ -139,20 +143,34 @@ class _Parser:
         self.at += 1
         return self.tokens[self.at - 1]
 
-    def expression(self, level: int) -> Callable[[Values], Any]:
+    def expression(self, level: int) -> Computed:
         left = self.operand()
         while self.at < len(self.tokens):
-            operator = _OPERATORS.get(self.tokens[self.at])
-            if operator is None or operator[0] <= level:
+            word = self.tokens[self.at]
+            binding, function = _OPERATORS.get(word, (0, None))
+            if function is None or binding <= level:
                 break
             self.at += 1
-            word = self.tokens[self.at - 1]
             join = _both if word == "and" else _either if word == "or" else None
-            right = self.expression(operator[0])
-            left = join(left, right) if join else _binary(operator[1], left, right)
+            right = self.expression(binding)
+            left = join(left, right) if join else self.binary(function, left, right)
         return left
 
-    def operand(self) -> Callable[[Values], Any]:
+    def binary(
+        self, function: Callable[[Any, Any], Any], left: Computed, right: Computed
+    ) -> Computed:
+        """Two sides and what joins them; most often a leaf and a number, which are read at once."""
+        name, other = self.plain.get(left), self.plain.get(right)
+        if right in self.constants:
+            constant = self.constants[right]
+            if name is not None:
+                return lambda values: function(values.get(name), constant)
+            return lambda values: function(left(values), constant)
+        if name is not None and other is not None:
+            return lambda values: function(values.get(name), values.get(other))
+        return lambda values: function(left(values), right(values))
+
+    def operand(self) -> Computed:
         token = self.next()
         if token == "(":
             inner = self.expression(0)
@@ -166,11 +184,11 @@ class _Parser:
             inner = self.expression(6)
             return lambda values: -inner(values)
         if token[0] == "'":
-            return _constant(token[1:-1])
+            return self.constant(token[1:-1])
         if token[0].isdigit():
-            return _constant(float(token) if "." in token else int(token))
+            return self.constant(float(token) if "." in token else int(token))
         if token in _WORDS:
-            return _constant(_WORDS[token])
+            return self.constant(_WORDS[token])
         if token in _FUNCTIONS and self.at < len(self.tokens) and self.tokens[self.at] == "(":
             return self.call(_FUNCTIONS[token])
         if not (token[0].isalpha() or token[0] in "_{"):
@@ -182,11 +200,18 @@ class _Parser:
             return lambda values: is_item(resolved(member, values), values)
         self.names[token] = None
         if "{" not in token or (token[-1] == "}" and token.count("{") == 1 and token[0] == "{"):
-            return lambda values: values.get(token)
+            read: Computed = lambda values: values.get(token)  # noqa: E731
+            self.plain[read] = token
+            return read
         return lambda values: values.get(resolved(token, values))
 
-    def call(self, function: Callable[..., Any]) -> Callable[[Values], Any]:
-        arguments: list[Callable[[Values], Any]] = []
+    def constant(self, value: Any) -> Computed:
+        same: Computed = lambda _values: value  # noqa: E731
+        self.constants[same] = value
+        return same
+
+    def call(self, function: Callable[..., Any]) -> Computed:
+        arguments: list[Computed] = []
         token = self.next()
         while token != ")":
             arguments.append(self.expression(0))
@@ -200,26 +225,12 @@ class _Parser:
         return lambda values: function(*[argument(values) for argument in arguments])
 
 
-def _binary(
-    function: Callable[[Any, Any], Any],
-    left: Callable[[Values], Any],
-    right: Callable[[Values], Any],
-) -> Callable[[Values], Any]:
-    return lambda values: function(left(values), right(values))
-
-
-def _both(left: Callable[[Values], Any], right: Callable[[Values], Any]) -> Callable[[Values], Any]:
+def _both(left: Computed, right: Computed) -> Computed:
     return lambda values: left(values) and right(values)
 
 
-def _either(
-    left: Callable[[Values], Any], right: Callable[[Values], Any]
-) -> Callable[[Values], Any]:
+def _either(left: Computed, right: Computed) -> Computed:
     return lambda values: left(values) or right(values)
-
-
-def _constant(value: Any) -> Callable[[Values], Any]:
-    return lambda _values: value
 
 
 def _tokens(text: str) -> list[str]:

@@ -3,9 +3,9 @@ cold path of `archfind guess`."""
 
 from __future__ import annotations
 
-from archfind.families.equations import ERRORS, equations_of
+from archfind.families.equations import equations_of
 from archfind.families.inverse import COUNT, known_values
-from archfind.families.score import Solution, is_kind, score
+from archfind.families.score import Solution, is_kind, moves_tensors, score
 from archfind.families.solve import solved_with
 from archfind.families.text import template, template_of
 
@@ -43,10 +43,10 @@ def polished(index: Index, family: Family, solution: Solution) -> Solution:
                 if value == solution.values.get(path):
                     continue
                 tries += 1
-                if not _moves(family, solution, path, value):
+                if not moves_tensors(family, solution, path, value):
                     continue
                 other = Solution({**solution.values, path: value}, solution.solved, solution.preset)
-                score(index, family, other)
+                score(index, family, other, beside=solution)
                 if other.score > solution.score:
                     other.solved = solution.solved | {path}
                     solution, better = other, True
@@ -55,20 +55,6 @@ def polished(index: Index, family: Family, solution: Solution) -> Solution:
     if _RESOLVED < solution.score < 1:
         return _switched(index, family, solution)
     return solution
-
-
-def _moves(family: Family, solution: Solution, path: str, value: Any) -> bool:
-    """Whether another value of a leaf gives other tensors."""
-    if path.endswith(".#"):
-        return True  # lists that go with it get its length, too
-    program = family.program.reading((path,))
-    try:
-        other = program.expand({**solution.values, path: value})
-        return any(solution.expected.get(key) != spec for key, spec in other.items()) or len(
-            other
-        ) != len(program.expand(solution.values))
-    except ERRORS:
-        return False
 
 
 def _switched(index: Index, family: Family, solution: Solution) -> Solution:

@@ -13,7 +13,6 @@ from __future__ import annotations
 from functools import lru_cache
 
 from archfind.families.expression import parse, resolved
-from archfind.families.thinned import ends
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,12 +20,35 @@ if TYPE_CHECKING:
     from typing import Any
 
     from archfind.families.expression import Expression
+    from archfind.families.thinned import Rows
 
     Values = Mapping[str, Any]
 
 KEPT = 1 << 16  # keys of files, which every family asks for
+PLACES = 1 << 22  # of all repeats, that an expansion visits where nobody says less
 
 Shape = tuple[int, ...]
+Tensor = tuple[str, Shape, str]  # key, shape, dtype
+
+
+class TooManyPlaces(ValueError):
+    """An expansion would visit more places of its repeats than it may."""
+
+
+class Allowance:
+    """How many places of repeats an expansion may still visit. A number in a file's key or shape
+    can ask for any number of them, of which conditions may leave none to be seen."""
+
+    __slots__ = ("places",)
+
+    def __init__(self, places: int) -> None:
+        self.places = places
+
+    def take(self, places: int) -> None:
+        """Raises TooManyPlaces where it isn't enough."""
+        self.places -= places
+        if self.places < 0:
+            raise TooManyPlaces("an expansion of too many places")
 
 
 class Part:
@@ -48,26 +70,94 @@ class Part:
         return self.bound is not None and any(self.index[:-1] in text for text in texts)
 
 
+@lru_cache(KEPT)
+def _part(text: str) -> Part:
+    """A component, made once: lines have most of theirs in common."""
+    return Part(text)
+
+
+_ANYWHERE: Mapping[str, int] = {}
+
+
 class FamilyLine:
     """Keys, sizes, dtype, condition; `reads` are the leaves in them, up to a repeat's index. After
-    `settled` of the parts, sizes and condition read no further repeat."""
+    `settled` of the parts, sizes and condition read no further repeat. `pinned` are the repeats
+    that the condition fixes at one number, `{i} == 3 and ...`: no other place has the line."""
 
-    __slots__ = ("condition", "dtype", "parts", "pattern", "reads", "settled", "sizes")
+    __slots__ = (
+        "condition",
+        "dtype",
+        "parts",
+        "pattern",
+        "pinned",
+        "reads",
+        "settled",
+        "sizes",
+        "text",
+    )
 
     def __init__(self, text: str) -> None:
+        self.text = text
         self.pattern, _, rest = text.partition("  ")
         body, _, condition = rest.strip().partition("  if ")
         words = spaced(body)
         self.dtype = words.pop() if words and words[-1] in _DTYPES else "float"
         self.sizes = tuple(parse(word) for word in words if word != "()")
         self.condition = parse(condition.strip()) if condition else None
-        self.parts = [Part(part) for part in split(self.pattern)]
-        some = (*self.sizes, self.condition, *(part.bound for part in self.parts))
-        names = {name for one in some if one is not None for name in one.names}
-        self.reads = {name.partition("{")[0] for name in names if name[0] != "{"}
-        told = [one.text for one in (*self.sizes, self.condition) if one is not None]
-        used = [at for at, part in enumerate(self.parts, 1) if part.is_in(told)]
+        self.parts = [_part(text) for text in split(self.pattern)]
+        repeats = [repeat for repeat in self.parts if repeat.bound is not None]
+        told = [one for one in (*self.sizes, self.condition) if one is not None]
+        names = {name for one in told for name in one.names}
+        names.update(name for repeat in repeats if repeat.bound for name in repeat.bound.names)
+        self.reads = _leaves_read(names, {repeat.index for repeat in repeats})
+        self.pinned = _pinned(condition) if repeats else _ANYWHERE
+        texts = [one.text for one in told if "{" in one.text] if repeats else []
+        used = [at for at, repeat in enumerate(self.parts, 1) if repeat.is_in(texts)]
         self.settled = max(used, default=0)
+
+    def bounds(self) -> list[Expression]:
+        """How often each of its repeats does."""
+        return [part.bound for part in self.parts if part.bound is not None]
+
+    def is_reading(self, path: str) -> bool:
+        """Whether a leaf may have a part in the line."""
+        return any(
+            path == name or (name[-1] == "." and path.startswith(name)) for name in self.reads
+        )
+
+
+def _leaves_read(names: Iterable[str], repeats: set[str]) -> set[str]:
+    """The leaves behind the names in a line's expressions, up to a repeat's index: `depths.` for
+    `depths.{i}`, with `depths.#` for what stands in braces in `dims.{depths.#-1}`, and the whole of
+    a list (`layers.`) that is asked whether an item is in it."""
+    found: set[str] = set()
+    for name in names:
+        text, brace, rest = name.partition("{")
+        if text:
+            found.add(f"{name.rpartition('.')[0]}." if name[-1] == "?" and not brace else text)
+        while brace:
+            inner, _, rest = rest.partition("}")
+            inner = inner.partition("-")[0]
+            if f"{{{inner.rstrip('#')}}}" not in repeats:
+                found.add(inner)
+            _, brace, rest = rest.partition("{")
+    return found
+
+
+def _pinned(condition: str) -> dict[str, int]:
+    """The repeats that a condition's first terms fix: {"{i}": 3} of `{i} == 3 and qkv_bias`."""
+    found: dict[str, int] = {}
+    inside = 0
+    for word in condition.split():
+        inside += word.count("(") - word.count(")")
+        if word == "or" and not inside:
+            return {}  # it is only one of several conditions
+    for term in condition.split(" and "):
+        index, equals, number = term.partition(" == ")
+        if not equals or index[0] != "{" or index[-1] != "}" or not number.strip().isdecimal():
+            break
+        found[index] = int(number)
+    return found
 
 
 _DTYPES = frozenset("bool uint8 int8 int16 int32 int64 complex64 complex128".split())
@@ -75,6 +165,8 @@ _DTYPES = frozenset("bool uint8 int8 int16 int32 int64 complex64 complex128".spl
 
 def split(pattern: str) -> list[str]:
     """The components of a pattern; a repeat's bound may have dots of its own."""
+    if "{" not in pattern:
+        return pattern.split(".")
     found: list[str] = []
     inside = 0
     start = 0
@@ -91,6 +183,8 @@ def split(pattern: str) -> list[str]:
 
 def spaced(body: str) -> list[str]:
     """The words of a line; those within brackets or quotes belong together."""
+    if "(" not in body:
+        return body.split()
     found: list[str] = []
     inside = 0
     for word in body.split():
@@ -129,36 +223,76 @@ class Program:
 
     def __init__(self, lines: Iterable[str]) -> None:
         self.lines = [FamilyLine(line) for line in lines]
+        self._readers: dict[str, list[int]] = {}
+
+    def readers(self, paths: Iterable[str]) -> set[int]:
+        """The numbers of the lines that any of these leaves may have a part in."""
+        if not self._readers:
+            for number, line in enumerate(self.lines):
+                for name in line.reads:
+                    self._readers.setdefault(name, []).append(number)
+        wanted = {*paths}
+        wanted |= {p[:at] for p in wanted for at in range(len(p)) if p[at - 1] == "."}
+        return {number for name in wanted for number in self._readers.get(name, ())}
 
     def reading(self, paths: Iterable[str]) -> Program:
         """The lines that any of these leaves may have a part in."""
-        wanted = {*paths}
-        heads = {p[:at] for p in wanted for at in range(len(p)) if p[at - 1] == "."}
         found = Program(())
-        found.lines = [line for line in self.lines if not line.reads.isdisjoint(wanted | heads)]
+        found.lines = [self.lines[number] for number in sorted(self.readers(paths))]
         return found
 
-    def expand(self, values: Values) -> dict[str, tuple[Shape, str]]:
-        """Every key with its shape and dtype."""
-        return {key: (shape, dtype) for key, shape, dtype in self.tensors(values)}
+    def expand(self, values: Values, most: int = PLACES) -> dict[str, tuple[Shape, str]]:
+        """Every key with its shape and dtype. TooManyPlaces where the repeats have more places
+        than `most`."""
+        return {key: (shape, dtype) for key, shape, dtype in self.tensors(values, most=most)}
 
-    def tensors(self, values: Values, is_thin: bool = False) -> Iterator[tuple[str, Shape, str]]:
+    def contracted(self, values: Values) -> frozenset[object] | None:
+        """What the lines give, with their repeats left as numbers: of the same, the same tensors
+        come. None where a line can't be read with these values."""
+        found: set[object] = set()
+        try:
+            for line in self.lines:
+                if line.settled or any("{" in one.text for one in line.bounds()):
+                    read = [p for p in values if line.is_reading(p)]
+                    found.add((line.text, *((p, values[p]) for p in sorted(read))))
+                elif line.condition is None or line.condition.value(values):
+                    counts = tuple([int(bound.value(values)) for bound in line.bounds()])
+                    names = tuple([part.text for part in line.parts if part.bound is None])
+                    shape = tuple([int(size.value(values)) for size in line.sizes])
+                    form = tuple([part.bound is None for part in line.parts])
+                    if 0 not in counts:
+                        found.add((form, names, counts, shape, line.dtype))
+        except (TypeError, ValueError, ZeroDivisionError, OverflowError):
+            return None
+        return frozenset(found)
+
+    def tensors(
+        self, values: Values, thin: Rows | None = None, most: int = PLACES
+    ) -> Iterator[Tensor]:
         """Key, shape and dtype of every tensor, line by line; without those that items beyond a
-        list would give, and if `is_thin` without those amid long rows within layers."""
+        list would give, and those amid the rows that are `thin`."""
+        allowance = Allowance(most)
         for line in self.lines:
-            outer, inner = line.parts[: line.settled], line.parts[line.settled :]
-            for head, env in places(outer, values, "", is_thin):
-                try:
-                    if line.condition is not None and not line.condition.value(env):
-                        continue
-                    shape = tuple([int(size.value(env)) for size in line.sizes])
-                except TypeError:
-                    expressions = [*line.sizes, *([line.condition] if line.condition else ())]
-                    if not any(_is_beyond(one, env) for one in expressions):
-                        raise
-                    continue
-                for key, _ in places(inner, env, head, is_thin):
-                    yield joined(key), shape, line.dtype
+            yield from tensors_of(line, values, allowance, thin)
+
+
+def tensors_of(
+    line: FamilyLine, values: Values, allowance: Allowance, thin: Rows | None = None
+) -> Iterator[Tensor]:
+    """The tensors of one line."""
+    outer, inner = line.parts[: line.settled], line.parts[line.settled :]
+    for head, env in places(outer, values, allowance, thin, line.pinned):
+        try:
+            if line.condition is not None and not line.condition.value(env):
+                continue
+            shape = tuple([int(size.value(env)) for size in line.sizes])
+        except TypeError:
+            expressions = [*line.sizes, *([line.condition] if line.condition else ())]
+            if not any(_is_beyond(one, env) for one in expressions):
+                raise
+            continue
+        for key, _ in places(inner, env, allowance, thin, head=head, told=False):
+            yield joined(key), shape, line.dtype
 
 
 def _is_beyond(expression: Expression, values: Values) -> bool:
@@ -169,9 +303,16 @@ def _is_beyond(expression: Expression, values: Values) -> bool:
 
 
 def places(
-    parts: list[Part], values: Values, head: str = "", is_thin: bool = False
+    parts: list[Part],
+    values: Values,
+    allowance: Allowance,
+    thin: Rows | None = None,
+    pinned: Mapping[str, int] = _ANYWHERE,
+    head: str = "",
+    told: bool = True,
 ) -> Iterator[tuple[str, Values]]:
-    """Every key of a pattern's parts below `head`, with the values of its repeats."""
+    """Every key of a pattern's parts below `head`, with the values of its repeats, if they are to
+    be `told`; of a repeat that is pinned, only that place."""
     at = 0
     while at < len(parts) and parts[at].bound is None:
         head = f"{head}.{parts[at].text}" if head else parts[at].text
@@ -192,9 +333,18 @@ def places(
     above = f"{head}." if head else ""
     is_last = all(one.bound is None for one in rest)
     tail = "".join(f".{one.text}" for one in rest) if is_last else ""
-    for number in ends(joined(above), count) if is_thin else range(count):
+    only = pinned.get(part.index)
+    numbers = thin.ends(joined(above), count) if thin is not None else range(count)
+    if only is not None:
+        numbers = (only,) if only in numbers else ()
+    allowance.take(len(numbers))
+    if is_last and not told:  # most keys come from here
+        for number in numbers:
+            yield f"{above}{number}{tail}", values
+        return
+    for number in numbers:
         env = {**values, part.index: number, f"{part.index[:-1]}#}}": count}
-        if is_last:  # most keys come from here: without a generator for each
+        if is_last:
             yield f"{above}{number}{tail}", env
         else:
-            yield from places(rest, env, f"{above}{number}", is_thin)
+            yield from places(rest, env, allowance, thin, pinned, f"{above}{number}", told)

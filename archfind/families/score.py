@@ -5,15 +5,17 @@ from __future__ import annotations
 
 from archfind.canonical import is_derived, is_table, kind
 from archfind.families.equations import ERRORS
+from archfind.families.program import Allowance, tensors_of
 from archfind.families.text import template
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from typing import Any
 
-    from archfind.families.program import Shape
+    from archfind.families.program import Shape, Tensor
     from archfind.families.text import Family
+    from archfind.families.thinned import Rows, Thinned
     from archfind.types import TensorSpec
 
     Index = Mapping[str, TensorSpec]
@@ -22,51 +24,157 @@ if TYPE_CHECKING:
 
 _MANY_TIMES = 5
 _MORE = 100
+_LONGEST = 1 << 12  # items that a list is given
+_PLACES = 200  # of repeats, for each tensor: rows of lines for one number each visit most in vain
 
 
 class Solution:
     """Leaves with their values; `solved` are those that shapes gave, the rest are the preset's.
-    `expected` is what the program then gives, key -> shape and dtype."""
+    `expected` is what the program then gives, key -> shape and dtype; `rows` has the same line by
+    line, and is empty where the program gave too much, or can't be expanded."""
 
-    __slots__ = ("expected", "preset", "score", "solved", "values")
+    __slots__ = ("expected", "preset", "rows", "score", "solved", "values")
 
     def __init__(self, values: Values, solved: set[str], preset: str) -> None:
         self.values = values
         self.solved = solved
         self.preset = preset
         self.expected: dict[str, tuple[Shape, str]] = {}
+        self.rows: list[list[Tensor]] = []
         self.score = 0.0
 
 
-def score(index: Index, family: Family, solution: Solution, whole: Index | None = None) -> None:
+def score(
+    index: Index,
+    family: Family,
+    solution: Solution,
+    whole: Thinned | None = None,
+    beside: Solution | None = None,
+) -> None:
     """Expand the solution's values, and set the share of tensors, on both sides, that fit. A
-    network with many times the file's tensors isn't expanded to its end. Where `index` is a large
-    file's without most of what repeats, `whole` is all of it, and the expansion as thin."""
+    network with many times the file's tensors isn't expanded to its end. Where `index` is a file's
+    without most of what repeats, `whole` is all of it, and the expansion as thin. `beside`
+    is another solution of the family, scored for the same file: only lines that read what the two
+    have otherwise are expanded."""
     lengthen(family, solution.values)
-    every = index if whole is None else whole
+    every, thin = (index, None) if whole is None else (whole.index, whole.rows)
     most = _MANY_TIMES * len(every) + _MORE
-    found: dict[str, tuple[Shape, str]] = {}
-    try:
-        for key, shape, dtype in family.program.tensors(solution.values, whole is not None):
-            found[key] = shape, dtype
-            if len(found) > most:
-                found = {}
-                break
-    except ERRORS:
-        found = {}
-    solution.expected = found
+    rival = Rival(every, beside) if beside is not None and beside.rows else None
+    solution.rows = _rows(family, solution.values, thin, most, rival)
+    solution.expected = found = {
+        key: (shape, dtype) for row in solution.rows for key, shape, dtype in row
+    }
     fits = union = 0
-    for key, (shape, dtype) in solution.expected.items():
+    for key, (shape, dtype) in found.items():
         spec = every.get(key)
-        fits += spec is not None and spec.shape == shape and is_kind(spec, dtype)
-        union += spec is not None or not is_derived(key, dtype)
+        if spec is None:
+            union += not is_derived(key, dtype)
+        else:
+            union += 1
+            fits += spec.shape == shape and is_kind(spec, dtype)
     for key, spec in index.items():
-        if key not in solution.expected:
+        if key not in found:
             # A mask that the family makes of other values isn't explained by making none.
             union += not is_table(key, kind(spec)) or (
                 kind(spec) == "float" and template(key) in family.masks
             )
     solution.score = fits / max(union, 1)
+
+
+class Rival:
+    """A solution that another has to better on the same file, counted line by line as that one is
+    expanded: once too many of its tensors are lost, the rest can't make up for them."""
+
+    __slots__ = ("_counted", "_every", "_fits", "_lost", "rows", "score", "values")
+
+    def __init__(self, every: Index, solution: Solution) -> None:
+        self._every = every
+        self.rows, self.values, self.score = solution.rows, solution.values, solution.score
+        self._fits = sum(map(self._right, self.rows))
+        self._counted = sum(not is_table(key, kind(spec)) for key, spec in every.items())
+        self._lost = 0
+
+    def _right(self, row: list[Tensor]) -> int:
+        specs = ((self._every.get(key), shape, dtype) for key, shape, dtype in row)
+        return sum(s is not None and s.shape == t and is_kind(s, d) for s, t, d in specs)
+
+    def is_out_of_reach(self, number: int, row: list[Tensor]) -> bool:
+        """Whether no more than it has can fit, with this row in place of its own."""
+        self._lost += max(self._right(self.rows[number]) - self._right(row), 0)
+        fits = len(self._every) - self._lost
+        return fits <= self.score * max(self._counted, fits)
+
+
+def _rows(
+    family: Family, values: Values, thin: Rows | None, most: int, rival: Rival | None
+) -> list[list[Tensor]]:
+    """The tensors of each line; none at all where they are more than `most`, or can't better the
+    rival's."""
+    lines = family.program.lines
+    allowance = Allowance(_PLACES * most)
+    rows: list[list[Tensor]]
+    if rival is not None:
+        rows = [*rival.rows]
+        changed = sorted(family.program.readers(differing(values, rival.values)))
+    else:
+        rows, changed = [[] for _ in lines], range(len(lines))
+    total = sum(map(len, rows))
+    try:
+        for number in changed:
+            total -= len(rows[number])
+            rows[number] = row = []
+            for tensor in tensors_of(lines[number], values, allowance, thin):
+                row.append(tensor)
+                if total + len(row) > most:
+                    return []
+            total += len(row)
+            if rival is not None and rival.is_out_of_reach(number, row):
+                return []
+    except ERRORS:
+        return []
+    return rows
+
+
+_ABSENT = object()
+
+
+def differing(values: Values, others: Values) -> set[str]:
+    """The leaves that two sets of values have otherwise."""
+    found = {p for p, value in values.items() if not _is_same(value, others.get(p, _ABSENT))}
+    return found.union(others.keys() - values.keys())
+
+
+def _is_same(value: object, other: object) -> bool:
+    return value is other or (type(value) is type(other) and value == other)
+
+
+def moves_tensors(family: Family, solution: Solution, path: str, value: object) -> bool:
+    """Whether another value of a leaf gives other tensors than a solution's."""
+    if path.endswith(".#"):
+        return True  # lists that go with it get its length, too
+    if not solution.rows:
+        return False
+    return keeps_tensors(family, solution, {**solution.values, path: value}, (path,)) is False
+
+
+def keeps_tensors(
+    family: Family, solution: Solution, values: Values, moved: Iterable[str]
+) -> bool | None:
+    """Whether values that differ from a solution's in the leaves that are `moved` give the same
+    tensors; None where the program can't be expanded with them."""
+    program = family.program
+    allowance = Allowance(_PLACES * (_MANY_TIMES * len(solution.expected) + _MORE))
+    try:
+        for number in program.readers(moved):
+            row = iter(solution.rows[number])
+            for tensor in tensors_of(program.lines[number], values, allowance):
+                if next(row, None) != tensor:
+                    return False
+            if next(row, None) is not None:
+                return False
+    except ERRORS:
+        return None
+    return True
 
 
 def lengthen(family: Family, values: Values) -> None:
@@ -77,7 +185,7 @@ def lengthen(family: Family, values: Values) -> None:
         if type(length) is not int or length == values.get(f"{path}.#"):
             continue
         values[f"{path}.#"] = length
-        for number in range(1, length):
+        for number in range(1, min(length, _LONGEST)):
             values.setdefault(f"{path}.{number}", values.get(f"{path}.{number - 1}"))
 
 

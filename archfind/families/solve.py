@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from archfind.families.equations import Equation
     from archfind.families.text import Family
+    from archfind.families.thinned import Thinned
     from archfind.types import TensorSpec
 
     Index = Mapping[str, TensorSpec]
@@ -43,13 +44,14 @@ def solve(
     index: Index,
     family: Family,
     equations: Sequence[Equation] | None = None,
-    whole: Index | None = None,
+    whole: Thinned | None = None,
     exact: bool = False,
 ) -> Solution | None:
     """The best values for a family, or None where it has nothing in common with the file.
     `equations` are those of `equations_of`, where they are known already; `whole` is all of the
     file, where the index has only some of it. With `exact` None as soon as not all can fit."""
-    equations = list(equations_of(index, family)) if equations is None else equations
+    if equations is None:
+        equations = list(equations_of(index, family, len(whole.index) if whole else 0))
     # Some networks have nothing to solve, and are there or not.
     if not equations and any(line.reads for line in family.program.lines):
         return None
@@ -69,13 +71,17 @@ def _is_refuted(equation: Equation, values: Values) -> bool:
 
 
 def solved_with(
-    index: Index, family: Family, equations: Sequence[Equation], given: Values
+    index: Index,
+    family: Family,
+    equations: Sequence[Equation],
+    given: Values,
+    whole: Thinned | None = None,
 ) -> Solution:
     """The best values with those `given`."""
     values = _fixed(equations, family) | given
     solved: set[str] = set(given)
     _propagate(equations, values, solved, family)
-    return _completed(index, family, equations, values, solved, None)
+    return _completed(index, family, equations, values, solved, whole)
 
 
 def _completed(
@@ -84,7 +90,7 @@ def _completed(
     equations: Sequence[Equation],
     values: Values,
     solved: set[str],
-    whole: Index | None,
+    whole: Thinned | None,
 ) -> Solution:
     """With what the equations don't give taken from the preset that agrees most."""
     assumed: set[str] = set()

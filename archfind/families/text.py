@@ -40,6 +40,7 @@ class Family:
         "_lines",
         "_lists",
         "_masks",
+        "_placed",
         "_program",
         "base",
         "cls",
@@ -91,6 +92,7 @@ class Family:
         self._program: Program | None = None
         self._lists: dict[str, str] | None = None
         self._masks: set[str] | None = None
+        self._placed: dict[str, list[FamilyLine]] | None = None
 
     @property
     def lists(self) -> dict[str, str]:
@@ -104,6 +106,17 @@ class Family:
                 and self.leaves[f"{one}.#"] == self.leaves.get(f"{counted}.#")
             }
         return self._lists
+
+    def lines_of(self, key: str) -> list[FamilyLine]:
+        """The lines that may give a key, by its names alone: those without a repeat, which have
+        just this key, then those with its template."""
+        if self._placed is None:
+            self._placed = {}
+            for line in self.program.lines:
+                repeats = any(part.bound is not None for part in line.parts)
+                name = template_of(line) if repeats else f"={line.pattern}"
+                self._placed.setdefault(name, []).append(line)
+        return [*self._placed.get(f"={key}", ()), *self._placed.get(template(key), ())]
 
     @property
     def masks(self) -> set[str]:

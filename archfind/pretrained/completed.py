@@ -3,7 +3,7 @@ same sizes, else the type's defaults. On the cold path of `archfind guess`."""
 
 from __future__ import annotations
 
-from archfind.families.equations import ERRORS
+from archfind.families.score import keeps_tensors
 from archfind.pretrained.database import DEFAULT
 from archfind.pretrained.shown import shown
 
@@ -40,12 +40,12 @@ def completed(
     for source, some in (("default", facts), ("preset", told), ("file", claims)):
         # Heads and what each has of a width are one size: neither can be said without the other.
         free = {p: v for p, v in some.items() if p not in solution.solved and p != "class"}
-        if free and _keep(family, values, free):
+        if free and _keep(family, solution, values, free):
             values |= free
             sources |= dict.fromkeys(free, source)
             continue
         for path, value in free.items():
-            if _keep(family, values, {path: value}):
+            if _keep(family, solution, values, {path: value}):
                 values[path], sources[path] = value, source
     for path in values:
         sources.setdefault(path, "default")
@@ -54,7 +54,9 @@ def completed(
     return values, sources, preset
 
 
-def _keep(family: Family, values: Mapping[str, Any], some: Mapping[str, Any]) -> bool:
+def _keep(
+    family: Family, solution: Solution, values: Mapping[str, Any], some: Mapping[str, Any]
+) -> bool:
     """Whether values leave the tensors as they are."""
     if all(
         path not in family.options
@@ -62,11 +64,9 @@ def _keep(family: Family, values: Mapping[str, Any], some: Mapping[str, Any]) ->
         for path, value in some.items()
     ):
         return True
-    try:
-        program = family.program.reading(some)
-        return program.expand({**values, **some}) == program.expand(values)
-    except ERRORS:
+    if not solution.rows:
         return False
+    return keeps_tensors(family, solution, {**values, **some}, some) is True
 
 
 def same(block: Configured, solution: Solution) -> str:
@@ -114,7 +114,9 @@ def _divided(
                     both = {heads: value}
                     if sources.get(grouped) == "default" and grouped in values:
                         both[grouped] = value
-                    fitting = [m for m in (both, {heads: value}) if _keep(family, values, m)]
+                    fitting = [
+                        m for m in (both, {heads: value}) if _keep(family, solution, values, m)
+                    ]
                     if fitting:
                         values |= fitting[0]
                         break

@@ -4,7 +4,7 @@ assumed: of 32 heads of 128 a file shows the 4096."""
 from __future__ import annotations
 
 from archfind.families.equations import ERRORS, equations_of
-from archfind.families.program import places
+from archfind.families.program import Allowance, places
 from archfind.families.solve import solved_with
 
 TYPE_CHECKING = False
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     Values = Mapping[str, Any]
 
 _PLACES = 48  # of a line, looked at
+_VISITED = 1 << 16  # of all lines, in search of those
 _MANY = 3_000  # tensors: solving again would take long
 
 
@@ -85,6 +86,7 @@ def _expressions(family: Family, values: Values) -> Iterator[tuple[Expression, V
     """The sizes and counts of the lines that are in the network, at one of their places; those that
     follow one rule or another, by the place, at some."""
     seen: set[str] = set()
+    allowance = Allowance(_VISITED)
     for line in family.program.lines:
         own = [*line.sizes, *(part.bound for part in line.parts if part.bound is not None)]
         fresh = [e for e in own if e.names and ("{" in e.text or e.text not in seen)]
@@ -93,7 +95,7 @@ def _expressions(family: Family, values: Values) -> Iterator[tuple[Expression, V
         several = any("{" in e.text and "case(" in e.text for e in fresh)
         try:
             left = _PLACES if several else 1
-            for _, env in places(line.parts, values):
+            for _, env in places(line.parts, values, allowance, pinned=line.pinned):
                 if line.condition is None or line.condition.value(env):
                     seen.update(e.text for e in fresh)
                     yield from ((e, env) for e in fresh)

@@ -10,6 +10,7 @@ from archfind.families.polish import polished
 from archfind.families.score import Solution, is_kind, lengthen, score, within
 from archfind.families.solve import solve, solved_with
 from archfind.families.text import template
+from archfind.families.thinned import Thinned
 from archfind.frozen import replace
 from archfind.match import compared
 from archfind.pretrained.completed import completed, same
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
+    from archfind.families.program import Shape
     from archfind.families.text import Family
     from archfind.pretrained.database import Configured
     from archfind.pretrained.state_dict import StateDict
@@ -38,6 +40,8 @@ class Solved:
     __slots__ = (
         "block",
         "canonical",
+        "contracted",
+        "expected",
         "index",
         "is_like",
         "match",
@@ -56,6 +60,8 @@ class Solved:
         self.values = values
         self.preset = preset
         self.canonical: Canonical | None = None  # what it was held against
+        self.contracted: frozenset[object] | None = None  # what its rules give, in short
+        self.expected: dict[str, tuple[Shape, str]] = {}  # ... and in full
         self.index: Index = {}  # the tensors below its prefix, tied ones under both of their keys
         self.tied: Mapping[str, str] = {}
         self.is_like = False  # with another class's values, since those do for it
@@ -97,7 +103,7 @@ def solved(
         elif key in own and source not in own and template(source) not in present:
             tied[source] = key
             own[source] = own[key]
-    solution = _likened(own, block.family, like) if like is not None else None
+    solution = _likened(own, block, like) if like is not None else None
     is_like = solution is not None
     if solution is None:
         solution = _solved(whole, own, block, tied, like)
@@ -111,17 +117,27 @@ def solved(
     shares = _shares(block, own, tied)
     if shares is not None and "tie_word_embeddings" in block.family.leaves:
         values["tie_word_embeddings"], sources["tie_word_embeddings"] = shares, "shape"
-    match = _match(whole.index, own, block, solution, values, sources, tied, preset)
+    is_same = like is not None and solution.expected is like.expected and tied == like.tied
+    held = like.match if like is not None and is_same else _compared(whole, own, solution, tied)
+    match = _match(held, block, _told(block, solution, values, sources, preset), tied, preset)
     found = Solved(block, match, solution.score, values, preset)
     found.index, found.tied, found.is_like = own, tied, is_like
+    found.expected = solution.expected
+    if found.match.fits and not is_like:
+        found.contracted = block.family.program.contracted(solution.values)
     return found
 
 
-def _likened(index: Index, family: Family, like: Solved) -> Solution | None:
+def _likened(index: Index, block: Configured, like: Solved) -> Solution | None:
     """The values that another class has every tensor with, where this one does so, too."""
+    family = block.family
     values = {p: v for p, v in like.values.items() if p in family.leaves}
     solution = Solution({**family.leaves, **values}, like.shown & values.keys(), "")
     lengthen(family, solution.values)
+    told = family.program.contracted(solution.values)
+    if told is not None and told == like.contracted:
+        solution.expected, solution.score = like.expected, 1.0
+        return solution
     try:
         for key, shape, dtype in family.program.tensors(solution.values):
             spec = index.get(key)
@@ -145,24 +161,33 @@ def _solved(
     fits, what doesn't fit after a little is None."""
     family = block.family
     is_alone = like is None
-    solution = _from_some(whole, own, family, not is_alone)
+    some, thin = _some(whole, own, block)
+    equations = list(equations_of(some, family, len(own)))
+    solution = solve(some, family, equations, thin, exact=not is_alone)
     if solution is None:
         return None
     shared = _alike(solution, block, own)
     if shared:
         tied |= shared
         own |= {key: own[source] for key, source in shared.items()}
-        solution = _from_some(whole, own, family, not is_alone) or solution
-    if len(own) > MANY and (is_alone or solution.score == 1):
-        score(own, family, solution)
-    if like is not None and solution.score < 1 and len(own) <= MANY:
+        some, thin = _some(whole, own, block)
+        equations = list(equations_of(some, family, len(own)))
+        solution = solve(some, family, equations, thin, exact=not is_alone) or solution
+    if like is not None and solution.score < 1:
+        if len(own) > MANY:
+            return None
         # Heads that no tensor shows are as many as the other class has for it.
         hidden = like.values.keys() & family.options.keys() - like.shown
         given = {p: like.values[p] for p in hidden if type(like.values[p]) is int}
-        other = solved_with(own, family, list(equations_of(own, family)), given)
+        other = solved_with(some, family, equations, given, thin)
         solution = max(solution, other, key=lambda one: one.score)
-    if like is not None and solution.score < 1 and len(own) > MANY:
-        return None
+    if thin is not None and (is_alone or solution.score == 1):
+        fitting = solution.score
+        score(own, family, solution)
+        if solution.score < fitting and len(own) <= MANY:
+            solution = solve(own, family, exact=not is_alone)
+            if solution is None:
+                return None
     _whole_patches(own, family, solution)
     if is_alone and solution.score < 1 and (solution.score > _NEARLY or len(own) <= MANY):
         solution = polished(own, family, solution)
@@ -170,13 +195,15 @@ def _solved(
     return solution if is_alone or solution.score == 1 else None
 
 
-def _from_some(whole: StateDict, own: Index, family: Family, exact: bool) -> Solution | None:
-    """The values from some of a large file's tensors."""
-    if len(own) <= MANY:
-        return solve(own, family, exact=exact)
+def _some(whole: StateDict, own: Index, block: Configured) -> tuple[Index, Thinned | None]:
+    """Those of a file's tensors that a class is solved from, where most repeat. Ties by number are
+    told from all of a row."""
+    ties = any(_NUMBER.search(key) for key in block.tied)
+    if whole.some is whole.index or (ties and len(own) <= MANY):
+        return own, None
     added = [key for key in own if key not in whole.index]
     some = {key: own[key] for key in (*whole.some, *added) if key in own}
-    return solve(some, family, whole=own, exact=exact)
+    return some, Thinned(own, whole.rows)
 
 
 def _alike(solution: Solution, block: Configured, own: Index) -> dict[str, str]:
@@ -218,7 +245,7 @@ def _whole_patches(index: Index, family: Family, solution: Solution) -> None:
             score(index, family, other)
             if other.score >= solution.score:
                 solution.values, solution.expected = other.values, other.expected
-                solution.score = other.score
+                solution.rows, solution.score = other.rows, other.score
                 break
 
 
@@ -233,16 +260,15 @@ def _shares(block: Configured, own: Index, tied: Mapping[str, str]) -> bool | No
     return None
 
 
-def _match(
-    index: Index,
-    own: Index,
+def _told(
     block: Configured,
     solution: Solution,
     values: Mapping[str, Any],
     sources: Mapping[str, str],
-    tied: Mapping[str, str],
     preset: str,
-) -> Match:
+) -> dict[str, Setting]:
+    """The config's fields with where each value is from; those of the type, those that the public
+    model says, and switches of the class only where they were solved."""
     stated = block.type.presets.get(preset, {})
     leaves = block.family.leaves
     told = [
@@ -253,7 +279,26 @@ def _match(
         or f"{path.rpartition('.')[0]}.#" in leaves
     ]
     told = [p for p in told if not p.startswith("init.") or p in solution.solved]
-    config = {p: Setting(values[p], sources.get(p, "default")) for p in told}
+    return _gathered({p: Setting(values[p], sources.get(p, "default")) for p in told})
+
+
+def _compared(whole: StateDict, own: Index, solution: Solution, tied: Mapping[str, str]) -> Match:
+    """The tensors that the rules give, held against the file's."""
+    return compared(
+        {**whole.index, **own},
+        solution.expected,
+        lambda key, spec: key not in whole.index or is_stale(key, spec),
+        tied,
+    )
+
+
+def _match(
+    held: Match,
+    block: Configured,
+    config: Mapping[str, Setting],
+    tied: Mapping[str, str],
+    preset: str,
+) -> Match:
     entry = Entry(
         provider="transformers",
         name=block.cls,
@@ -263,25 +308,15 @@ def _match(
         fields={},
         version=block.type.version,
     )
-    found = compared(
-        {**index, **own},
-        solution.expected,
-        lambda key, spec: key not in index or is_stale(key, spec),
+    pretrained = Pretrained(
+        block.type.name,
+        block.type.config.rpartition(".")[2],
+        block.dialect,
         tied,
+        block.prefix,
+        preset,
     )
-    return replace(
-        found,
-        entry=entry,
-        config=_gathered(config),
-        pretrained=Pretrained(
-            block.type.name,
-            block.type.config.rpartition(".")[2],
-            block.dialect,
-            tied,
-            block.prefix,
-            preset,
-        ),
-    )
+    return replace(held, entry=entry, config=config, pretrained=pretrained)
 
 
 def _gathered(config: Mapping[str, Setting]) -> dict[str, Setting]:

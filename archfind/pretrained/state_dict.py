@@ -21,7 +21,7 @@ STALE = frozenset(
     "position_ids token_type_ids inv_freq original_inv_freq masked_bias cos_cached sin_cached "
     "rotary_emb embed_positions".split()
 )
-MANY = 4_000  # tensors, from which on a class is solved from some of them
+MANY = 4_000  # tensors, from which on a class is solved from some of them only
 
 
 def is_stale(key: str, spec: TensorSpec) -> bool:
@@ -35,13 +35,14 @@ def is_stale(key: str, spec: TensorSpec) -> bool:
 
 class StateDict:
     """Tensors by key; `templates` are those of its keys, each with the first key that has it, and
-    `some` is the index without most of what repeats within layers, where it's large."""
+    `some` is the index without those amid its `rows`: layers that are alike, and in a large file
+    what repeats within layers."""
 
-    __slots__ = ("_stale", "index", "some", "templates")
+    __slots__ = ("_stale", "index", "rows", "some", "templates")
 
     def __init__(self, index: Index) -> None:
         self.index = index
-        self.some = thinned(index) if len(index) > MANY else index
+        self.some, self.rows = thinned(index, len(index) > MANY)
         self.templates = templates_of(self.some)
         stale = {found for found, key in self.templates.items() if is_stale(key, index[key])}
         self._stale = (
