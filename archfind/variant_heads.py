@@ -36,6 +36,7 @@ CLASSES = "num_classes"
 SOME, MORE = 1009, 2003  # classes, of which no other size is likely to be a multiple
 _NEARLY = 0.7  # share of the tensors below the prefix that a family must explain
 _PLACES = 3  # prefixes tried
+_MOST = 0.5  # share of the file's tensors that must be below one
 
 
 def headed_variant(
@@ -66,6 +67,8 @@ def _headed(
     """Each network of a family, with the head that it has. The first solutions are of a file that
     has a head in no family's words; with the library's head in its place they are found anew."""
     own = below_prefix(index, prefix)
+    if len(own) < _MOST * len(index):
+        return  # the larger part of the file is no head
     for rough in solutions(own, families, choose, near):
         first = _fitted(index, prefix, own, families.known(rough[0]), rough[1], choose)
         if first is None:

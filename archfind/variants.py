@@ -144,7 +144,7 @@ def variants(
     settled = solutions(index, families, choose, near)
     most = max((solution.score for _, solution in settled), default=0.0)
     for number, solution in settled:
-        if solution.score and (solution.score == 1 or most < 1):  # beside what fits, nothing else
+        if solution.score and solution.score == most:  # beside what fits best, nothing else
             match = variant_match(index, families.known(number), solution, choose)
             moved = len(match.variant.moved) if match.variant else 0
             rare = not (match.variant and match.variant.plain)

@@ -10,8 +10,9 @@ from torch import nn
 
 from archfind.errors import SignatureError
 from archfind.families.expression import parse
+from archfind.families.numbered import joined, numbered
 from archfind.families.polish import polished
-from archfind.families.program import Program, joined, numbered
+from archfind.families.program import Program
 from archfind.families.score import Solution
 from archfind.families.solve import solve
 from archfind.families.text import Family, family_text, template

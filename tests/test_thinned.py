@@ -31,7 +31,7 @@ LINES = (
 )
 VALUES = st.fixed_dictionaries(
     {
-        "depth": st.integers(0, 9),
+        "depth": st.integers(0, 14),
         "experts": st.integers(0, 11),
         "parts": st.integers(0, 9),
         "dense": st.integers(0, 3),
@@ -49,8 +49,10 @@ def test_a_thin_expansion_is_the_whole_one_thinned(values: dict[str, int]) -> No
         key: TensorSpec("float32", shape, NOWHERE)
         for key, (shape, _) in program.expand(values).items()
     }
-    thin = {key: shape for key, shape, _ in program.tensors(values, is_thin=True)}
-    assert thin == {key: spec.shape for key, spec in thinned(every).items()}
+    for within in (False, True):
+        some, rows = thinned(every, within)
+        thin = {key: shape for key, shape, _ in program.tensors(values, rows)}
+        assert thin == {key: spec.shape for key, spec in some.items()}
 
 
 @given(VALUES)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from archfind.config_probing.bench import Bench
 from archfind.config_probing.learn import Learned, gives
 from archfind.config_probing.text import Block
-from archfind.families.program import numbered
+from archfind.families.numbered import numbered
 
 
 def inside(bench: Bench, dialect: str, known: Sequence[Block]) -> Learned | None:

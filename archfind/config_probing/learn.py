@@ -12,7 +12,9 @@ from archfind.config_probing.bench import Bench, Built
 from archfind.config_probing.explore import CORE
 from archfind.config_probing.text import Block, Like, pattern
 from archfind.config_probing.traced import HintedLearner, Hints
-from archfind.families.program import PLACES, Allowance, FamilyLine, Program, joined, places
+from archfind.families.expansion import Expansion
+from archfind.families.numbered import joined
+from archfind.families.program import FamilyLine, Program
 from archfind.probing.config import Leaf
 from archfind.probing.learn import Blame
 from archfind.probing.probe import Sample, Shapes
@@ -287,7 +289,7 @@ def _exact(like: Like, built: Sequence[Built], dialect: str) -> Like | None:
 def _holds(like: Like, line: FamilyLine, shapes: Shapes, values: Mapping[str, Leaf]) -> bool:
     """Whether all that a line gives is there."""
     try:
-        for key, env in places(line.parts, values, Allowance(PLACES)):
+        for key, env in Expansion(values).places(line.parts):
             if line.condition is None or line.condition.value(env):
                 shape = tuple([int(size.value(env)) for size in line.sizes])
                 if shapes.get(like.prefix + joined(key)) != (shape, line.dtype):

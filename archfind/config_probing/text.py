@@ -29,8 +29,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from archfind.families.expansion import Shape
 from archfind.families.expression import RESERVED
-from archfind.families.program import FamilyLine, Program, Shape, numbered, split
+from archfind.families.numbered import numbered
+from archfind.families.program import FamilyLine, Program, split
 
 Values = Mapping[str, Any]
 _NAME = re.compile(r"'[^']*'|(?<![\w.{])[A-Za-z_][\w.]*(?:\{[^}]*\}[\w.]*)*")

@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 
 from archfind.config_probing.bench import Bench, Built
 from archfind.families.expression import parse
-from archfind.families.program import numbered, spaced, split
+from archfind.families.numbered import numbered
+from archfind.families.program import spaced, split
 from archfind.probing.config import Leaf, moved
 from archfind.probing.fit import Failed, holds
 from archfind.probing.learn import Blame, Learner, Place, generalised

@@ -28,9 +28,10 @@ def adjusted(
     family: Family,
     start: Solution,
     equations: Sequence[Equation],
+    exact: bool = False,
 ) -> Solution | None:
     """The start with the leaves moved by which most equations come to hold, one after another; None
-    where it is too far from the file."""
+    where it is too far from the file, or with `exact` where not all of them do."""
     values: Values = dict(start.values)
     equations = [one for one in equations if one.names]
     reading: dict[str, list[Equation]] = {}
@@ -73,6 +74,8 @@ def adjusted(
         moved |= best[3].keys()
         for other in _reading(reading, best[3]):
             state[id(other)] = _state(other, values)
+    if exact and any(state[id(one)] is False and one.value is not False for one in equations):
+        return None  # what is absent may be tied, everything else is wrong
     seen = {name for one in equations if state[id(one)] for name in one.names}
     solution = Solution(values, moved | (seen & set(family.options)), start.preset)
     score(index, family, solution)

@@ -8,6 +8,7 @@ import struct
 import zlib
 from bisect import bisect_left
 
+from archfind.canonical import is_table, kind
 from archfind.database import Member
 from archfind.errors import SignatureError
 from archfind.families.text import Family, template
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 MAGIC = b"archfam3"
 _CLASSES = 4  # tried for one state dict, with as many families of each as:
 _EACH = 2
-_COMMON = 0.3  # of the templates on both sides must be shared for a family to be tried
+_COMMON = 0.3  # of the file's templates a family must have to be tried ...
+_COVERED = 0.65  # ... and of its keys: with fewer, no answer would come of it
 
 
 def feature(template: str, shape: tuple[int, ...] | None = None) -> int:
@@ -94,13 +96,20 @@ class Families:
         entry of `near`, then the most alike; of those with the same keys, the ones that have more
         of its shapes. Of a few classes the most alike and those of most networks."""
         templates: dict[str, set[tuple[int, ...]]] = {}
+        keys: dict[str, int] = {}
         for key, spec in index.items():
-            templates.setdefault(template(key), set()).add(spec.shape)
-        named = self._counted(feature(item) for item in templates)
-        shaped = self._counted(feature(i, shape) for i, held in templates.items() for shape in held)
+            name = template(key)
+            templates.setdefault(name, set()).add(spec.shape)
+            keys[name] = keys.get(name, 0) + (not is_table(key, kind(spec)))
+        named = self._counted(dict.fromkeys(map(feature, templates), 1))
+        shaped = self._counted(
+            {feature(i, shape): 1 for i, held in templates.items() for shape in held}
+        )
+        covered = self._counted({feature(name): count for name, count in keys.items()})
+        most = _COVERED * sum(keys.values())
         # A family has lines for what switches bring: what counts is that it explains the file.
         ranked = sorted(
-            (n for n, count in named.items() if count >= _COMMON * len(templates)),
+            (n for n, c in named.items() if c >= _COMMON * len(templates) and covered[n] >= most),
             key=lambda n: (-named[n], -shaped.get(n, 0), self._sizes[n], n),
         )
         classes: dict[int, list[int]] = {}
@@ -114,23 +123,23 @@ class Families:
             few |= set(numbers[:_EACH])
         alike = set(ranked)
         # An entry may be near for its shapes alone; its family's keys are what must be there.
-        first = [number for number in self._counted(map(of_preset, near)) if number in alike]
+        first = [n for n in self._counted(dict.fromkeys(map(of_preset, near), 1)) if n in alike]
         return list(dict.fromkeys([*first, *(number for number in ranked if number in few)]))
 
     def covering(self, keys: Iterable[str]) -> set[int]:
         """Families that have a line for each of these keys, numbers aside."""
         templates = set(map(template, keys))
-        counts = self._counted(map(feature, templates))
+        counts = self._counted(dict.fromkeys(map(feature, templates), 1))
         return {number for number, count in counts.items() if count == len(templates)}
 
-    def _counted(self, wanted: Iterable[int]) -> dict[int, int]:
-        """How many of the features each family has."""
+    def _counted(self, wanted: Mapping[int, int]) -> dict[int, int]:
+        """The weights of the features that each family has, together."""
         counts: dict[int, int] = {}
-        for item in wanted:
+        for item, weight in wanted.items():
             at = bisect_left(self._features, item)
             if at < len(self._features) and self._features[at] == item:
                 for number in self._postings[self._starts[at] : self._starts[at + 1]]:
-                    counts[number] = counts.get(number, 0) + 1
+                    counts[number] = counts.get(number, 0) + weight
         return counts
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from archfind.canonical import is_derived
 from archfind.families.expression import resolved
-from archfind.families.program import numbered
+from archfind.families.numbered import numbered
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def equations_of(index: Index, family: Family, total: int = 0) -> Iterator[Equat
     for key, shape in keys.items():
         parts = key.split(".")
         placed: list[tuple[FamilyLine, Values]] = []
-        for line in family.lines_of(key):
+        for line in family.lines_of(key, parts):
             env = _placed(line, parts, counts, lengths)
             if env is not None and len(line.sizes) == len(shape) and not _is_elsewhere(line, env):
                 placed.append((line, env))

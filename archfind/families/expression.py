@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import operator
+import re
 
 from archfind.errors import SignatureError
 
@@ -120,12 +121,18 @@ _WORDS = {"None": None, "True": True, "False": False}
 RESERVED = frozenset((*_FUNCTIONS, *_OPERATORS, *_WORDS, "not", "in"))  # what is no name of a leaf
 
 
+_BRACES = r"\{(?:[^{}]|\{[^{}]*\})*\}"
+_TOKEN = re.compile(  # a text in quotes, a name or number, an operator
+    rf"'[^']*'|(?:{_BRACES}|\w)(?:{_BRACES}|[\w.#])*|//|\*\*|==|!=|[^ ]"
+)
+
+
 class _Parser:
     """Operator precedence over the tokens of one text."""
 
     def __init__(self, text: str) -> None:
         self.text = text
-        self.tokens = _tokens(text)
+        self.tokens = _TOKEN.findall(text)
         self.at = 0
         self.names: dict[str, None] = {}
         self.plain: dict[Computed, str] = {}  # what only reads a leaf, with its name
@@ -183,7 +190,7 @@ class _Parser:
         if token == "-":
             inner = self.expression(6)
             return lambda values: -inner(values)
-        if token[0] == "'":
+        if token[0] == "'" and len(token) > 1:
             return self.constant(token[1:-1])
         if token[0].isdigit():
             return self.constant(float(token) if "." in token else int(token))
@@ -231,27 +238,3 @@ def _both(left: Computed, right: Computed) -> Computed:
 
 def _either(left: Computed, right: Computed) -> Computed:
     return lambda values: left(values) or right(values)
-
-
-def _tokens(text: str) -> list[str]:
-    found: list[str] = []
-    at = 0
-    while at < len(text):
-        start = at
-        char = text[at]
-        if char == " ":
-            at += 1
-            continue
-        if char == "'":
-            at = text.index("'", at + 1) + 1
-        elif char.isalnum() or char in "_{":
-            inside = 0
-            while at < len(text) and (inside or text[at].isalnum() or text[at] in "_.{#"):
-                inside += (text[at] == "{") - (text[at] == "}")
-                at += 1
-        elif text[at : at + 2] in ("//", "**", "==", "!="):
-            at += 2
-        else:
-            at += 1
-        found.append(text[start:at])
-    return found

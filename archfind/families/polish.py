@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 _SOLVED_AGAIN = 5_000  # tensors, by all that solving again for one family
 _EXPANSIONS = 80
-_EXPANDED = 24_000  # keys, by all expansions for one family
+_EXPANDED = 24_000  # keys or lines, by all expansions for one family
 _LIKELY = 0.8  # share of tensors that fit
-_HOPELESS = 0.2
+_HOPELESS = 0.5  # of less, nothing was ever made that fits
 _RESOLVED = 0.6  # from here on everything is solved again for other switches
 
 
@@ -32,13 +32,14 @@ def polished(index: Index, family: Family, solution: Solution) -> Solution:
     """Other values for the leaves behind what doesn't fit, kept where more fits. Most files are of
     no family, so the work is bounded by how much fits already."""
     tries = 0
+    size = len(index) + max(len(solution.expected), len(family.program.lines))
     better = solution.score > _HOPELESS
     while better and solution.score < 1:
         better = False
         for path in _implicated(index, family, solution):
             for value in known_values(path, family):
                 most = _EXPANDED if solution.score > _LIKELY else _EXPANDED // 5
-                if tries * (len(index) + len(solution.expected)) > most or tries >= _EXPANSIONS:
+                if tries * size > most or tries >= _EXPANSIONS:
                     return solution
                 if value == solution.values.get(path):
                     continue

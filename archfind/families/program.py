@@ -12,43 +12,20 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from archfind.families.expression import parse, resolved
+from archfind.families.expansion import PLACES, Expansion
+from archfind.families.expression import parse
+from archfind.families.numbered import KEPT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from typing import Any
 
+    from archfind.families.expansion import Shape, Tensor
     from archfind.families.expression import Expression
     from archfind.families.thinned import Rows
 
     Values = Mapping[str, Any]
-
-KEPT = 1 << 16  # keys of files, which every family asks for
-PLACES = 1 << 22  # of all repeats, that an expansion visits where nobody says less
-
-Shape = tuple[int, ...]
-Tensor = tuple[str, Shape, str]  # key, shape, dtype
-
-
-class TooManyPlaces(ValueError):
-    """An expansion would visit more places of its repeats than it may."""
-
-
-class Allowance:
-    """How many places of repeats an expansion may still visit. A number in a file's key or shape
-    can ask for any number of them, of which conditions may leave none to be seen."""
-
-    __slots__ = ("places",)
-
-    def __init__(self, places: int) -> None:
-        self.places = places
-
-    def take(self, places: int) -> None:
-        """Raises TooManyPlaces where it isn't enough."""
-        self.places -= places
-        if self.places < 0:
-            raise TooManyPlaces("an expansion of too many places")
 
 
 class Part:
@@ -71,8 +48,13 @@ class Part:
 
 
 @lru_cache(KEPT)
+def _parts(pattern: str) -> list[Part]:
+    """A pattern's components, made once: the lines of several conditions share it."""
+    return [_part(text) for text in split(pattern)]
+
+
+@lru_cache(KEPT)
 def _part(text: str) -> Part:
-    """A component, made once: lines have most of theirs in common."""
     return Part(text)
 
 
@@ -80,17 +62,17 @@ _ANYWHERE: Mapping[str, int] = {}
 
 
 class FamilyLine:
-    """Keys, sizes, dtype, condition; `reads` are the leaves in them, up to a repeat's index. After
-    `settled` of the parts, sizes and condition read no further repeat. `pinned` are the repeats
-    that the condition fixes at one number, `{i} == 3 and ...`: no other place has the line."""
+    """Keys, sizes, dtype, condition. After `settled` of the parts, sizes and condition read no
+    further repeat. `pinned` are the repeats that the condition fixes at one number,
+    `{i} == 3 and ...`: no other place has the line."""
 
     __slots__ = (
+        "_reads",
         "condition",
         "dtype",
         "parts",
         "pattern",
         "pinned",
-        "reads",
         "settled",
         "sizes",
         "text",
@@ -104,16 +86,25 @@ class FamilyLine:
         self.dtype = words.pop() if words and words[-1] in _DTYPES else "float"
         self.sizes = tuple(parse(word) for word in words if word != "()")
         self.condition = parse(condition.strip()) if condition else None
-        self.parts = [_part(text) for text in split(self.pattern)]
+        self.parts = _parts(self.pattern)
         repeats = [repeat for repeat in self.parts if repeat.bound is not None]
-        told = [one for one in (*self.sizes, self.condition) if one is not None]
-        names = {name for one in told for name in one.names}
-        names.update(name for repeat in repeats if repeat.bound for name in repeat.bound.names)
-        self.reads = _leaves_read(names, {repeat.index for repeat in repeats})
+        self._reads: set[str] | None = None
         self.pinned = _pinned(condition) if repeats else _ANYWHERE
-        texts = [one.text for one in told if "{" in one.text] if repeats else []
+        texts = [one.text for one in self._told() if "{" in one.text] if repeats else []
         used = [at for at, repeat in enumerate(self.parts, 1) if repeat.is_in(texts)]
         self.settled = max(used, default=0)
+
+    @property
+    def reads(self) -> set[str]:
+        """The leaves that its sizes, its condition and its repeats are made of."""
+        if self._reads is None:
+            bounds = self.bounds()
+            names = {name for one in (*self._told(), *bounds) for name in one.names}
+            self._reads = _leaves_read(names, {part.index for part in self.parts if part.index})
+        return self._reads
+
+    def _told(self) -> list[Expression]:
+        return [*self.sizes] if self.condition is None else [*self.sizes, self.condition]
 
     def bounds(self) -> list[Expression]:
         """How often each of its repeats does."""
@@ -144,6 +135,7 @@ def _leaves_read(names: Iterable[str], repeats: set[str]) -> set[str]:
     return found
 
 
+@lru_cache(KEPT)
 def _pinned(condition: str) -> dict[str, int]:
     """The repeats that a condition's first terms fix: {"{i}": 3} of `{i} == 3 and qkv_bias`."""
     found: dict[str, int] = {}
@@ -194,28 +186,6 @@ def spaced(body: str) -> list[str]:
             found.append(word)
         inside += word.count("(") - word.count(")")
     return found
-
-
-@lru_cache(KEPT)
-def numbered(key: str) -> str:
-    """A key with the numbers at the ends of its components apart: `layer~.1.0.conv~.2.weight`."""
-    if not any(char.isdecimal() for char in key):
-        return key
-    found: list[str] = []
-    for part in key.split("."):
-        text = part.rstrip("0123456789")
-        number = part[len(text) :]
-        found += [f"{text}~", number] if text and number and _plain(number) else [part]
-    return ".".join(found)
-
-
-def _plain(number: str) -> bool:
-    return number == "0" or number[0] != "0"
-
-
-def joined(key: str) -> str:
-    """The key that `numbered` took apart."""
-    return key.replace("~.", "")
 
 
 class Program:
@@ -271,80 +241,6 @@ class Program:
     ) -> Iterator[Tensor]:
         """Key, shape and dtype of every tensor, line by line; without those that items beyond a
         list would give, and those amid the rows that are `thin`."""
-        allowance = Allowance(most)
+        expansion = Expansion(values, most, thin)
         for line in self.lines:
-            yield from tensors_of(line, values, allowance, thin)
-
-
-def tensors_of(
-    line: FamilyLine, values: Values, allowance: Allowance, thin: Rows | None = None
-) -> Iterator[Tensor]:
-    """The tensors of one line."""
-    outer, inner = line.parts[: line.settled], line.parts[line.settled :]
-    for head, env in places(outer, values, allowance, thin, line.pinned):
-        try:
-            if line.condition is not None and not line.condition.value(env):
-                continue
-            shape = tuple([int(size.value(env)) for size in line.sizes])
-        except TypeError:
-            expressions = [*line.sizes, *([line.condition] if line.condition else ())]
-            if not any(_is_beyond(one, env) for one in expressions):
-                raise
-            continue
-        for key, _ in places(inner, env, allowance, thin, head=head, told=False):
-            yield joined(key), shape, line.dtype
-
-
-def _is_beyond(expression: Expression, values: Values) -> bool:
-    """Whether an expression reads an item that a list, shorter than another, doesn't have: what
-    would be made of it isn't there."""
-    names = [resolved(name, values) for name in expression.names if name[0] != "{"]
-    return any(name not in values for name in names if name[-1] != "?")
-
-
-def places(
-    parts: list[Part],
-    values: Values,
-    allowance: Allowance,
-    thin: Rows | None = None,
-    pinned: Mapping[str, int] = _ANYWHERE,
-    head: str = "",
-    told: bool = True,
-) -> Iterator[tuple[str, Values]]:
-    """Every key of a pattern's parts below `head`, with the values of its repeats, if they are to
-    be `told`; of a repeat that is pinned, only that place."""
-    at = 0
-    while at < len(parts) and parts[at].bound is None:
-        head = f"{head}.{parts[at].text}" if head else parts[at].text
-        at += 1
-    if at == len(parts):
-        yield head, values
-        return
-    part = parts[at]
-    assert part.bound is not None
-    try:
-        bound = part.bound.value(values)
-    except TypeError:
-        if not _is_beyond(part.bound, values):
-            raise
-        bound = None
-    count = int(bound) if bound is not None else 0  # of an item that a shorter list doesn't have
-    rest = parts[at + 1 :]
-    above = f"{head}." if head else ""
-    is_last = all(one.bound is None for one in rest)
-    tail = "".join(f".{one.text}" for one in rest) if is_last else ""
-    only = pinned.get(part.index)
-    numbers = thin.ends(joined(above), count) if thin is not None else range(count)
-    if only is not None:
-        numbers = (only,) if only in numbers else ()
-    allowance.take(len(numbers))
-    if is_last and not told:  # most keys come from here
-        for number in numbers:
-            yield f"{above}{number}{tail}", values
-        return
-    for number in numbers:
-        env = {**values, part.index: number, f"{part.index[:-1]}#}}": count}
-        if is_last:
-            yield f"{above}{number}{tail}", env
-        else:
-            yield from places(rest, env, allowance, thin, pinned, f"{above}{number}", told)
+            yield from expansion.tensors(line)

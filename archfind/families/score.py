@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from archfind.canonical import is_derived, is_table, kind
 from archfind.families.equations import ERRORS
-from archfind.families.program import Allowance, tensors_of
+from archfind.families.expansion import Expansion
 from archfind.families.text import template
 
 TYPE_CHECKING = False
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from typing import Any
 
-    from archfind.families.program import Shape, Tensor
+    from archfind.families.expansion import Shape, Tensor
     from archfind.families.text import Family
     from archfind.families.thinned import Rows, Thinned
     from archfind.types import TensorSpec
@@ -33,7 +33,7 @@ class Solution:
     `expected` is what the program then gives, key -> shape and dtype; `rows` has the same line by
     line, and is empty where the program gave too much, or can't be expanded."""
 
-    __slots__ = ("expected", "preset", "rows", "score", "solved", "values")
+    __slots__ = ("expected", "least", "preset", "rows", "score", "solved", "values")
 
     def __init__(self, values: Values, solved: set[str], preset: str) -> None:
         self.values = values
@@ -42,6 +42,7 @@ class Solution:
         self.expected: dict[str, tuple[Shape, str]] = {}
         self.rows: list[list[Tensor]] = []
         self.score = 0.0
+        self.least = 0  # tensors of the file that a network must explain: all but tables
 
 
 def score(
@@ -61,6 +62,9 @@ def score(
     most = _MANY_TIMES * len(every) + _MORE
     rival = Rival(every, beside) if beside is not None and beside.rows else None
     solution.rows = _rows(family, solution.values, thin, most, rival)
+    if not solution.rows:
+        solution.expected, solution.score = {}, 0.0
+        return
     solution.expected = found = {
         key: (shape, dtype) for row in solution.rows for key, shape, dtype in row
     }
@@ -79,19 +83,19 @@ def score(
                 kind(spec) == "float" and template(key) in family.masks
             )
     solution.score = fits / max(union, 1)
+    solution.least = sum(not is_table(key, kind(spec)) for key, spec in every.items())
 
 
 class Rival:
     """A solution that another has to better on the same file, counted line by line as that one is
     expanded: once too many of its tensors are lost, the rest can't make up for them."""
 
-    __slots__ = ("_counted", "_every", "_fits", "_lost", "rows", "score", "values")
+    __slots__ = ("_every", "_least", "_lost", "rows", "score", "values")
 
     def __init__(self, every: Index, solution: Solution) -> None:
         self._every = every
         self.rows, self.values, self.score = solution.rows, solution.values, solution.score
-        self._fits = sum(map(self._right, self.rows))
-        self._counted = sum(not is_table(key, kind(spec)) for key, spec in every.items())
+        self._least = solution.least
         self._lost = 0
 
     def _right(self, row: list[Tensor]) -> int:
@@ -102,7 +106,7 @@ class Rival:
         """Whether no more than it has can fit, with this row in place of its own."""
         self._lost += max(self._right(self.rows[number]) - self._right(row), 0)
         fits = len(self._every) - self._lost
-        return fits <= self.score * max(self._counted, fits)
+        return fits <= self.score * max(self._least, fits)
 
 
 def _rows(
@@ -111,7 +115,7 @@ def _rows(
     """The tensors of each line; none at all where they are more than `most`, or can't better the
     rival's."""
     lines = family.program.lines
-    allowance = Allowance(_PLACES * most)
+    expansion = Expansion(values, _PLACES * most, thin)
     rows: list[list[Tensor]]
     if rival is not None:
         rows = [*rival.rows]
@@ -123,7 +127,7 @@ def _rows(
         for number in changed:
             total -= len(rows[number])
             rows[number] = row = []
-            for tensor in tensors_of(lines[number], values, allowance, thin):
+            for tensor in expansion.tensors(lines[number]):
                 row.append(tensor)
                 if total + len(row) > most:
                     return []
@@ -163,11 +167,11 @@ def keeps_tensors(
     """Whether values that differ from a solution's in the leaves that are `moved` give the same
     tensors; None where the program can't be expanded with them."""
     program = family.program
-    allowance = Allowance(_PLACES * (_MANY_TIMES * len(solution.expected) + _MORE))
+    expansion = Expansion(values, _PLACES * (_MANY_TIMES * len(solution.expected) + _MORE))
     try:
         for number in program.readers(moved):
             row = iter(solution.rows[number])
-            for tensor in tensors_of(program.lines[number], values, allowance):
+            for tensor in expansion.tensors(program.lines[number]):
                 if next(row, None) != tensor:
                     return False
             if next(row, None) is not None:

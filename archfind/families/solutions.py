@@ -10,6 +10,7 @@ from archfind.families.polish import polished
 from archfind.families.score import Solution
 from archfind.families.shown import shown
 from archfind.families.solve import solve
+from archfind.families.text import template
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ _NEARLY = 0.9  # share of tensors
 _BEHIND = 0.2  # share by which a family may be behind the best, and still be worth a search ...
 _POLISHED = 4  # ... of so many
 _NEAR = 3  # presets that are adjusted, of one family
+_OTHER_RANKS = 0.1  # share of tensors that may have other dimensions than a family's
 
 _solved: dict[tuple[object, ...], list[tuple[int, Solution]]] = {}
 
@@ -63,7 +65,7 @@ def _solutions(
             continue  # beside a network that fits, one that lacks keys is no rival
         family = families.known(number).family
         solution = None
-        if family.cls not in done:
+        if family.cls not in done and not _is_of_other_ranks(index, family):
             equations = list(equations_of(index, family))
             solution = _close_to(index, family, near, equations) or solve(index, family, equations)
             asked[number] = equations
@@ -102,6 +104,16 @@ def _is_whole(index: Index, solution: Solution) -> bool:
     return solution.score == 1 and not unexplained_masks(index, solution)
 
 
+def _is_of_other_ranks(index: Index, family: Family) -> bool:
+    """Whether tensors that the family has by name have other dimensions there, as the kernels of a
+    network for volumes have where the family is for pictures."""
+    wrong = 0
+    for key, spec in index.items():
+        ranks = family.ranks.get(template(key))
+        wrong += ranks is not None and len(spec.shape) not in ranks
+    return wrong > _OTHER_RANKS * len(index)
+
+
 def _bettered(
     index: Index, family: Family, solution: Solution, equations: Sequence[Equation]
 ) -> Solution:
@@ -119,7 +131,7 @@ def _close_to(
     """A solution from one of the entries `near`, if it fits."""
     for name in [name for name in near if name in family.presets][:_NEAR]:
         start = Solution({**family.leaves, **family.presets[name]}, set(), name)
-        found = adjusted(index, family, start, equations)
+        found = adjusted(index, family, start, equations, exact=True)
         if found is not None and found.score == 1:
             return found
     return None

@@ -18,7 +18,8 @@ import re
 from functools import lru_cache
 
 from archfind.canonical import is_table
-from archfind.families.program import KEPT, Program, joined
+from archfind.families.numbered import KEPT, joined
+from archfind.families.program import Program
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class Family:
         "_masks",
         "_placed",
         "_program",
+        "_ranks",
         "base",
         "cls",
         "direct",
@@ -92,7 +94,8 @@ class Family:
         self._program: Program | None = None
         self._lists: dict[str, str] | None = None
         self._masks: set[str] | None = None
-        self._placed: dict[str, list[FamilyLine]] | None = None
+        self._ranks: dict[str, set[int]] | None = None
+        self._placed: dict[tuple[object, ...], list[tuple[int, FamilyLine]]] | None = None
 
     @property
     def lists(self) -> dict[str, str]:
@@ -107,16 +110,24 @@ class Family:
             }
         return self._lists
 
-    def lines_of(self, key: str) -> list[FamilyLine]:
-        """The lines that may give a key, by its names alone: those without a repeat, which have
-        just this key, then those with its template."""
-        if self._placed is None:
-            self._placed = {}
+    @property
+    def ranks(self) -> dict[str, set[int]]:
+        """How many dimensions the tensors of each template can have."""
+        if self._ranks is None:
+            self._ranks = {}
             for line in self.program.lines:
-                repeats = any(part.bound is not None for part in line.parts)
-                name = template_of(line) if repeats else f"={line.pattern}"
-                self._placed.setdefault(name, []).append(line)
-        return [*self._placed.get(f"={key}", ()), *self._placed.get(template(key), ())]
+                self._ranks.setdefault(template_of(line), set()).add(len(line.sizes))
+        return self._ranks
+
+    def lines_of(self, key: str, parts: list[str]) -> list[FamilyLine]:
+        """The lines that may give a key, which has these parts, by its names and numbers alone."""
+        if self._placed is None:
+            self._placed = _placed(self.program.lines)
+        name = template(key)
+        found = [*self._placed.get((name, key), ()), *self._placed.get((name,), ())]
+        for at, _ in self._placed.get((name, "pinned"), ()):
+            found += self._placed.get((name, at, parts[at]), ())
+        return [line for _, line in sorted(found, key=lambda item: item[0])]
 
     @property
     def masks(self) -> set[str]:
@@ -132,6 +143,28 @@ class Family:
         if self._program is None:
             self._program = Program(self._lines)
         return self._program
+
+
+def _placed(lines: list[FamilyLine]) -> dict[tuple[object, ...], list[tuple[int, FamilyLine]]]:
+    """Lines with their numbers, by what they are looked up with: those without a repeat by
+    template and key, those with a pinned one by template, part and number, others by template. Of
+    each template, (template, "pinned") has the parts that lines pin."""
+    found: dict[tuple[object, ...], list[tuple[int, FamilyLine]]] = {}
+    for number, line in enumerate(lines):
+        name = template_of(line)
+        pins = [at for at, part in enumerate(line.parts) if part.index in line.pinned]
+        if not line.bounds():
+            found.setdefault((name, line.pattern), []).append((number, line))
+        elif not pins:
+            found.setdefault((name,), []).append((number, line))
+        else:
+            at = pins[0]
+            place = str(line.pinned[line.parts[at].index])
+            found.setdefault((name, at, place), []).append((number, line))
+            every = found.setdefault((name, "pinned"), [])
+            if all(other != at for other, _ in every):
+                every.append((at, line))
+    return found
 
 
 def _pairs(line: FamilyLine) -> Iterator[tuple[str, str]]:

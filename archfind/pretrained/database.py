@@ -11,7 +11,7 @@ import zlib
 from bisect import bisect_left
 
 from archfind.errors import SignatureError
-from archfind.families.program import joined
+from archfind.families.numbered import joined
 from archfind.families.text import Family, template_of
 
 TYPE_CHECKING = False

@@ -4,7 +4,7 @@ assumed: of 32 heads of 128 a file shows the 4096."""
 from __future__ import annotations
 
 from archfind.families.equations import ERRORS, equations_of
-from archfind.families.program import Allowance, places
+from archfind.families.expansion import Expansion
 from archfind.families.solve import solved_with
 
 TYPE_CHECKING = False
@@ -86,7 +86,7 @@ def _expressions(family: Family, values: Values) -> Iterator[tuple[Expression, V
     """The sizes and counts of the lines that are in the network, at one of their places; those that
     follow one rule or another, by the place, at some."""
     seen: set[str] = set()
-    allowance = Allowance(_VISITED)
+    expansion = Expansion(values, _VISITED)
     for line in family.program.lines:
         own = [*line.sizes, *(part.bound for part in line.parts if part.bound is not None)]
         fresh = [e for e in own if e.names and ("{" in e.text or e.text not in seen)]
@@ -95,7 +95,7 @@ def _expressions(family: Family, values: Values) -> Iterator[tuple[Expression, V
         several = any("{" in e.text and "case(" in e.text for e in fresh)
         try:
             left = _PLACES if several else 1
-            for _, env in places(line.parts, values, allowance, pinned=line.pinned):
+            for _, env in expansion.places(line.parts, line.pinned):
                 if line.condition is None or line.condition.value(env):
                     seen.update(e.text for e in fresh)
                     yield from ((e, env) for e in fresh)

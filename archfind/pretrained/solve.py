@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-    from archfind.families.program import Shape
+    from archfind.families.expansion import Shape
     from archfind.families.text import Family
     from archfind.pretrained.database import Configured
     from archfind.pretrained.state_dict import StateDict

@@ -13,7 +13,8 @@ from torch import nn
 from archfind.canonical import is_derived
 from archfind.families.equations import ERRORS
 from archfind.families.expression import parse
-from archfind.families.program import Program, numbered
+from archfind.families.numbered import numbered
+from archfind.families.program import Program
 from archfind.probing.config import Leaf, leaves, merged, moved
 from archfind.probing.family import Preset
 from archfind.probing.lines import Line, lines_of

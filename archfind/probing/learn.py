@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from archfind.families.expression import parse
-from archfind.families.program import numbered
+from archfind.families.numbered import numbered
 from archfind.probing.conditions import both, decide, negated, tests
 from archfind.probing.fit import Failed, fit
 from archfind.probing.probe import Sample

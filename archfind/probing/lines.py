@@ -9,7 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from archfind.canonical import is_table
-from archfind.families.program import numbered, split
+from archfind.families.numbered import numbered
+from archfind.families.program import split
 from archfind.probing.trace import Traced
 
 Line = tuple[str, tuple[str, ...], str, tuple[str, ...]]  # pattern, sizes, dtype, conditions
