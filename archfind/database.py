@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 MAGIC = b"archfnd1"
+_KEPT = 1 << 16  # tensors whose holders are remembered
 
 
 def feature(key: str, shape: Iterable[object] | None = None) -> int:
@@ -106,6 +107,7 @@ class Database:
         )
         self._text = data[start:]
         self._signatures: dict[int, Signature] = {}
+        self._held: dict[tuple[str, tuple[int, ...] | None], int] = {}
 
     def __len__(self) -> int:
         return len(self.sizes)
@@ -116,6 +118,17 @@ class Database:
         if at < len(self._features) and self._features[at] == feature:
             return self._classes[at]
         return -1
+
+    def holding(self, key: str, shape: tuple[int, ...] | None = None) -> int:
+        """The class of signatures that hold a tensor, by key and shape, key alone, or ("" with a
+        shape) shape alone, or -1. A file's parts ask for the same tensors again."""
+        wanted = key, shape
+        found = self._held.get(wanted)
+        if found is None:
+            if len(self._held) >= _KEPT:
+                self._held = {}
+            found = self._held[wanted] = self.holders(feature(key, shape))
+        return found
 
     def members(self, holders: int) -> memoryview:
         """The numbers of the signatures in a class."""

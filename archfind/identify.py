@@ -14,6 +14,7 @@ from archfind.nearest import CLOSE, Fit, chosen, is_, is_member, near
 from archfind.parts import children, common_prefix, flat, places, resolve
 from archfind.renamed import renamings
 from archfind.types import Canonical, Guess
+from archfind.work import Work
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 _SURE = ("exact", "ambiguous")
 _NEAR = 2  # fits whose families are tried first
+_SPENT = "not all that resembles it was tried, as a file's work has a bound; guess --search goes on"
 
 
 def guess(checkpoint: Checkpoint, database: Database, choose: str = "", part: str = "") -> Guess:
@@ -95,14 +97,15 @@ def _unasked(checkpoint: Checkpoint, database: Database, choose: str, part: str)
     """The best of what fits; `choose` decides only where it is among that."""
     found: dict[str, Guess] = {}
     every = networks(checkpoint)
+    work = Work(sum(len(canonical.index) for canonical in every.values()))
     for place, canonical in every.items():
-        for name, one in in_state_dict(canonical, database, choose).items():
+        for name, one in in_state_dict(canonical, database, choose, work).items():
             found["/".join(filter(None, (place, name.rstrip("."))))] = one
     if not any(one.status in ("exact", "ambiguous") for one in found.values()):
         # {"features": {...}, "classifier": {...}}: one network, its modules saved apart.
         together = joined(checkpoint)
         if len(together.index) > max((len(one.index) for one in every.values()), default=0):
-            whole = in_state_dict(together, database, choose)
+            whole = in_state_dict(together, database, choose, Work(len(together.index)))
             if len(whole) == 1 and whole[""].status in ("exact", "ambiguous"):
                 found = whole
     if part:
@@ -117,7 +120,10 @@ def _unasked(checkpoint: Checkpoint, database: Database, choose: str, part: str)
             parts = ", ".join(name for name in known if name) or "one network alone"
             raise UnknownError(f"has no part {part!r}; it has {parts}", checkpoint.path, ())
         return replace(known[wanted], part=wanted)
-    return _together(checkpoint, found)
+    answer = _together(checkpoint, found)
+    if work.is_spent and answer.status not in _SURE:
+        answer = replace(answer, warnings=(*answer.warnings, _SPENT))
+    return answer
 
 
 def _together(checkpoint: Checkpoint, found: Mapping[str, Guess]) -> Guess:
@@ -139,8 +145,11 @@ def _together(checkpoint: Checkpoint, found: Mapping[str, Guess]) -> Guess:
     return replace(first, status=status, matches=matches, chosen_by="", parts=found)
 
 
-def in_state_dict(canonical: Canonical, database: Database, choose: str) -> dict[str, Guess]:
-    """The networks in one state dict by prefix; "" for the whole of it."""
+def in_state_dict(
+    canonical: Canonical, database: Database, choose: str, work: Work
+) -> dict[str, Guess]:
+    """The networks in one state dict by prefix; "" for the whole of it. Beyond registered networks
+    only as much is tried as the work allows."""
     best, fits = canonical, []
     tries: list[tuple[Canonical, list[Fit]]] = []
     for reading in readings(canonical):
@@ -154,7 +163,7 @@ def in_state_dict(canonical: Canonical, database: Database, choose: str) -> dict
             if whole[0].prefix:
                 from archfind.wrapper import with_wrapper  # late: of few files
 
-                answer = with_wrapper(answer, reading, whole[0].prefix, database, choose)
+                answer = with_wrapper(answer, reading, whole[0].prefix, database, choose, work)
             return {"": answer}
     # late: a known network, which most files hold, never gets here
     from archfind.pretrained.answer import configured
@@ -162,14 +171,14 @@ def in_state_dict(canonical: Canonical, database: Database, choose: str) -> dict
 
     nearly: list[tuple[float, Guess]] = []
     for reading, _ in tries:
-        share, other = configured(reading, database, choose)
+        share, other = configured(reading, database, choose, work)
         if other is not None and share == 1:
             return {"": other}
         if other is not None:
             nearly.append((share, other))
     for reading, tried in tries:
         near_ids = [member.entry.id for fit in tried[:_NEAR] for member in fit.signature.members]
-        share, other = varied(reading, database, choose, near_ids)
+        share, other = varied(reading, database, choose, near_ids, work)
         if other is not None and share == 1:
             return {"": other}
         if other is not None:
@@ -182,7 +191,7 @@ def in_state_dict(canonical: Canonical, database: Database, choose: str) -> dict
 
     for reading, tried in tries:
         near_ids = [member.entry.id for fit in tried[:_NEAR] for member in fit.signature.members]
-        other = headed_variant(reading, database, choose, near_ids)
+        other = headed_variant(reading, database, choose, near_ids, work)
         if other is not None:
             return {"": other}
     varies = any(share >= CLOSE for share, _ in nearly)
@@ -205,8 +214,11 @@ def in_state_dict(canonical: Canonical, database: Database, choose: str) -> dict
     if not fits or fits[0].share < CLOSE:
         inner += places(best.index, database)
     for prefix in dict.fromkeys(inner):
-        if not any(_overlap(prefix, other) for other in guesses):
-            guesses.update(flat(prefix, in_state_dict(strip(best, prefix), database, choose)))
+        if any(_overlap(prefix, other) for other in guesses):
+            continue
+        part = strip(best, prefix)
+        if work.allows_part(len(part.index)):
+            guesses.update(flat(prefix, in_state_dict(part, database, choose, work)))
     if sum(one.status in _SURE for one in guesses.values()) > 1:
         if sum(len(one.canonical.index) for one in guesses.values()) < len(best.index):
             guesses[""] = near(best, fits, choose, database)  # there is more than these networks

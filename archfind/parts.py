@@ -3,8 +3,6 @@ towers, a generator and its critic. This module is on the cold path of `archfind
 
 from __future__ import annotations
 
-from archfind.database import feature
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -57,7 +55,7 @@ def places(index: Index, database: Database) -> list[str]:
 
 def _known(key: str, start: int, spec: TensorSpec, database: Database) -> bool:
     while start:
-        if database.holders(feature(key[start:], spec.shape)) >= 0:
+        if database.holding(key[start:], spec.shape) >= 0:
             return True
         start = key.find(".", start) + 1
     return not spec.shape  # counters are in no index

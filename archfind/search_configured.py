@@ -17,6 +17,7 @@ from archfind.pretrained.solve import Solved
 from archfind.probing.config import Config
 from archfind.progress import progress
 from archfind.types import Canonical, Guess
+from archfind.work import Work
 
 SECONDS = 60.0  # for one class whose fields the library refuses
 _CLASSES = 5
@@ -99,7 +100,9 @@ def _near(canonical: Canonical, types: ModelTypes, choose: str) -> Iterator[Solv
     """The classes whose rules explain most, one of each; of those that `choose` names, if it's
     given."""
     claims = claims_of(canonical.checkpoint)
-    every = [one for reading in readings(canonical) for one in tried(reading, types, claims)[0]]
+    work = Work(len(canonical.index))
+    tries = (tried(reading, types, claims, work)[0] for reading in readings(canonical))
+    every = [solved for some in tries for solved in some]
     seen: set[str] = set()
     for one in sorted(every, key=lambda one: -one.score):
         name = f"{one.block.type.name}/{one.block.cls} {one.block.dialect}"

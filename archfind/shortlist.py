@@ -7,8 +7,6 @@ most keys are in the index. Cost grows with the file's keys and the rarity of wh
 
 from __future__ import annotations
 
-from archfind.database import feature
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -37,9 +35,9 @@ def prefixes(index: Index, database: Database, most: int = 4) -> list[str]:
         start = 0
         while True:
             suffix = key[start:]
-            if database.holders(feature(suffix, shape)) >= 0:
+            if database.holding(suffix, shape) >= 0:
                 weight = 1.0
-            elif database.holders(feature(suffix)) >= 0:
+            elif database.holding(suffix) >= 0:
                 weight = 0.1  # the name alone: another width, or a changed head
             else:
                 weight = 0.0
@@ -68,11 +66,8 @@ def signatures(index: Index, database: Database, most: int = 6) -> list[tuple[in
     for kind in ("both", "key", "shape"):
         classes: dict[int, int] = {}
         for key, spec in some:
-            if kind == "both":
-                wanted = feature(key, spec.shape)
-            else:
-                wanted = feature(key) if kind == "key" else feature("", spec.shape)
-            holders = database.holders(wanted)
+            name = "" if kind == "shape" else key
+            holders = database.holding(name, None if kind == "key" else spec.shape)
             if holders >= 0:
                 classes[holders] = classes.get(holders, 0) + step
         counts: dict[int, int] = {}
@@ -115,7 +110,7 @@ def _named(keys: Iterable[str], database: Database) -> dict[int, int]:
     """How many of these keys each signature has."""
     counts: dict[int, int] = {}
     for key in keys:
-        holders = database.holders(feature(key))
+        holders = database.holding(key)
         for number in database.members(holders) if holders >= 0 else ():
             counts[number] = counts.get(number, 0) + 1
     return counts
@@ -131,7 +126,7 @@ def by_shape(index: Index, database: Database, most: int = 24) -> list[int]:
     total = sum(shapes.values())
     classes: dict[int, int] = {}
     for shape, count in shapes.items():
-        holders = database.holders(feature("", shape))
+        holders = database.holding("", shape)
         if holders >= 0:
             classes[holders] = classes.get(holders, 0) + count
     counts: dict[int, int] = {}

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from archfind.families.database import Families, Known
     from archfind.families.score import Solution
     from archfind.types import Canonical, Guess, Match, Setting
+    from archfind.work import Work
 
     Index = Mapping[str, TensorSpec]
     Tensors = Mapping[str, tuple[tuple[int, ...], str]]
@@ -40,7 +41,7 @@ _MOST = 0.5  # share of the file's tensors that must be below one
 
 
 def headed_variant(
-    canonical: Canonical, database: Database, choose: str, near: Sequence[str] = ()
+    canonical: Canonical, database: Database, choose: str, near: Sequence[str], work: Work
 ) -> Guess | None:
     """The network with its head, where everything else is some family's; None where there is none.
     The families of the entries `near` are tried first."""
@@ -51,7 +52,7 @@ def headed_variant(
         assert families is not None
         outer = place if shared.startswith(place) else shared
         whole = strip(canonical, outer) if outer else canonical
-        found = list(_headed(whole.index, place[len(outer) :], families, near, choose))
+        found = list(_headed(whole.index, place[len(outer) :], families, near, choose, work))
         # A head in the library's own place says more than one of any name.
         placed = [match for match in found if match.head and not match.head.beside]
         settled = answer(whole, placed or found, database, choose) if found else None
@@ -62,19 +63,19 @@ def headed_variant(
 
 
 def _headed(
-    index: Index, prefix: str, families: Families, near: Sequence[str], choose: str
+    index: Index, prefix: str, families: Families, near: Sequence[str], choose: str, work: Work
 ) -> Iterator[Match]:
     """Each network of a family, with the head that it has. The first solutions are of a file that
     has a head in no family's words; with the library's head in its place they are found anew."""
     own = below_prefix(index, prefix)
     if len(own) < _MOST * len(index):
         return  # the larger part of the file is no head
-    for rough in solutions(own, families, choose, near):
+    for rough in solutions(own, families, choose, near, work):
         first = _fitted(index, prefix, own, families.known(rough[0]), rough[1], choose)
         if first is None:
             continue
         plain = _as_if(own, prefix, families.known(rough[0]), rough[1], first)
-        for number, solution in solutions(plain, families, choose, near):
+        for number, solution in solutions(plain, families, choose, near, work):
             known = families.known(number)
             if solution.score < 1:
                 continue

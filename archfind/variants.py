@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from archfind.families.database import Families, Known
     from archfind.families.text import Family
     from archfind.types import Canonical, TensorSpec
+    from archfind.work import Work
 
     Index = Mapping[str, TensorSpec]
 
@@ -40,7 +41,7 @@ _WORDS = 2  # of its own that a family must have in its keys, for its name to be
 
 
 def varied(
-    canonical: Canonical, database: Database, choose: str, near: Sequence[str] = ()
+    canonical: Canonical, database: Database, choose: str, near: Sequence[str], work: Work
 ) -> tuple[float, Guess | None]:
     """The library's network with other arguments: 1 and the answer where every tensor fits, else
     the share that does and the nearest. The families of the entries `near` are tried first."""
@@ -51,7 +52,7 @@ def varied(
     # The whole before what stands below a prefix: a class may keep its network in an `encoder.`
     for prefix in dict.fromkeys(["", *prefixes, shared]) if families else ():
         below = strip(canonical, prefix) if prefix else canonical
-        found = variants(below.index, families, choose, near) if families else []
+        found = variants(below.index, families, choose, near, work) if families else []
         settled = answer(below, [match for _, match in found if match.fits], database, choose)
         if settled is not None:
             return 1, _with_rivals(settled, prefix, canonical, database)
@@ -134,14 +135,14 @@ def _with_twins(found: Match, database: Database) -> Match:
 
 
 def variants(
-    index: Index, families: Families, choose: str = "", near: Sequence[str] = ()
+    index: Index, families: Families, choose: str, near: Sequence[str], work: Work
 ) -> list[tuple[float, Match]]:
     """Matches of the families that resemble a state dict with the share of tensors, on both sides,
     that fit; the best first, of equals those that explain the file's masks too, the networks that
     the prior names, then those with the fewest switches turned, and then those that move least.
     What no tensor shows is that of the entry that `choose` names, if it is one of a family's."""
     found: list[tuple[float, int, bool, int, int, int, Match]] = []
-    settled = solutions(index, families, choose, near)
+    settled = solutions(index, families, choose, near, work)
     most = max((solution.score for _, solution in settled), default=0.0)
     for number, solution in settled:
         if solution.score and solution.score == most:  # beside what fits best, nothing else

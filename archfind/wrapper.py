@@ -12,16 +12,17 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from archfind.database import Database
     from archfind.types import Canonical
+    from archfind.work import Work
 
 
 def with_wrapper(
-    answer: Guess, reading: Canonical, prefix: str, database: Database, choose: str
+    answer: Guess, reading: Canonical, prefix: str, database: Database, choose: str, work: Work
 ) -> Guess:
     """The answer with the class among its twins, or the class where `choose` names it."""
     types = beside(database.path)
     if types is None or any(types.holders(one) < 0 for one in templates_of(reading.index)):
         return answer
-    share, other = configured(reading, database, choose)
+    share, other = configured(reading, database, choose, work)
     if other is None or share < 1 or other.canonical is not reading:
         return answer
     if other.chosen_by == "user":

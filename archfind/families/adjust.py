@@ -74,8 +74,8 @@ def adjusted(
         moved |= best[3].keys()
         for other in _reading(reading, best[3]):
             state[id(other)] = _state(other, values)
-    if exact and any(state[id(one)] is False and one.value is not False for one in equations):
-        return None  # what is absent may be tied, everything else is wrong
+    if exact and any(state[id(one)] is False and type(one.value) is int for one in equations):
+        return None  # a size or a count that is another
     seen = {name for one in equations if state[id(one)] for name in one.names}
     solution = Solution(values, moved | (seen & set(family.options)), start.preset)
     score(index, family, solution)

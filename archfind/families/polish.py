@@ -32,14 +32,14 @@ def polished(index: Index, family: Family, solution: Solution) -> Solution:
     """Other values for the leaves behind what doesn't fit, kept where more fits. Most files are of
     no family, so the work is bounded by how much fits already."""
     tries = 0
-    size = len(index) + max(len(solution.expected), len(family.program.lines))
     better = solution.score > _HOPELESS
     while better and solution.score < 1:
         better = False
         for path in _implicated(index, family, solution):
             for value in known_values(path, family):
                 most = _EXPANDED if solution.score > _LIKELY else _EXPANDED // 5
-                if tries * size > most or tries >= _EXPANSIONS:
+                rest = solution.expected if solution.score > _LIKELY else family.program.lines
+                if tries * (len(index) + len(rest)) > most or tries >= _EXPANSIONS:
                     return solution
                 if value == solution.values.get(path):
                     continue

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from archfind.families.equations import Equation
     from archfind.families.text import Family
     from archfind.types import TensorSpec
+    from archfind.work import Work
 
     Index = Mapping[str, TensorSpec]
 
@@ -34,7 +35,7 @@ _solved: dict[tuple[object, ...], list[tuple[int, Solution]]] = {}
 
 
 def solutions(
-    index: Index, families: Families, choose: str = "", near: Sequence[str] = ()
+    index: Index, families: Families, choose: str, near: Sequence[str], work: Work
 ) -> list[tuple[int, Solution]]:
     """What the families that resemble a state dict come to, each with its number. The last few are
     kept: a file that is hard to explain is asked about again, as another's part or under a head."""
@@ -44,15 +45,18 @@ def solutions(
         tuple(near),
         hash(tuple((k, s.shape, s.dtype) for k, s in index.items())),
     )
-    if asked_for not in _solved:
-        if len(_solved) >= _KEPT:
-            del _solved[next(iter(_solved))]
-        _solved[asked_for] = _solutions(index, families, choose, near)
-    return _solved[asked_for]
+    found = _solved.get(asked_for)
+    if found is None:
+        found = _solutions(index, families, choose, near, work)
+        if not work.is_spent:
+            for oldest in list(_solved)[: len(_solved) + 1 - _KEPT]:
+                _solved.pop(oldest, None)
+            _solved[asked_for] = found
+    return found
 
 
 def _solutions(
-    index: Index, families: Families, choose: str, near: Sequence[str]
+    index: Index, families: Families, choose: str, near: Sequence[str], work: Work
 ) -> list[tuple[int, Solution]]:
     solved: list[tuple[int, Solution]] = []
     asked: dict[int, Sequence[Equation]] = {}
@@ -64,6 +68,8 @@ def _solutions(
         if whole is not None and number not in whole:
             continue  # beside a network that fits, one that lacks keys is no rival
         family = families.known(number).family
+        if not work.allows(len(index) + len(family.program.lines)):
+            break
         solution = None
         if family.cls not in done and not _is_of_other_ranks(index, family):
             equations = list(equations_of(index, family))
@@ -82,7 +88,8 @@ def _solutions(
         if first.score < 1 and known.family.cls not in done:
             # Beside one that fits, only what nearly does is worth the search.
             worth = first.score > _NEARLY or (not done and first.score > best - _BEHIND)
-            if worth and polishings < _POLISHED:
+            lines = len(known.family.program.lines)
+            if worth and polishings < _POLISHED and work.allows(2 * (len(index) + lines)):
                 polishings += 1
                 solution = _bettered(index, known.family, first, asked[number])
             if _is_whole(index, solution) and not choose:

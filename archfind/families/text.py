@@ -124,10 +124,11 @@ class Family:
         if self._placed is None:
             self._placed = _placed(self.program.lines)
         name = template(key)
-        found = [*self._placed.get((name, key), ()), *self._placed.get((name,), ())]
+        repeated = [*self._placed.get((name,), ())]
         for at, _ in self._placed.get((name, "pinned"), ()):
-            found += self._placed.get((name, at, parts[at]), ())
-        return [line for _, line in sorted(found, key=lambda item: item[0])]
+            repeated += self._placed.get((name, at, parts[at]), ())
+        repeated.sort(key=lambda item: item[0])
+        return [line for _, line in (*self._placed.get((name, key), ()), *repeated)]
 
     @property
     def masks(self) -> set[str]:

@@ -13,6 +13,7 @@ from archfind import database as databases
 from archfind.from_onnx.scopes import named
 from archfind.identify import in_state_dict
 from archfind.types import Canonical, Guess, Match, Storage, TensorSpec
+from archfind.work import Work
 
 _HEADS = (1, 2, 3, 4, 6, 8, 12, 16, 20, 24, 32, 40, 64)
 
@@ -28,7 +29,8 @@ def by_name(
         for key, array in held.items()
     }
     canonical = Canonical(guess.canonical.checkpoint, index, {key: key for key in index})
-    for found in in_state_dict(canonical, databases.default(), choose).values():
+    work = Work(len(index))
+    for found in in_state_dict(canonical, databases.default(), choose, work).values():
         if found.canonical.merged:
             continue
         if found.status not in ("exact", "ambiguous"):

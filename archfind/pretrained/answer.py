@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from archfind.pretrained.database import Configured, ModelTypes
     from archfind.pretrained.solve import Solved
     from archfind.types import Canonical, TensorSpec
+    from archfind.work import Work
 
     Index = Mapping[str, TensorSpec]
 
@@ -36,7 +37,9 @@ _FEW = 4  # tensors set aside that are tried as the network's own
 _NEARLY = 6  # ... where nothing has all of the file's keys
 
 
-def configured(canonical: Canonical, database: Database, choose: str) -> tuple[float, Guess | None]:
+def configured(
+    canonical: Canonical, database: Database, choose: str, work: Work
+) -> tuple[float, Guess | None]:
     """The transformers class of a state dict: 1 and the answer where every tensor fits, else the
     share that does and the nearest."""
     types = beside(database.path)
@@ -45,7 +48,7 @@ def configured(canonical: Canonical, database: Database, choose: str) -> tuple[f
     nearest: tuple[float, Guess | None] = 0.0, None
     for reading in readings(canonical):
         claims = claims_of(canonical.checkpoint)
-        found, missed = tried(reading, types, claims)
+        found, missed = tried(reading, types, claims, work)
         whole = [one for one in found if one.match.fits]
         if whole:
             # Found below a prefix, while a class whose own the whole names are is nearly it.
@@ -99,7 +102,7 @@ def _norm(key: str) -> str:
 
 
 def tried(
-    reading: Canonical, types: ModelTypes, claims: Claims
+    reading: Canonical, types: ModelTypes, claims: Claims, work: Work
 ) -> tuple[list[Solved], list[Configured]]:
     """Classes solved, those that fit first, then by how much of the file they give; and those with
     all of the file's keys that don't fit."""
@@ -111,14 +114,15 @@ def tried(
         if prefix and any(one.match.fits for one in found):
             break  # the whole of it is known already
         own = [t[len(prefix) :] for t in counted if t.startswith(prefix)]
-        if not own:
+        alike = types.alike(own)
+        if not alike or alike[0][1] < _SHARE * len(own):
             continue
         below = strip(reading, prefix) if prefix else reading
         held = StateDict(below.index) if prefix else whole
         outside = len(reading.index) - len(below.index)
         prints: dict[int, float] = {}
         tries = failed = least = 0
-        for number, common, size in types.alike(own):
+        for number, common, size in alike:
             if common < _SHARE * len(own) or tries >= _TRIED:
                 break
             if common < len(own) and (tries >= _NEARLY or any(o.match.fits for o in found)):
@@ -132,6 +136,8 @@ def tried(
             block = types.block(number)
             if like is not None and not _has(block, held.templates):
                 continue
+            if not work.allows(len(held.some) + len(block.templates)):
+                break
             one = solved(held, block, claims.fields, like)
             tries += 1
             if (one is None or not one.match.fits) and common == len(own):

@@ -1,0 +1,33 @@
+"""How much a guess may cost, counted and not timed: the same bytes get the same answer on any
+machine. On the cold path of `archfind guess`."""
+
+from __future__ import annotations
+
+_STEPS = 20_000
+_EACH = 30  # more, for each key
+_PARTS = 1.5  # times its keys that a file is looked at in parts, and parts of parts
+
+
+class Work:
+    """What is left of the work on a file with so many `keys`. A step is one of its keys, or a line
+    of a family's rules, that is looked at once for one candidate; it takes some 20 microseconds at
+    most. `is_spent` once anything was left undone for want of steps."""
+
+    __slots__ = ("_keys", "_steps", "is_spent")
+
+    def __init__(self, keys: int) -> None:
+        self._keys = int(_PARTS * keys)
+        self._steps = _STEPS + _EACH * keys
+        self.is_spent = False
+
+    def allows(self, steps: int) -> bool:
+        """Whether so many steps are left; they are taken."""
+        self._steps -= steps
+        self.is_spent = self.is_spent or self._steps < 0
+        return self._steps >= 0
+
+    def allows_part(self, keys: int) -> bool:
+        """Whether a part of the file with so many keys may be looked at by itself."""
+        self._keys -= keys
+        self.is_spent = self.is_spent or self._keys < 0
+        return self._keys >= 0
