@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import os
 from os import PathLike
+from time import monotonic
 
 from archfind.errors import (
     AmbiguousError,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     Path = str | PathLike[str]
 
 __version__ = "0.1.0"
+_SECONDS = 120.0  # that looking for a network may take before it is loaded, searches and all
 __all__ = [
     "AmbiguousError",
     "ArchfindError",
@@ -123,6 +125,7 @@ def build(
         except ModuleNotFoundError as error:
             raise _needs(error, "reading a graph", "convert") from error
         return from_onnx.build(found, choose)
+    end = monotonic() + _SECONDS
     found = guess(found, choose=choose, search=True)
     try:
         built = build_guess(found, settings=settings, accept_ambiguous=accept_ambiguous)
@@ -131,17 +134,18 @@ def build(
         # A class may refuse, and for a variant say so in its own words.
         refused = best is not None and (best.pretrained is not None or best.variant is not None)
         wrong = error.missing or error.unexpected or error.mismatched or refused
-        again = _searched(found, choose) if wrong and not settings else None
+        again = _searched(found, choose, end) if wrong and not settings else None
         if again is None:
             raise
         return build_guess(again, accept_ambiguous=accept_ambiguous)
     # Tables of other shapes tell what weights don't: the size of the image, say.
-    again = _searched(found, choose) if built.odd_tables() and not settings else None
+    again = _searched(found, choose, end) if built.odd_tables() and not settings else None
     return built if again is None else build_guess(again, accept_ambiguous=accept_ambiguous)
 
 
-def _searched(found: Guess, choose: str) -> Guess | None:
-    """A better answer where rules said what their class doesn't make; None where there is none."""
+def _searched(found: Guess, choose: str, end: float) -> Guess | None:
+    """A better answer where rules said what their class doesn't make, looked for until `end`; None
+    where there is none."""
     from archfind.frozen import replace
 
     if found.matches[0].pretrained is not None:
@@ -150,11 +154,16 @@ def _searched(found: Guess, choose: str) -> Guess | None:
         from archfind.search_configured import SECONDS, mended
 
         types = beside(database.default().path)
-        return mended(found, types, SECONDS) if types is not None else None
+        seconds = min(SECONDS, end - monotonic())
+        return mended(found, types, seconds) if types is not None else None
     fits = ("exact", "ambiguous")
     if found.status not in fits or found.matches[0].variant is None:
         return None
-    better = guess(replace(found, status="close", chosen_by=""), choose=choose, search=True)
+    from archfind import database
+    from archfind.search import search
+
+    doubted = replace(found, status="close", chosen_by="")
+    better = search(doubted, database.default(), choose, max(end - monotonic(), 1.0))
     return better if better.status in fits[: 1 + fits.index(found.status)] else None
 
 

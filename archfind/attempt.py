@@ -85,8 +85,8 @@ class Attempt:
             below.index, self.descent.shapes, lambda key, spec: is_derived(key, kind(spec))
         )
 
-    def match(self, below: Canonical) -> Match:
-        """The same, with what was moved."""
+    def match(self, below: Canonical, end: float) -> Match:
+        """The same, with what was moved; until `end` it is asked what of that the tensors show."""
         moves = self.descent.moves
         values = leaves(moved(self._config, moves))
         variant = Variant(
@@ -99,7 +99,7 @@ class Attempt:
         return replace(
             self.compared(below),
             entry=self.member.entry,
-            config=_settings(values, self.descent),
+            config=_settings(values, self.descent, end),
             reasons=(f"{self.descent.tries} networks of its class were built",),
             variant=variant,
         )
@@ -152,9 +152,9 @@ def _known(families: Families | None, cls: str) -> dict[str, list[Leaf]]:
     return {path: list(values.values()) for path, values in found.items()}
 
 
-def _settings(values: Mapping[str, Leaf], descent: Descent) -> dict[str, Setting]:
+def _settings(values: Mapping[str, Leaf], descent: Descent, end: float) -> dict[str, Setting]:
     """Settings by argument: `default` where the argument was never seen to move a tensor."""
-    descent.look_until(time.monotonic() + _QUESTIONS)
+    descent.look_until(min(end, time.monotonic() + _QUESTIONS))
     seen = {path for path in descent.visible() if not descent.is_free(path)}
     roots = dict.fromkeys(path.partition(".")[0] for path in values)
     shown = {path.partition(".")[0] for path in seen}

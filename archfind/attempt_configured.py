@@ -71,12 +71,13 @@ class ConfiguredAttempt:
         """Go towards the file until `end`."""
         self._descent.run(end - time.monotonic(), deep)
 
-    def solved(self) -> Solved:
-        """The class with the fields that it has come to, which its match says."""
+    def solved(self, end: float) -> Solved:
+        """The class with the fields that it has come to, which its match says; until `end` it is
+        asked what of that the tensors show."""
         near, descent = self._near, self._descent
         fields = self.config
         found = leaves(fields)
-        descent.look_until(time.monotonic() + _QUESTIONS)
+        descent.look_until(min(end, time.monotonic() + _QUESTIONS))
         seen = sorted(near.shown | descent.visible(), key=lambda p: (_outside_lists(p) != p, p))
         shown = {path for path in seen if not descent.is_free(path)}
         settings: dict[str, Setting] = {}

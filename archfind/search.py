@@ -151,7 +151,9 @@ def _variants(
     classes = list(_starts(target, database, choose, near))
     first: dict[str, Any] = {m.entry.id: dict(m.variant.moved) for m in near if m.variant}
     tried: list[Attempt] = []
-    for alike, starts in progress(classes, len(classes), "search"):
+    for alike, starts in progress(
+        classes, len(classes), f"search, at most {max(end - time.monotonic(), 0):.0f} s"
+    ):
         fits = any(one.fits for one in tried)
         # Beside one that fits, or nearly does, only a class with the same keys is worth a look.
         if alike < _TWIN and any(_share(one.compared(below)) > _NEARLY for one in tried):
@@ -170,7 +172,7 @@ def _variants(
         fitting = {other.member.entry.cls for other in tried if other.fits}
         if one.member.entry.cls not in fitting and (not fitting or one.alike >= _TWIN):
             one.run(min(end, time.monotonic() + _AGAIN) if fitting else end, {}, deep=True)
-    found = [one.match(below) for one in tried if one.fits or one.descent.cost]
+    found = [one.match(below, end) for one in tried if one.fits or one.descent.cost]
     found.sort(key=lambda match: (not match.fits, -_share(match)))
     return found
 

@@ -44,12 +44,14 @@ def search_configured(
         attempt = attempts[number]
         attempt.run(min(end, time.monotonic() + _AGAIN, until) if found else until, deep)
         if attempt.fits:
-            found.append(attempt.solved())
+            found.append(attempt.solved(end))
             fields.setdefault(few[number].block.type.name, attempt.config)
             del attempts[number]
 
     looked = 0
-    for number in progress(range(len(few)), len(few), "search transformers"):
+    for number in progress(
+        range(len(few)), len(few), f"search transformers, at most {seconds:.0f} s"
+    ):
         now = time.monotonic()
         if now > end:
             break
@@ -89,9 +91,10 @@ def mended(guess: Guess, types: ModelTypes, seconds: float) -> Guess | None:
             attempt = ConfiguredAttempt(near, None)
         except Exception:  # a class that isn't installed, or whose defaults the library refuses
             return None
-        attempt.run(time.monotonic() + seconds, True)
+        end = time.monotonic() + seconds
+        attempt.run(end, True)
         if attempt.fits:
-            match = replace(attempt.solved().match, twins=best.twins)
+            match = replace(attempt.solved(end).match, twins=best.twins)
             return replace(guess, matches=(match, *guess.matches[1:]))
     return None
 

@@ -88,25 +88,26 @@ def score(
 
 class Rival:
     """A solution that another has to better on the same file, counted line by line as that one is
-    expanded: once too many of its tensors are lost, the rest can't make up for them."""
+    expanded: once too many of its tensors are wrong, the rest can't make up for them."""
 
-    __slots__ = ("_every", "_least", "_lost", "rows", "score", "values")
+    __slots__ = ("_absent", "_every", "_least", "_wrong", "rows", "score", "values")
 
     def __init__(self, every: Index, solution: Solution) -> None:
         self._every = every
-        self.rows, self.values, self.score = solution.rows, solution.values, solution.score
         self._least = solution.least
-        self._lost = 0
+        self.rows, self.values, self.score = solution.rows, solution.values, solution.score
+        self._wrong = self._absent = 0
 
-    def _right(self, row: list[Tensor]) -> int:
-        specs = ((self._every.get(key), shape, dtype) for key, shape, dtype in row)
-        return sum(s is not None and s.shape == t and is_kind(s, d) for s, t, d in specs)
-
-    def is_out_of_reach(self, number: int, row: list[Tensor]) -> bool:
-        """Whether no more than it has can fit, with this row in place of its own."""
-        self._lost += max(self._right(self.rows[number]) - self._right(row), 0)
-        fits = len(self._every) - self._lost
-        return fits <= self.score * max(self._least, fits)
+    def is_out_of_reach(self, row: list[Tensor]) -> bool:
+        """Whether less of the file than the rival has can fit, now that a line has given this."""
+        for key, shape, dtype in row:
+            spec = self._every.get(key)
+            if spec is None:
+                self._absent += not is_derived(key, dtype)
+            elif spec.shape != shape or not is_kind(spec, dtype):
+                self._wrong += 1
+        fits = len(self._every) - self._wrong
+        return fits <= self.score * (max(self._least, fits) + self._absent)
 
 
 def _rows(
@@ -132,7 +133,7 @@ def _rows(
                 if total + len(row) > most:
                     return []
             total += len(row)
-            if rival is not None and rival.is_out_of_reach(number, row):
+            if rival is not None and rival.is_out_of_reach(row):
                 return []
     except ERRORS:
         return []

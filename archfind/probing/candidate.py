@@ -19,6 +19,7 @@ from archfind.probing.proposals import annotated, literals
 from archfind.probing.trace import Refused, Traced, trace
 
 _GIVEN_WAY = 12  # leaves that may be moved so that a class takes the others
+_FIRST = 20.0  # seconds that the first network may take to be built
 _SHORT = 1.0  # seconds that any network may take to be built ...
 _LONGER = 6  # ... or as many times as long as the first
 _FACTORS = 512
@@ -52,7 +53,7 @@ class Candidate:
         self.unmet: Moves = {}  # a solution that the class doesn't take
         self.shown: set[str] = set()  # leaves that sizes and counts were seen to be made of
         self._tries = 0
-        self._limit = math.inf  # seconds for one network
+        self._limit = _FIRST  # seconds for one network
         self.moves: Moves = {}
         start = time.monotonic()
         self.shapes = self._first = self.built({}) or {}

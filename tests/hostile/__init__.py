@@ -11,6 +11,7 @@ from .bombs import BOMBS
 from .case import Case
 from .found import FOUND
 from .headers import HEADERS
+from .keys import KEYS
 from .old_torch import OLD_TORCH
 from .onnx_files import ONNX
 from .others import OTHERS
@@ -22,6 +23,7 @@ CASES: list[Case] = [
     *ZIPS,
     *OLD_TORCH,
     *HEADERS,
+    *KEYS,
     *ONNX,
     *OTHERS,
     *BOMBS,
