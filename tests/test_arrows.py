@@ -12,7 +12,7 @@ import archfind
 ROOT = Path(archfind.__file__).parent
 # Each layer may import those before it.
 LAYERS = [
-    {"errors", "frozen"},
+    {"errors", "frozen", "work"},
     {"types", "progress"},
     {"formats", "signature", "key_names", "key_trees", "quantised"},
     {
