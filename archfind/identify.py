@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from archfind.types import Checkpoint
 
 _SURE = ("exact", "ambiguous")
+_NEAREST = 3  # signatures compared although ...
+_HOPELESS = 0.05  # ... they share fewer of the file's tensors than this
 _NEAR = 2  # fits whose families are tried first
 _SPENT = "not all that resembles it was tried, as a file's work has a bound; guess --search goes on"
 
@@ -298,6 +300,8 @@ def _fits(canonical: Canonical, database: Database) -> list[Fit]:
     for prefix in shortlist.prefixes(canonical.index, database):
         index = shortlist.below(canonical.index, prefix)
         for rank, (number, common, rare) in enumerate(shortlist.signatures(index, database)):
+            if rank >= _NEAREST and common < _HOPELESS * len(index):
+                break  # the first few are only there to be named
             # After a fit, only those that could fit as well are worth the comparison.
             if rank and fits and fits[-1].match.fits and common < database.sizes[number]:
                 continue

@@ -23,7 +23,7 @@ MAGIC = b"archfam3"
 _CLASSES = 4  # tried for one state dict, with as many families of each as:
 _EACH = 2
 _COMMON = 0.3  # of the file's templates a family must have to be tried ...
-_COVERED = 0.65  # ... and of its keys: with fewer, no answer would come of it
+_COVERED = 0.7  # ... and of its keys: with fewer, no answer would come of it
 
 
 def feature(template: str, shape: tuple[int, ...] | None = None) -> int:
