@@ -158,7 +158,8 @@ def _merged(canonical: Canonical, key: str, how: tuple[str, ...], dtype: str) ->
         from archfind.tensors import TensorReader, computed
 
         reader = TensorReader()
-        weight = computed(recipe_name, [reader.read(spec) for spec in specs], shape)
+        read = [reader.read(spec, part) for part, spec in zip(parts, specs, strict=True)]
+        weight = computed(recipe_name, read, shape)
         return weight.to(getattr(torch, wanted))
 
     return Piece(key, wanted, shape, object(), make=make)

@@ -80,7 +80,8 @@ def piece(key: str, spec: TensorSpec, dtype: str = "") -> Piece:
         raise ExportError(text, spec.storage.file)
     wanted = dtype if dtype and spec.dtype in FLOATS else spec.dtype
     cast = spec.dtype if wanted != spec.dtype else ""
-    same = (spec.storage, spec.offset, spec.shape, spec.stride, spec.pieces, wanted)
+    where = (spec.storage, spec.offset, spec.shape, spec.stride, spec.pieces, spec.applied)
+    same = (*where, wanted)
     item = ITEMSIZE[spec.dtype]
     count = item
     for size in spec.shape:
@@ -89,7 +90,7 @@ def piece(key: str, spec: TensorSpec, dtype: str = "") -> Piece:
         return Piece(key, wanted, spec.shape, object(), Extent(spec.storage.file, 0, 0))
     held = spec.storage
     plain = held.start >= 0 and held.inside is None and held.data is None and not spec.pieces
-    if spec.stride is None and plain:
+    if spec.stride is None and plain and not spec.applied:
         at = spec.offset * item
         if at + count > spec.storage.nbytes:
             raise ExportError(f"{escape(key)} reaches beyond its data", spec.storage.file)
@@ -101,7 +102,7 @@ def piece(key: str, spec: TensorSpec, dtype: str = "") -> Piece:
 
         from archfind.tensors import TensorReader
 
-        tensor = TensorReader().read(spec).contiguous()
+        tensor = TensorReader().read(spec, key).contiguous()
         target = Piece(key, wanted, spec.shape, same)
         return fitted(tensor, target) if cast else tensor.to(getattr(torch, wanted))
 

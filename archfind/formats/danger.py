@@ -114,12 +114,13 @@ def is_unknown_function(name: str) -> bool:
     Classes are named in capitals, as in every honest whole network; a function that restores one
     says so in its name. What is left is how payloads use packages that no list has heard of.
     """
+    return name.partition(".")[0] not in _LIBRARIES and is_function(name)
+
+
+def is_function(name: str) -> bool:
+    """Whether a global is named like a function, and not like one that restores values."""
     last = name.rpartition(".")[2]
-    return (
-        name.partition(".")[0] not in _LIBRARIES
-        and not last.lstrip("_")[:1].isupper()
-        and not any(word in last for word in _RESTORING)
-    )
+    return not last.lstrip("_")[:1].isupper() and not any(word in last for word in _RESTORING)
 
 
 def is_dangerous(name: str) -> bool:
