@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from math import prod
 
+from archfind.frozen import replace
 from archfind.types import Piece, Storage, TensorSpec
 
 from .dtypes import ITEMSIZE

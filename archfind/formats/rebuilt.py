@@ -117,11 +117,12 @@ def subclass(args: object) -> object:
     made: object = None
     if type(fn) is Global and fn.make is not None:
         made = fn.make(inner)  # pyright: ignore
-    elif type(fn) is Global:
-        fn.by_function = True  # loading calls it
+    else:
         from .tensor_changes import call_into
 
         call_into(fn, inner)
+        if type(fn) is Global:
+            fn.by_function = True  # loading calls it
     if type(made) is not Tensor:
         return Call(cls, inner)
     if type(made.storage) is Unread and type(cls) is Global and type(state) is dict:

@@ -79,12 +79,14 @@ def restored(made: Tensor, state: object) -> None:
 
 
 def call_into(fn: object, args: object) -> None:
-    """Calls by name of no class may write into the tensors that they are given."""
-    if type(fn) is Global and args:
-        from .danger import is_function
+    """Calls by name of no class, or of what another call gives, may write into the tensors that
+    they are given."""
+    from .danger import is_function
 
-        if is_function(fn.name) and fn.name.rpartition(".")[2] not in _HOLDING:
-            write_into(args, f"loading hands it to {escape(fn.name)}, which may change it")
+    if type(fn) is not Global:
+        write_into(args, "loading hands it to what a call gives, which may change it")
+    elif is_function(fn.name) and fn.name.rpartition(".")[2] not in _HOLDING:
+        write_into(args, f"loading hands it to {escape(fn.name)}, which may change it")
 
 
 def write_into(value: object, reason: str) -> None:
