@@ -108,6 +108,14 @@ _LIBRARIES = frozenset(
 _RESTORING = ("_reconstruct", "__reduce", "_rebuild", "_unpickle", "__pyx_unpickle", "__newobj__")
 
 
+# whose argument is read as well, where it is in sight
+_UNPICKLING = frozenset(
+    """torch.load torch.serialization.load pickle.load pickle.loads _pickle.load _pickle.loads
+    cPickle.loads dill.loads dill._dill.loads cloudpickle.loads joblib.load
+    joblib.numpy_pickle.load pandas.read_pickle pandas.io.pickle.read_pickle""".split()
+)
+
+
 def is_unknown_function(name: str) -> bool:
     """Whether a call of this global runs a function that nobody vouches for.
 
@@ -139,9 +147,9 @@ def danger_lines(globals_: dict[str, Global], where: str) -> list[str]:
     """One line for each dangerous global of the pickle called `where`."""
     lines: list[str] = []
     for name, node in globals_.items():
-        if node.make is not None:
-            continue
         known = is_dangerous(name)
+        if node.make is not None and not (known and name in _UNPICKLING):
+            continue
         unknown = not known and node.by_function and is_unknown_function(name)
         if known or unknown:
             act, at = ("call", node.called) if node.called >= 0 else ("import", node.at)

@@ -16,7 +16,11 @@ from .rebuilt import dtype_of, first
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
+    from typing import Any
+
+    from .pickle_vm import Machine
+    from .report import Report
 
 
 class Reader:
@@ -31,9 +35,12 @@ class Reader:
         self.dtypes: dict[Global, str | None] = {}
         self.copied = 0
         self.sources: dict[str, str] = {}  # of classes, as torch kept them until 1.x
-        self.calls: dict[str, Callable[[object], object]] = CALLS | {
-            name: getattr(self, method) for name, method in _COPYING
-        }
+        self.machine: Machine | None = None  # that reads now, and where its pickle lies
+        self.report: Report | None = None
+        self.base = -1
+        self.depth, self.name = 0, ""  # of a pickle in another one's bytes
+        self.inner: dict[tuple[int, bool], tuple[object, object]] = {}
+        self.calls: Mapping[str, Callable[[object], object]] = _Calls(self)
 
     def _dtype(self, value: object) -> str | None:
         if type(value) is not Global:
@@ -81,14 +88,21 @@ class Reader:
         return Group(self.members(args))
 
     def encode(self, args: object) -> object:
-        text = arguments(args, 1)[0]
-        if type(text) is not str:
-            return text if type(text) in (bytes, Bytes) else b""
+        """Bytes from a text and the name of its encoding, or from bytes."""
+        text, given = arguments(args, 2)[:2]
+        if type(text) is bytes or not args:
+            return text or b""
+        encoding = given.lower().replace("_", "-") if type(given) is str else "utf-8"
+        encoding = "latin-1" if encoding in _LATIN else encoding
+        if type(text) is Bytes:
+            return text if encoding == "latin-1" or not text.text else Call(_ENCODE, args)
+        if type(text) is not str or encoding not in ("latin-1", "utf-8", "utf8", "ascii"):
+            return Call(_ENCODE, args)
         self._charge(len(text) // 64)
         try:
-            return text.encode("latin-1")
+            return text.encode(encoding)
         except UnicodeEncodeError:
-            return text
+            return Call(_ENCODE, args)
 
     def load(self, key: object) -> object:
         """A persistent id, ("storage", class, key, location, numel[, view]), as a StorageRef."""
@@ -151,6 +165,24 @@ class Reader:
         if len(key) > 3:
             self.keep_source(key[1], key[3])
         return key[1]
+
+
+class _Calls(dict[str, "Callable[[object], object]"]):
+    """The table of calls; those that would unpickle their argument join it when they are named."""
+
+    def __init__(self, reader: Reader) -> None:
+        super().__init__(CALLS)
+        self.update((name, getattr(reader, method)) for name, method in _COPYING)
+        self._reader = reader
+
+    def get(self, name: str, default: object = None) -> Any:
+        found = super().get(name)
+        if found is None and name.rpartition(".")[2] in _UNPICKLING:
+            from .inner_pickles import calls
+
+            self.update(calls(self._reader))
+            found = super().get(name)
+        return found
 
 
 def _size(args: object) -> object:
@@ -216,6 +248,9 @@ def _calls() -> dict[str, Callable[[object], object]]:
 
 
 CALLS = _calls()
+_UNPICKLING = ("_load_from_bytes", "load", "loads", "read_pickle")
+_LATIN = ("latin1", "latin-1", "iso-8859-1", "iso8859-1", "l1")
+_ENCODE = Global("_codecs.encode", None, 0)
 
 _COPYING = (
     ("collections.OrderedDict", "mapping"),

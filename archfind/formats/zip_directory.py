@@ -203,6 +203,12 @@ class ZipDirectory:
                 self.source.path,
             )
 
+    def head(self, member: Member, length: int) -> bytes:
+        """The first bytes of a member, stored or deflated; no checksum covers them."""
+        if member.method == _DEFLATED:
+            return self.start_of(member, length)
+        return self.source.read(self.data_start(member), min(length, member.size))
+
     def start_of(self, member: Member, length: int) -> bytes:
         """The first bytes of a deflated member; no checksum covers them."""
         if member.method != _DEFLATED:
