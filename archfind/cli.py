@@ -386,7 +386,19 @@ def _print(lines: list[str]) -> None:
 def _print_json(document: object) -> None:
     import json
 
-    print(json.dumps(document))
+    try:
+        print(json.dumps(document, allow_nan=False))
+    except ValueError:  # JSON has no NaN, and checkpoints do: a loss that diverged
+        print(json.dumps(_finite(document)))
+
+
+def _finite(value: object) -> object:
+    """The document with words for the numbers that JSON hasn't."""
+    if isinstance(value, dict):
+        return {key: _finite(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(one) for one in value]
+    return str(value) if isinstance(value, float) and value - value != 0 else value
 
 
 def _print_danger(path: str, danger: tuple[str, ...]) -> None:

@@ -17,7 +17,7 @@ import torch
 from archfind.errors import BuildError, CheckpointError
 from archfind.formats.dtypes import ITEMSIZE
 from archfind.formats.escape import escape
-from archfind.formats.source import Source
+from archfind.formats.source import Source, opened
 from archfind.types import Storage, TensorSpec
 
 _SHARED = 4  # a storage of so many times the tensor's bytes is read whole, for what is tied to it
@@ -193,16 +193,16 @@ class TensorReader:
         if not file:
             raise BuildError("no data for a tensor")
         try:
-            with Source(file) as source, open(source.fd, "rb", 0, closefd=False) as opened:
-                before = _state(source.fd)
-                if start + length > source.size:
+            with opened(file) as source:
+                before = _state(source.fileno())
+                if start + length > before[1]:
                     raise BuildError("the file ends inside a tensor; download it again", file)
                 data = np.empty(length, np.uint8)
                 view, at = memoryview(data), 0
-                opened.seek(start)
-                while at < length and (got := opened.readinto(view[at:])):
+                source.seek(start)
+                while at < length and (got := source.readinto(view[at:])):
                     at += got
-                same = before == self._files.setdefault(file, before) == _state(source.fd)
+                same = before == self._files.setdefault(file, before) == _state(source.fileno())
         except (CheckpointError, OSError) as error:  # gone since
             raise BuildError("no data for a tensor: the file can't be read", file) from error
         if at < length or not same:

@@ -113,7 +113,7 @@ def cases() -> dict[str, Any]:
         "real conj": COMPLEX.reshape(3, 4).conj().t(),
         "imag of conj": COMPLEX.conj().imag,
         "parameter": Made(rebuild._rebuild_parameter, numbers, True, HOOKS),
-        "parameter of a view with a bit": Made(rebuild._rebuild_parameter, v2({"neg": 1}), True, HOOKS),
+        "parameter with a bit": Made(rebuild._rebuild_parameter, v2({"neg": 1}), True, HOOKS),
         "state": Made(rebuild._rebuild_parameter_with_state, numbers, False, HOOKS, {"note": 1}),
         "state in slots": Made(
             rebuild._rebuild_parameter_with_state, numbers, False, HOOKS, (None, {"note": 1})

@@ -22,6 +22,7 @@ from archfind.exporters.safetensors_file import write_safetensors
 from archfind.exporters.torch_file import write_torch
 from archfind.formats.dtypes import ITEMSIZE
 from archfind.formats.escape import escape
+from archfind.formats.source import opened
 from archfind.progress import progress
 from archfind.recipe import recipe
 from archfind.types import Canonical, Exported
@@ -322,7 +323,7 @@ def _check(path: str, pieces: Sequence[Piece]) -> None:
                 raise ExportError(f"read back, {escape(key)} has another dtype or shape")
             if one.plain is None or not one.nbytes:
                 continue
-            with open(one.plain.file, "rb") as source:
+            with opened(one.plain.file) as source:
                 base = spec.storage.start + spec.offset * ITEMSIZE[spec.dtype]
                 for at in (0, max(0, one.nbytes - _EDGE)):
                     source.seek(one.plain.start + at)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from archfind.errors import ExportError
 from archfind.formats.dtypes import ITEMSIZE
 from archfind.formats.escape import escape
+from archfind.formats.source import opened
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -164,7 +165,7 @@ def file_chunks(extent: Extent) -> Iterator[memoryview]:
     """An extent's bytes. The buffer is used again for the next chunk."""
     buffer = memoryview(bytearray(min(CHUNK, extent.length)))
     left = extent.length
-    with open(extent.file, "rb", buffering=0) as file:
+    with opened(extent.file) as file:
         file.seek(extent.start)
         while left:
             got = file.readinto(buffer[: min(left, CHUNK)])
