@@ -65,8 +65,10 @@ def _inferred(model: onnx.ModelProto) -> dict[str, int]:
             )
     for name, shape, kind in sizes(model):
         graph.input.append(onnx.helper.make_tensor_value_info(name, kind, shape))
+    # onnx would write out what a Range makes, number after number, to see whether it is a shape
+    follow = b"Range" not in bare.SerializeToString()
     try:
-        made = onnx.shape_inference.infer_shapes(bare, data_prop=True)
+        made = onnx.shape_inference.infer_shapes(bare, data_prop=follow)
     except Exception:  # of a graph that breaks the rules, which running it will say
         return {}
     values: dict[str, int] = {}
