@@ -198,7 +198,7 @@ class TensorReader:
                 if start + length > before[1]:
                     raise BuildError("the file ends inside a tensor; download it again", file)
                 data = np.empty(length, np.uint8)
-                view, at = memoryview(data), 0
+                view, at = data.data, 0
                 source.seek(start)
                 while at < length and (got := source.readinto(view[at:])):
                     at += got
