@@ -105,13 +105,15 @@ def build(
     part: str = "",
     accept_ambiguous: bool = False,
     accept_likely: bool = False,
+    allow_expansion: bool = False,
 ) -> Built:
     """The guess as a live module with its proof: `Built.module`, `.loaded` of `.tensors`.
 
     `settings` override config fields and are checked by the strict load. Raises AmbiguousError
     where several functions fit (`accept_ambiguous` takes the first), UnknownError where none does,
     and BuildError with `.missing`, `.unexpected`, `.mismatched` where one nearly does.
-    `accept_likely` is for reconstructed networks, of which there are none yet.
+    `accept_likely` is for reconstructed networks, of which there are none yet. A network of more
+    than 32 times the file's bytes is only built with `allow_expansion`.
     """
     try:
         from archfind.instantiate import build as build_guess
@@ -124,7 +126,14 @@ def build(
             from archfind import from_onnx
         except ModuleNotFoundError as error:
             raise _needs(error, "reading a graph", "convert") from error
-        return from_onnx.build(found, choose)
+        return from_onnx.build(found, choose, allow_expansion)
+    from archfind import expansion
+
+    checkpoint = found.canonical.checkpoint
+    nbytes = 0 if allow_expansion else expansion.in_memory(found.canonical.index)
+    too_much = expansion.excess(nbytes, checkpoint.files)
+    if too_much:
+        raise BuildError(too_much, checkpoint.path)
     end = monotonic() + _SECONDS
     found = guess(found, choose=choose, search=True)
     try:
@@ -182,6 +191,7 @@ def load(
     part: str = "",
     accept_ambiguous: bool = False,
     accept_likely: bool = False,
+    allow_expansion: bool = False,
 ) -> nn.Module:
     """The network of `source` as a module in eval mode, strictly loaded, nothing on the meta
     device. Arguments and errors are those of `build`.
@@ -198,16 +208,18 @@ def load(
             part=part,
             accept_ambiguous=accept_ambiguous,
             accept_likely=accept_likely,
+            allow_expansion=allow_expansion,
         ).module
     except UnknownError as error:
         path = os.fspath(found) if found is not None else error.path
-        if choose or path is None or open(path).format != "onnx":
+        graph = open(path) if path is not None and not choose else None
+        if graph is None or graph.format != "onnx":
             raise
         import warnings
 
         from archfind.from_onnx import graph_module
 
-        module = graph_module(path)
+        module = graph_module(graph.path, () if allow_expansion else graph.files)
         warnings.warn(f"{error.message}; this is the graph itself, node by node", stacklevel=2)
         return module
 
@@ -227,13 +239,15 @@ def export(
     dtype: str = "",
     max_shard_size: int = 0,
     half: bool = False,
+    allow_expansion: bool = False,
 ) -> Exported:
     """Write the network of `source` to `out`, in the format of its suffix, and check it.
 
     To .safetensors and .pth the tensors are copied, whatever network they are of; `dtype` ("fp16",
     "bf16", "fp32") casts floats, `max_shard_size`, in bytes, makes several files and an index. To
     all else the network is built and loaded first, as it is where `settings` are given. `opset` and
-    `half` (float16 inside) are for .onnx.
+    `half` (float16 inside) are for .onnx. More than 32 times the file's bytes are only written with
+    `allow_expansion`.
 
     ExportError where nothing could be written, `out` exists (`force` replaces it), or the result
     differs from the module (`keep_unchecked` keeps it). Otherwise as `build`.
@@ -248,7 +262,12 @@ def export(
                 text = "half and opset are for .onnx; dtype='fp16' casts what is copied"
                 raise ExportError(text, os.fspath(out))
             return exporters.convert(
-                found, out, dtype=dtype, max_shard_size=max_shard_size, force=force
+                found,
+                out,
+                dtype=dtype,
+                max_shard_size=max_shard_size,
+                force=force,
+                allow_expansion=allow_expansion,
             )
     if dtype or max_shard_size:
         text = "dtype and max_shard_size are for what is copied between .pth and .safetensors"
@@ -264,6 +283,7 @@ def export(
                 part=part,
                 accept_ambiguous=accept_ambiguous,
                 accept_likely=accept_likely,
+                allow_expansion=allow_expansion,
             )
         except UnknownError as error:
             found = guess(source)
@@ -271,7 +291,15 @@ def export(
                 raise
             from archfind.from_onnx.write import write_graph
 
-            return write_graph(found, out, error.message, force=force, opset=opset, half=half)
+            return write_graph(
+                found,
+                out,
+                error.message,
+                force=force,
+                opset=opset,
+                half=half,
+                allow_expansion=allow_expansion,
+            )
     return exporters.export(
         built, out, force=force, opset=opset, keep_unchecked=keep_unchecked, half=half
     )
@@ -286,12 +314,14 @@ def export_program(
     opset: int | None = None,
     keep_unchecked: bool = False,
     half: bool = False,
+    allow_expansion: bool = False,
 ) -> Exported:
     """Run the TorchScript or torch.export program in `source`, which is as dangerous as running a
     stranger's script, and write it to the .onnx `out`, checked against the program's outputs.
 
     `inputs` say what it runs on, batch first: "1x3x224x224", or "1x128:int64"; a torch.export
-    program brings its own. ExportError where `source` holds no program, or as `export`.
+    program brings its own; of more than a gigabyte with `allow_expansion`. ExportError where
+    `source` holds no program, or as `export`.
     """
     from archfind.formats import PROGRAMS
     from archfind.types import Checkpoint
@@ -305,7 +335,14 @@ def export_program(
     except ModuleNotFoundError as error:
         raise _needs(error, "exporting a program", "all") from error
     return write_program(
-        checkpoint, out, inputs, force=force, opset=opset, keep_unchecked=keep_unchecked, half=half
+        checkpoint,
+        out,
+        inputs,
+        force=force,
+        opset=opset,
+        keep_unchecked=keep_unchecked,
+        half=half,
+        allow_expansion=allow_expansion,
     )
 
 

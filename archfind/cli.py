@@ -108,6 +108,7 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("file", metavar="FILE")
     one.add_argument("-o", "--out", default="", help="write the fixed copy (.safetensors, .pth)")
     one.add_argument("--allow-fill", action="store_true", help="invent weights that are missing")
+    _add_expansion(one)
     one.add_argument("--plan", default="", metavar="JSON", help="do the edits of this plan instead")
     one.add_argument("--base", default="", metavar="FILE", help="what an adapter is merged into")
     one.add_argument("--force", action="store_true", help="replace OUT if it exists")
@@ -149,7 +150,14 @@ def _add_choice(one: argparse.ArgumentParser) -> None:
     one.add_argument("--part", default="", help="one of several networks in the file")
 
 
+def _add_expansion(one: argparse.ArgumentParser) -> None:
+    one.add_argument(
+        "--allow-expansion", action="store_true", help="let OUT be over 32 times as large as FILE"
+    )
+
+
 def _add_export(one: argparse.ArgumentParser) -> None:
+    _add_expansion(one)
     one.add_argument("--set", dest="settings", action="append", default=[], metavar="FIELD=VALUE")
     one.add_argument("--accept-ambiguous", action="store_true", help="take the first that fits")
     one.add_argument("--force", action="store_true", help="replace OUT if it exists")
@@ -247,6 +255,7 @@ def _export(arguments: argparse.Namespace) -> int:
         opset=arguments.opset,
         keep_unchecked=arguments.keep_unchecked,
         half=arguments.half,
+        allow_expansion=arguments.allow_expansion,
         dtype=arguments.dtype,
         max_shard_size=_size(arguments.max_shard_size),
     )
@@ -269,12 +278,16 @@ def _export_program(arguments: argparse.Namespace) -> int:
         opset=arguments.opset,
         keep_unchecked=arguments.keep_unchecked,
         half=arguments.half,
+        allow_expansion=arguments.allow_expansion,
     )
     if arguments.json:
         _print_json(export_document(exported))
     else:
         _print(export_lines(exported))
     return EXIT_EXACT
+
+
+_APPLY = ("allow_fill", "force", "allow_expansion")
 
 
 def _repair(arguments: argparse.Namespace) -> int:
@@ -294,7 +307,7 @@ def _repair(arguments: argparse.Namespace) -> int:
     if not arguments.json:
         _print(repair_lines(plan, arguments.out))
     if arguments.out:
-        options = {"allow_fill": arguments.allow_fill, "force": arguments.force}
+        options = {name: getattr(arguments, name) for name in _APPLY}
         written = repair.apply(plan, arguments.out, **options)
     if arguments.json:
         _print_json(repair_document(plan, written))
@@ -373,7 +386,19 @@ def _print(lines: list[str]) -> None:
 def _print_json(document: object) -> None:
     import json
 
-    print(json.dumps(document))
+    try:
+        print(json.dumps(document, allow_nan=False))
+    except ValueError:  # JSON has no NaN, and checkpoints do: a loss that diverged
+        print(json.dumps(_finite(document)))
+
+
+def _finite(value: object) -> object:
+    """The document with words for the numbers that JSON hasn't."""
+    if isinstance(value, dict):
+        return {key: _finite(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(one) for one in value]
+    return str(value) if isinstance(value, float) and value - value != 0 else value
 
 
 def _print_danger(path: str, danger: tuple[str, ...]) -> None:

@@ -89,7 +89,7 @@ def _within(arguments: dict[str, Any], given: set[str]) -> None:
 
 
 def _state(guess: Guess, found: Match) -> dict[str, torch.Tensor]:
-    """The file's tensors, mapped; what is tolerated stays out."""
+    """The file's tensors; what is tolerated stays out."""
     reader = TensorReader()
     canonical = guess.canonical
     left = set(found.tolerated)
@@ -99,10 +99,10 @@ def _state(guess: Guess, found: Match) -> dict[str, torch.Tensor]:
             continue
         if key in canonical.merged:
             how, *parts = canonical.merged[key]
-            whole = [reader.read(canonical.checkpoint.index[part]) for part in parts]
+            whole = [reader.read(canonical.checkpoint.index[part], part) for part in parts]
             state[key] = merged_weight(how, whole)
         else:
-            state[key] = reader.read(spec)
+            state[key] = reader.read(spec, key)
     return state
 
 
@@ -140,11 +140,15 @@ def _untie(module: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
 
 
 def _own(module: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
-    """Tensors that are views of the file become copies, one at a time."""
-    mapped = {tensor.untyped_storage().data_ptr() for tensor in state.values()}
+    """Tensors that share the memory of what was read become copies, one at a time."""
+    read = {tensor.untyped_storage().data_ptr() for tensor in state.values()}
+    taken: set[int] = set()
     for tensor in (*module.parameters(), *module.buffers()):
-        if tensor.untyped_storage().data_ptr() in mapped:
+        storage = tensor.untyped_storage()
+        place = storage.data_ptr()
+        if place in read and (place in taken or storage.nbytes() > tensor.nbytes):
             tensor.data = tensor.data.clone()
+        taken.add(place)
 
 
 @contextlib.contextmanager

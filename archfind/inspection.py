@@ -33,7 +33,8 @@ def inspect_document(checkpoint: Checkpoint) -> dict[str, object]:
     weights = {key: spec for one in found.values() for key, spec in one.index.items()}
     made, counted = optimizers(checkpoint), counters(checkpoint)
     plans, generators = schedulers(checkpoint), random_states(checkpoint)
-    calls = [line for line in checkpoint.danger if "with torch.load would" in line]
+    acts = (" would call ", " would import ")
+    calls = [line for line in checkpoint.danger if any(act in line for act in acts)]
     damage = [line for line in checkpoint.danger if line not in calls]
     if empty:
         damage.append(f"{empty} of {len(checkpoint.index)} tensors have no values in this file")

@@ -119,10 +119,10 @@ def read_state(canonical: Canonical, drop: set[str] | None = None) -> dict[str, 
             continue
         if key in canonical.merged:
             how, *parts = canonical.merged[key]
-            read = [reader.read(checkpoint.index[part]) for part in parts]
+            read = [reader.read(checkpoint.index[part], part) for part in parts]
             state[key] = computed(how, read, spec.shape)
         else:
-            state[key] = reader.read(spec)
+            state[key] = reader.read(spec, key)
     return state
 
 

@@ -37,6 +37,7 @@ def export(
     accept_ambiguous: bool = False,
     force: bool = False,
     keep_unchecked: bool = False,
+    allow_expansion: bool = False,
     **torch_onnx_kwargs: Any,
 ) -> Exported:
     """Find the network of `source`, a file or a state dict, and export it to `out`, checked.
@@ -60,11 +61,17 @@ def export(
                 part=part,
                 settings=settings,
                 accept_ambiguous=accept_ambiguous,
+                allow_expansion=allow_expansion,
             )
             return _export(built, out, force, keep_unchecked, torch_onnx_kwargs)
     if not isinstance(source, Built):
         source = archfind.build(
-            source, choose=choose, part=part, settings=settings, accept_ambiguous=accept_ambiguous
+            source,
+            choose=choose,
+            part=part,
+            settings=settings,
+            accept_ambiguous=accept_ambiguous,
+            allow_expansion=allow_expansion,
         )
     return _export(source, out, force, keep_unchecked, torch_onnx_kwargs)
 

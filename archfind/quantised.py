@@ -194,7 +194,7 @@ def _numbers_in(spec: TensorSpec) -> tuple[int, ...]:
     """The values of a few 64-bit numbers; () where they can't be had without decompressing."""
     size = 8 * spec.shape[0] if len(spec.shape) == 1 and spec.shape[0] <= 4 else 0
     storage = spec.storage
-    if spec.dtype != "int64" or not size or storage.start < 0 or spec.offset:
+    if spec.dtype != "int64" or not size or storage.start < 0 or spec.offset or spec.applied:
         return ()
     with open(storage.file, "rb") as file:
         file.seek(storage.start)
@@ -228,7 +228,7 @@ def _shape_in(spec: TensorSpec) -> tuple[int, ...] | None:
     """The shape in bitsandbytes' own note, JSON in a tensor of bytes."""
     import json
 
-    if spec.storage.start < 0 or spec.storage.nbytes > 4096:
+    if spec.storage.start < 0 or spec.storage.nbytes > 4096 or spec.applied:
         return None
     with open(spec.storage.file, "rb") as file:
         file.seek(spec.storage.start)

@@ -1,37 +1,60 @@
-"""TensorSpec -> torch.Tensor, through our own eyes: mapped into memory, never unpickled."""
+"""TensorSpec -> torch.Tensor, through our own eyes: read into memory, never unpickled.
+
+Files are read and not mapped: one that is cut while it is mapped kills the process.
+"""
 
 from __future__ import annotations
 
-import mmap
+import os
 import zlib
 from collections.abc import Iterable, Iterator
 from math import prod
+from weakref import WeakValueDictionary
 
+import numpy as np
 import torch
 
 from archfind.errors import BuildError, CheckpointError
 from archfind.formats.dtypes import ITEMSIZE
 from archfind.formats.escape import escape
+from archfind.formats.source import Source, opened
 from archfind.types import Storage, TensorSpec
+
+_SHARED = 4  # a storage of so many times the tensor's bytes is read whole, for what is tied to it
+_SMALL = 1 << 20  # bytes of a storage that is read whole anyway
+_State = tuple[int, int, int]  # a file's inode, size and time of change
 
 
 class TensorReader:
-    """Reads tensors of one checkpoint. Files are mapped privately: tensors are views of the file,
-    which can be written to without changing it, and a tied storage is one piece of memory. What
-    can't be mapped (deflated, big-endian, in pieces) is read into memory, as much as the tensor
-    needs."""
+    """Reads tensors of one checkpoint, each in memory of its own that can be written to; tensors
+    of one storage share it, while any of them lives. BuildError where a file changes meanwhile."""
 
     def __init__(self) -> None:
-        self._maps: dict[str, mmap.mmap] = {}
+        self._files: dict[str, _State] = {}  # as they were at the first read
+        self._whole: WeakValueDictionary[Storage, np.ndarray] = WeakValueDictionary()
         self._copies: dict[Storage, bytearray] = {}
 
-    def read(self, spec: TensorSpec) -> torch.Tensor:
-        """The tensor, in the file's dtype. BuildError where its bytes aren't there to be read."""
-        dtype = getattr(torch, spec.dtype, None)
-        if not isinstance(dtype, torch.dtype) or spec.dtype not in ITEMSIZE or spec.dtype[0] == "q":
-            raise BuildError(
-                f"holds {escape(spec.dtype, 40)} tensors, which are not read", spec.storage.file
-            )
+    def read(self, spec: TensorSpec, key: str = "") -> torch.Tensor:
+        """The tensor, in the dtype that loading gives it. BuildError where its values aren't there
+        to be read, which names `key`."""
+        try:
+            made = self._read(spec)
+            return _applied(made, spec) if spec.applied else made
+        except BuildError as error:
+            if not key:
+                raise
+            text = f'the tensor "{escape(key, 120)}": {error.message}'
+            raise BuildError(text, error.path) from error
+
+    def _read(self, spec: TensorSpec) -> torch.Tensor:
+        """The numbers as they are stored, in the tensor's shape."""
+        name = (_casts(spec) or [spec.dtype])[0]
+        dtype = getattr(torch, name, None)
+        storage = spec.storage
+        if storage.inside is not None and storage.inside[0] == "absent":
+            raise BuildError(f"{storage.inside[1]}; its values are not read", storage.file)
+        if not isinstance(dtype, torch.dtype) or name not in ITEMSIZE or name[0] == "q":
+            raise BuildError(f"holds {escape(name, 40)} tensors, which are not read", storage.file)
         if spec.pieces:
             return self._assembled(spec, dtype)
         if prod(spec.shape) == 0:
@@ -41,6 +64,13 @@ class TensorReader:
         if spec.offset < 0 or any(step < 0 for step in stride):
             raise BuildError("a tensor starts before its storage", spec.storage.file)
         count = spec.offset + last + 1
+        plain = storage.start >= 0 and storage.data is None and storage.inside is None
+        if plain and storage.nbytes > max(_SHARED * (last + 1) * dtype.itemsize, _SMALL):
+            if count * dtype.itemsize > storage.nbytes:
+                raise BuildError("a tensor reaches beyond its storage", storage.file)
+            start = storage.start + spec.offset * dtype.itemsize
+            raw = self._bytes(storage.file, start, (last + 1) * dtype.itemsize)
+            return torch.as_strided(torch.from_numpy(raw).view(dtype), spec.shape, stride)
         return torch.as_strided(self._flat(spec, dtype, count), spec.shape, stride, spec.offset)
 
     def _flat(self, spec: TensorSpec, dtype: torch.dtype, count: int) -> torch.Tensor:
@@ -51,18 +81,11 @@ class TensorReader:
         if need > storage.nbytes and not (storage.inside and storage.inside[0] == "varint"):
             raise BuildError("a tensor reaches beyond its storage", storage.file)
         if storage.data is None and storage.start >= 0:
-            mapped = self._map(storage.file)
-            if storage.start + need > len(mapped):
-                raise BuildError("the file ends inside a tensor; download it again", storage.file)
-            items = min(storage.nbytes, len(mapped) - storage.start) // dtype.itemsize
-            if storage.start % dtype.itemsize == 0:
-                return torch.frombuffer(mapped, dtype=dtype, count=items, offset=storage.start)
-            # old files put tensors anywhere; torch's vector instructions crash on odd addresses
-            copy = self._copies.get(storage)
-            if copy is None:
-                end = storage.start + storage.nbytes
-                copy = self._copies[storage] = bytearray(mapped[storage.start : end])
-            return torch.frombuffer(copy, dtype=dtype, count=items)
+            whole = self._whole.get(storage)
+            if whole is None:
+                whole = self._bytes(storage.file, storage.start, storage.nbytes)
+                self._whole[storage] = whole
+            return torch.frombuffer(whole, dtype=dtype, count=storage.nbytes // dtype.itemsize)
         if storage.inside is not None and storage.inside[0] == "varint":
             return self._integers(storage, dtype, count)
         copy = self._copies.get(storage)
@@ -79,13 +102,13 @@ class TensorReader:
             return inflated(storage.file, member, at, need)
         if how == "swap":
             width = dtype.itemsize // (2 if dtype.is_complex else 1)
-            data = bytearray(self._bytes(storage.file, at, storage.nbytes))
-            swapped = torch.frombuffer(data, dtype=torch.uint8)
+            data = self._bytes(storage.file, at, storage.nbytes)
             whole = len(data) // width * width
-            return bytearray(swapped[:whole].view(-1, width).flip(1).numpy().tobytes())
+            return bytearray(data[:whole].reshape(-1, width)[:, ::-1].tobytes())
         if how == "latin-1":  # two bytes of UTF-8 at most for each of ours
-            left = len(self._map(storage.file)) - at
-            text = self._bytes(storage.file, at, min(2 * need, left)).decode("utf-8", "replace")
+            left = os.path.getsize(storage.file) - at
+            raw = self._bytes(storage.file, at, max(0, min(2 * need, left)))
+            text = raw.tobytes().decode("utf-8", "replace")
             try:
                 return bytearray(text[:need].encode("latin-1"))
             except UnicodeEncodeError:
@@ -98,7 +121,7 @@ class TensorReader:
     def _integers(self, storage: Storage, dtype: torch.dtype, count: int) -> torch.Tensor:
         """ONNX's typed integers; 16-bit floats are written there as their bits."""
         assert storage.inside is not None
-        data = self._bytes(storage.file, storage.inside[2], storage.nbytes)
+        data = self._bytes(storage.file, storage.inside[2], storage.nbytes).tobytes()
         values: list[int] = []
         value = shift = 0
         for byte in data:
@@ -125,7 +148,6 @@ class TensorReader:
         from archfind.formats import read_section
         from archfind.formats.report import Report
         from archfind.formats.section import Moved, Section
-        from archfind.formats.source import Source
 
         storage = spec.storage
         assert storage.inside is not None
@@ -165,28 +187,59 @@ class TensorReader:
             raise BuildError("pieces of a tensor are missing", spec.storage.file)
         return made
 
-    def _bytes(self, file: str, start: int, length: int) -> bytes:
-        data = self._map(file)
-        if start + length > len(data):
-            raise BuildError("the file ends inside a tensor; download it again", file)
-        return data[start : start + length]
+    def _bytes(self, file: str, start: int, length: int) -> np.ndarray:
+        """Bytes of a file, in memory that lies as any dtype needs it: vector instructions crash on
+        odd addresses, and old files put tensors anywhere."""
+        if not file:
+            raise BuildError("no data for a tensor")
+        try:
+            with opened(file) as source:
+                before = _state(source.fileno())
+                if start + length > before[1]:
+                    raise BuildError("the file ends inside a tensor; download it again", file)
+                data = np.empty(length, np.uint8)
+                view, at = data.data, 0
+                source.seek(start)
+                while at < length and (got := source.readinto(view[at:])):
+                    at += got
+                same = before == self._files.setdefault(file, before) == _state(source.fileno())
+        except (CheckpointError, OSError) as error:  # gone since
+            raise BuildError("no data for a tensor: the file can't be read", file) from error
+        if at < length or not same:
+            raise BuildError("the file changed while it was read; try again", file)
+        return data
 
-    def _map(self, file: str) -> mmap.mmap:
-        found = self._maps.get(file)
-        if found is None:
-            try:
-                with open(file, "rb") as opened:
-                    found = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_COPY)
-            except (OSError, ValueError) as error:  # gone since, or empty
-                raise BuildError("no data for a tensor: the file can't be read", file) from error
-            self._maps[file] = found
-        return found
+
+def _state(descriptor: int) -> _State:
+    found = os.fstat(descriptor)
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def _casts(spec: TensorSpec) -> list[str]:
+    """The dtypes that a tensor is cast from, that of its storage first."""
+    return [step[len("from ") :] for step in spec.applied if step.startswith("from ")]
+
+
+def _applied(value: torch.Tensor, spec: TensorSpec) -> torch.Tensor:
+    """What loading makes of a tensor's numbers."""
+    import warnings
+
+    targets = iter((*_casts(spec)[1:], spec.dtype))
+    for step in spec.applied:
+        if step == "conj":
+            value = value.conj().resolve_conj()
+        elif step == "neg":
+            value = value.neg()
+        else:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of a complex number's lost part
+                value = value.to(getattr(torch, next(targets)))
+    return value
 
 
 def inflated(file: str, name: str, start: int, length: int) -> bytearray:
     """`length` bytes from `start` of what a deflated zip member inflates to. No more than that is
     kept, whatever the member holds. Where they are all of the member, its checksum is compared."""
-    from archfind.formats.source import Source
     from archfind.formats.zip_directory import ZipDirectory
 
     try:

@@ -209,6 +209,8 @@ def scalar(spec: TensorSpec) -> float | None:
     code = {"float32": "<f", "float64": "<d", "int64": "<q", "int32": "<i"}.get(spec.dtype)
     if code is None or spec.storage.start < 0 or any(size != 1 for size in spec.shape):
         return None
+    if spec.applied:
+        return None
     size = struct.calcsize(code)
     try:
         with open(spec.storage.file, "rb") as file:

@@ -27,7 +27,8 @@ class Storage:
     member, or a tensor saved without data). There `inside` says how they are kept, in which zip
     member, and from where on: "deflate" (the offset counts inflated bytes), "torch.save" (a whole
     file of its own), "swap" (big-endian), "latin-1" (bytes written as text), "varint" (protobuf);
-    `data` has bytes that the header itself holds.
+    `data` has bytes that the header itself holds. "absent" has in place of a member's name the
+    reason why there are no values to be had.
     """
 
     file: str
@@ -42,7 +43,8 @@ class Storage:
 class TensorSpec:
     """A tensor known by its header. `offset` and `stride` count elements; stride None =
     contiguous. A tensor that is kept in several parts (shards of one weight) has `pieces`, and a
-    storage without bytes."""
+    storage without bytes. `applied` is what loading does to the numbers as they are stored, in this
+    order: "conj", "neg", or "from float32", a cast of what is stored as float32."""
 
     dtype: str  # torch's own name: "float32", "bfloat16", "int64", "qint8" ...
     shape: tuple[int, ...]
@@ -50,6 +52,7 @@ class TensorSpec:
     offset: int = 0
     stride: tuple[int, ...] | None = None
     pieces: tuple[Piece, ...] = ()
+    applied: tuple[str, ...] = ()
 
 
 @frozen

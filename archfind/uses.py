@@ -43,7 +43,8 @@ def uses(
 def has_data(spec: TensorSpec) -> bool:
     """Whether the tensor's values can be read from somewhere."""
     storage = spec.storage
-    return bool(storage.start >= 0 or storage.inside or storage.data is not None or spec.pieces)
+    kept = storage.inside is not None and storage.inside[0] != "absent"
+    return bool(storage.start >= 0 or kept or storage.data is not None or spec.pieces)
 
 
 def _resume(

@@ -26,7 +26,7 @@ LAYERS = [
     },
     {"compile_index"},
     {"families"},
-    {"training", "uses"},
+    {"training", "uses", "expansion"},
     {"shortlist", "match", "evidence", "inspection", "inspection_text", "providers"},
     {"head_layers", "parts", "rebuild_head", "renamed"},
     {"heads"},

@@ -156,7 +156,7 @@ def test_an_operator_that_nobody_knows_is_named(tmp_path: Path) -> None:
     path = tmp_path / "odd.onnx"
     onnx.save(onnx.helper.make_model(graph, opset_imports=opsets), path)
     with pytest.raises(BuildError, match="NonMaxSuppressionOfMine"):
-        graph_module(str(path))
+        graph_module(str(path), (str(path),))
     with pytest.raises(ArchfindError):
         archfind.export(path, tmp_path / "out.onnx")
     assert [p.name for p in tmp_path.iterdir()] == ["odd.onnx"]

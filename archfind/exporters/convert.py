@@ -13,7 +13,7 @@ from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
-from archfind import formats
+from archfind import expansion, formats
 from archfind.canonical import networks
 from archfind.errors import ExportError
 from archfind.exporters import beside
@@ -22,6 +22,7 @@ from archfind.exporters.safetensors_file import write_safetensors
 from archfind.exporters.torch_file import write_torch
 from archfind.formats.dtypes import ITEMSIZE
 from archfind.formats.escape import escape
+from archfind.formats.source import opened
 from archfind.progress import progress
 from archfind.recipe import recipe
 from archfind.types import Canonical, Exported
@@ -54,12 +55,14 @@ def convert(
     dtype: str = "",
     max_shard_size: int = 0,
     force: bool = False,
+    allow_expansion: bool = False,
 ) -> Exported:
     """Write the tensors of `guess` to `out`, a .safetensors or .pth file, as they are in the file.
 
     `dtype` casts floats ("fp16", "bf16", "fp32"). With `max_shard_size`, in bytes, what doesn't fit
     into one file becomes several, and `out` names their index: `out` + ".index.json". `out` appears
-    whole and read back, or not at all. Raises ExportError.
+    whole and read back, or not at all. More than 32 times the file's bytes are only written with
+    `allow_expansion`. Raises ExportError.
     """
     path = Path(os.fspath(out))
     kind = TARGETS[path.suffix.lower()]
@@ -71,6 +74,9 @@ def convert(
         raise ExportError("holds no tensors to write", checkpoint.path)
     if kind == "pth":
         pieces = _tied_again(pieces, checkpoint)
+    too_much = expansion.excess(_written(pieces, kind), checkpoint.files)
+    if too_much and not allow_expansion:
+        raise ExportError(too_much, checkpoint.path)
     shards = _shards(pieces, max_shard_size)
     names = _names(path, len(shards))
     index = path.with_name(path.name + ".index.json")
@@ -101,6 +107,12 @@ def convert(
     if len(shards) > 1:
         notes["shards"] = f"{len(shards)} files, {names[0]} ..."
     return Exported(None, str(final[-1]), kind, "", 0.0, notes)
+
+
+def _written(pieces: list[Piece], kind: str) -> int:
+    """The bytes of all tensors: .pth has those of tied ones once."""
+    once = {one.same: one.nbytes for one in pieces}
+    return sum(once.values()) if kind == "pth" else sum(one.nbytes for one in pieces)
 
 
 def _pieces(guess: Guess, dtype: str) -> tuple[list[Piece], dict[str, str]]:
@@ -158,7 +170,8 @@ def _merged(canonical: Canonical, key: str, how: tuple[str, ...], dtype: str) ->
         from archfind.tensors import TensorReader, computed
 
         reader = TensorReader()
-        weight = computed(recipe_name, [reader.read(spec) for spec in specs], shape)
+        read = [reader.read(spec, part) for part, spec in zip(parts, specs, strict=True)]
+        weight = computed(recipe_name, read, shape)
         return weight.to(getattr(torch, wanted))
 
     return Piece(key, wanted, shape, object(), make=make)
@@ -310,7 +323,7 @@ def _check(path: str, pieces: Sequence[Piece]) -> None:
                 raise ExportError(f"read back, {escape(key)} has another dtype or shape")
             if one.plain is None or not one.nbytes:
                 continue
-            with open(one.plain.file, "rb") as source:
+            with opened(one.plain.file) as source:
                 base = spec.storage.start + spec.offset * ITEMSIZE[spec.dtype]
                 for at in (0, max(0, one.nbytes - _EDGE)):
                     source.seek(one.plain.start + at)

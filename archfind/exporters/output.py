@@ -13,6 +13,7 @@ from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from archfind.errors import ExportError
+from archfind.formats.source import opened
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ class Output:
         if self._source is None or self._source.name != extent.file:
             if self._source is not None:
                 self._source.close()
-            self._source = open(extent.file, "rb", buffering=0)  # noqa: SIM115  (closed at exit)
+            self._source = opened(extent.file)
         self._source.seek(extent.start)
         left = extent.length
         while left:

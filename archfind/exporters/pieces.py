@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from archfind.errors import ExportError
 from archfind.formats.dtypes import ITEMSIZE
 from archfind.formats.escape import escape
+from archfind.formats.source import opened
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from archfind.types import TensorSpec
 
 CHUNK = 1 << 20  # bytes: what is read, cast and written while it is in the processor's cache
+_FLIP = bytes(byte ^ 0x80 for byte in range(256))
 FLOATS = ("float64", "float32", "float16", "bfloat16")  # what --dtype casts, and casts to
 
 
@@ -31,8 +33,9 @@ class Extent:
 @dataclass(frozen=True)
 class Piece:
     """One tensor to write. `extent` says where its bytes lie, if nothing has to be done to them;
-    else `make` gives a torch tensor of `shape` and `dtype`, or `cast` turns the extent's bytes of
-    another dtype into it. `same` is equal for tied tensors."""
+    else `make` gives a torch tensor of `shape` and `dtype`, `cast` turns the extent's bytes of
+    another dtype into it, or `signs` are flipped: the bytes that have them, each as the first one's
+    place and the distance to the next. `same` is equal for tied tensors."""
 
     key: str
     dtype: str
@@ -41,6 +44,7 @@ class Piece:
     extent: Extent | None = None
     make: Callable[[], Any] | None = None
     cast: str = ""
+    signs: tuple[tuple[int, int], ...] = ()
 
     @property
     def nbytes(self) -> int:
@@ -52,7 +56,7 @@ class Piece:
     @property
     def plain(self) -> Extent | None:
         """The bytes to copy, where copying is all there is to do."""
-        return None if self.cast else self.extent
+        return None if self.cast or self.signs else self.extent
 
     def chunks(self) -> Iterator[memoryview]:
         """The tensor's bytes, a megabyte at a time. ExportError where they aren't there, or a
@@ -62,8 +66,16 @@ class Piece:
             yield from tensor_chunks(self.make())
         elif self.cast:
             yield from self._cast(self.extent)
+        elif self.signs:
+            yield from self._flipped(self.extent)
         else:
             yield from file_chunks(self.extent)
+
+    def _flipped(self, extent: Extent) -> Iterator[memoryview]:
+        for chunk in file_chunks(extent):
+            for first, step in self.signs:
+                chunk[first::step] = bytes(chunk[first::step]).translate(_FLIP)
+            yield chunk
 
     def _cast(self, extent: Extent) -> Iterator[memoryview]:
         import torch
@@ -80,7 +92,8 @@ def piece(key: str, spec: TensorSpec, dtype: str = "") -> Piece:
         raise ExportError(text, spec.storage.file)
     wanted = dtype if dtype and spec.dtype in FLOATS else spec.dtype
     cast = spec.dtype if wanted != spec.dtype else ""
-    same = (spec.storage, spec.offset, spec.shape, spec.stride, spec.pieces, wanted)
+    where = (spec.storage, spec.offset, spec.shape, spec.stride, spec.pieces, spec.applied)
+    same = (*where, wanted)
     item = ITEMSIZE[spec.dtype]
     count = item
     for size in spec.shape:
@@ -89,23 +102,40 @@ def piece(key: str, spec: TensorSpec, dtype: str = "") -> Piece:
         return Piece(key, wanted, spec.shape, object(), Extent(spec.storage.file, 0, 0))
     held = spec.storage
     plain = held.start >= 0 and held.inside is None and held.data is None and not spec.pieces
-    if spec.stride is None and plain:
+    signs = (() if not spec.applied else None) if cast else _signs(spec)
+    if spec.stride is None and plain and signs is not None:
         at = spec.offset * item
         if at + count > spec.storage.nbytes:
             raise ExportError(f"{escape(key)} reaches beyond its data", spec.storage.file)
         extent = Extent(spec.storage.file, spec.storage.start + at, count)
-        return Piece(key, wanted, spec.shape, same, extent, cast=cast)
+        return Piece(key, wanted, spec.shape, same, extent, cast=cast, signs=signs)
 
     def make() -> object:
         import torch
 
         from archfind.tensors import TensorReader
 
-        tensor = TensorReader().read(spec).contiguous()
+        tensor = TensorReader().read(spec, key).contiguous()
         target = Piece(key, wanted, spec.shape, same)
         return fitted(tensor, target) if cast else tensor.to(getattr(torch, wanted))
 
     return Piece(key, wanted, spec.shape, same, make=make)
+
+
+def _signs(spec: TensorSpec) -> tuple[tuple[int, int], ...] | None:
+    """The places of signs that loading flips, in little-endian floats; None where it does more."""
+    width = ITEMSIZE[spec.dtype]
+    found: list[tuple[int, int]] = []
+    for step in spec.applied:
+        if step == "neg" and spec.dtype in FLOATS:
+            found.append((width - 1, width))
+        elif step == "neg" and spec.dtype.startswith("complex"):
+            found.append((width // 2 - 1, width // 2))
+        elif step == "conj":
+            found.append((width - 1, width))
+        else:
+            return None
+    return tuple(found)
 
 
 def fitted(tensor: Any, piece: Piece) -> Any:
@@ -135,7 +165,7 @@ def file_chunks(extent: Extent) -> Iterator[memoryview]:
     """An extent's bytes. The buffer is used again for the next chunk."""
     buffer = memoryview(bytearray(min(CHUNK, extent.length)))
     left = extent.length
-    with open(extent.file, "rb", buffering=0) as file:
+    with opened(extent.file) as file:
         file.seek(extent.start)
         while left:
             got = file.readinto(buffer[: min(left, CHUNK)])

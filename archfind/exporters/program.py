@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Sequence
 from importlib.metadata import version
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,6 +38,7 @@ def write_program(
     opset: int | None = None,
     keep_unchecked: bool = False,
     half: bool = False,
+    allow_expansion: bool = False,
 ) -> Exported:
     """Run the program in `checkpoint` and write it to an .onnx, whose outputs are compared with the
     program's own.
@@ -49,13 +51,18 @@ def write_program(
     if path.suffix.lower() != ".onnx":
         raise ExportError("a trusted program is written to .onnx only", escape(str(path)))
     beside.refuse(checkpoint, [path], force)
+    shapes = [_shape(text) for text in inputs]
+    asked = sum(prod(sides) * dtype.itemsize for sides, dtype in shapes)
+    if asked > _INPUTS and not allow_expansion:
+        text = f"its inputs would take {asked / 1e9:,.1f} GB; --allow-expansion lets them"
+        raise ExportError(text, where)
     try:
         with onnx.quiet():
             module, args = _loaded(checkpoint)
     except Exception as error:  # the file's own code, and torch's many complaints about it
         raise ExportError(f"torch can't load the program: {onnx.reason(error)}", where) from error
     if inputs:
-        args = tuple(_input(text, seed) for seed, text in enumerate(inputs))
+        args = tuple(_input(*shape, seed) for seed, shape in enumerate(shapes))
     if not args:
         raise ExportError("say what it runs on: --input 1x3x224x224, once for each input", where)
     names = tuple(f"input_{n}" for n in range(len(args))) if len(args) > 1 else ("input",)
@@ -86,15 +93,18 @@ def _loaded(checkpoint: Checkpoint) -> tuple[nn.Module, tuple[Tensor, ...]]:
     return program.module(), tuple(args) if plain else ()
 
 
+_INPUTS = 1 << 30  # bytes of all inputs, without being asked for more
 _INPUT = re.compile(r"(\d{1,9}(?:x\d{1,9})*)(?::(float32|float16|int64|int32))?")
 
 
-def _input(text: str, seed: int) -> Tensor:
+def _shape(text: str) -> tuple[list[int], torch.dtype]:
     found = _INPUT.fullmatch(text)
     if found is None:
         raise ExportError(f"an input is like 1x3x224x224 or 1x128:int64, not {escape(text)}")
-    shape = [int(side) for side in found[1].split("x")]
-    dtype = getattr(torch, found[2] or "float32")
+    return [int(side) for side in found[1].split("x")], getattr(torch, found[2] or "float32")
+
+
+def _input(shape: list[int], dtype: torch.dtype, seed: int) -> Tensor:
     random = torch.Generator().manual_seed(seed)
     if dtype.is_floating_point:
         return torch.randn(shape, generator=random).to(dtype)

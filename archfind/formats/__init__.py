@@ -49,7 +49,8 @@ def _is_sharded(head: bytes, source: Source) -> bool:
     return text.startswith(b"{") and (b'"weight_map"' in text or b'"metadata"' in text[:200])
 
 
-def _is_pickle(head: bytes, source: Source) -> bool:
+def is_pickle(head: bytes, source: Source | None = None) -> bool:
+    """Whether a file or a member begins like a pickle."""
     if head[:1] == b"\x80" and head[1:2] and head[1] <= 5:
         return True
     # protocols 0 and 1 have no header: what a dict, a list and an object start with
@@ -89,7 +90,7 @@ FORMATS: tuple[tuple[str, Callable[[bytes, Source], bool], str], ...] = (
     ("torch-legacy", _is_legacy, "torch_legacy"),
     ("torch-tar", _is_tar, "torch_tar"),
     ("sharded", _is_sharded, "sharded"),
-    ("pickle", _is_pickle, "bare_pickle"),
+    ("pickle", is_pickle, "bare_pickle"),
     ("gguf", _is_gguf, "gguf"),
     ("npy", _is_npy, "npz"),
     ("onnx", _is_onnx, "onnx"),

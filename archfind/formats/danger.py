@@ -108,18 +108,27 @@ _LIBRARIES = frozenset(
 _RESTORING = ("_reconstruct", "__reduce", "_rebuild", "_unpickle", "__pyx_unpickle", "__newobj__")
 
 
+# whose argument is read as well, where it is in sight
+_UNPICKLING = frozenset(
+    """torch.load torch.serialization.load pickle.load pickle.loads _pickle.load _pickle.loads
+    cPickle.loads dill.loads dill._dill.loads cloudpickle.loads joblib.load
+    joblib.numpy_pickle.load pandas.read_pickle pandas.io.pickle.read_pickle""".split()
+)
+
+
 def is_unknown_function(name: str) -> bool:
     """Whether a call of this global runs a function that nobody vouches for.
 
     Classes are named in capitals, as in every honest whole network; a function that restores one
     says so in its name. What is left is how payloads use packages that no list has heard of.
     """
+    return name.partition(".")[0] not in _LIBRARIES and is_function(name)
+
+
+def is_function(name: str) -> bool:
+    """Whether a global is named like a function, and not like one that restores values."""
     last = name.rpartition(".")[2]
-    return (
-        name.partition(".")[0] not in _LIBRARIES
-        and not last.lstrip("_")[:1].isupper()
-        and not any(word in last for word in _RESTORING)
-    )
+    return not last.lstrip("_")[:1].isupper() and not any(word in last for word in _RESTORING)
 
 
 def is_dangerous(name: str) -> bool:
@@ -138,9 +147,9 @@ def danger_lines(globals_: dict[str, Global], where: str) -> list[str]:
     """One line for each dangerous global of the pickle called `where`."""
     lines: list[str] = []
     for name, node in globals_.items():
-        if node.make is not None:
-            continue
         known = is_dangerous(name)
+        if node.make is not None and not (known and name in _UNPICKLING):
+            continue
         unknown = not known and node.by_function and is_unknown_function(name)
         if known or unknown:
             act, at = ("call", node.called) if node.called >= 0 else ("import", node.at)

@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import os
 
-from archfind.errors import CheckpointError, NotACheckpoint
+from archfind.errors import CheckpointError, LimitExceeded, NotACheckpoint
 from archfind.frozen import replace
 from archfind.types import Checkpoint
 
+from . import limits
 from .escape import escape
 from .nested import MODELS
 
@@ -152,8 +153,14 @@ def _shards(path: str, names: list[str]) -> Checkpoint:
         warnings.append(f"{total - len(names)} of its {total} shards are missing")
     found: list[Checkpoint] = []
     danger: list[str] = []
+    seen: dict[tuple[int, int], str] = {}  # links could name one file ten thousand times
     for name in names:
         try:
+            if os.path.exists(os.path.join(path, name)):
+                state = os.stat(os.path.join(path, name))
+                other = seen.setdefault((state.st_dev, state.st_ino), name)
+                if other != name:
+                    raise CheckpointError(f"it is the same file as {escape(other)}")
             found.append(open_file(os.path.join(path, name)))
         except CheckpointError as error:
             danger += [f"{escape(name)}: {line}" for line in error.danger]
@@ -165,6 +172,8 @@ def _shards(path: str, names: list[str]) -> Checkpoint:
         danger += [f'"{escape(key)}" is in two shards' for key in one.index if key in index]
         danger += one.danger
         index.update(one.index)
+        if len(index) > limits.TENSORS:
+            raise LimitExceeded(f"refused: shards of more than {limits.TENSORS:,} tensors", path)
         warnings += [line for line in one.warnings if "shard" not in line]
     return replace(
         found[0],

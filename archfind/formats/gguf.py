@@ -6,6 +6,7 @@ https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 from __future__ import annotations
 
 import struct
+from itertools import pairwise
 from math import prod
 
 from archfind.errors import CheckpointError, LimitExceeded, NotACheckpoint, NoTensors, Truncated
@@ -83,8 +84,10 @@ def read(source: Source, report: Report) -> Checkpoint:
     for _ in range(pairs):
         key = cursor.text(_KEY)
         value = _value(cursor, cursor.number("<I"))
-        if len(metadata) < limits.METADATA_ENTRIES:
-            metadata[key.replace("~", "~0").replace("/", "~1")] = value
+        pointer = key.replace("~", "~0").replace("/", "~1")
+        if pointer in metadata:
+            raise CheckpointError(f'damaged: "{escape(key)}" stands twice', cursor.path)
+        metadata[pointer] = value
     found = [_tensor(cursor) for _ in range(tensors)]
     alignment = metadata.get("general.alignment", 32)
     if type(alignment) is not int or not 0 < alignment <= 1 << 20:
@@ -112,6 +115,7 @@ def _index(
 ) -> dict[str, TensorSpec]:
     index: dict[str, TensorSpec] = {}
     path = source.path
+    spans: list[tuple[int, int]] = []
     for name, shape, code, offset in found:
         dtype, block, width = TYPES.get(code, (f"ggml_type_{code}", 1, 0))
         count = prod(shape)
@@ -128,6 +132,11 @@ def _index(
         if key in index:
             raise CheckpointError(f'damaged: "{escape(name)}" stands twice', path)
         index[key] = TensorSpec(dtype, shape, Storage(path, name, base + offset, nbytes))
+        if nbytes:
+            spans.append((offset, offset + nbytes))
+    spans.sort()
+    if any(second[0] < first[1] for first, second in pairwise(spans)):
+        raise CheckpointError("damaged: its tensors overlap", path)
     return index
 
 

@@ -13,6 +13,7 @@ PICKLE_MARKS = 1_000_000
 PICKLE_OBJECTS = 4_000_000  # tuples, strings, containers and calls, of about 60 bytes each
 PICKLE_STACK = 2_000_000
 PICKLE_MEMO = 4_000_000
+INNER_PICKLES = 100_000  # in the bytes that a pickle holds; plain pickles have one for each tensor
 TEXT_BYTES = 1 << 20  # one string in a pickle
 INT_BYTES = 1 << 10  # Python's str() of an int takes quadratic time
 GLOBALS = 10_000  # distinct ones; whole pickled networks name some hundreds

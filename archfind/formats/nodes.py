@@ -117,6 +117,26 @@ class Tensor:
         self.dtype = dtype
 
 
+class Altered:
+    """A storage of `stored` numbers that loading changes, by the steps of `TensorSpec.applied`."""
+
+    __slots__ = ("steps", "storage", "stored")
+
+    def __init__(self, storage: object, steps: tuple[str, ...], stored: object) -> None:
+        self.storage = storage
+        self.steps = steps
+        self.stored = stored
+
+
+class Unread:
+    """In place of a tensor's storage: why its values are not to be had."""
+
+    __slots__ = ("reason",)
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+
+
 class Packed:
     """A tensor of a class of its own: how it shows itself, and the tensors that it is made of."""
 

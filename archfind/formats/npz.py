@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .zip_directory import ZipDirectory
 
 MAGIC = b"\x93NUMPY"
+_OBJECTS = "Python objects (a pickle, which is not run)"
 _HEADER = 1 << 16  # numpy itself refuses headers of more than 10,000 characters
 
 
@@ -25,6 +26,9 @@ def read(source: Source, report: Report) -> Checkpoint:
     """A single array: one tensor without a name."""
     spec, start, problem = _array(source.head(_HEADER), source.path, "", source.size)
     if spec is None:
+        if problem == _OBJECTS:
+            data = source.read(start, min(source.size - start, limits.PICKLE_BYTES))
+            _look_into(data, source.path, "the array's objects", report)
         raise NoTensors(f"no tensors: a numpy array of {problem}", source.path)
     storage = Storage(source.path, "", start, source.size - start)
     return _checkpoint(source, report, {"": _with(spec, storage)}, "npy")
@@ -47,6 +51,9 @@ def read_archive(source: Source, report: Report, directory: ZipDirectory) -> Che
         key = name[: -len(".npy")].replace("~", "~0")
         if spec is None:
             report.warnings.append(f"{escape(key)} is an array of {problem}, which is not read")
+            if problem == _OBJECTS and member.size <= limits.PICKLE_BYTES:
+                data = directory.read(member, limits.PICKLE_BYTES)
+                _look_into(data[at:], source.path, name, report)
             continue
         nbytes = member.size - at
         storage = (
@@ -58,6 +65,16 @@ def read_archive(source: Source, report: Report, directory: ZipDirectory) -> Che
     if not index:
         raise NoTensors("no tensors: a numpy archive without arrays of numbers", source.path)
     return _checkpoint(source, report, index, "npz")
+
+
+def _look_into(data: bytes, path: str, where: str, report: Report) -> None:
+    """What the pickle of an array of objects would run: numpy loads it where it is asked to."""
+    from .inner_pickles import read_for_danger
+
+    apart = Report(report)
+    read_for_danger(data, path, where, apart)
+    lines = [line.replace("torch.load", "numpy.load(allow_pickle=True)") for line in apart.danger()]
+    report.doubts = [*report.doubts, *lines]
 
 
 def _with(spec: TensorSpec, storage: Storage) -> TensorSpec:
@@ -96,7 +113,7 @@ def _array(head: bytes, path: str, name: str, size: int) -> tuple[TensorSpec | N
         return None, at, "records"
     dtype = NUMPY.get(code.lstrip("<>|="))
     if dtype is None:
-        kind = "Python objects (a pickle, which is not run)" if "O" in code else escape(code, 40)
+        kind = _OBJECTS if "O" in code else escape(code, 40)
         return None, at, kind
     if code.startswith(">") and ITEMSIZE[dtype] > 1:
         return None, at, f"big-endian {dtype}"

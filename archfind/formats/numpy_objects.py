@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 
 from . import dtypes
-from .nodes import Bytes, Call, DType, Global, Tensor
+from .nodes import Bytes, Call, DType, Global, Tensor, Unread
 
 
 def arguments(args: object, count: int) -> tuple[object, ...]:
@@ -17,7 +17,9 @@ def arguments(args: object, count: int) -> tuple[object, ...]:
 def dtype(args: object) -> object:
     """numpy.dtype(code, ...)."""
     code = arguments(args, 1)[0]
-    return DType(code.lstrip("<>|=") if type(code) is str else "")
+    made = DType(code.lstrip("<>|=") if type(code) is str else "")
+    made.swapped = type(code) is str and code.startswith(">")
+    return made
 
 
 def scalar(args: object) -> object:
@@ -78,9 +80,9 @@ def numpy_tensor(raw: object, kind: object, shape: object, fortran: bool = False
     if name is None or type(shape) is not tuple:
         return None
     if type(kind) is DType and kind.swapped and kind.code[-1:] != "1":
-        raw = None  # big-endian numbers: the shape is shown, the values are not read
-    if type(raw) not in (Bytes, bytes, str):
-        raw = None
+        raw = Unread("its numbers are big-endian")
+    if type(raw) not in (Bytes, bytes, str, Unread):
+        raw = Unread("its bytes are made by a call")
     return Tensor(raw, 0, shape, _columns(shape) if fortran else None, name)
 
 
@@ -88,5 +90,6 @@ def array_of(call: Call) -> Tensor | None:
     """The tensor of a numpy `_reconstruct` call whose state has been set."""
     state = call.state
     if type(state) is tuple and len(state) == 5 and "multiarray" in call.name:
-        return numpy_tensor(state[4], state[2], state[1], state[3] is True)
+        raw = Unread("loading writes into it") if call.items or call.appended else state[4]
+        return numpy_tensor(raw, state[2], state[1], state[3] is True)
     return None

@@ -128,6 +128,8 @@ class _Model:
                 self.nodes += 1
             elif number == 5:
                 self._initializer(first, last)
+            elif number == 15:
+                self._sparse(first, last)
             elif number == 2:
                 self.note("graph_name", self.wire.text(first, last))
             elif number in (11, 12):
@@ -187,6 +189,31 @@ class _Model:
         else:
             storage = self._typed(name, packed, typed)
         self.index[name] = TensorSpec(dtype, tuple(dims), storage)
+
+    def _sparse(self, start: int, end: int) -> None:
+        """A SparseTensorProto: some values, where they stand, and the whole tensor's shape."""
+        dims: list[int] = []
+        values: tuple[int, int] | None = None
+        for number, kind, first, last in self.wire.fields(start, end):
+            if number == 1 and kind == SPAN:
+                values = (first, last)
+            elif number == 3 and kind == VARINT:
+                dims.append(signed(first))
+            elif number == 3 and kind == SPAN:
+                while first < last and len(dims) <= limits.DIMENSIONS:
+                    self.wire.count()
+                    value, first = self.wire.varint(first, last)
+                    dims.append(signed(value))
+            if len(dims) > limits.DIMENSIONS:
+                raise self.wire.damaged()
+        if values is None:
+            raise self.wire.damaged()
+        self._initializer(*values)
+        name = next(reversed(self.index))
+        if any(dim < 0 for dim in dims):
+            self._doubt(name, "has an impossible shape")
+        storage = Storage(self.source.path, name, -1, 0, ("absent", "it is sparse", 0))
+        self.index[name] = TensorSpec(self.index[name].dtype, tuple(dims), storage)
 
     def _typed(self, name: str, packed: tuple[int, ...], nbytes: int) -> Storage:
         """Numbers in a field of their own kind: floats lie as they are, integers as varints."""

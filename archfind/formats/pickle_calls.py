@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .nodes import Call, DType, Global
+from .nodes import Call, DType, Global, Tensor
 from .pickle_ops import CONTAINERS
 from .pickle_values import VALUES, line, take
 from .pickle_vm import Machine
@@ -89,6 +89,10 @@ def _build(vm: Machine, data: bytes, pos: int) -> int:
         made.swapped = type(state) is tuple and state[1:2] == (">",)
     elif type(made) is Global and made.called < 0:
         made.called = vm.pos  # setting a class's attributes is as good as calling it
+    elif type(made) is Tensor:
+        from .tensor_changes import restored
+
+        restored(made, state)
     return pos
 
 

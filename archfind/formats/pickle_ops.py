@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 
 from .dict_keys import as_key, put
-from .nodes import Call, Group
+from .nodes import Call, Group, Tensor
 from .pickle_values import line
 from .pickle_vm import Machine
 
@@ -77,6 +77,10 @@ def _store(vm: Machine, items: list[object]) -> None:
             target.items = []
         keys = [as_key(key) for key in items[0::2]]
         target.items.extend(zip(keys, items[1::2], strict=False))
+    elif type(target) is Tensor and items:
+        from .tensor_changes import write_into
+
+        write_into(target, "loading writes into it")
 
 
 def _setitem(vm: Machine, data: bytes, pos: int) -> int:

@@ -26,6 +26,7 @@ def machine_at(
     end: int = -1,
     load: Callable[[object], object] | None = None,
     look: int = FIRST_LOOK,
+    base: int | None = None,
 ) -> Machine:
     """A machine over the bytes from `start` to `end`, of which it fetches what it needs."""
     size = (source.size if end < 0 else end) - start
@@ -42,5 +43,5 @@ def machine_at(
     data = source.read(start, min(size, look))
     storages = None if load else reader.storages
     machine = Machine(source.path, where, data, reader.calls, load or reader.load, more, storages)
-    report.begin(machine)
+    report.begin(machine, reader, start if base is None else base)
     return machine

@@ -32,6 +32,15 @@ _SLICE = 1 << 16  # opcodes between two looks at the budgets
 LONG = 1 << 20  # bytes of a pickle from which on whole runs of opcodes are looked for
 
 
+_PLAIN = frozenset((str, int, float, bool, bytes, type(None), Global))
+
+
+def _call_into(fn: object, args: object) -> None:
+    from .tensor_changes import call_into
+
+    call_into(fn, args)
+
+
 class Short(Exception):
     """The bytes at hand end within an opcode."""
 
@@ -168,6 +177,8 @@ class Machine:
                             if type(fn) is Global and not fn.by_function:
                                 fn.by_function = True
                                 fn.called = pos - 1 if fn.called < 0 else fn.called
+                            if args and not _PLAIN.issuperset(map(type, args)):  # pyright: ignore
+                                _call_into(fn, args)
                             stack[-1] = Call(fn, args)
                         if data[pos] == 114:
                             memo[_UINT(data, pos + 1)[0]] = stack[-1]
@@ -296,6 +307,8 @@ class Machine:
                 return fn.make(args)
             if fn.called < 0:
                 fn.called = self.pos
+        if args and type(args) is tuple:
+            _call_into(fn, args)
         return Call(fn, args)
 
     def pop_mark(self) -> list[object]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from math import prod
 
+from archfind.frozen import replace
 from archfind.types import Piece, Storage, TensorSpec
 
 from .dtypes import ITEMSIZE
@@ -54,13 +55,8 @@ def joinable(specs: Sequence[TensorSpec], dim: int) -> bool:
 def part(spec: TensorSpec, start: int, length: int) -> TensorSpec:
     """`length` rows of a contiguous tensor from `start`: a narrower view of the same storage."""
     row = prod(spec.shape[1:])
-    return TensorSpec(
-        spec.dtype,
-        (length, *spec.shape[1:]),
-        spec.storage,
-        spec.offset + start * (spec.stride[0] if spec.stride else row),
-        spec.stride,
-    )
+    offset = spec.offset + start * (spec.stride[0] if spec.stride else row)
+    return replace(spec, shape=(length, *spec.shape[1:]), offset=offset)
 
 
 def absent(name: str, dtype: str, shape: tuple[int, ...], file: str) -> TensorSpec:

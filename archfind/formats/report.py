@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from .flatten import Flat
     from .pickle_vm import Machine
     from .source import Source
+    from .torch_objects import Reader
 
 HINTS = frozenset(
     """arch architecture args hyper_parameters hparams config cfg model_args model_config dims opt
@@ -24,10 +25,11 @@ class Work:
     """What the pickles of one file cost together: a file can hold ten thousand of them, each of
     which stays below its own limits."""
 
-    __slots__ = ("objects", "pickled", "visits")
+    __slots__ = ("inner", "objects", "pickled", "visits")
 
     def __init__(self) -> None:
         self.objects = self.pickled = self.visits = 0
+        self.inner = 0  # pickles within the bytes that others hold
 
     def check(self, path: str) -> None:
         """Refuses to begin another one when those before it took all that a file may take."""
@@ -51,12 +53,29 @@ class Report:
         self.container: dict[str, object] = {}
         self.sources: dict[str, str] = {}  # Python source that the file carries
         self.needs_tensors = True  # a file without any is refused
+        self._inner_names: set[str] = set()
 
-    def begin(self, machine: Machine) -> None:
-        """Adds a pickle that is to be read next."""
+    def begin(self, machine: Machine, reader: Reader | None = None, base: int = -1) -> None:
+        """Adds a pickle that is to be read next, from `base` of its file on, or -1 where it doesn't
+        lie there as it is. `reader` reads its calls."""
         self.work.check(machine.path)
         machine.work = self.work
         self.machines.append(machine)
+        if reader is not None:
+            reader.machine, reader.report, reader.base = machine, self, base
+
+    def forget_plain(self, first: int) -> None:
+        """Drops the pickles from `first` on that name nothing new and nothing dangerous: there can
+        be one for each tensor."""
+        from .danger import danger_lines
+
+        kept = self.machines[:first]
+        for one in self.machines[first:]:
+            new = one.globals.keys() - self._inner_names
+            if new or one.attributes or danger_lines(one.globals, one.where):
+                self._inner_names.update(new)
+                kept.append(one)
+        self.machines = kept
 
     def danger(self) -> list[str]:
         """One line for each dangerous call in the pickles read so far, finished or not."""

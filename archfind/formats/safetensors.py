@@ -117,7 +117,8 @@ def _tensors(source: Source, header: dict[str, object], base: int) -> dict[str, 
             for name, (begin, end) in zip(header, spans, strict=True)
         ],
     )
-    each = zip(kinds, shapes, storages, repeat(0), repeat(None), repeat(()), strict=False)
+    none = repeat(())
+    each = zip(kinds, shapes, storages, repeat(0), repeat(None), none, none, strict=False)
     return dict(zip(header, rows(TensorSpec, each), strict=True))
 
 

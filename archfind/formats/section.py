@@ -65,7 +65,9 @@ class Moved:
         start, nbytes = storage.start, storage.nbytes
         if storage.start < 0:  # kept in another form, or absent
             inside = storage.inside
-            if inside and inside[0] in ("swap", "latin-1", "varint") and not self.member:
+            if inside and inside[0] == "absent":
+                pass
+            elif inside and inside[0] in ("swap", "latin-1", "varint") and not self.member:
                 inside = (inside[0], "", inside[2] + self.start)
             elif inside:
                 inside = ("unknown", "", 0)  # a zip within a zip, both deflated

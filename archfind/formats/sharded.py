@@ -63,6 +63,7 @@ class _Shards:
         self.nbytes = source.size
         self.formats: set[str] = set()
         self.missing: set[str] = set()
+        self.seen: dict[tuple[int, int], str] = {}  # files by device and inode
 
     def add(self, name: str) -> None:
         """Reads one shard: a bare file name, in the folder of the index."""
@@ -75,12 +76,20 @@ class _Shards:
             return
         try:
             with Source(path) as shard:
+                self._refuse_again(name, shard)
                 self._read(name, shard)
         except LimitExceeded:
             raise  # what one shard may take is what all may take
         except CheckpointError as error:
             self.missing.add(name)
             self.report.warnings.append(f"the shard {escape(name)} is unusable: {error.message}")
+
+    def _refuse_again(self, name: str, shard: Source) -> None:
+        """Links could name one file ten thousand times."""
+        found = os.fstat(shard.fd)
+        other = self.seen.setdefault((found.st_dev, found.st_ino), name)
+        if other != name:
+            raise CheckpointError(f"it is the same file as {escape(other)}", shard.path)
 
     def _read(self, name: str, shard: Source) -> None:
         head = shard.head(4096)
@@ -100,6 +109,10 @@ class _Shards:
                 )
             self.holder[key] = name
         self.index.update(index)
+        if len(self.index) > limits.TENSORS:
+            raise LimitExceeded(
+                f"refused: shards of more than {limits.TENSORS:,} tensors", self.source.path
+            )
         self.metadata.update(metadata)
         self.files.append(shard.path)
         self.nbytes += shard.size

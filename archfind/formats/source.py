@@ -7,6 +7,10 @@ import stat
 
 from archfind.errors import CheckpointError, NotACheckpoint, Truncated
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from io import FileIO
+
 _FLAGS = (
     os.O_RDONLY
     | getattr(os, "O_NONBLOCK", 0)  # a FIFO must not hang the caller
@@ -98,6 +102,18 @@ class Source:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def opened(path: str) -> FileIO:
+    """The file to read from, unbuffered; CheckpointError where it is none, or none any more: a pipe
+    in its place must not hang the caller."""
+    from io import FileIO
+
+    source = Source(path)
+    file = FileIO(source.fd, "r")  # which closes it
+    file.name = path
+    source.fd = -1
+    return file
 
 
 def _folder(path: str) -> NotACheckpoint:

@@ -187,7 +187,8 @@ class Runs:
         makers, words, kinds = zip(*map(made_by.__getitem__, heads), strict=True)
         places, counts, nones = zip(*map(stored.__getitem__, wheres), strict=True)
         machine, refs = self.machine, None
-        if machine.storages is not None and all(w == "storage" for _, w, _ in made_by.values()):
+        plain = all(w == "storage" for _, w, _ in made_by.values()) and "meta" not in places
+        if machine.storages is not None and plain:
             refs = machine.storages(names, list(kinds), list(counts))
         if refs is None:
             ids = zip(words, kinds, names, places, counts, strict=True)

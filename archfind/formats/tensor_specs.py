@@ -5,13 +5,13 @@ from __future__ import annotations
 from itertools import repeat
 from operator import attrgetter, gt, is_, mul
 
-from archfind.frozen import rows
+from archfind.frozen import replace, rows
 from archfind.types import Storage, TensorSpec
 
 from . import limits
 from .dtypes import ITEMSIZE
 from .escape import escape
-from .nodes import Bytes, StorageRef, Tensor
+from .nodes import Altered, Bytes, StorageRef, Tensor, Unread
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -67,22 +67,26 @@ class Specs:
         if type(offset) is not int or offset < 0:
             self._doubt(pointer, "starts before its storage")
             offset = 0
-        ref = tensor.storage
-        width = ITEMSIZE.get(dtype, 0)
+        ref, steps, stored = tensor.storage, (), dtype
+        if type(ref) is Altered:
+            ref, steps, stored = ref.storage, ref.steps, ref.stored
+        width = ITEMSIZE.get(stored, 0)  # pyright: ignore
         if type(ref) is StorageRef:
             root = ref.root
             storage = root.record
             if storage is None:
                 root.record = storage = self.resolve(root)
                 self._claimed(ref)
+            elif not storage.file:  # its values were given up while the pickle was read
+                root.record = storage = replace(storage, file=self.path)
             offset += ref.offset
         else:
             storage = self._unstored(ref, numel * (width or 1))
             if storage.start < 0 and storage.data is None:
-                return TensorSpec(dtype, size, storage, 0, stride)  # pyright: ignore
+                return TensorSpec(dtype, size, storage, 0, stride, (), steps)  # pyright: ignore
         if numel and (offset + last + 1) * width > storage.nbytes:
             self._doubt(pointer, "reaches beyond its storage")
-        return TensorSpec(dtype, size, storage, offset, stride)  # pyright: ignore
+        return TensorSpec(dtype, size, storage, offset, stride, (), steps)  # pyright: ignore
 
     def of_all(self, named: dict[str, Tensor]) -> dict[str, TensorSpec]:
         """The specs of tensors by their pointers."""
@@ -138,8 +142,9 @@ class Specs:
                 self._claimed(ref)
                 if end * width > ref.record.nbytes:
                     self._doubt(pointer, "reaches beyond its storage")
+        none = repeat(())
         return rows(
-            TensorSpec, zip(kinds, sizes, storages, repeat(0), strides, repeat(()), strict=False)
+            TensorSpec, zip(kinds, sizes, storages, repeat(0), strides, none, none, strict=False)
         )
 
     def _extent(self, tensor: Tensor, pointer: str) -> _Extent | None:
@@ -213,7 +218,8 @@ class Specs:
             self._absent += 1
             return Storage(self.path, f"#{self._absent}", -1, len(raw), None, raw)
         self._absent += 1  # a name of its own, so that two of them don't look tied
-        return Storage(self.path, f"#{self._absent}", -1, nbytes)
+        why = ("absent", raw.reason, 0) if type(raw) is Unread else None
+        return Storage(self.path, f"#{self._absent}", -1, nbytes, why)
 
     def _doubt(self, pointer: str, problem: str) -> None:
         self._add(f'the tensor "{escape(pointer)}" {problem}')

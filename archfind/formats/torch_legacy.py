@@ -18,6 +18,10 @@ from .source import Source
 from .tensor_specs import Specs
 from .torch_objects import Reader
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .pickle_vm import Machine
+
 _PROTOCOL = 1001
 _COUNT = struct.Struct("<q").unpack_from
 _SMALL, _NEAR = 4096, 1 << 16  # bytes of a small storage, and of what is read around it
@@ -27,18 +31,9 @@ def read(source: Source, report: Report) -> Checkpoint:
     """Reads the pickles and finds where each storage lies."""
     reader = Reader(source.path)
     machine = machine_at(source, report, reader, "the pickle")
-    if machine.run() != LEGACY:
-        raise NotACheckpoint("damaged: torch's magic number is wrong", source.path)
-    if machine.run() != _PROTOCOL:
-        raise CheckpointError("made by an unknown version of torch's format", source.path)
-    system = machine.run()
-    big = type(system) is dict and system.get("little_endian") is False
+    tree, keys, big = _pickles(machine, source)
     if big:
         report.warnings.append("big-endian")
-    tree = machine.run()
-    keys = machine.run()
-    if type(keys) is not list:
-        raise NotACheckpoint("damaged: the list of its storages is missing", source.path)
     report.container = {"version": _PROTOCOL, "byteorder": "big" if big else "little"}
     report.sources = reader.sources
     found = _locate(source, report, reader, keys, machine.pos)
@@ -58,6 +53,31 @@ def read(source: Source, report: Report) -> Checkpoint:
     flat = Flat(source.path, Specs(source.path, resolve, 0))
     flatten(tree, flat)
     return report.checkpoint(source, "torch-legacy", flat, tree)
+
+
+def inner_tree(
+    source: Source, report: Report, reader: Reader, where: str
+) -> tuple[object, dict[str, tuple[int, int]]]:
+    """The value of such a file that a pickle holds as bytes, and where its storages lie in it."""
+    machine = machine_at(source, report, reader, where, base=-1)
+    tree, keys, big = _pickles(machine, source)
+    found = {} if big else _locate(source, Report(), reader, keys, machine.pos)
+    return tree, {key: (one.start, one.nbytes) for key, one in found.items()}
+
+
+def _pickles(machine: Machine, source: Source) -> tuple[object, list[object], bool]:
+    """The five pickles: the tree, the storages' keys, and whether they are big-endian."""
+    if machine.run() != LEGACY:
+        raise NotACheckpoint("damaged: torch's magic number is wrong", source.path)
+    if machine.run() != _PROTOCOL:
+        raise CheckpointError("made by an unknown version of torch's format", source.path)
+    system = machine.run()
+    big = type(system) is dict and system.get("little_endian") is False
+    tree = machine.run()
+    keys = machine.run()
+    if type(keys) is not list:
+        raise NotACheckpoint("damaged: the list of its storages is missing", source.path)
+    return tree, keys, big
 
 
 def _locate(

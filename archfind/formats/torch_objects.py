@@ -8,14 +8,19 @@ from __future__ import annotations
 
 from archfind.errors import LimitExceeded
 
-from . import dtypes, limits, numpy_objects
+from . import limits, numpy_objects, rebuilt
 from .dict_keys import put
-from .nodes import Bytes, Call, Global, Group, Packed, StorageRef, Tensor
+from .nodes import Bytes, Call, Global, Group, StorageRef
 from .numpy_objects import arguments
+from .rebuilt import dtype_of, first
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
+    from typing import Any
+
+    from .pickle_vm import Machine
+    from .report import Report
 
 
 class Reader:
@@ -30,9 +35,12 @@ class Reader:
         self.dtypes: dict[Global, str | None] = {}
         self.copied = 0
         self.sources: dict[str, str] = {}  # of classes, as torch kept them until 1.x
-        self.calls: dict[str, Callable[[object], object]] = CALLS | {
-            name: getattr(self, method) for name, method in _COPYING
-        }
+        self.machine: Machine | None = None  # that reads now, and where its pickle lies
+        self.report: Report | None = None
+        self.base = -1
+        self.depth, self.name = 0, ""  # of a pickle in another one's bytes
+        self.inner: dict[tuple[int, bool], tuple[object, object]] = {}
+        self.calls: Mapping[str, Callable[[object], object]] = _Calls(self)
 
     def _dtype(self, value: object) -> str | None:
         if type(value) is not Global:
@@ -80,14 +88,21 @@ class Reader:
         return Group(self.members(args))
 
     def encode(self, args: object) -> object:
-        text = arguments(args, 1)[0]
-        if type(text) is not str:
-            return text if type(text) in (bytes, Bytes) else b""
+        """Bytes from a text and the name of its encoding, or from bytes."""
+        text, given = arguments(args, 2)[:2]
+        if type(text) is bytes or not args:
+            return text or b""
+        encoding = given.lower().replace("_", "-") if type(given) is str else "utf-8"
+        encoding = "latin-1" if encoding in _LATIN else encoding
+        if type(text) is Bytes:
+            return text if encoding == "latin-1" or not text.text else Call(_ENCODE, args)
+        if type(text) is not str or encoding not in ("latin-1", "utf-8", "utf8", "ascii"):
+            return Call(_ENCODE, args)
         self._charge(len(text) // 64)
         try:
-            return text.encode("latin-1")
+            return text.encode(encoding)
         except UnicodeEncodeError:
-            return text
+            return Call(_ENCODE, args)
 
     def load(self, key: object) -> object:
         """A persistent id, ("storage", class, key, location, numel[, view]), as a StorageRef."""
@@ -105,6 +120,9 @@ class Reader:
         ref = self.by_key.get(name)
         if ref is None:
             ref = self.by_key[name] = StorageRef(name, dtype or "uint8", numel)
+            if dtype is None or key[3] == "meta":
+                kind = "an unknown kind" if dtype is None else "the meta device, without values"
+                self._empty(ref, f"its storage is of {kind}")
         elif dtype is not None and (ref.dtype != dtype or ref.numel != numel):
             root = ref.root  # one storage under two dtypes
             ref = StorageRef(name, dtype, numel)
@@ -116,6 +134,12 @@ class Reader:
             ref.root = root
         return ref
 
+    @staticmethod
+    def _empty(ref: StorageRef, reason: str) -> None:
+        from .tensor_changes import empty
+
+        empty(ref, reason)
+
     def storages(
         self, names: list[str], classes: list[object], counts: list[int]
     ) -> list[object] | None:
@@ -125,8 +149,10 @@ class Reader:
             return None
         if not set(map(type, classes)) <= {Global}:
             return None
-        dtypes = {cls: self._dtype(cls) or "uint8" for cls in set(classes)}
-        refs = list(map(StorageRef, names, map(dtypes.__getitem__, classes), counts))
+        dtypes = {cls: self._dtype(cls) for cls in set(classes)}
+        if None in dtypes.values():
+            return None
+        refs = list(map(StorageRef, names, map(dtypes.__getitem__, classes), counts))  # pyright: ignore
         self.by_key.update(zip(names, refs, strict=True))
         return refs  # pyright: ignore
 
@@ -141,85 +167,22 @@ class Reader:
         return key[1]
 
 
-def dtype_of(value: object) -> str | None:
-    """The dtype that a storage class or a torch dtype stands for."""
-    if type(value) is str:
-        return dtypes.of_torch("torch." + value)
-    if type(value) is not Global:
-        return None
-    return dtypes.of_storage(value.name) or dtypes.of_torch(value.name)
+class _Calls(dict[str, "Callable[[object], object]"]):
+    """The table of calls; those that would unpickle their argument join it when they are named."""
 
+    def __init__(self, reader: Reader) -> None:
+        super().__init__(CALLS)
+        self.update((name, getattr(reader, method)) for name, method in _COPYING)
+        self._reader = reader
 
-def _tensor(args: object) -> object:
-    if type(args) is tuple and len(args) > 3:
-        storage = args[0]
-        if type(storage) is StorageRef:
-            return Tensor(storage, args[1], args[2], args[3], storage.dtype)
-    return Call(Global("torch.Tensor", None, 0), args)
+    def get(self, name: str, default: object = None) -> Any:
+        found = super().get(name)
+        if found is None and name.rpartition(".")[2] in _UNPICKLING:
+            from .inner_pickles import calls
 
-
-def _tensor_v3(args: object) -> object:
-    made = _tensor(args)
-    dtype = dtype_of(arguments(args, 7)[6])
-    if type(made) is Tensor and dtype:
-        made.dtype = dtype
-    return made
-
-
-def _meta(args: object) -> object:
-    dtype, size, stride = arguments(args, 3)[:3]
-    return Tensor(None, 0, size, stride, dtype_of(dtype) or "float32")
-
-
-def _wrapper(args: object) -> object:
-    _, dtype, size, stride = arguments(args, 4)[:4]
-    return Tensor(None, 0, size, stride, dtype_of(dtype) or "float32")
-
-
-def _sparse(args: object) -> object:
-    data = arguments(args, 2)[1]
-    if type(data) is not tuple or len(data) < 3:
-        return Call(Global("torch.sparse", None, 0), args)
-    after = 1 if len(data) == 3 or type(data[3]) is not tuple else 2  # COO has one index, CSR two
-    values, size = data[after], data[after + 1]
-    # the shape is the dense one; there is no run of bytes that holds it
-    return Tensor(None, 0, size, None, values.dtype if type(values) is Tensor else "float32")
-
-
-def _first(args: object) -> object:
-    return arguments(args, 1)[0]
-
-
-def _subclass(args: object) -> object:
-    fn, cls, inner = arguments(args, 3)[:3]
-    made: object = None
-    if type(fn) is Global and fn.make is not None:
-        made = fn.make(inner)  # pyright: ignore
-    if type(made) is not Tensor:
-        return Call(cls, inner)
-    state = args[3] if type(args) is tuple and len(args) > 3 else None  # pyright: ignore
-    if made.storage is None and type(cls) is Global and type(state) is dict:
-        return _packed(cls.name, made, state)  # pyright: ignore
-    return made
-
-
-def _packed(cls: str, whole: Tensor, state: dict[object, object]) -> Tensor | Packed:
-    """torchao's classes hold tensors in attributes, some within others of such classes: the
-    innermost has the data, and its class says what it means."""
-    parts: dict[str, Tensor] = {}
-    for name, value in state.items():
-        if type(value) is Packed:
-            cls, parts = value.cls, {**value.parts, **parts}
-        elif type(value) is Tensor and type(name) is str and value.storage is not None:
-            parts[name] = value
-    return Packed(cls, whole, parts) if parts else whole
-
-
-def _from_numpy(args: object) -> object:
-    data, dtype = arguments(args, 2)[:2]
-    if type(data) is Tensor and dtype_of(dtype):
-        data.dtype = dtype_of(dtype)
-    return data
+            self.update(calls(self._reader))
+            found = super().get(name)
+        return found
 
 
 def _size(args: object) -> object:
@@ -256,35 +219,15 @@ def _complex(args: object) -> object:
     return None
 
 
-_QUANTIZED = _tensor  # the dtype is that of the storage, the quantizer's parameters come after
-
-
 def _calls() -> dict[str, Callable[[object], object]]:
     known: dict[str, Callable[[object], object]] = {
-        "torch._utils._rebuild_tensor": _tensor,
-        "torch._utils._rebuild_tensor_v2": _tensor,
-        "torch._utils._rebuild_tensor_v3": _tensor_v3,
-        "torch._utils._rebuild_qtensor": _QUANTIZED,
-        "torch._utils._rebuild_parameter": _first,
-        "torch._utils._rebuild_parameter_with_state": _first,
-        "torch._utils._rebuild_sparse_tensor": _sparse,
-        "torch._utils._rebuild_meta_tensor_no_storage": _meta,
-        "torch._utils._rebuild_wrapper_subclass": _wrapper,
-        "torch._utils._rebuild_device_tensor_from_numpy": _from_numpy,
-        "torch._utils._rebuild_device_tensor_from_cpu_tensor": _from_numpy,
-        "torch._utils._rebuild_xla_tensor": _from_numpy,
-        "torch._tensor._rebuild_from_type": _subclass,
-        "torch._tensor._rebuild_from_type_v2": _subclass,
-        "torch.tensor._rebuild_from_type": _subclass,
-        "torch.nn.parameter.Parameter": _first,
-        "torch.nn.parameter.Buffer": _first,
-        "torch.autograd.variable.Variable": _first,
-        "torch.jit._pickle.restore_type_tag": _first,
-        "torch.jit._pickle.build_intlist": _first,
-        "torch.jit._pickle.build_doublelist": _first,
-        "torch.jit._pickle.build_boollist": _first,
-        "torch.jit._pickle.build_tensorlist": _first,
-        "torch.serialization._get_layout": _first,
+        **rebuilt.CALLS,
+        "torch.jit._pickle.restore_type_tag": first,
+        "torch.jit._pickle.build_intlist": first,
+        "torch.jit._pickle.build_doublelist": first,
+        "torch.jit._pickle.build_boollist": first,
+        "torch.jit._pickle.build_tensorlist": first,
+        "torch.serialization._get_layout": first,
         "torch.Size": _size,
         "torch.device": _device,
         "copyreg._reconstructor": _reconstructed,
@@ -305,6 +248,9 @@ def _calls() -> dict[str, Callable[[object], object]]:
 
 
 CALLS = _calls()
+_UNPICKLING = ("_load_from_bytes", "load", "loads", "read_pickle")
+_LATIN = ("latin1", "latin-1", "iso-8859-1", "iso8859-1", "l1")
+_ENCODE = Global("_codecs.encode", None, 0)
 
 _COPYING = (
     ("collections.OrderedDict", "mapping"),

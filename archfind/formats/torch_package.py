@@ -55,7 +55,7 @@ def read(source: Source, report: Report, directory: ZipDirectory) -> Checkpoint:
     for name in pickles:
         data = directory.read(members[name], limits.PICKLE_BYTES)
         machine = Machine(source.path, escape(name), data, reader.calls, reader.load)
-        report.begin(machine)
+        report.begin(machine, reader)
         trees[name[len(root) : -len(".pkl")].replace("/", ".")] = machine.run()
     flatten(trees if len(trees) != 1 else next(iter(trees.values())), flat)
     if not trees:

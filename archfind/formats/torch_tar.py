@@ -20,6 +20,7 @@ from .torch_objects import Reader, dtype_of
 
 _BLOCK = 512
 _MEMBERS = 10_000
+_EXTENDED = 1 << 16  # bytes of a header with a longer name
 _PARTS = ("storages", "tensors", "pickle")
 
 
@@ -155,7 +156,7 @@ def read(source: Source, report: Report) -> Checkpoint:
 def _members(source: Source) -> dict[str, tuple[int, int]]:
     """Name -> start and end of each plain member, found by walking the headers."""
     found: dict[str, tuple[int, int]] = {}
-    at = 0
+    at, longer = 0, ""  # the next member's name, where an extended header has it
     for _ in range(_MEMBERS):
         if at + _BLOCK > source.size:
             break
@@ -173,7 +174,13 @@ def _members(source: Source) -> dict[str, tuple[int, int]]:
         if stated != checksum or size < 0:
             raise NotACheckpoint("a damaged tar: a checksum is wrong", source.path)
         at += _BLOCK
-        if header[156:157] in (b"0", b"\0"):
+        kind = header[156:157]
+        if kind in b"xgLKS":
+            longer = _extended(source, kind, at, size) or longer
+            at += size + -size % _BLOCK
+            continue
+        name, longer = longer or name, ""
+        if kind in (b"0", b"\0"):
             if name in found:
                 raise CheckpointError(
                     f'a doctored tar: it holds "{escape(name)}" twice', source.path
@@ -189,3 +196,23 @@ def _members(source: Source) -> dict[str, tuple[int, int]]:
             raise CheckpointError(f'a doctored tar: "{name}" is a link', source.path)
         at += size + -size % _BLOCK
     return found
+
+
+def _extended(source: Source, kind: bytes, at: int, size: int) -> str:
+    """The name that an extended header gives the next member, "" for none. CheckpointError where it
+    says anything else about where members lie, on which readers disagree."""
+    if kind == b"K":
+        return ""  # of a link's target
+    if kind == b"S" or size > _EXTENDED or at + size > source.size:
+        raise CheckpointError("a doctored tar: a header that torch never writes", source.path)
+    raw = source.read(at, size)
+    if kind == b"L":
+        return raw.partition(b"\0")[0].decode("utf-8", "backslashreplace")
+    name = ""
+    for record in raw.split(b"\n"):
+        key, _, value = record.partition(b" ")[2].partition(b"=")
+        if key == b"path" and kind == b"x":
+            name = value.decode("utf-8", "backslashreplace")
+        elif key in (b"path", b"size") or key.startswith(b"GNU.sparse"):
+            raise CheckpointError("a doctored tar: a header that torch never writes", source.path)
+    return name

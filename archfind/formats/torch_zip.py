@@ -26,6 +26,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from .zip_directory import Member
+
+_BESIDE = frozenset(  # what torch writes beside the storages, little of each but the pickle
+    ("byteorder", "version", ".format_version", ".storage_alignment", ".data/serialization_id")
+)
+_SHORT = 64
 _method, _size = attrgetter("method"), attrgetter("size")
 
 
@@ -99,10 +105,15 @@ def read(source: Source, report: Report) -> Checkpoint:
     machine = Machine(
         source.path, "data.pkl", data, reader.calls, reader.load, None, reader.storages
     )
-    report.begin(machine)
+    report.begin(machine, reader, base)
     tree = machine.run()
     if machine.pos < len(data):
         warnings.append(f"data.pkl goes on for {len(data) - machine.pos:,} bytes after its end")
+    others = _others(members, root, place, reader)
+    if others:
+        from .second_pickles import name_second_pickles
+
+        name_second_pickles(directory, others, root, script, report)
     flat = Flat(source.path, Specs(source.path, resolve, base, resolve_all))
     if script:
         add_script(tree, flat)
@@ -113,6 +124,46 @@ def read(source: Source, report: Report) -> Checkpoint:
             f'the data of {len(missing)} storages is missing, the first is "{escape(missing[0])}"'
         )
     return report.checkpoint(source, "torchscript" if script else "torch-zip", flat, tree)
+
+
+def _others(members: dict[str, Member], root: str, place: str, reader: Reader) -> list[str]:
+    """The members that neither torch.load reads nor torch writes beside what it reads."""
+    beside = [name for name in members if not name.startswith(place)]
+    found = [
+        name
+        for name in beside
+        if name != f"{root}data.pkl"
+        and not (name.removeprefix(root) in _BESIDE and members[name].size <= _SHORT)
+    ]
+    if len(members) - len(beside) > len(reader.by_key):
+        named = {place + key for key in reader.by_key}
+        found += [name for name in members if name.startswith(place) and name not in named]
+    return found
+
+
+def inner_tree(
+    source: Source, report: Report, reader: Reader, where: str
+) -> tuple[object, dict[str, tuple[int, int]]]:
+    """The value of a zip that a pickle holds as bytes, and where its storages lie in it: those that
+    lie there as they are."""
+    directory = ZipDirectory(source)
+    root = _root(source, directory)
+    if root is None:
+        raise CheckpointError("no data.pkl", source.path)
+    members = directory.members
+    data = directory.read(members[f"{root}data.pkl"], limits.PICKLE_BYTES)
+    machine = Machine(source.path, where, data, reader.calls, reader.load)
+    report.begin(machine, reader)
+    tree = machine.run()
+    order = members.get(f"{root}byteorder")
+    if order is not None and directory.read(order, 64).strip() == b"big":
+        return tree, {}
+    held = {key: members.get(f"{root}data/{key}") for key in reader.by_key}
+    return tree, {
+        key: (directory.data_start(one), one.size)
+        for key, one in held.items()
+        if one is not None and one.method == 0
+    }
 
 
 def _root(source: Source, directory: ZipDirectory) -> str | None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _END = struct.Struct("<4s4H2LH")
 _END64 = struct.Struct("<4sQ2H2L4Q")
 _LOCATOR = struct.Struct("<4sLQL")
-_CENTRAL = struct.Struct("<4s4x2H4x3L3H4x2L")  # without versions, time, disk
+_CENTRAL = struct.Struct("<4s4x2H4x3L4H2x2L")  # without versions and times
 _LOCAL = struct.Struct("<4s5H3L2H")
 _LENGTHS = struct.Struct("<2H").unpack_from  # its last two fields: of the name, of what follows it
 _DEFLATED, _STORED = 8, 0
@@ -133,12 +133,26 @@ class ZipDirectory:
         if flags & _DESCRIPTOR and not (crc or packed or size):
             self.same_kind, self.same = (flags, method), header[at : at + _LOCAL.size - 4]
         start = member.header + _LOCAL.size + name_length + extra
+        if _FULL in (packed, size) and _FULL not in (member.packed, member.size):
+            self._check_wide(member, start - extra, extra, packed, size)
         if start + member.packed > self.source.size:
             raise Truncated(
                 f'cut off: "{_shown(name)}" reaches beyond the file. Download it again.',
                 self.source.path,
             )
         return start
+
+    def _check_wide(self, member: Member, at: int, length: int, packed: int, size: int) -> None:
+        """The sizes in a local zip64 field are the directory's, or left to a record behind."""
+        try:
+            packed, size, _ = _wide(self.source.read(at, length), packed, size, 0)
+        except struct.error:
+            packed = size = -1
+        if packed not in (0, member.packed) or size not in (0, member.size):
+            raise CheckpointError(
+                f'a doctored zip: the two headers of "{_shown(member.name)}" disagree',
+                self.source.path,
+            )
 
     def _header(self, member: Member) -> tuple[bytes, int]:
         """Bytes in which a member's local header lies, and where. Where members are small, one read
@@ -202,6 +216,12 @@ class ZipDirectory:
                 f"refused: its members inflate to more than {limits.ZIP_INFLATED >> 20} MB",
                 self.source.path,
             )
+
+    def head(self, member: Member, length: int) -> bytes:
+        """The first bytes of a member, stored or deflated; no checksum covers them."""
+        if member.method == _DEFLATED:
+            return self.start_of(member, length)
+        return self.source.read(self.data_start(member), min(length, member.size))
 
     def start_of(self, member: Member, length: int) -> bytes:
         """The first bytes of a deflated member; no checksum covers them."""
@@ -287,9 +307,11 @@ def _members(source: Source, directory: bytes, count: int) -> dict[str, Member]:
     for _ in range(count):
         if at + width > len(directory):
             raise damaged
-        magic, flags, method, crc, packed, size, n, extra, comment, mode, header = unpack(
+        magic, flags, method, crc, packed, size, n, extra, comment, disk, mode, header = unpack(
             directory, at
         )
+        if disk:
+            raise NotACheckpoint("a zip in several parts", source.path)
         if magic != b"PK\x01\x02":
             raise damaged
         at += width
@@ -356,10 +378,15 @@ def _leaves(name: str) -> bool:
 
 
 def _wide(extra: bytes, packed: int, size: int, header: int) -> tuple[int, int, int]:
-    at = 0
+    """The sizes and the place that the zip64 field has, where the plain ones are full. struct.error
+    where it is cut or stands twice."""
+    at, found = 0, False
     while at + 4 <= len(extra):
         tag, length = struct.unpack_from("<HH", extra, at)
+        if tag == 1 and found:
+            raise struct.error("two of them")
         if tag == 1:
+            found = True
             values = iter(struct.unpack_from(f"<{length // 8}Q", extra, at + 4))
             # only the fields that are full in the plain header follow, in this order
             size = next(values, size) if size == 0xFFFFFFFF else size

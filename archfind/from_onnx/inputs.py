@@ -64,18 +64,25 @@ def example_for(match: Match, module: nn.Module, model: onnx.ModelProto) -> Exam
 
 
 def inputs(model: onnx.ModelProto) -> list[Tensor] | None:
-    """Inputs of the graph's own sizes, where they're images, sequences or vectors of floats; a free
-    batch is 2, other free sizes 64."""
+    """Inputs of the graph's own sizes, where they're images, sequences or vectors of floats."""
     found: list[Tensor] = []
     random = torch.Generator().manual_seed(0)
-    types = {v.name: v.type.tensor_type.elem_type for v in model.graph.input}
-    for name, shape in _shapes(model):
-        sizes = [n or (2 if at == 0 else 64) for at, n in enumerate(shape)]
-        if types[name] == onnx.TensorProto.FLOAT:
-            found.append(torch.randn(sizes, generator=random))
-        elif types[name] in (onnx.TensorProto.INT64, onnx.TensorProto.INT32):
-            dtype = torch.int64 if types[name] == onnx.TensorProto.INT64 else torch.int32
-            found.append(torch.ones(sizes, dtype=dtype))
+    for _, shape, kind in sizes(model):
+        if kind == onnx.TensorProto.FLOAT:
+            found.append(torch.randn(shape, generator=random))
+        elif kind in (onnx.TensorProto.INT64, onnx.TensorProto.INT32):
+            dtype = torch.int64 if kind == onnx.TensorProto.INT64 else torch.int32
+            found.append(torch.ones(shape, dtype=dtype))
         else:
             return None
     return found
+
+
+def sizes(model: onnx.ModelProto) -> list[tuple[str, list[int], int]]:
+    """The graph's own inputs by name, with the sizes that they are tried in and their type's
+    number: a free batch is 2, other free sizes 64."""
+    types = {v.name: v.type.tensor_type.elem_type for v in model.graph.input}
+    return [
+        (name, [n or (2 if at == 0 else 64) for at, n in enumerate(shape)], types[name])
+        for name, shape in _shapes(model)
+    ]

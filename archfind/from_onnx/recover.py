@@ -28,6 +28,7 @@ from archfind.from_config import with_state
 from archfind.from_onnx import graph
 from archfind.from_onnx.inputs import example_for, freed_in, inputs, run
 from archfind.from_onnx.names import by_name, unseen
+from archfind.from_onnx.size import refuse_large
 from archfind.from_onnx.slots import constants, paired, slots
 from archfind.from_onnx.trace import Tracer, assigned, randomise
 from archfind.frozen import replace
@@ -38,7 +39,7 @@ from archfind.types import Built, Guess, Match, Setting, Variant
 _TRIED = 6  # networks whose shapes the graph has, each exported once or twice
 
 
-def build(guess: Guess, choose: str = "") -> Built:
+def build(guess: Guess, choose: str = "", allow_expansion: bool = False) -> Built:
     """The library's network with the graph's weights, proven on onnxruntime's outputs.
 
     Raises UnknownError where no network is found or none gives the graph's outputs; the graph
@@ -47,7 +48,7 @@ def build(guess: Guess, choose: str = "") -> Built:
     checkpoint = guess.canonical.checkpoint
     if checkpoint.danger:
         raise BuildError(f"isn't loaded: {checkpoint.danger[0]}", checkpoint.path)
-    model = load(checkpoint.path)
+    model = load(checkpoint.path, () if allow_expansion else checkpoint.files)
     failures: list[str] = []
     others = ((match, dict[str, Tensor]()) for match in _candidates(guess, model, choose))
     for named, state in chain(by_name(guess, model, choose), others):
@@ -68,18 +69,22 @@ def build(guess: Guess, choose: str = "") -> Built:
     raise UnknownError(f"no network recovered from the graph: {why}", checkpoint.path, ())
 
 
-def load(path: str) -> onnx.ModelProto:
-    """The model with its data. BuildError where onnx refuses it."""
+def load(path: str, files: tuple[str, ...]) -> onnx.ModelProto:
+    """The model with its data. BuildError where onnx refuses it, or where it would take memory out
+    of proportion to the `files`; with none of them, that isn't looked at."""
     try:
-        return onnx.load(path)
+        model = onnx.load(path)
     except Exception as error:  # protobuf's and onnx's own, and those of missing data files
         raise BuildError(f"onnx can't load it: {escape(str(error), 160)}", path) from error
+    if files:
+        refuse_large(model, path, files)
+    return model
 
 
-def graph_module(path: str) -> nn.Module:
+def graph_module(path: str, files: tuple[str, ...]) -> nn.Module:
     """The graph as a module that trains, node by node; its outputs compared with onnxruntime's.
     BuildError names what can't be converted."""
-    model = load(path)
+    model = load(path, files)
     module = graph.module(model, path)
     args = inputs(model)
     if args is None:

@@ -33,6 +33,7 @@ def write_graph(
     force: bool = False,
     opset: int | None = None,
     half: bool = False,
+    allow_expansion: bool = False,
 ) -> Exported:
     """Write the graph's float tensors under their own names to .pth or .safetensors, or the graph
     itself to .onnx, in another `opset` or in float16 if that is asked for. Checked and moved into
@@ -46,7 +47,8 @@ def write_graph(
     if suffix != ".onnx" and (half or opset is not None):
         raise ExportError("half and opset are for .onnx", escape(str(path)))
     beside.refuse(checkpoint, [path], force)
-    model = load(checkpoint.path)
+    files = () if allow_expansion else checkpoint.files
+    model = load(checkpoint.path, files)
     said = {"archfind.version": version("archfind")}
     said["archfind.source"] = escape(Path(checkpoint.path).name)
     notes = {"network": f"not known ({escape(why, 160)})"}
@@ -59,7 +61,7 @@ def write_graph(
             kind, largest = TARGETS[suffix], 0.0
             write(str(made), kind, _pieces(model), {"format": "pt", **said})
             try:
-                graph_module(checkpoint.path)
+                graph_module(checkpoint.path, files)
                 notes["module"] = "archfind.load of the .onnx gives the graph as one that trains"
             except ArchfindError as error:
                 notes["module"] = f"none: {escape(error.message, 160)}"

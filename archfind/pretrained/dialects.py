@@ -183,7 +183,7 @@ def _halved(spec: TensorSpec, size: int) -> TensorSpec:
             for odd in (0, 1):
                 at = (piece.at[0] + row + odd * (size // 2), *piece.at[1:])
                 made.append(Piece(at, _rows(piece.spec, row + odd, size // 2, 2)))
-    return replace(spec, pieces=tuple(made), stride=None, offset=0)
+    return replace(spec, pieces=tuple(made), stride=None, offset=0, applied=())
 
 
 def _head_size(index: Index) -> int:

@@ -54,10 +54,12 @@ def apply(
     *,
     allow_fill: bool = False,
     force: bool = False,
+    allow_expansion: bool = False,
 ) -> Exported:
     """Write the repaired file to `out` (.safetensors or .pth). `allow_fill` lets it invent what is
-    missing. RepairError where the plan can't be finished, or its result doesn't load strictly; then
-    nothing is written. The source is never touched."""
+    missing, `allow_expansion` write more than 32 times the file's bytes. RepairError where the plan
+    can't be finished, or its result doesn't load strictly; then nothing is written. The source is
+    never touched."""
     from archfind.repair.perform import perform
 
-    return perform(plan, out, allow_fill, force)
+    return perform(plan, out, allow_fill, force, allow_expansion)

@@ -35,7 +35,12 @@ def read(spec: TensorSpec) -> Lazy:
     dtype = getattr(torch, spec.dtype, None)
     if not isinstance(dtype, torch.dtype):
         raise RepairError(f"holds {escape(spec.dtype)} tensors, which torch hasn't")
-    like = torch.empty(spec.shape, dtype=dtype, device="meta")
+    try:
+        like = torch.empty(spec.shape, dtype=dtype, device="meta")
+    except (RuntimeError, TypeError) as error:
+        raise RepairError(
+            "holds a tensor larger than torch can count", spec.storage.file
+        ) from error
     return Lazy(lambda: TensorReader().read(spec), like, spec)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import archfind
-from archfind import formats
+from archfind import expansion, formats
 from archfind.errors import ArchfindError, RepairError
 from archfind.exporters import beside
 from archfind.exporters.convert import TARGETS, write
@@ -22,7 +22,13 @@ from archfind.types import Exported, TensorSpec
 _WRONG = (KeyError, ValueError, TypeError, IndexError, AttributeError, RuntimeError)
 
 
-def perform(plan: Plan, out: str | os.PathLike[str], allow_fill: bool, force: bool) -> Exported:
+def perform(
+    plan: Plan,
+    out: str | os.PathLike[str],
+    allow_fill: bool,
+    force: bool,
+    allow_expansion: bool = False,
+) -> Exported:
     """What `archfind.repair.apply` does."""
     path = Path(os.fspath(out))
     kind = TARGETS.get(path.suffix.lower())
@@ -40,6 +46,11 @@ def perform(plan: Plan, out: str | os.PathLike[str], allow_fill: bool, force: bo
     if plan.base:
         beside.refuse(formats.open(plan.base), [path], True)
     state = _edited(plan)
+    files = [*checkpoint.files, *(formats.open(plan.base).files if plan.base else ())]
+    nbytes = sum(one.like.numel() * one.like.dtype.itemsize for one in state.values())
+    too_much = expansion.excess(nbytes, files)
+    if too_much and not allow_expansion:
+        raise RepairError(too_much, plan.source)
     with beside.folder(path) as folder:
         made = folder / path.name
         pieces = [_piece(key, lazy) for key, lazy in state.items()]

@@ -12,6 +12,7 @@ from hostile.build import STATE, name, text, torch_zip
 
 LONGEST = 2_048
 _KINDS = {"any": "", "inspect": "", "runs": "zip"}
+_MORE = {"pickle": ("inner",), "zip": ("inner", "second", "changed")}
 
 
 def _like_torch(count: int = 4) -> bytes:
@@ -51,7 +52,8 @@ def seeds(reader: str) -> list[bytes]:
     kind = _KINDS.get(reader, reader)
     if reader == "runs":
         return [torch_zip(_like_torch()), torch_zip(_like_torch(1))]
-    held = [data for one, data in _all() if one.startswith(kind)]
+    kinds = (kind, *_MORE.get(kind, ()))
+    held = [data for one, data in _all() if one.startswith(kinds)]
     if kind == "pickle":
         held = [STATE, *(data for data in held if not data.startswith(b"PK"))]
     return list(dict.fromkeys(held))

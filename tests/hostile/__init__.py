@@ -11,11 +11,13 @@ from .bombs import BOMBS
 from .case import Case
 from .found import FOUND
 from .headers import HEADERS
+from .inner import INNER
 from .keys import KEYS
 from .old_torch import OLD_TORCH
 from .onnx_files import ONNX
 from .others import OTHERS
 from .pickles import PICKLES
+from .tricks import TRICKS
 from .zips import ZIPS
 
 CASES: list[Case] = [
@@ -29,4 +31,6 @@ CASES: list[Case] = [
     *BOMBS,
     *ARCHIVES,
     *FOUND,
+    *INNER,
+    *TRICKS,
 ]

@@ -280,7 +280,10 @@ def _onnx_hard_link(folder: Path) -> Path:
 
 ARCHIVES: list[Case] = [
     *(Case(f"gguf/{where}", holding(data), code, says) for where, data, code, says in _GGUF),
-    *(Case(f"numpy/{where}", holding(data), code, says) for where, data, code, says in _NUMPY),
+    *(
+        Case(f"numpy/{where}", holding(data), code, says, "objects" in where)
+        for where, data, code, says in _NUMPY
+    ),
     *(
         Case(f"{'bomb' if callable(data) else 'nested'}/{where}", holding(data), code, says, danger)
         for where, data, code, says, danger in _NESTED
