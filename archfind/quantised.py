@@ -7,6 +7,7 @@ recipes do is in quantised_values.py. This module is on the cold path of `archfi
 
 from __future__ import annotations
 
+from archfind.formats import limits
 from archfind.frozen import replace
 from archfind.types import Step, TensorSpec
 
@@ -213,7 +214,7 @@ def _grouped(
     groups, outputs = scales.shape
     rows, columns = packed.shape
     order = index.get(f"{layer}g_idx")
-    if order is not None and columns == outputs:
+    if order is not None and len(order.shape) == 1 and order.shape[0] and columns == outputs:
         inputs = order.shape[0]
         bits = rows * 32 // inputs
         if bits in (2, 4, 8) and bits * inputs == rows * 32:
@@ -235,7 +236,9 @@ def _shape_in(spec: TensorSpec) -> tuple[int, ...] | None:
         data = file.read(spec.storage.nbytes)
     try:
         shape = json.loads(data)["shape"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
-    plain = isinstance(shape, list) and all(type(n) is int and n >= 0 for n in shape)
+    if not isinstance(shape, list) or len(shape) > limits.DIMENSIONS:
+        return None
+    plain = all(type(n) is int and 0 <= n < limits.DIMENSION for n in shape)
     return tuple(shape) if plain else None

@@ -1,5 +1,5 @@
-"""A file as the fuzzer of `guess` sees it: keys, shapes and dtypes, and what a file says beside them;
-and the files that fuzzing starts from, none of which needs a model library."""
+"""A file as the fuzzer of `guess` sees it: keys, shapes and dtypes, and what it says beside them; and
+the files that fuzzing starts from, none of which needs a model library."""
 
 from __future__ import annotations
 
@@ -26,8 +26,9 @@ _COUNTED = ("layer", "depth", "block", "stage", "repeat", "num_res")
 
 @dataclass(slots=True)
 class File:
-    """What is mutated. `config` is the config.json beside it, None where there is none; `choose` and
-    `part` are the caller's arguments. `is_header`: it is written as a safetensors header and read."""
+    """What is mutated. `config` is the config.json beside it, None where there is none; `choose`
+    and `part` are the caller's arguments. `is_header`: it is written as a safetensors header and
+    read."""
 
     tensors: list[Tensor]
     hints: dict[str, object] = field(default_factory=dict)
@@ -36,6 +37,7 @@ class File:
     part: str = ""
     is_header: bool = False
     is_tied: bool = False
+    name: str = "x.safetensors"
 
     def copy(self) -> File:
         """Another with lists of its own; what is in them is never changed in place."""
@@ -47,13 +49,14 @@ class File:
             self.part,
             self.is_header,
             self.is_tied,
+            self.name,
         )
 
 
 @functools.cache
 def seeds(step: int = 1) -> tuple[File, ...]:
-    """Small state dicts of every kind; with a `step` of more than one, every `step`th network of the
-    databases."""
+    """Small state dicts of every kind; with a `step` of more than one, every `step`th network of
+    the databases."""
     made = [*_registered(step), *_with_other_arguments(step), *_of_transformers(step)]
     return tuple(made) + tuple(_pieces(step)) + tuple(written_by_hand())
 
@@ -175,13 +178,15 @@ def written_by_hand() -> Iterator[File]:
     yield _parts("parametrizations.weight.", original0=(64, 1), original1=(64, 64))
     yield _parts("", weight_g=(64, 1, 1, 1), weight_v=(64, 3, 3, 3), bias=(64,))
     yield _parts("", weight_orig=(64, 64), weight_u=(64,), weight_v=(64,))
-    yield _packed({"qweight": (8, 64), "qzeros": (1, 8), "scales": (1, 64), "g_idx": (64,)}, "int32")
-    yield _packed({"qweight": (64, 8), "qzeros": (1, 8), "scales": (1, 64)}, "int32")
+    grouped = {"qweight": (8, 64), "qzeros": (1, 8), "scales": (1, 64)}
+    yield _packed({**grouped, "g_idx": (64,)}, "int32")
+    yield _packed({**grouped, "qweight": (64, 8)}, "int32")
     yield _packed({"weight": (64, 64), "SCB": (64,)}, "int8")
     state = {"absmax": (64,), "quant_map": (16,), "quant_state.bitsandbytes__nf4": (80,)}
     yield _packed({"weight": (2048, 1)} | {f"weight.{k}": s for k, s in state.items()}, "uint8")
     yield _packed({"weight": (64, 64), "weight_scale": (64, 1)}, "float8_e4m3fn")
-    yield _packed({"weight_packed": (64, 8), "weight_scale": (64, 1), "weight_shape": (2,)}, "int32")
+    words = {"weight_packed": (64, 8), "weight_scale": (64, 1), "weight_shape": (2,)}
+    yield _packed(words, "int32")
     yield _packed({"weight_packed": (64, 32), "weight_scale": (64, 4)}, "uint8")
     yield _packed({"_weight_qdata": (64, 64), "_weight_scale": (64,), "weight": (64, 64)}, "int8")
     yield _packed({"w_blocks": (4, 64, 2, 16), "w_scales": (4, 64, 2)}, "uint8")

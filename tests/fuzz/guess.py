@@ -25,10 +25,13 @@ from pathlib import Path
 from .described import File, seeds
 from .guessing import Folder, answered
 from .plain import place
+from .slices import Slices
 from .state_dict_mutations import mutated
 
 MEGABYTES = 4_096
 BASE, EACH = 2.0, 0.02  # seconds of processor time for a file, and for each of its tensors
+_WHOLE = 50  # of so many rounds, one is with all families and model types, the others a slice
+_ROUND = 20  # executions
 _KEPT = 3_000  # files that mutation goes on from
 _INSPECTED = 16  # of so many executions one is inspected, too
 _LARGE = 120  # tensors of a file that mutation still goes on from
@@ -44,6 +47,7 @@ class Outcome:
     share of its bound that an execution took."""
 
     runs: int = 0
+    whole: int = 0
     tensors: int = 0
     processor: float = 0.0
     slowest: float = 0.0
@@ -65,23 +69,36 @@ def fuzz_guess(
     seed: int,
     seconds: float = float("inf"),
     step: int = 1,
+    whole: int = _WHOLE,
     progress: Callable[[Outcome], None] | None = None,
 ) -> Outcome:
-    """Feeds `guess` with `runs` files, or as many as `seconds` allow; the same for the same seed."""
+    """Feeds `guess` with `runs` files, or as many as `seconds` allow; the same for the same seed.
+    One round of `whole` is with all families and model types."""
     draw = random.Random(f"guess {seed}")
     start = list(seeds(step))
     corpus = list(start)
     folder, outcome = Folder(), Outcome()
     signal.signal(signal.SIGVTALRM, _over)
     end = time.monotonic() + seconds
-    for number in range(runs):
-        file = mutated(draw.choice(corpus if number % 2 else start), draw, start)
-        way = execute(file, folder, outcome, inspected=not number % _INSPECTED)
-        new = way not in outcome.ways
-        outcome.ways[way] += 1
-        if new and len(corpus) < _KEPT and len(file.tensors) <= _LARGE:
-            corpus.append(file)
-        if not number % 1_000:
+    slices = Slices()
+
+    def run(count: int) -> None:
+        for number in range(count):
+            file = mutated(draw.choice(corpus if number % 2 else start), draw, start)
+            way = execute(file, folder, outcome, inspected=not outcome.runs % _INSPECTED)
+            if way not in outcome.ways and len(corpus) < _KEPT and len(file.tensors) <= _LARGE:
+                corpus.append(file)
+            outcome.ways[way] += 1
+
+    for number in range(-(-runs // _ROUND)):
+        count = min(_ROUND, runs - outcome.runs)
+        if number % whole:
+            with slices.only(draw.randrange(1 << 20)):
+                run(count)
+        else:
+            outcome.whole += count
+            run(count)
+        if not number % 50:
             if progress:
                 progress(outcome)
             if time.monotonic() > end:
@@ -96,7 +113,7 @@ def _over(*_: object) -> None:
 def execute(file: File, folder: Folder, outcome: Outcome, *, inspected: bool) -> str:
     """One execution, counted; what raises or takes too long is kept."""
     bound = BASE + EACH * len(file.tensors)
-    begin = time.process_time()
+    begin = time.thread_time()
     try:
         signal.setitimer(signal.ITIMER_VIRTUAL, bound)
         try:
@@ -111,7 +128,11 @@ def execute(file: File, folder: Folder, outcome: Outcome, *, inspected: bool) ->
             way += f" {str(error)[:60]}"
         outcome.crashed[way] += 1
         outcome.crashes.setdefault(way, file)
-    took = time.process_time() - begin
+    took = time.thread_time() - begin
+    if took > bound and not way.startswith("raised"):
+        way = "raised nothing, and took longer than its bound"
+        outcome.crashed[way] += 1
+        outcome.crashes.setdefault(way, file)
     outcome.runs += 1
     outcome.tensors += len(file.tensors)
     outcome.processor += took
@@ -125,6 +146,7 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=1 << 60)
     parser.add_argument("--seconds", type=float, default=float("inf"))
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--whole", type=int, default=_WHOLE, help="one round of so many")
     parser.add_argument("--log", type=Path, help="append a line of what was run, now and then")
     parser.add_argument("--keep", type=Path, default=Path("crashes"))
     parser.add_argument("--replay", type=Path, help="one kept file, with its traceback")
@@ -142,7 +164,9 @@ def main() -> int:
         if options.log and outcome.runs % 50_000 < 1_000:
             options.log.open("a").write(said(options.seed, outcome) + "\n")
 
-    outcome = fuzz_guess(options.runs, options.seed, options.seconds, progress=progress)
+    outcome = fuzz_guess(
+        options.runs, options.seed, options.seconds, whole=options.whole, progress=progress
+    )
     progress(outcome)
     text = said(options.seed, outcome)
     print(text)
@@ -159,7 +183,7 @@ def said(seed: int, outcome: Outcome) -> str:
     shares = " ".join(f"{name} {n / total:.1%}" for name, n in outcome.statuses.most_common(7))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     return (
-        f"seed {seed}: {outcome.runs:,} runs, {outcome.tensors / total:.0f} tensors each, "
+        f"seed {seed}: {outcome.runs:,} runs ({outcome.whole:,} with all), {outcome.tensors / total:.0f} tensors each, "
         f"{outcome.processor / total * 1e3:.2f} ms each, slowest {outcome.slowest_seconds:.2f} s "
         f"({outcome.slowest:.0%} of its bound), {peak} MB, {len(outcome.ways):,} ways, "
         f"{sum(outcome.crashed.values())} crashes at {len(outcome.crashes)} places; {shares}"

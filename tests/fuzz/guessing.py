@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from archfind import database
+from archfind import database, formats
 from archfind.errors import ArchfindError
 from archfind.formats import limits, safetensors
 from archfind.formats.escape import escape
@@ -44,10 +44,10 @@ class Folder:
     """Where the file would be, with a config.json beside it where one is claimed."""
 
     def __init__(self) -> None:
-        self._folder = tempfile.TemporaryDirectory(dir="/dev/shm" if os.path.isdir("/dev/shm") else None)  # fmt: skip
+        memory = "/dev/shm" if os.path.isdir("/dev/shm") else None  # a disk would be slow
+        self._folder = tempfile.TemporaryDirectory(dir=memory)
         self._config = Path(self._folder.name, "config.json")
         self.values = Path(self._folder.name, "values.bin")
-        self.path = str(Path(self._folder.name, "x.safetensors"))
         self._spans: list[tuple[int, int]] = []
         with self.values.open("wb") as file:
             for value in _VALUES:
@@ -63,6 +63,9 @@ class Folder:
             self._config.unlink()
         self._claimed = config
 
+    def path(self, name: str) -> str:
+        return os.path.join(self._folder.name, name)
+
     def storage(self, number: int) -> Storage:
         start, length = self._spans[number % len(self._spans)]
         return Storage(str(self.values), "values", start, length)
@@ -77,7 +80,9 @@ def checkpoint(file: File, folder: Folder) -> Checkpoint:
         key: TensorSpec(dtype, shape[: limits.DIMENSIONS], storage, 0 if file.is_tied else at)
         for at, (key, shape, dtype) in enumerate(file.tensors)
     }
-    return Checkpoint(folder.path, "torch-zip", index, file.hints, file.hints)
+    made = Checkpoint(folder.path(file.name), "torch-zip", index, file.hints, file.hints)
+    formats._check_keys(made)
+    return made
 
 
 class _Sparse(Memory):
@@ -105,8 +110,12 @@ def _read(file: File, folder: Folder) -> Checkpoint:
             (None, -1, 1.5, True, "F32", [], [-1], [1.0], [True], [[1]], {}, [0, 1 << 64], [1] * 99)
         )
     text = json.dumps(header).encode()
-    source = _Sparse(len(text).to_bytes(8, "little") + text, 8 + len(text) + at, folder.path)
-    return safetensors.read(source, Report())
+    source = _Sparse(
+        len(text).to_bytes(8, "little") + text, 8 + len(text) + at, folder.path(file.name)
+    )
+    made = safetensors.read(source, Report())
+    formats._check_keys(made)
+    return made
 
 
 def _bytes(shape: tuple[int, ...], dtype: str) -> int:

@@ -16,13 +16,23 @@ _NUMBER = re.compile(r"(?<=[.a-z_])\d+|^\d+", re.ASCII)
 _NUMBERS = (
     *("00", "007", "-1", "1e9", "0x1", "1_0", "+1", " 1", "²", "٣", "३", "᠐", "１", ""),
     *(str((1 << n) + d) for n in (7, 8, 15, 16, 31, 32, 63, 64) for d in (-1, 0)),
-    *("9" * n for n in (6, 9, 18, 100, 1999, 4299, 4301, 5000)),
+    *("9" * n for n in (6, 9, 18, 19, 100, 1900)),
 )
 _SIZES = (0, 1, 2, 3, 5, 7, 8, 16, 31, 48, 64, 97, 127, 192, 255, 256, 768, 1000, 1024, 4095, 65537)
 _HUGE = tuple((1 << n) + d for n in (31, 32, 53, 62, 63) for d in (-1, 0)) + (10**15, 10**40)
 _SEGMENTS = (
     *("", ".", "..", "/", "~", "~0", "~1", "#", "{i}", "{i<3}", "?", "0", "00", "-1", " ", "\t\n"),
-    *("\x1b[31m", "\ud800", "\u202e", "é", "𝟘", "x" * 300, "x" * 10_000, "0" * 300, "None", "True"),
+    *(
+        "\x1b[31m",
+        "\ud800",
+        "\u202e",
+        "é",
+        "x" * 300,
+        "x" * 2_100,
+        "0" * 300,
+        "a." * 150,
+        "a/" * 150,
+    ),
     *("weight", "bias", "module", "_orig_mod", "parametrizations", "original0", "qweight", "SCB"),
     *("encoder", "layer", "blocks", "head", "fc", "model", "conv1", "bn1", "norm", "embeddings"),
 )
@@ -54,6 +64,10 @@ _NAMES = (
     *("id2label", "num_labels", "num_classes", "head_dim", "layer_types", "rope_theta"),
     *("intermediate_size", "hidden_act", "image_size", "patch_size", "text_config", "backbone"),
     *("tie_word_embeddings", "quantization_config", "general.architecture", "args/arch"),
+)
+_FILES = (
+    *("x.safetensors", "model-00002-of-00005.safetensors", "m-²-of-³.pth", "m-1-of-" + "9" * 99),
+    *("\x1b[31m.pth", "\ud800.bin", "a b.pt", "-of-", "pytorch_model.bin", "x" * 200),
 )
 _CLAIMED = ("bert", "resnet50", "timm/resnet18", "llama", "vit", "BertModel", "vgg11", "nothing")
 
@@ -217,7 +231,7 @@ def _reshape(file: File, some: Sequence[int], change: Callable[[Tensor], tuple[i
 
 
 def _size(file: File, draw: random.Random, _: Sequence[File]) -> None:
-    """One size, wherever it stands, becomes another: a wider network, or equations that coincide."""
+    """One size becomes another wherever it stands: a wider network, or equations that coincide."""
     sizes = draw.choice(file.tensors)[1]
     if sizes:
         old, new = draw.choice(sizes), draw.choice(_HUGE if draw.random() < 0.1 else _SIZES)
@@ -300,6 +314,7 @@ def _argument(file: File, draw: random.Random, _: Sequence[File]) -> None:
 def _way(file: File, draw: random.Random, _: Sequence[File]) -> None:
     file.is_header = draw.random() < 0.7
     file.is_tied = draw.random() < 0.3
+    file.name = draw.choice(_FILES)
 
 
 _CHOICES: dict[Mutation, int] = {
