@@ -14,8 +14,7 @@ ROOT = Path(archfind.__file__).parent
 LAYERS = [
     {"errors", "frozen", "work"},
     {"types", "progress"},
-    {"formats", "signature", "key_names", "key_trees"},
-    {"quantised"},
+    {"formats", "signature", "key_names", "key_trees", "quantised"},
     {
         "canonical",
         "grouping",

@@ -1,5 +1,5 @@
-"""A file as the fuzzer of `guess` sees it: keys, shapes and dtypes, and what it says beside them; and
-the files that fuzzing starts from, none of which needs a model library."""
+"""A file as the fuzzer of `guess` sees it: keys, shapes and dtypes, and what it says beside them;
+and the files that fuzzing starts from, none of which needs a model library."""
 
 from __future__ import annotations
 

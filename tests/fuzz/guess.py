@@ -183,7 +183,8 @@ def said(seed: int, outcome: Outcome) -> str:
     shares = " ".join(f"{name} {n / total:.1%}" for name, n in outcome.statuses.most_common(7))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     return (
-        f"seed {seed}: {outcome.runs:,} runs ({outcome.whole:,} with all), {outcome.tensors / total:.0f} tensors each, "
+        f"seed {seed}: {outcome.runs:,} runs ({outcome.whole:,} with all), "
+        f"{outcome.tensors / total:.0f} tensors each, "
         f"{outcome.processor / total * 1e3:.2f} ms each, slowest {outcome.slowest_seconds:.2f} s "
         f"({outcome.slowest:.0%} of its bound), {peak} MB, {len(outcome.ways):,} ways, "
         f"{sum(outcome.crashed.values())} crashes at {len(outcome.crashes)} places; {shares}"

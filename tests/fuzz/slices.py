@@ -1,5 +1,5 @@
-"""A slice of the families and model types, in place of all: most executions need a few of them to go
-every way, and take a tenth of the time."""
+"""A slice of the families and model types, in place of all: most executions need a few of them to
+go every way, and take a tenth of the time."""
 
 from __future__ import annotations
 
