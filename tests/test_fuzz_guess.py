@@ -11,7 +11,7 @@ from fuzz.described import File, Tensor, seeds
 from fuzz.guess import fuzz_guess
 from fuzz.guessing import STATUSES, Folder, answered
 
-RUNS, STEP = 2_000, 9
+RUNS, STEP = 1_500, 5
 CALLS, CALLS_EACH = 1_000_000, 20_000  # of Python functions, for a file and for each tensor
 
 
@@ -58,7 +58,7 @@ FOUND: dict[str, File] = {
 
 
 def test_nothing_but_archfinds_own_errors_escapes() -> None:
-    outcome = fuzz_guess(RUNS, seed=1, step=STEP, whole=10)
+    outcome = fuzz_guess(RUNS, seed=1, step=STEP, whole=25)
     assert outcome.crashes == {}
     assert outcome.runs == RUNS
     assert outcome.statuses.keys() >= STATUSES

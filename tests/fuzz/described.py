@@ -38,6 +38,7 @@ class File:
     is_header: bool = False
     is_tied: bool = False
     name: str = "x.safetensors"
+    rules: int = -1  # the family or class that it is of, by its number in the database
 
     def copy(self) -> File:
         """Another with lists of its own; what is in them is never changed in place."""
@@ -50,6 +51,7 @@ class File:
             self.is_header,
             self.is_tied,
             self.name,
+            self.rules,
         )
 
 
@@ -113,7 +115,9 @@ def _with_other_arguments(step: int) -> Iterator[File]:
             moved = values | {path: draw.choice(family.options[path])}
             made = _expanded(family.program.tensors, moved)
             if made:
-                yield _file(made)
+                file = _file(made)
+                file.rules = number
+                yield file
 
 
 def _of_transformers(step: int) -> Iterator[File]:
@@ -126,6 +130,7 @@ def _of_transformers(step: int) -> Iterator[File]:
         made = _expanded(block.family.program.tensors, values)
         if made:
             file = _file(made)
+            file.rules = number
             if draw.random() < 0.3:
                 file.config = {
                     "model_type": block.type.name,

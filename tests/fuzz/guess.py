@@ -25,7 +25,7 @@ from pathlib import Path
 from .described import File, seeds
 from .guessing import Folder, answered
 from .plain import place
-from .slices import Slices
+from .slices import SLICES, Slices
 from .state_dict_mutations import mutated
 
 MEGABYTES = 4_096
@@ -82,9 +82,14 @@ def fuzz_guess(
     end = time.monotonic() + seconds
     slices = Slices()
 
-    def run(count: int) -> None:
+    ruled: dict[int, list[File]] = {}
+    for file in start:
+        if file.rules >= 0:
+            ruled.setdefault(file.rules % SLICES, []).append(file)
+
+    def run(count: int, some: list[File]) -> None:
         for number in range(count):
-            file = mutated(draw.choice(corpus if number % 2 else start), draw, start)
+            file = mutated(draw.choice((some, corpus, start, some)[number % 4]), draw, start)
             way = execute(file, folder, outcome, inspected=not outcome.runs % _INSPECTED)
             if way not in outcome.ways and len(corpus) < _KEPT and len(file.tensors) <= _LARGE:
                 corpus.append(file)
@@ -93,16 +98,16 @@ def fuzz_guess(
     for number in range(-(-runs // _ROUND)):
         count = min(_ROUND, runs - outcome.runs)
         if number % whole:
-            with slices.only(draw.randrange(1 << 20)):
-                run(count)
+            part = draw.randrange(SLICES)
+            with slices.only(part):
+                run(count, ruled.get(part, start))
         else:
             outcome.whole += count
-            run(count)
-        if not number % 50:
-            if progress:
-                progress(outcome)
-            if time.monotonic() > end:
-                break
+            run(count, start)
+        if progress and not number % 50:
+            progress(outcome)
+        if time.monotonic() > end:
+            break
     return outcome
 
 
@@ -161,7 +166,7 @@ def main() -> int:
         for where in outcome.crashes.keys() - kept:
             kept.add(where)
             keep(options.keep, where, outcome.crashes[where])
-        if options.log and outcome.runs % 50_000 < 1_000:
+        if options.log and outcome.runs % 20_000 < _ROUND * 50:
             options.log.open("a").write(said(options.seed, outcome) + "\n")
 
     outcome = fuzz_guess(
