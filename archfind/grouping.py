@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from archfind.key_names import number
 from archfind.signature import Line
 
 # A branch's lines, each as (pattern below the branch, what follows it): comparable, so that
@@ -41,7 +42,7 @@ def _body(path: str | None, node: dict, tensors: dict[str, Line]) -> _Body:  # p
 
 def _neighbours(last: str, name: str) -> bool:
     if last.isdecimal() and name.isdecimal():
-        return int(name) == int(last) + 1
+        return number(name) == number(last) + 1 > 0
     return not (last.isdecimal() or name.isdecimal())
 
 

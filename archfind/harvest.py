@@ -20,6 +20,7 @@ from archfind.grouping import group
 from archfind.progress import progress
 from archfind.providers import provider
 from archfind.signature import Line, Size
+from archfind.storage_bound import is_storageless, with_storage
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -127,8 +128,10 @@ def create_on_meta(source: Provider, name: str, **fields: object) -> nn.Module:
         try:
             with torch.device("meta"):
                 return source.create(name, **fields)
-        except (RuntimeError, NotImplementedError):
-            return source.create(name, **fields)
+        except (RuntimeError, NotImplementedError) as error:
+            if not is_storageless(error):
+                raise
+        return with_storage(lambda: source.create(name, **fields))
 
 
 def _shapes(module: nn.Module) -> Shapes:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from itertools import permutations
 
 from archfind.frozen import replace
+from archfind.key_names import number
 from archfind.types import HeadLayer
 
 TYPE_CHECKING = False
@@ -157,7 +158,7 @@ def _groups(tree: Tree) -> Groups:
     if numbers:
         if len(numbers) < len(names):
             return []
-        names.sort(key=int)
+        names.sort(key=number)
     found: Groups = []
     for name in names:
         child = tree[name]
@@ -234,11 +235,11 @@ def _chain(layers: list[HeadLayer], width: int, base: str, start: int) -> _Chain
     last = _NOWHERE  # the Sequential that the layer before stands in, and its number there
     for layer in layers:
         parent, _, name = layer.name.rpartition(".")
-        numbered = name.isdecimal() and layer.name != base
+        place = number(name) if layer.name != base else -1
         slots: range = range(0)
-        if numbered:
+        if place >= 0:
             after = last[1] + 1 if last[0] == parent else (start if parent == base else 0)
-            slots = range(after, int(name))
+            slots = range(after, place)
         if len(slots) > _SLOTS:
             return None
         for slot in slots:
@@ -251,7 +252,7 @@ def _chain(layers: list[HeadLayer], width: int, base: str, start: int) -> _Chain
             if chain.linear and not chain.active:
                 # Neighbours in a Sequential have nothing between them: one Linear would do, so
                 # perhaps it is a list, with functions between. Nothing tells.
-                if numbered and last[0] == parent:
+                if place >= 0 and last[0] == parent:
                     return None
                 chain.activate()
             if layer.sizes[0] != chain.width:
@@ -262,5 +263,5 @@ def _chain(layers: list[HeadLayer], width: int, base: str, start: int) -> _Chain
         elif layer.sizes[0] != chain.width:
             return None
         chain.layers.append(layer)
-        last = (parent, int(name)) if numbered else _NOWHERE
+        last = (parent, place) if place >= 0 else _NOWHERE
     return chain

@@ -12,6 +12,7 @@ from archfind.canonical import DERIVED
 from archfind.database import Signature
 from archfind.frozen import replace
 from archfind.head_layers import assumptions, describe, head_layers
+from archfind.key_names import number
 from archfind.match import match
 from archfind.signature import Line, Size
 from archfind.types import Head, Setting
@@ -49,8 +50,7 @@ class _Root:
             return False
         if not self.start:
             return True
-        number = key[len(self.path) + 1 :].partition(".")[0]
-        return number.isdecimal() and int(number) >= self.start
+        return number(key[len(self.path) + 1 :].partition(".")[0]) >= self.start
 
 
 def headed(
@@ -126,8 +126,8 @@ def _roots(signature: Signature) -> Iterator[_Root]:
             # Dropout before it. Were there room for two layers, they could be a pool and Flatten.
             first = next(k for k in every if k.startswith(f"{parent}."))
             whole = _Root(parent, _width(every[first], 2))
-            number = first[len(parent) + 1 :].partition(".")[0]
-            if whole.features and number in ("0", "1") and _alone(whole, sized):
+            place = first[len(parent) + 1 :].partition(".")[0]
+            if whole.features and place in ("0", "1") and _alone(whole, sized):
                 yield whole
         if gone and leaf.startswith(f"{gone}."):
             # Several layers that num_classes=0 leaves out together.
@@ -212,7 +212,7 @@ def _replaced(
     if new:
         base = prefix + root.path if inside else ""
         place = prefix[:-1]  # of a backbone in a Sequential the head is what comes next
-        start = root.start if inside else int(place) + 1 if place.isdecimal() else 0
+        start = root.start if inside else number(place) + 1
         layers = head_layers(new, base, root.features, start, _ordered(index))
         if not layers or _bare(layers, _all_known(new, signature, prefix)):
             return None

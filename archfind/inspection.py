@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from archfind.canonical import AVERAGED, networks
 from archfind.formats import dtypes as names_of
+from archfind.formats.counts import numel
 from archfind.formats.danger import is_dangerous
 from archfind.formats.torch_objects import CALLS
 from archfind.grouping import group
@@ -45,13 +46,13 @@ def inspect_document(checkpoint: Checkpoint) -> dict[str, object]:
         "container": dict(checkpoint.container),
         "bytes": checkpoint.nbytes,
         "tensors": len(checkpoint.index),
-        "parameters": sum(numel(spec) for spec in checkpoint.index.values()),
+        "parameters": sum(numel(spec.shape) for spec in checkpoint.index.values()),
         "dtypes": dtypes,
         "wrappers": [
             {
                 "place": place,
                 "tensors": len(one.index),
-                "parameters": sum(numel(spec) for spec in one.index.values()),
+                "parameters": sum(numel(spec.shape) for spec in one.index.values()),
                 "averaged": any(word in AVERAGED for word in place.split("/")),
                 "groups": _groups(one.index),
             }
@@ -88,15 +89,7 @@ def _real(checkpoint: Checkpoint, names: list[str]) -> bool:
     if any("param_groups/" in name for name in names):
         return False  # a pickled optimizer holds the weights themselves
     spec = checkpoint.index[names[0]]
-    return numel(spec) > 0 and has_data(spec)
-
-
-def numel(spec: TensorSpec) -> int:
-    """How many numbers a tensor holds."""
-    count = 1
-    for size in spec.shape:
-        count *= size
-    return count
+    return numel(spec.shape) > 0 and has_data(spec)
 
 
 def _groups(index: Mapping[str, TensorSpec]) -> list[str]:

@@ -10,6 +10,13 @@ from itertools import pairwise
 
 _NUMBER = re.compile(r"\d+")
 _WORD = re.compile(r"[a-z]+")
+_DIGITS = 18  # of a number that may be a place in a row
+
+
+def number(word: str) -> int:
+    """The number that a part of a key is; -1 for what is none, and for what has more digits than a
+    count of anything: no range is that long, and Python refuses to read thousands of them."""
+    return int(word) if len(word) <= _DIGITS and word.isdecimal() else -1
 
 
 def backwards(told: dict[str, str]) -> bool:
@@ -17,7 +24,7 @@ def backwards(told: dict[str, str]) -> bool:
     then numbers aren't what they seem."""
     runs: dict[tuple[str, str], list[tuple[list[int], list[int]]]] = {}
     for name, other in told.items():
-        numbers = [int(n) for n in _NUMBER.findall(name)], [int(n) for n in _NUMBER.findall(other)]
+        numbers = _numbers(name), _numbers(other)
         if all(numbers):
             runs.setdefault((skeleton(name), skeleton(other)), []).append(numbers)
     return any(one[1] > other[1] for run in runs.values() for one, other in pairwise(sorted(run)))
@@ -37,13 +44,17 @@ def series(names: list[str]) -> dict[tuple[int, ...], str]:
     names differ in more than numbers."""
     if len(set(map(skeleton, names))) > 1:
         return {}
-    rows = [tuple(map(int, _NUMBER.findall(name))) for name in names]
+    rows = list(map(_numbers, names))
     columns = [column for column in zip(*rows, strict=True) if len(set(column)) > 1]
     counted = zip(*([n - min(column) for n in column] for column in columns), strict=True)
     found = dict(sorted(zip(counted, names, strict=False)))
     if len(found) < len(names):
         return {}
     return found
+
+
+def _numbers(name: str) -> list[int]:
+    return list(map(number, _NUMBER.findall(name)))
 
 
 def skeleton(name: str) -> str:
@@ -54,7 +65,7 @@ def skeleton(name: str) -> str:
 def natural(name: str) -> list[tuple[int, int, str]]:
     """A key to sort names by, their numbers as numbers."""
     parts = re.split(r"(\d+)", name)
-    return [(1, int(part), "") if part.isdecimal() else (0, 0, part) for part in parts if part]
+    return [(1, n, "") if (n := number(part)) >= 0 else (0, 0, part) for part in parts if part]
 
 
 def own_order(names: list[str]) -> bool:

@@ -213,7 +213,7 @@ def _grouped(
     groups, outputs = scales.shape
     rows, columns = packed.shape
     order = index.get(f"{layer}g_idx")
-    if order is not None and columns == outputs:
+    if order is not None and len(order.shape) == 1 and order.shape[0] and columns == outputs:
         inputs = order.shape[0]
         bits = rows * 32 // inputs
         if bits in (2, 4, 8) and bits * inputs == rows * 32:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from archfind.errors import CheckpointError
+from archfind.formats.counts import numel
 from archfind.formats.escape import escape
 from archfind.recipe import recipe
 from archfind.render_parts import head_document, head_words, part_choice, part_document, part_lines
@@ -31,11 +32,9 @@ def guess_document(guess: Guess) -> dict[str, object]:
     dtypes: dict[str, int] = {}
     parameters = 0
     for spec in index.values():
-        count = 1
-        for size in spec.shape:
-            count *= size
-        parameters += count
-        dtypes[spec.dtype] = dtypes.get(spec.dtype, 0) + count
+        numbers = numel(spec.shape)
+        parameters += numbers
+        dtypes[spec.dtype] = dtypes.get(spec.dtype, 0) + numbers
     document: dict[str, object] = {
         "schema": SCHEMA,
         "path": checkpoint.path,

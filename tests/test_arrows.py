@@ -28,7 +28,7 @@ LAYERS = [
     {"families"},
     {"training", "uses", "expansion"},
     {"shortlist", "match", "evidence", "inspection", "inspection_text", "providers"},
-    {"head_layers", "parts", "rebuild_head", "renamed"},
+    {"head_layers", "parts", "rebuild_head", "renamed", "storage_bound"},
     {"heads"},
     {"nearest", "variants", "pretrained"},
     {"quantised_values", "variant_heads", "wrapper"},

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import os
 
+from archfind.key_names import number
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from archfind.types import Checkpoint
@@ -52,7 +54,5 @@ def _shard(name: str) -> tuple[int, int] | None:
     """The numbers in `model-00002-of-00005.safetensors`."""
     stem = name.rpartition(".")[0]
     head, of, total = stem.rpartition("-of-")
-    number = head.rpartition("-")[2]
-    if of and number.isdigit() and total.isdigit() and int(total) > 1:
-        return int(number), int(total)
-    return None
+    shard, shards = number(head.rpartition("-")[2]), number(total)
+    return (shard, shards) if of and shard >= 0 and shards > 1 else None

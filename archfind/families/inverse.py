@@ -77,7 +77,10 @@ def inverted(equation: Equation, path: str, values: Values) -> int | float | Non
     one, two = at(1), at(2)
     falls = isinstance(one, int | float) and isinstance(two, int | float) and one > two
     if isinstance(one, int | float) and isinstance(two, int | float) and one != two:
-        guess = 1 + (wanted - one) / (two - one)
+        try:
+            guess = 1 + (wanted - one) / (two - one)
+        except OverflowError:  # a size of hundreds of digits
+            return None
         if 0 < guess < _LARGEST and guess == int(guess) and at(int(guess)) == wanted:
             return int(guess)
     if one == two == at(_LARGEST):  # the leaf has no part in it here, or can't be any of these

@@ -133,7 +133,7 @@ def _entry(name: str, entry: object, path: str) -> tuple[str, list[int], int, in
         and type(shape) is list
         and len(shape) <= limits.DIMENSIONS
         and {int}.issuperset(map(type, shape))
-        and (not shape or min(shape) >= 0)
+        and (not shape or (min(shape) >= 0 and max(shape) < limits.DIMENSION))
         and type(begin) is int
         and type(end) is int
         and 0 <= begin <= end

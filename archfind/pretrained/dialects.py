@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     Index = Mapping[str, TensorSpec]
 
+_HEADS = 1024  # of one layer; the largest networks have 128
+
 Rules = tuple[tuple[str, str, str], ...]  # what a key is, what it becomes, how; first that fits
 
 _CLIP_BLOCK: Rules = (
@@ -139,14 +141,19 @@ def _views(key: str, spec: TensorSpec, how: str, size: int) -> Iterator[tuple[st
     if how == "turned" and len(spec.shape) == 2:
         stride = _strides(spec)
         yield key, replace(spec, shape=spec.shape[::-1], stride=stride[::-1])
-    elif how == "qkv":
+    elif how == "qkv" and spec.shape:
         rows = spec.shape[0] // 3
         for number, name in enumerate("qkv"):
             yield key.format(name), _rows(spec, number * rows, rows, 1)
-    elif how == "rotary" and size and spec.shape[0] % size == 0:
+    elif how == "rotary" and size and spec.shape and _are_heads(spec.shape[0], size):
         yield key, _halved(spec, size)
     else:
         yield key, spec
+
+
+def _are_heads(rows: int, size: int) -> bool:
+    """Whether the rows are those of so many heads as a network may have: each becomes pieces."""
+    return rows % size == 0 and rows <= _HEADS * size
 
 
 def _strides(spec: TensorSpec) -> tuple[int, ...]:
@@ -189,13 +196,18 @@ def _halved(spec: TensorSpec, size: int) -> TensorSpec:
 def _head_size(index: Index) -> int:
     """Rows of one of LLaMA's heads: twice its frequencies; where the file has none, a model with
     fewer heads of keys has eight, and the others' heads are of 128."""
-    freqs, keys = index.get("rope.freqs"), index.get("layers.0.attention.wk.weight")
-    if freqs is not None:
-        return 2 * freqs.shape[0]
-    queries = index.get("layers.0.attention.wq.weight")
-    if keys is None or queries is None:
+    freqs = _first_size(index, "rope.freqs")
+    if freqs:
+        return 2 * freqs
+    keys, queries = (_first_size(index, f"layers.0.attention.{n}.weight") for n in ("wk", "wq"))
+    if not keys or not queries:
         return 0
-    return keys.shape[0] // 8 if keys.shape[0] < queries.shape[0] else 128
+    return keys // 8 if keys < queries else 128
+
+
+def _first_size(index: Index, key: str) -> int:
+    """0 where there is no such tensor, or it's a single number."""
+    return index[key].shape[0] if key in index and index[key].shape else 0
 
 
 def _always(index: Index) -> bool:
@@ -203,8 +215,8 @@ def _always(index: Index) -> bool:
 
 
 def _is_turned(index: Index) -> bool:
-    rows, columns = index["transformer.h.0.attn.c_attn.weight"].shape
-    return rows == 3 * columns
+    shape = index["transformer.h.0.attn.c_attn.weight"].shape
+    return len(shape) == 2 and shape[0] == 3 * shape[1]
 
 
 _DIALECTS: tuple[tuple[str, tuple[str, ...], Callable[[Index], bool], Rules], ...] = (

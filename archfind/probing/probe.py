@@ -23,6 +23,7 @@ from torch.overrides import TorchFunctionMode
 
 from archfind.probing.config import Config, Leaf, leaves, moved
 from archfind.probing.proposals import COUNT, alternates, annotated, coupled, leaf_name, literals
+from archfind.storage_bound import is_storageless, with_storage
 
 Shapes = dict[str, tuple[tuple[int, ...], str]]  # key -> shape, dtype
 Moves = dict[str, Leaf]
@@ -189,22 +190,19 @@ def quietly() -> Generator[None]:
         yield
 
 
-# Of what torch says where a tensor without storage is asked for values, or to take some.
-_STORAGELESS = "meta", "incompatible tensor type"
-
-
 def on_meta(make: Callable[..., nn.Module], config: Config, seconds: float = math.inf) -> nn.Module:
-    """The module without storage where its constructor allows, with storage where it doesn't.
-    TimeoutError after `seconds`."""
+    """The module without storage where its constructor allows, with as much as storage_bound.py
+    grants where it doesn't. TimeoutError after `seconds`."""
     with quietly():
+        end = time.monotonic() + seconds
         try:
-            end = time.monotonic() + seconds
             with torch.device("meta"), NoValues(end), _stopped(seconds):
                 return make(**config)
         except (RuntimeError, NotImplementedError) as error:
-            if not any(word in str(error).lower() for word in _STORAGELESS):
+            if not is_storageless(error):
                 raise
-            return make(**config)
+        with _stopped(max(end - time.monotonic(), 0)):
+            return with_storage(lambda: make(**config))
 
 
 def shapes_of(module: nn.Module) -> Shapes:

@@ -50,7 +50,7 @@ def fuzz(
         except (KeyboardInterrupt, SystemExit):
             raise
         except BaseException as error:
-            ended = _place(error)
+            ended = place(error)
             found.crashes.setdefault(ended, data)
         took = time.perf_counter() - begin
         if took > found.slowest:
@@ -71,7 +71,7 @@ def fuzz(
     return found
 
 
-def _place(error: BaseException) -> str:
+def place(error: BaseException) -> str:
     at = error.__traceback__
     while at is not None and at.tb_next is not None:
         at = at.tb_next

@@ -1,0 +1,90 @@
+"""The fuzzer of `guess`, for a moment, and what it found: what millions of runs came to is in
+docs/security.md."""
+
+from __future__ import annotations
+
+import sys
+from types import FrameType
+
+import pytest
+from fuzz.described import File, Tensor, seeds
+from fuzz.guess import fuzz_guess
+from fuzz.guessing import STATUSES, Folder, answered
+
+RUNS, STEP = 1_500, 5
+CALLS, CALLS_EACH = 1_000_000, 20_000  # of Python functions, for a file and for each tensor
+
+
+def _alike(head: str, shapes: dict[str, tuple[int, ...]], dtype: str = "float32") -> File:
+    return File([(f"{head}{key}", shape, dtype) for key, shape in shapes.items()])
+
+
+def _packed(order: tuple[int, ...]) -> File:
+    shapes = {"qweight": (8, 64), "qzeros": (1, 8), "scales": (1, 64), "g_idx": order}
+    return File([(f"fc.{key}", shape, "int32") for key, shape in shapes.items()])
+
+
+def _with_head(place: str) -> File:
+    """A VGG whose head has a layer at this number."""
+    whole = next(f for f in seeds(1) if f.tensors[0][0] == "features.0.weight")
+    body: list[Tensor] = [one for one in whole.tensors if one[0].startswith("features.")]
+    return File([*body, (f"classifier.{place}.weight", (10, 25088), "float32")])
+
+
+LLAMA = ("tok_embeddings.weight", "layers.0.attention.wq.weight", "layers.0.attention.wk.weight")
+FOUND: dict[str, File] = {
+    "sizes whose product no float holds": _alike("a.", {"weight": (2**62,) * 7}, "f99"),
+    "a size of 400 digits": _alike("a.", {"weight": (10**400, 3)}, "f99"),
+    "a packed layer whose order is one number": _packed(()),
+    "a packed layer without inputs": _packed((0,)),
+    "a layer of a head at a place beyond any range": _with_head("9" * 30),
+    "a layer of a head at a place of 1,900 digits": _with_head("9" * 1900),
+    "LLaMA's names on single numbers": _alike("", dict.fromkeys(LLAMA, ())),
+    "LLaMA's names on a million million heads": _alike(
+        "", dict.fromkeys((*LLAMA, "rope.freqs"), (2**40, 1)) | {"rope.freqs": (1,)}
+    ),
+    "nanoGPT's names on a vector": _alike("transformer.h.0.attn.c_attn.", {"weight": (9,)}),
+    "CLIP's names on single numbers": _alike(
+        "",
+        {"visual.transformer.resblocks.0.attn.in_proj_weight": (), "token_embedding.weight": ()},
+    ),
+    "a shard with a number of no decimal system": File(
+        [("a.weight", (3, 3), "float32")], name="model-²-of-³.safetensors"
+    ),
+    "a shard with a number of 200 digits": File(
+        [("a.weight", (3, 3), "float32")], name=f"model-1-of-{'9' * 200}.bin"
+    ),
+}
+
+
+def test_nothing_but_archfinds_own_errors_escapes() -> None:
+    outcome = fuzz_guess(RUNS, seed=1, step=STEP, whole=25)
+    assert outcome.crashes == {}
+    assert outcome.runs == RUNS
+    assert outcome.statuses.keys() >= STATUSES
+    ways = {word for way in outcome.ways for word in way.split()[1:]}
+    assert ways >= {"variant", "pretrained", "registered", "parts", "strip", "unwrap", "merged"}
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_what_the_fuzzer_found(name: str) -> None:
+    assert answered(FOUND[name], Folder(), inspected=True)
+
+
+@pytest.mark.skipif(not hasattr(sys, "setprofile"), reason="calls are counted by CPython alone")
+def test_work_is_bounded_by_the_tensors() -> None:
+    """Counted in calls of functions, so that any machine counts the same."""
+    folder = Folder()
+    for file in seeds(STEP * 4):
+        count = 0
+
+        def counted(_frame: FrameType, event: str, _argument: object) -> None:
+            nonlocal count
+            count += event == "call"
+
+        sys.setprofile(counted)
+        try:
+            answered(file, folder)
+        finally:
+            sys.setprofile(None)
+        assert count <= CALLS + CALLS_EACH * len(file.tensors)
