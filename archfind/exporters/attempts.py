@@ -14,13 +14,22 @@ from typing import Any
 
 from torch import nn
 
+from archfind.errors import ExportError
 from archfind.exporters.job import Job
 from archfind.exporters.limit import within
 from archfind.exporters.opened import opened
 from archfind.exporters.parity import Case
 from archfind.exporters.quiet import quiet
 from archfind.exporters.sizes import ANY, FIXED, Sizes
-from archfind.exporters.torch_onnx import captured, copied, newer, older, saved, translated
+from archfind.exporters.torch_onnx import (
+    captured,
+    copied,
+    is_freer,
+    newer,
+    older,
+    saved,
+    translated,
+)
 from archfind.progress import step
 from archfind.providers.example import Axes, tensors
 
@@ -103,6 +112,8 @@ class Network:
         start = time.process_time()
         with within(self.limit(FOLLOWING)):
             program = captured(self.module, self.job, freed)
+        if not is_freer(program, freed):
+            raise ExportError("torch.export fixes the sizes: they decide what the network does")
         with within(self.limit(ALL) - (time.process_time() - start)):
             graph = translated(program, self.job, self.outputs, freed)
         saved(graph, self.module, path)

@@ -12,8 +12,8 @@ from archfind.exporters import parity
 from archfind.providers.example import Example
 
 ANY = "any"  # the same calls of torch with the same numbers: a graph of one size is of every size
-COMPUTED = "computed"  # the same calls, some with numbers that follow from the sizes
-FIXED = "fixed"  # another size is refused, or takes other calls: no graph holds both
+COMPUTED = "computed"  # some numbers, or even the calls, follow from the sizes
+FIXED = "fixed"  # another size is refused: a table of positions has an end, a window doesn't fit
 
 
 @dataclass(frozen=True)
@@ -30,10 +30,6 @@ class Calls(TorchFunctionMode):
     def __init__(self) -> None:
         super().__init__()
         self.made: list[tuple[str, object]] = []
-
-    def names(self) -> list[str]:
-        """What was called, in order."""
-        return [name for name, _ in self.made]
 
     def __torch_function__(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
@@ -59,11 +55,9 @@ def sizes(module: nn.Module, example: Example, calls: Calls) -> Sizes:
         larger, others = observed(module, parity.resized(example.args, example.axes))
     except Exception:  # most networks of patches are of one size
         return Sizes(FIXED)
-    if calls.names() != others.names():
+    if calls.made != others.made:
         # A first run may fill a cache: only a later one shows what the size is the reason of.
         calls = observed(module, example.args)[1]
-        if calls.names() != others.names():
-            return Sizes(FIXED)
     return Sizes(ANY if calls.made == others.made else COMPUTED, larger)
 
 

@@ -34,13 +34,12 @@ def captured(module: nn.Module, job: Job, freed: tuple[Axes, ...]) -> ExportedPr
     shapes = job.options.get("dynamic_shapes", shapes)
     named = job.options.get("kwargs")
     module = copied(module)  # tracing leaves its own tensors in whatever the network caches
+    args = _fresh(job.example.args)  # and what it was told of them with tensors
 
     def follow(strict: bool) -> ExportedProgram:
         # As torch.onnx.export itself does: guards on sizes of one aren't made.
         with torch.fx.experimental._config.patch(backed_size_oblivious=True):  # pyright: ignore
-            return torch.export.export(
-                module, job.example.args, named, dynamic_shapes=shapes, strict=strict
-            )
+            return torch.export.export(module, args, named, dynamic_shapes=shapes, strict=strict)
 
     try:
         program = follow(strict=False)
@@ -51,6 +50,32 @@ def captured(module: nn.Module, job: Job, freed: tuple[Axes, ...]) -> ExportedPr
             raise error from error.__cause__
     _broadcast(program)
     return program
+
+
+def _fresh(args: tuple[object, ...]) -> tuple[Any, ...]:
+    return tuple(
+        [_fresh((item,))[0] for item in arg]  # pyright: ignore[reportUnknownVariableType]
+        if isinstance(arg, list)
+        else arg.detach() if isinstance(arg, Tensor) else arg
+        for arg in args
+    )  # fmt: skip
+
+
+def is_freer(program: ExportedProgram, freed: tuple[Axes, ...]) -> bool:
+    """Whether an axis besides the batch came out free."""
+    names = set(program.graph_signature.user_inputs)
+    inputs = [node for node in program.graph.nodes if node.op == "placeholder"]
+    shapes = [node.meta["val"].shape for node in inputs if node.name in names and _is_tensor(node)]
+    return any(
+        not isinstance(shape[axis], int)
+        for shape, axes in zip(shapes, freed, strict=False)
+        for axis in axes
+        if axis
+    )
+
+
+def _is_tensor(node: torch.fx.Node) -> bool:
+    return isinstance(node.meta.get("val"), Tensor)
 
 
 def _shapes(example: Example, freed: tuple[Axes, ...]) -> tuple[Any, ...]:
