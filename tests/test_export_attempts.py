@@ -6,6 +6,7 @@ import contextlib
 import io
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Generator
 from pathlib import Path
@@ -203,6 +204,40 @@ class TestLimit:
         assert caught == 3
         assert signal.getsignal(signal.SIGALRM) is signal.SIG_DFL
         assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+
+    @pytest.mark.parametrize("why", ["thread", "signal in use"])
+    def test_without_a_signal_a_loop_is_stopped_as_well(self, why: str) -> None:
+        ended: list[str] = []
+
+        def work() -> None:
+            caught = 0
+            try:
+                with within(0.2):
+                    while True:
+                        try:
+                            while True:
+                                pass
+                        except BaseException:
+                            caught += 1
+                            if caught > 2:
+                                raise
+            except TimeoutError as error:
+                ended.append(str(error))
+
+        if why == "thread":
+            thread = threading.Thread(target=work)
+            thread.start()
+            thread.join()
+        else:
+            before = signal.signal(signal.SIGALRM, lambda *_: None)
+            try:
+                work()
+            finally:
+                signal.signal(signal.SIGALRM, before)
+        assert ended == ["given up after 0 s"]
+        assert not [
+            thread for thread in threading.enumerate() if thread.daemon and "look" in thread.name
+        ]
 
     def test_waiting_is_stopped_too(self) -> None:
         with pytest.raises(TimeoutError), within(0.1):
