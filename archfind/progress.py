@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Generator, Iterable, Iterator
     from typing import TypeVar
 
     T = TypeVar("T")
@@ -23,3 +24,20 @@ def progress(items: Iterable[T], total: int, what: str) -> Iterator[T]:
         sys.stderr.flush()
         yield item
     sys.stderr.write("\r\x1b[K")
+
+
+@contextlib.contextmanager
+def step(what: str, always: bool = False) -> Generator[None]:
+    """Show what is being done while it is: on a terminal; as a line where `always`."""
+    shown = sys.stderr.isatty()
+    if shown:
+        sys.stderr.write(f"\r{what} ...\x1b[K")
+        sys.stderr.flush()
+    elif always:
+        sys.stderr.write(f"{what} ...\n")
+    try:
+        yield
+    finally:
+        if shown:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()

@@ -43,7 +43,8 @@ def test_a_disk_that_fills_up(vit: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-c", SCRIPT, str(vit), str(out)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0
-    assert done.stderr.splitlines() == [
+    said = [line for line in done.stderr.splitlines() if not line.startswith("export: ")]
+    assert said == [
         line
         for suffix in (".ts", ".pt2", ".onnx", ".pth")
         for line in (f"{out}{suffix}: error: can't be written: File too large", f"{suffix} 2")

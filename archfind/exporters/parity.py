@@ -106,6 +106,21 @@ def resized(args: tuple[object, ...], axes: Sequence[Axes]) -> tuple[object, ...
     return tuple(changed)
 
 
+def odd(args: tuple[object, ...], axes: Sequence[Axes], step: int = 1) -> tuple[object, ...]:
+    """Inputs whose named axes are somewhat shorter, and odd multiples of `step`: what pads up to
+    even sizes, or rounds halves, shows there alone."""
+    given = iter(axes)
+    changed: list[object] = []
+    for arg in args:
+        if isinstance(arg, Tensor):
+            for axis, name in next(given, {}).items():
+                old = arg.shape[axis]
+                size = (old * 5 // 8 // step // 2 * 2 + (3 if name == "width" else 1)) * step
+                arg = arg.index_select(axis, torch.arange(size) * old // size)
+        changed.append(arg)
+    return tuple(changed)
+
+
 def _negative(image: Tensor) -> Tensor:
     if not image.is_floating_point():
         return image

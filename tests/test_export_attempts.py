@@ -1,0 +1,287 @@
+"""What is tried for an .onnx, in which order, and what ends it."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Generator
+from pathlib import Path
+
+import onnx
+import onnxruntime
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from archfind.exporters import parity
+from archfind.exporters.attempts import Network, attempts
+from archfind.exporters.job import Job, Written
+from archfind.exporters.limit import within
+from archfind.exporters.onnx import write_module
+from archfind.exporters.sizes import ANY, COMPUTED, FIXED, Sizes, observed, sizes
+from archfind.progress import step
+from archfind.providers.example import Example, images
+
+SIZE = (3, 64, 64)
+EXAMPLE = Example((images(SIZE),), ("input",), SIZE, (), (), axes=({2: "height", 3: "width"},))
+
+
+class Net(nn.Module):
+    """A convolution, then what `then` makes of it."""
+
+    def __init__(self, then: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3, padding=1)
+        self.then = then
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.then(self.conv(x))
+
+
+def gate(x: Tensor) -> Tensor:
+    """As of the attention over channels: its own size is in `expand_as`."""
+    return (x * x.mean((2, 3), keepdim=True).sigmoid().expand_as(x)).mean((2, 3))
+
+
+def tokens(x: Tensor) -> Tensor:
+    """Numbers that follow from the sizes."""
+    return x.reshape(x.shape[0], 4, x.shape[2] * x.shape[3]).softmax(-1).amax(-1)
+
+
+class Positions(nn.Module):
+    """A table for one size."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Parameter(torch.randn(1, 3, 64, 64))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x + self.table).amax((2, 3))
+
+
+class Cached(nn.Module):
+    """Computes on the first run what it keeps for later ones."""
+
+    kept: Tensor | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.kept is None:
+            self.kept = torch.arange(3.0).reshape(1, 3, 1, 1) + 1
+        return (x * self.kept).mean((2, 3))
+
+
+def written(module: nn.Module, folder: Path) -> Written:
+    torch.manual_seed(0)
+    return write_module(module.eval(), Job(folder / "network.onnx", {}, EXAMPLE))
+
+
+def run(path: Path, image: Tensor) -> Tensor:
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return torch.from_numpy(session.run(None, {"input": image.numpy()})[0])
+
+
+def seen(module: nn.Module) -> Sizes:
+    return sizes(module, EXAMPLE, observed(module, EXAMPLE.args)[1])
+
+
+def tried(module: nn.Module, folder: Path) -> list[str]:
+    job = Job(folder / "network.onnx", {}, EXAMPLE)
+    traced = parity.case(module, EXAMPLE.args)
+    return [attempt.name for attempt in attempts(Network(module, job, traced, seen(module)))]
+
+
+class TestSizes:
+    """What two runs show of a network."""
+
+    def test_one_graph_of_every_size(self) -> None:
+        for module in (Net(gate), Net(nn.Upsample(scale_factor=2)), Cached()):
+            assert seen(module).kind == ANY
+
+    def test_numbers_that_follow_from_sizes(self) -> None:
+        assert seen(Net(tokens)).kind == COMPUTED
+        assert seen(Net(lambda x: F.interpolate(x, size=x.shape[2] // 2))).kind == COMPUTED
+
+    def test_a_table_of_one_size_leaves_no_other_to_try(self, tmp_path: Path) -> None:
+        assert seen(Positions()).kind == FIXED
+        assert [name for name in tried(Positions(), tmp_path) if "batch" not in name] == []
+
+    def test_symbols_are_tried_where_sizes_are_computed(self, tmp_path: Path) -> None:
+        assert tried(Net(tokens), tmp_path)[:2] == [
+            "dynamo, symbolic sizes",
+            "dynamo, dynamic batch",
+        ]
+
+
+@pytest.mark.parametrize("then", [gate, tokens, nn.Identity()], ids=["gate", "tokens", "dense"])
+def test_free_sizes_are_free(then: Callable[[Tensor], Tensor], tmp_path: Path) -> None:
+    module = Net(then)
+    done = written(module, tmp_path)
+    assert done.notes["free"] == "batch, height, width"
+    assert "fallback" not in done.notes
+    image = torch.randn(1, 3, 45, 90)
+    with torch.no_grad():
+        torch.testing.assert_close(run(done.path, image), module(image), rtol=1e-3, atol=1e-4)
+
+
+def test_outputs_are_as_large_as_they_are_said_to_be(tmp_path: Path) -> None:
+    done = written(Net(nn.Upsample(scale_factor=2)), tmp_path)
+    (output,) = onnx.load(done.path).graph.output
+    dims = [dim.dim_param or dim.dim_value for dim in output.type.tensor_type.shape.dim]
+    assert dims == ["batch", 4, "2*height", "2*width"]
+
+
+def test_padding_that_odd_sizes_alone_have_is_not_lost(tmp_path: Path) -> None:
+    """No run on an even size shows it, and the graph of one computes something else on odd ones."""
+
+    def padded(x: Tensor) -> Tensor:
+        return F.pad(x, [0, x.shape[3] % 2, 0, x.shape[2] % 2], value=9.0).mean((2, 3))
+
+    module = Net(padded)
+    assert seen(module).kind == ANY
+    done = written(module, tmp_path)
+    assert done.notes["fallback"].startswith("dynamo, free sizes: output differs by")
+    if "height" in done.notes["free"]:
+        image = torch.randn(2, 3, 61, 75)
+        with torch.no_grad():
+            torch.testing.assert_close(run(done.path, image), module(image), rtol=1e-3, atol=1e-4)
+
+
+class Endless(nn.Module):
+    """Never done with symbols for its sizes, and as quick as any with numbers."""
+
+    def __init__(self, wait: Callable[[], object]) -> None:
+        super().__init__()
+        self.net, self.wait = Net(tokens), wait
+
+    def forward(self, x: Tensor) -> Tensor:
+        while not isinstance(x.shape[2], int):
+            try:
+                self.wait()
+            except Exception:
+                continue
+        return self.net(x)
+
+
+def test_an_attempt_over_its_limit_is_stopped_and_the_plain_file_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module = Endless(lambda: None)
+    done = written(module, tmp_path)
+    assert done.notes["free"] == "batch"
+    assert "dynamo, symbolic sizes: TimeoutError: given up after" in done.notes["fallback"]
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("export: dynamo, symbolic sizes, at most ")
+    image = images(SIZE, batch=5, seed=3)
+    with torch.no_grad():
+        torch.testing.assert_close(run(done.path, image), module(image), rtol=1e-3, atol=1e-4)
+    assert signal.getsignal(signal.SIGALRM) is signal.SIG_DFL
+    # and torch.export is as good as new
+    (tmp_path / "again").mkdir()
+    done = written(Net(gate), tmp_path / "again")
+    assert done.notes["free"] == "batch, height, width"
+
+
+class TestLimit:
+    """Work that takes too long."""
+
+    def test_a_loop_that_catches_everything_is_stopped(self) -> None:
+        caught = 0
+        with pytest.raises(TimeoutError, match="given up after"), within(0.2):
+            while True:
+                try:
+                    while True:
+                        pass
+                except BaseException:
+                    caught += 1
+                    if caught > 2:
+                        raise
+        assert caught == 3
+        assert signal.getsignal(signal.SIGALRM) is signal.SIG_DFL
+        assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+
+    @pytest.mark.parametrize("why", ["thread", "signal in use"])
+    def test_without_a_signal_a_loop_is_stopped_as_well(self, why: str) -> None:
+        ended: list[str] = []
+
+        def work() -> None:
+            caught = 0
+            try:
+                with within(0.2):
+                    while True:
+                        try:
+                            while True:
+                                pass
+                        except BaseException:
+                            caught += 1
+                            if caught > 2:
+                                raise
+            except TimeoutError as error:
+                ended.append(str(error))
+
+        if why == "thread":
+            thread = threading.Thread(target=work)
+            thread.start()
+            thread.join()
+        else:
+            before = signal.signal(signal.SIGALRM, lambda *_: None)
+            try:
+                work()
+            finally:
+                signal.signal(signal.SIGALRM, before)
+        assert ended == ["given up after 0 s"]
+        assert not [
+            thread for thread in threading.enumerate() if thread.daemon and "look" in thread.name
+        ]
+
+    def test_waiting_is_stopped_too(self) -> None:
+        with pytest.raises(TimeoutError), within(0.1):
+            time.sleep(1000)
+
+    def test_what_is_being_closed_is_closed_first(self) -> None:
+        done: list[bool] = []
+
+        @contextlib.contextmanager
+        def slow_to_close() -> Generator[None]:
+            yield
+            end = time.process_time() + 0.5
+            while time.process_time() < end:
+                pass
+            done.append(True)
+
+        with pytest.raises(TimeoutError), within(0.1):
+            with slow_to_close():
+                pass
+            while True:
+                pass
+        assert done == [True]
+
+    def test_what_ends_in_time_ends(self) -> None:
+        with within(60):
+            done = sum(range(1000))
+        assert done == 499500
+
+    def test_errors_pass(self) -> None:
+        with pytest.raises(ValueError, match="its own"), within(60):
+            raise ValueError("its own")
+
+
+def test_a_step_is_shown_on_a_terminal_and_wiped(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    for screen, always, said in (
+        (Terminal(), False, "\rexport: dynamo ...\x1b[K\r\x1b[K"),
+        (io.StringIO(), True, "export: dynamo ...\n"),
+        (io.StringIO(), False, ""),
+    ):
+        monkeypatch.setattr(sys, "stderr", screen)
+        with step("export: dynamo", always):
+            pass
+        assert screen.getvalue() == said
