@@ -16,7 +16,6 @@ from pathlib import Path
 from archfind import formats
 from archfind.canonical import networks
 from archfind.errors import ExportError
-from archfind.exporters import beside
 from archfind.exporters.pieces import Piece, piece
 from archfind.exporters.safetensors_file import write_safetensors
 from archfind.exporters.torch_file import write_torch
@@ -25,6 +24,8 @@ from archfind.formats.escape import escape
 from archfind.progress import progress
 from archfind.recipe import recipe
 from archfind.types import Canonical, Exported
+from archfind.writing import beside, target
+from archfind.writing.target import DTYPES, STATE_DICTS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,15 +33,6 @@ if TYPE_CHECKING:
 
     from archfind.types import Checkpoint, Guess
 
-TARGETS = {".safetensors": "safetensors", ".pth": "pth", ".pt": "pth", ".bin": "pth"}
-DTYPES = {
-    "fp16": "float16",
-    "bf16": "bfloat16",
-    "fp32": "float32",
-    "float16": "float16",
-    "bfloat16": "bfloat16",
-    "float32": "float32",
-}
 VERSIONS = "archfind.versions"  # of layers, as JSON, where the container hasn't a place for them
 _VERSION = 2**16  # more is nobody's
 _TEXT = 4000  # characters of a hint that are carried along
@@ -62,10 +54,10 @@ def convert(
     whole and read back, or not at all. Raises ExportError.
     """
     path = Path(os.fspath(out))
-    kind = TARGETS[path.suffix.lower()]
-    if dtype and dtype not in DTYPES:
-        raise ExportError(f"no dtype {escape(dtype)}; there are fp16, bf16, fp32")
+    kind = STATE_DICTS[path.suffix.lower()]
     checkpoint = guess.canonical.checkpoint
+    sources = target.sources_of(guess)
+    target.refuse_export(out, sources, force=force, dtype=dtype, max_shard_size=max_shard_size)
     pieces, notes = _pieces(guess, DTYPES.get(dtype, ""))
     if not pieces:
         raise ExportError("holds no tensors to write", checkpoint.path)
@@ -75,7 +67,7 @@ def convert(
     names = _names(path, len(shards))
     index = path.with_name(path.name + ".index.json")
     final = [path.with_name(name) for name in names] + ([index] if len(shards) > 1 else [])
-    beside.refuse(checkpoint, final, force)
+    _refuse(final, sources, force)
     metadata = _metadata(guess, notes)
     ties = _ties(pieces)
     with beside.folder(path) as made:
@@ -89,9 +81,9 @@ def convert(
             total = {"total_size": sum(p.nbytes for p in pieces)}
             text = json.dumps({"metadata": total, "weight_map": weights}, indent=1)
             (made / index.name).write_text(text)
-        beside.refuse(checkpoint, final, force)  # minutes may have passed
-        for one in final:  # the index last: without its shards it is broken
-            (made / one.name).replace(one)
+        _refuse(final, sources, force)  # minutes may have passed
+        # the index last: it names all shards or none, and until then an old one has its own
+        beside.move([(made / one.name, one) for one in final], force)
     tied = [names for names in ties if len(names) > 1]
     if tied:
         more = f", and {len(tied) - 1} more" if len(tied) > 1 else ""
@@ -101,6 +93,12 @@ def convert(
     if len(shards) > 1:
         notes["shards"] = f"{len(shards)} files, {names[0]} ..."
     return Exported(None, str(final[-1]), kind, "", 0.0, notes)
+
+
+def _refuse(final: Sequence[Path], sources: Sequence[str], force: bool) -> None:
+    for path in final:
+        target.refuse_file(path, sources, force)
+    target.refuse_taken(final[:-1])
 
 
 def _pieces(guess: Guess, dtype: str) -> tuple[list[Piece], dict[str, str]]:

@@ -7,7 +7,6 @@ loaders run the file's code.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -17,12 +16,13 @@ import torch
 from torch import Tensor, nn
 
 from archfind.errors import ExportError
-from archfind.exporters import beside, onnx
+from archfind.exporters import onnx
 from archfind.exporters.job import Job
 from archfind.exporters.provenance import sha256
 from archfind.formats.escape import escape
 from archfind.providers.example import Example
 from archfind.types import Exported
+from archfind.writing import beside, target
 
 if TYPE_CHECKING:
     from archfind.types import Checkpoint
@@ -46,9 +46,8 @@ def write_program(
     """
     path = Path(os.fspath(out))
     where = escape(checkpoint.path)
-    if path.suffix.lower() != ".onnx":
-        raise ExportError("a trusted program is written to .onnx only", escape(str(path)))
-    beside.refuse(checkpoint, [path], force)
+    sources = target.sources_of(checkpoint)
+    target.refuse_program(out, sources, inputs, force, opset)
     try:
         with onnx.quiet():
             module, args = _loaded(checkpoint)
@@ -57,7 +56,7 @@ def write_program(
     if inputs:
         args = tuple(_input(text, seed) for seed, text in enumerate(inputs))
     if not args:
-        raise ExportError("say what it runs on: --input 1x3x224x224, once for each input", where)
+        raise ExportError(target.NO_INPUT, where)
     names = tuple(f"input_{n}" for n in range(len(args))) if len(args) > 1 else ("input",)
     example = Example(args, names, tuple(next(iter(args)).shape)[1:], (), ())
     said = {"archfind.version": version("archfind"), "archfind.source": Path(where).name}
@@ -70,8 +69,8 @@ def write_program(
         if written.path.with_name(path.name + ".data").exists():
             raise ExportError("over 2 GB: archfind guess may name its network", where)
         digest = sha256(written.path)
-        beside.refuse(checkpoint, [path], force)
-        written.path.replace(path)
+        target.refuse_file(out, sources, force)
+        beside.move([(written.path, path)], force)
     notes = {"ran": "the program in the file, as --trust allows", **written.notes}
     return Exported(None, str(path), "onnx", digest, written.max_abs_diff, notes)
 
@@ -86,15 +85,9 @@ def _loaded(checkpoint: Checkpoint) -> tuple[nn.Module, tuple[Tensor, ...]]:
     return program.module(), tuple(args) if plain else ()
 
 
-_INPUT = re.compile(r"(\d{1,9}(?:x\d{1,9})*)(?::(float32|float16|int64|int32))?")
-
-
 def _input(text: str, seed: int) -> Tensor:
-    found = _INPUT.fullmatch(text)
-    if found is None:
-        raise ExportError(f"an input is like 1x3x224x224 or 1x128:int64, not {escape(text)}")
-    shape = [int(side) for side in found[1].split("x")]
-    dtype = getattr(torch, found[2] or "float32")
+    shape, name = target.input_shape(text)
+    dtype = getattr(torch, name)
     random = torch.Generator().manual_seed(seed)
     if dtype.is_floating_point:
         return torch.randn(shape, generator=random).to(dtype)

@@ -58,6 +58,9 @@ def apply(
     """Write the repaired file to `out` (.safetensors or .pth). `allow_fill` lets it invent what is
     missing. RepairError where the plan can't be finished, or its result doesn't load strictly; then
     nothing is written. The source is never touched."""
+    from archfind.writing import target
+
+    target.refuse_repair(out, [plan.source, *([plan.base] if plan.base else [])], force)
     from archfind.repair.perform import perform
 
     return perform(plan, out, allow_fill, force)

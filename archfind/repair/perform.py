@@ -9,14 +9,14 @@ from pathlib import Path
 import archfind
 from archfind import formats
 from archfind.errors import ArchfindError, RepairError
-from archfind.exporters import beside
-from archfind.exporters.convert import TARGETS, write
+from archfind.exporters.convert import write
 from archfind.exporters.pieces import Piece, piece
 from archfind.formats.escape import escape
 from archfind.frozen import replace
 from archfind.repair.edits import Plan
 from archfind.repair.kinds import DO, Lazy, State, matching, read
 from archfind.types import Exported, TensorSpec
+from archfind.writing import beside, target
 
 # what torch and Python make of options that don't fit a tensor
 _WRONG = (KeyError, ValueError, TypeError, IndexError, AttributeError, RuntimeError)
@@ -25,9 +25,7 @@ _WRONG = (KeyError, ValueError, TypeError, IndexError, AttributeError, RuntimeEr
 def perform(plan: Plan, out: str | os.PathLike[str], allow_fill: bool, force: bool) -> Exported:
     """What `archfind.repair.apply` does."""
     path = Path(os.fspath(out))
-    kind = TARGETS.get(path.suffix.lower())
-    if kind is None:
-        raise RepairError(f"writes {', '.join(TARGETS)}, not {escape(path.suffix)}", str(path))
+    kind = target.STATE_DICTS[path.suffix.lower()]
     if plan.problems:
         raise RepairError(f"can't be finished: {'; '.join(plan.problems[:3])}", plan.source)
     if plan.invents and not allow_fill:
@@ -35,10 +33,10 @@ def perform(plan: Plan, out: str | os.PathLike[str], allow_fill: bool, force: bo
             "the plan fills in weights that the file doesn't have; --allow-fill lets it",
             plan.source,
         )
-    checkpoint = formats.open(plan.source)
-    beside.refuse(checkpoint, [path], force)
+    sources = [*target.sources_of(formats.open(plan.source))]
     if plan.base:
-        beside.refuse(formats.open(plan.base), [path], True)
+        sources += target.sources_of(formats.open(plan.base))
+    target.refuse_file(out, sources, force)
     state = _edited(plan)
     with beside.folder(path) as folder:
         made = folder / path.name
@@ -51,8 +49,8 @@ def perform(plan: Plan, out: str | os.PathLike[str], allow_fill: bool, force: bo
             text = f"an edit fails on the values: {escape(str(error), 120)}"
             raise RepairError(text, plan.source) from error
         notes = _proof(plan, str(made))
-        beside.refuse(checkpoint, [path], force)
-        made.replace(path)
+        target.refuse_file(out, sources, force)
+        beside.move([(made, path)], force)
     return Exported(None, str(path), kind, "", 0.0, notes)
 
 
