@@ -117,7 +117,8 @@ def _moved(built: Built, kind: str, written: Written, path: Path, force: bool) -
     data = _data(written.path)
     pairs = [(written.path, path)]
     if data.exists():
-        target.refuse_taken([_data(path)])
+        target.refuse_file(_data(path), (), force)
+        target.refuse_joined([_data(path)], path)
         pairs.insert(0, (data, _data(path)))  # without them an .onnx is broken
     beside.move(pairs, force)
     return Exported(built, str(path), kind, digest, written.max_abs_diff, dict(written.notes))

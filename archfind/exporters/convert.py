@@ -98,7 +98,7 @@ def convert(
 def _refuse(final: Sequence[Path], sources: Sequence[str], force: bool) -> None:
     for path in final:
         target.refuse_file(path, sources, force)
-    target.refuse_taken(final[:-1])
+    target.refuse_joined(final[:-1], final[-1])
 
 
 def _pieces(guess: Guess, dtype: str) -> tuple[list[Piece], dict[str, str]]:

@@ -35,8 +35,8 @@ _CONFIG_BYTES = 10_000_000  # of an honest config.json there are fewer
 
 def write_folder(built: Built, path: Path, force: bool) -> Exported:
     """Write the files aside, open them with `from_pretrained`, compare every tensor, and move each
-    to its name in the folder `path`; `force` replaces files of these names, and no other is touched.
-    ExportError where that can't be done."""
+    to its name in the folder `path`; `force` replaces files of these names; no other is
+    touched. ExportError where that can't be done."""
     sources = target.sources_of(built)
     target.refuse_folder(path, sources, force)
     is_new = not path.exists()
@@ -67,7 +67,7 @@ def _ordered(new: Path, old: Path) -> list[str]:
 
 def _refuse_mix(new: Path, old: Path, names: list[str]) -> None:
     """ExportError where the folder would open as something else than what is moved into it, or
-    would do so without a word if the moves were cut short: with weights that belong to another config."""
+    would, if the moves were cut short, join weights to another network's config without a word."""
     if (old / _ADAPTER).exists():
         raise ExportError(f"holds {_ADAPTER}, which from_pretrained follows: choose another folder")
     first = next(name for name in _WEIGHT_FILES if name in names)

@@ -10,7 +10,7 @@ from pathlib import Path
 from archfind.errors import ArchfindError, ExportError
 from archfind.formats.escape import escape
 from archfind.writing import signals, temporary
-from archfind.writing.target import failed
+from archfind.writing.target import failed, refuse_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -53,8 +53,8 @@ def _made(parent: str) -> Generator[Path]:
 
 def move(pairs: Sequence[tuple[Path, Path]], force: bool) -> None:
     """Move each new file to its final name, in this order: an interruption leaves, of each
-    name, the old file or the new one. The one that makes the others count comes last. `force` replaces what
-    is there; ExportError where something is, without. OSError where a file can't be moved."""
+    name, the old file or the new one. The one that makes the others count comes last. `force`
+    replaces what is there; ExportError where something is, without. OSError where a file can't be moved."""
     for new, _ in pairs:
         _flush(new)
     with signals.held():
@@ -89,7 +89,9 @@ def _flush(path: Path) -> None:
 
 
 def write(path: Path, text: str | bytes) -> None:
-    """A small file, whole or not at all, in place of the one that is there. ExportError."""
+    """A small file, whole or not at all, in place of the one that is there. ExportError where
+    that is no regular file, or can't be written."""
+    refuse_file(path, [], force=True)
     with folder(path) as made:
         new = made / path.name
         new.write_bytes(text.encode() if isinstance(text, str) else text)

@@ -5,6 +5,9 @@ Loading and building take up to a minute: what can be refused without them is re
 
 from __future__ import annotations
 
+import contextlib
+import json
+import mmap
 import os
 import stat
 
@@ -33,7 +36,7 @@ DTYPES = {
     "bfloat16": "bfloat16",
     "float32": "float32",
 }
-OLDEST_OPSET = 7
+OLDEST_OPSET, SURE_OPSET = 7, 23  # the latter is in every onnx that archfind works with
 NO_INPUT = "say what it runs on: --input 1x3x224x224, once for each input"
 _INPUT_DTYPES = ("float32", "float16", "int64", "int32")
 
@@ -101,16 +104,15 @@ def refuse_onnx(out: Path, sources: Iterable[str], force: bool, opset: int | Non
     path = os.fspath(out)
     refuse_file(path, sources, force)
     refuse_file(path + ".data", sources, force=True)
-    if opset is None:
-        return
-    try:
-        from onnx.defs import onnx_opset_version
-    except ModuleNotFoundError:  # the exporter says what to install
-        return
-    newest = onnx_opset_version()
-    if not OLDEST_OPSET <= opset <= newest:
-        text = f"no exporter writes opset {opset}: they are {OLDEST_OPSET} to {newest}"
-        raise ExportError(text, escape(path))
+    if opset is not None and not OLDEST_OPSET <= opset <= SURE_OPSET:
+        try:
+            from onnx.defs import onnx_opset_version
+        except ModuleNotFoundError:  # the exporter says what to install
+            return
+        newest = onnx_opset_version()
+        if not OLDEST_OPSET <= opset <= newest:
+            text = f"no exporter writes opset {opset}: they are {OLDEST_OPSET} to {newest}"
+            raise ExportError(text, escape(path))
 
 
 def refuse_program(
@@ -164,7 +166,7 @@ def refuse_file(out: Path, sources: Iterable[str], force: bool) -> None:
         raise ExportError("is no regular file", name)
     if status is not None and not force:
         raise ExportError("exists; --force overwrites", name)
-    _refuse_unwritable(parent or ".", name)
+    _refuse_unwritable(parent or ".", path)
 
 
 def refuse_folder(out: Path, sources: Iterable[str], force: bool) -> None:
@@ -184,7 +186,7 @@ def refuse_folder(out: Path, sources: Iterable[str], force: bool) -> None:
             raise ExportError("is a link to nothing", name)
         if status is not None:
             raise ExportError("is a file; a transformers model is written as a folder", name)
-        return _refuse_unwritable(parent, name)
+        return _refuse_unwritable(parent, path)
     for source in sources:
         if any(_same(p, path) for p in (source, *_parents(source))):
             raise ExportError("holds the checkpoint itself, which is never written to", name)
@@ -193,7 +195,7 @@ def refuse_folder(out: Path, sources: Iterable[str], force: bool) -> None:
         raise ExportError(text, name)
     for file in FOLDER_FILES:
         refuse_file(os.path.join(path, file), sources, force=True)
-    return _refuse_unwritable(path, name)
+    return _refuse_unwritable(path, path)
 
 
 def refuse_network(guess: Guess, out: Path) -> None:
@@ -214,6 +216,28 @@ def refuse_taken(paths: Iterable[Path]) -> None:
             raise ExportError(text, escape(path))
 
 
+def refuse_joined(parts: Iterable[Path], whole: Path) -> None:
+    """ExportError where the file that is at `whole` now names one of `parts`, which exists: they
+    can't be replaced at once, and cut short that would join old tensors to new ones."""
+    path = os.fspath(whole)
+    try:
+        with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as held:
+            named = [part for part in map(os.fspath, parts) if _names(held, part)]
+    except (OSError, ValueError):  # none, or an empty one
+        return
+    for part in named:
+        text = (
+            f"belongs to {escape(os.path.basename(path))}, and two files can't be replaced at once"
+        )
+        raise ExportError(f"{text}: remove that one, or choose another name", escape(part))
+
+
+def _names(held: mmap.mmap, part: str) -> bool:
+    name = os.path.basename(part)
+    written = (os.fsencode(name), json.dumps(name)[1:-1].encode())
+    return os.path.lexists(part) and any(held.find(one) >= 0 for one in written)
+
+
 def failed(error: OSError | ValueError, path: Path) -> ExportError:
     """What the system says, as an error about `path`."""
     why = getattr(error, "strerror", None) or str(error) or type(error).__name__
@@ -230,9 +254,15 @@ def _status(path: str) -> os.stat_result | None:
         raise failed(error, path) from error
 
 
-def _refuse_unwritable(folder: str, name: str) -> None:
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise ExportError(f"can't be written: no permission to write in {escape(folder)}", name)
+def _refuse_unwritable(folder: str, path: str) -> None:
+    """Tried, since permissions don't tell of disks that are full or read-only."""
+    probe = os.path.join(folder, f".archfind-{os.urandom(4).hex()}")
+    try:
+        os.mkdir(probe)
+    except OSError as error:
+        raise failed(error, path) from error
+    with contextlib.suppress(FileNotFoundError):  # taken for an abandoned one
+        os.rmdir(probe)
 
 
 def _holds_files(folder: str) -> bool:
