@@ -170,6 +170,7 @@ def _forked(task: dict[str, Any]) -> dict[str, Any]:
     folder = Path(task["folder"])
     err, count = folder.with_suffix(".err"), folder.with_suffix(".events")
     count.write_text("0")
+    err.write_text("")
     began = time.monotonic()
     child = os.fork()
     if not child:

@@ -54,7 +54,8 @@ def _made(parent: str) -> Generator[Path]:
 def move(pairs: Sequence[tuple[Path, Path]], force: bool) -> None:
     """Move each new file to its final name, in this order: an interruption leaves, of each
     name, the old file or the new one. The one that makes the others count comes last. `force`
-    replaces what is there; ExportError where something is, without. OSError where a file can't be moved."""
+    replaces what is there. ExportError where something is, without; OSError where a file can't be
+    moved."""
     for new, _ in pairs:
         _flush(new)
     with signals.held():
