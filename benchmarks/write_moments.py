@@ -5,8 +5,8 @@
 Half of the moments are writes (folders made, files opened to be written, linked, renamed or
 removed), evenly chosen among all that Python reports in the command's folder; the other half are
 times, evenly over a whole run. Every target that may be replaced exists before. Behind each kill,
-every file of the folder is compared with what it was and with what a whole run makes of it, and what
-is aside is removed as the next write does. Behind the last, the command runs to its end.
+every file of the folder is compared with what it was and with what a whole run makes of it, and
+what is aside is removed as the next write does. Behind the last, the command runs to its end.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import re
 import shutil
@@ -99,7 +100,7 @@ def killed_moments(events: int, command: Command) -> list[int]:
     return [*every] if command.light else [1, *every[-5:]]
 
 
-def before(bench: Bench, name: str, folder: Path) -> None:
+def before(bench: Bench, name: str, folder: Path) -> str:
     """The place for OUT doesn't exist, or is no folder."""
     command = COMMANDS[name]
     if command.call:
@@ -115,9 +116,10 @@ def before(bench: Bench, name: str, folder: Path) -> None:
     done = bench.driver.run(command, folder, arguments=arguments)
     assert (done["code"], done["err"].count("\n")) == (2, 1), done
     assert files(folder) == had and not left_aside(folder)
+    return "refused"
 
 
-def amid(bench: Bench, name: str, folder: Path) -> None:
+def amid(bench: Bench, name: str, folder: Path) -> str:
     """SIGTERM and SIGHUP, which end it silently, and an interrupt, which says so."""
     command, (new, events) = COMMANDS[name], bench.finished(name)
     endings = ((signal.SIGTERM, -15), (signal.SIGHUP, -1), (signal.SIGINT, 130))
@@ -127,9 +129,10 @@ def amid(bench: Bench, name: str, folder: Path) -> None:
         assert done["code"] == code and done["err"].count("\n") == (code > 0), done
         assert_nothing_lost(had, files(folder), new, command)
         assert not left_aside(folder)
+    return "as it was"
 
 
-def after(bench: Bench, name: str, folder: Path) -> None:
+def after(bench: Bench, name: str, folder: Path) -> str:
     """The answer can't be printed: what was written stays, or nothing was."""
     command, (new, _) = COMMANDS[name], bench.finished(name)
     had = files(folder)
@@ -138,9 +141,10 @@ def after(bench: Bench, name: str, folder: Path) -> None:
     assert done["code"] == expected and done["err"].count("\n") == expected // 2, done
     assert_nothing_lost(had, files(folder), new, command)
     assert not left_aside(folder)
+    return "written"
 
 
-def killed(bench: Bench, name: str, folder: Path) -> None:
+def killed(bench: Bench, name: str, folder: Path) -> str:
     """SIGKILL: what is aside stays there until archfind writes in that folder again."""
     command, (new, events) = COMMANDS[name], bench.finished(name)
     for event in killed_moments(events, command):
@@ -153,9 +157,10 @@ def killed(bench: Bench, name: str, folder: Path) -> None:
     found = files(folder)
     assert all(found[target] == new[target] for target in command.targets)
     assert not left_aside(folder)
+    return "old or new"
 
 
-def disk_full(bench: Bench, name: str, folder: Path) -> None:
+def disk_full(bench: Bench, name: str, folder: Path) -> str:
     """No file can be as large as one of the new ones."""
     command, (new, _) = COMMANDS[name], bench.finished(name)
     had = files(folder)
@@ -165,9 +170,10 @@ def disk_full(bench: Bench, name: str, folder: Path) -> None:
     assert "File too large" in done["err"]
     assert_nothing_lost(had, files(folder), new, command)
     assert not left_aside(folder)
+    return "as it was"
 
 
-def target_exists(bench: Bench, name: str, folder: Path) -> None:
+def target_exists(bench: Bench, name: str, folder: Path) -> str:
     """Refused without --force; the demo replaces nobody else's file, `signatures` its own."""
     command, (new, _) = COMMANDS[name], bench.finished(name)
     if name == "demo":
@@ -178,12 +184,13 @@ def target_exists(bench: Bench, name: str, folder: Path) -> None:
     if command.call:
         assert done["code"] == 0
         assert_nothing_lost(had, files(folder), new, command)
-        return
+        return "replaced"
     assert (done["code"], done["err"].count("\n")) == (2, 1) and "exists" in done["err"], done
     assert files(folder) == had and not left_aside(folder)
+    return "refused"
 
 
-def target_is_a_link(bench: Bench, name: str, folder: Path) -> None:
+def target_is_a_link(bench: Bench, name: str, folder: Path) -> str:
     """A link is neither followed nor replaced, as in a snapshot of the hub's cache."""
     command = COMMANDS[name]
     target = folder / command.targets[-1]
@@ -193,16 +200,17 @@ def target_is_a_link(bench: Bench, name: str, folder: Path) -> None:
     done = bench.driver.run(command, folder)
     assert (done["code"], done["err"].count("\n")) == (2, 1) and "is a link" in done["err"], done
     assert files(folder) == had and not left_aside(folder)
+    return "refused"
 
 
-def target_holds_the_source(bench: Bench, name: str, folder: Path) -> None:
+def target_holds_the_source(bench: Bench, name: str, folder: Path) -> str:
     """The source under OUT's name, by a link or a hard link; for a folder, anywhere inside."""
     command, (new, _) = COMMANDS[name], bench.finished(name)
     if not command.source or name == "demo":
         had = files(folder)  # what they read stays beside what they write
         assert bench.driver.run(command, folder)["code"] == 0
         assert_nothing_lost(had, files(folder), new, command)
-        return
+        return "its own copy" if name == "demo" else "texts stay"
     source, target = folder / command.source, folder / command.targets[-1]
     for link in (os.symlink, os.link):
         target.unlink(missing_ok=True)
@@ -211,9 +219,10 @@ def target_holds_the_source(bench: Bench, name: str, folder: Path) -> None:
         done = bench.driver.run(command, folder)
         assert done["code"] == 2 and "is the checkpoint itself" in done["err"], done
         assert files(folder) == had and not left_aside(folder)
+    return "refused"
 
 
-MOMENTS: dict[str, Callable[[Bench, str, Path], None]] = {
+MOMENTS: dict[str, Callable[[Bench, str, Path], str]] = {
     "before": before,
     "amid": amid,
     "after": after,
@@ -234,21 +243,22 @@ def outs(command: Command) -> set[str]:
 @pytest.mark.parametrize("name", COMMANDS)
 def test_nothing_is_lost(name: str, moment: str, bench: Bench) -> None:
     with bench.folder(COMMANDS[name]) as folder:
-        MOMENTS[moment](bench, name, folder)
+        assert MOMENTS[moment](bench, name, folder) == table()[name][moment]
 
 
-def test_the_table_in_the_docs_has_every_command_and_moment() -> None:
-    rows = [
-        [cell.strip() for cell in line.strip("|").split("|")]
-        for line in SECURITY.read_text()
-        .partition("## Writing")[2]
-        .partition("\n## ")[0]
-        .split("\n")
-        if line.startswith("|")
-    ]
-    assert rows[0] == ["command", *MOMENTS]
-    assert [row[0].strip("`") for row in rows[2 : 2 + len(COMMANDS)]] == list(COMMANDS)
-    assert all(len(row) == 1 + len(MOMENTS) and all(row) for row in rows)
+def test_the_table_has_every_command_and_moment() -> None:
+    assert {name: [*cells] for name, cells in table().items()} == {
+        name: [*MOMENTS] for name in COMMANDS
+    }
+
+
+@functools.cache
+def table() -> dict[str, dict[str, str]]:
+    """What the docs say of each command at each moment."""
+    section = SECURITY.read_text().partition("\n## Writing")[2].partition("\n## ")[0]
+    lines = section.partition("\n| command |")[2].partition("\n\n")[0].split("\n")
+    rows = [[cell.strip(" `") for cell in line.strip("|").split("|")] for line in lines]
+    return {row[0]: dict(zip(rows[0], row[1:], strict=True)) for row in rows[2:]}
 
 
 def test_a_disk_that_is_full(bench: Bench) -> None:
