@@ -42,13 +42,22 @@ def scratch() -> Generator[Path]:
 @contextlib.contextmanager
 def _made(parent: str) -> Generator[Path]:
     temporary.remove_abandoned(parent)
-    made, lock = temporary.make(parent)
-    try:
-        with signals.put_away(lambda: temporary.remove(made)):
-            yield Path(temporary.inside(made))
-    finally:
-        temporary.remove(made)
-        os.close(lock)
+    made: list[tuple[str, int]] = []
+
+    def clean() -> None:
+        for path, _ in made:
+            temporary.remove(path)
+
+    with signals.put_away(clean):
+        try:
+            with signals.held():  # until its name is known, nobody could put it away
+                made.append(temporary.make(parent))
+            yield Path(temporary.inside(made[0][0]))
+        finally:
+            with signals.held():
+                clean()
+            for _, lock in made:
+                os.close(lock)
 
 
 def move(pairs: Sequence[tuple[Path, Path]], force: bool) -> None:

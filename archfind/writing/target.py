@@ -256,13 +256,16 @@ def _status(path: str) -> os.stat_result | None:
 
 def _refuse_unwritable(folder: str, path: str) -> None:
     """Tried, since permissions don't tell of disks that are full or read-only."""
+    from archfind.writing.signals import held
+
     probe = os.path.join(folder, f".archfind-{os.urandom(4).hex()}")
-    try:
-        os.mkdir(probe)
-    except OSError as error:
-        raise failed(error, path) from error
-    with contextlib.suppress(FileNotFoundError):  # taken for an abandoned one
-        os.rmdir(probe)
+    with held():
+        try:
+            os.mkdir(probe)
+        except OSError as error:
+            raise failed(error, path) from error
+        with contextlib.suppress(FileNotFoundError):  # taken for an abandoned one
+            os.rmdir(probe)
 
 
 def _holds_files(folder: str) -> bool:
