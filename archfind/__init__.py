@@ -242,9 +242,16 @@ def export(
     from archfind.writing import target
 
     copied = not isinstance(source, Built) and not settings
-    options = {"opset": opset, "half": half, "dtype": dtype, "max_shard_size": max_shard_size}
-    sources = target.sources_of(source)
-    target.refuse_export(out, sources, force=force, copied=copied, **options)
+    target.refuse_export(
+        out,
+        target.sources_of(source),
+        force=force,
+        copied=copied,
+        opset=opset,
+        half=half,
+        dtype=dtype,
+        max_shard_size=max_shard_size,
+    )
     from archfind import exporters
 
     if not isinstance(source, Built):

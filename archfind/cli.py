@@ -17,7 +17,7 @@ from archfind.errors import (
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import IO, NoReturn
+    from typing import Any, NoReturn, TextIO
 
     from archfind.types import Guess
 
@@ -62,7 +62,7 @@ class _Parser(argparse.ArgumentParser):
 
         super().error(escape(message))
 
-    def _print_message(self, message: str, file: IO[str] | None = None) -> None:
+    def _print_message(self, message: str, file: Any = None) -> None:
         _put(file or sys.stderr, message)
 
 
@@ -234,7 +234,7 @@ def _export(arguments: argparse.Namespace) -> int:
     if arguments.inputs:
         raise ExportError("--input is for a program that --trust runs", arguments.out)
     settings = _settings(arguments.settings)
-    options = {
+    options: dict[str, Any] = {
         "force": arguments.force,
         "opset": arguments.opset,
         "half": arguments.half,
@@ -399,7 +399,7 @@ def _print_json(document: object) -> None:
     _put(sys.stdout, json.dumps(document) + "\n")
 
 
-def _put(stream: IO[str], text: str) -> None:
+def _put(stream: TextIO, text: str) -> None:
     """Print `text`. Where nothing can be printed, an answer is of no use: the process ends."""
     error = streams.write(stream, text)
     if error is None or stream is sys.stderr:

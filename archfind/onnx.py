@@ -54,8 +54,13 @@ def export(
 
     if isinstance(source, torch.nn.Module):
         raise ExportError("is a module already: torch.onnx.export takes it", str(out))
-    choice = {"choose": choose, "part": part, "accept_ambiguous": accept_ambiguous}
-    more = {"force": force, "opset": opset, "keep_unchecked": keep_unchecked, "options": options}
+    choice: dict[str, Any] = {"choose": choose, "part": part, "accept_ambiguous": accept_ambiguous}
+    more: dict[str, Any] = {
+        "force": force,
+        "opset": opset,
+        "keep_unchecked": keep_unchecked,
+        "options": options,
+    }
     with contextlib.ExitStack() as stack:
         if isinstance(source, Mapping):
             path = stack.enter_context(beside.scratch()) / "state_dict.pth"

@@ -210,7 +210,7 @@ def refuse_network(guess: Guess, out: Path) -> None:
 def refuse_taken(paths: Iterable[Path]) -> None:
     """ExportError where one of `paths` exists: files that belong together can't be replaced in one
     step, and a replacement that is cut short would join old ones to new ones."""
-    for path in map(os.fspath, paths):
+    for path in [os.fspath(path) for path in paths]:
         if os.path.lexists(path):
             text = "exists, and files that belong together can't be replaced at once: remove it"
             raise ExportError(text, escape(path))
@@ -219,10 +219,10 @@ def refuse_taken(paths: Iterable[Path]) -> None:
 def refuse_joined(parts: Iterable[Path], whole: Path) -> None:
     """ExportError where the file that is at `whole` now names one of `parts`, which exists: they
     can't be replaced at once, and cut short that would join old tensors to new ones."""
-    path = os.fspath(whole)
+    path, every = os.fspath(whole), [os.fspath(part) for part in parts]
     try:
         with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as held:
-            named = [part for part in map(os.fspath, parts) if _names(held, part)]
+            named = [part for part in every if _names(held, part)]
     except (OSError, ValueError):  # none, or an empty one
         return
     for part in named:
