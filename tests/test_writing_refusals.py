@@ -68,7 +68,7 @@ REFUSED: list[tuple[Sequence[str], str]] = [
         "is the checkpoint",
     ),
     (("demo", "--folder", "file"), "file: error: can't write the demo there: File exists"),
-    (("demo", "--folder", "full"), "full/001.onnx: error: exists"),
+    (("demo", "--folder", "full"), "full/001.onnx: error: exists, and isn't the demo's"),
 ]
 
 

@@ -25,8 +25,10 @@ def write_checkpoint(folder: str) -> tuple[str, str]:
         is_there = os.path.isfile(path) and Path(path).read_bytes() == data
     except OSError as error:
         raise ExportError(f"can't write the demo there: {error.strerror}", folder) from error
-    target.refuse_file(path, [], force=is_there)
-    target.refuse_onnx(out, [path], force=_is_made_of(out, data))
+    for file, is_ours in ((path, is_there), (out, _is_made_of(out, data))):
+        if os.path.lexists(file) and not is_ours:
+            raise ExportError("exists, and isn't the demo's: choose another --folder", file)
+        target.refuse_file(file, [], force=True)
     if not is_there:
         beside.write(Path(path), data)
     return path, out

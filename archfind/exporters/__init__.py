@@ -48,7 +48,7 @@ def export(
     """
     sources = target.sources_of(built)
     target.refuse_export(out, sources, force=force, opset=opset, half=half)
-    target.refuse_network(built.guess, out)
+    target.refuse_network(built.guess, out, built.match)
     path = Path(os.fspath(out))
     kind = target.kind_of(out)
     if kind == target.FOLDER:

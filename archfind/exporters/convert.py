@@ -98,6 +98,8 @@ def convert(
 def _refuse(final: Sequence[Path], sources: Sequence[str], force: bool) -> None:
     for path in final:
         target.refuse_file(path, sources, force)
+    if len(final) > 1:  # or it would be opened in place of its shards
+        target.refuse_taken([str(final[-1]).removesuffix(".index.json")])
     target.refuse_joined(final[:-1], final[-1])
 
 

@@ -66,13 +66,13 @@ def move(pairs: Sequence[tuple[Path, Path]], force: bool) -> None:
     replaces what is there. ExportError where something is, without; OSError where a file can't be
     moved."""
     for new, _ in pairs:
-        _flush(new)
+        _flush(new, os.O_RDWR)
     with signals.held():
         for new, final in pairs:
             _place(new, final, force)
         for parent in {final.parent for _, final in pairs}:
             with contextlib.suppress(OSError):  # not every system opens folders
-                _flush(parent)
+                _flush(parent, os.O_RDONLY)
 
 
 def _place(new: Path, final: Path, force: bool) -> None:
@@ -89,9 +89,9 @@ def _place(new: Path, final: Path, force: bool) -> None:
     os.replace(new, final)
 
 
-def _flush(path: Path) -> None:
+def _flush(path: Path, flags: int) -> None:
     """What is moved into place must survive a power cut there."""
-    opened = os.open(path, os.O_RDONLY)
+    opened = os.open(path, flags)
     try:
         os.fsync(opened)
     finally:

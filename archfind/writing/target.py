@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from os import PathLike
 
-    from archfind.types import Built, Checkpoint, Guess
+    from archfind.types import Built, Checkpoint, Guess, Match
 
     Path = str | PathLike[str]
 
@@ -198,10 +198,12 @@ def refuse_folder(out: Path, sources: Iterable[str], force: bool) -> None:
     return _refuse_unwritable(path, path)
 
 
-def refuse_network(guess: Guess, out: Path) -> None:
-    """ExportError where `out` is a folder and the network is known not to be transformers'."""
-    known = guess.status in ("exact", "ambiguous") and guess.matches[0].pretrained is None
-    if known and kind_of(out) == FOLDER:
+def refuse_network(guess: Guess, out: Path, match: Match | None = None) -> None:
+    """ExportError where `out` is a folder and the network, `match` or the first that fits, is known
+    not to be transformers'."""
+    if match is None and guess.status in ("exact", "ambiguous"):
+        match = guess.matches[0]
+    if match is not None and match.pretrained is None and kind_of(out) == FOLDER:
         what = os.path.splitext(os.fspath(out))[1] or "a name without a suffix"
         text = f"no exporter writes {escape(what)}; known: {', '.join(EXPORTERS)}"
         raise ExportError(f"{text}, and a folder for transformers' models", escape(os.fspath(out)))
