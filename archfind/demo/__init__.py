@@ -26,9 +26,10 @@ def write_checkpoint(folder: str) -> tuple[str, str]:
     except OSError as error:
         raise ExportError(f"can't write the demo there: {error.strerror}", folder) from error
     for file, is_ours in ((path, is_there), (out, _is_made_of(out, data))):
+        target.refuse_file(file, [], force=True)
         if os.path.lexists(file) and not is_ours:
             raise ExportError("exists, and isn't the demo's: choose another --folder", file)
-        target.refuse_file(file, [], force=True)
+    target.refuse_unwritable(out)
     if not is_there:
         beside.write(Path(path), data)
     return path, out

@@ -96,6 +96,7 @@ def refuse_export(
         refuse_onnx(path, sources, force, opset)
     else:
         refuse_file(path, sources, force)
+        refuse_unwritable(path)
 
 
 def refuse_onnx(out: Path, sources: Iterable[str], force: bool, opset: int | None = None) -> None:
@@ -104,6 +105,7 @@ def refuse_onnx(out: Path, sources: Iterable[str], force: bool, opset: int | Non
     path = os.fspath(out)
     refuse_file(path, sources, force)
     refuse_file(path + ".data", sources, force=True)
+    refuse_unwritable(path)
     if opset is not None and not OLDEST_OPSET <= opset <= SURE_OPSET:
         try:
             from onnx.defs import onnx_opset_version
@@ -134,6 +136,7 @@ def refuse_repair(out: Path, sources: Iterable[str], force: bool) -> None:
     if suffix.lower() not in STATE_DICTS:
         raise RepairError(f"writes {', '.join(STATE_DICTS)}, not {escape(suffix)}", escape(path))
     refuse_file(path, sources, force)
+    refuse_unwritable(path)
 
 
 def input_shape(text: str) -> tuple[list[int], str]:
@@ -166,7 +169,6 @@ def refuse_file(out: Path, sources: Iterable[str], force: bool) -> None:
         raise ExportError("is no regular file", name)
     if status is not None and not force:
         raise ExportError("exists; --force overwrites", name)
-    _refuse_unwritable(parent or ".", path)
 
 
 def refuse_folder(out: Path, sources: Iterable[str], force: bool) -> None:
@@ -186,7 +188,7 @@ def refuse_folder(out: Path, sources: Iterable[str], force: bool) -> None:
             raise ExportError("is a link to nothing", name)
         if status is not None:
             raise ExportError("is a file; a transformers model is written as a folder", name)
-        return _refuse_unwritable(parent, path)
+        return refuse_unwritable(bare)
     for source in sources:
         if any(_same(p, path) for p in (source, *_parents(source))):
             raise ExportError("holds the checkpoint itself, which is never written to", name)
@@ -195,7 +197,23 @@ def refuse_folder(out: Path, sources: Iterable[str], force: bool) -> None:
         raise ExportError(text, name)
     for file in FOLDER_FILES:
         refuse_file(os.path.join(path, file), sources, force=True)
-    return _refuse_unwritable(path, path)
+    return refuse_unwritable(os.path.join(path, FOLDER_FILES[0]))
+
+
+def refuse_unwritable(out: Path) -> None:
+    """ExportError where nothing can be made in the folder that `out` is in. It is tried, since
+    permissions don't tell of disks that are full or read-only."""
+    from archfind.writing.signals import held
+
+    path = os.fspath(out)
+    probe = os.path.join(os.path.dirname(path), f".archfind-{os.urandom(4).hex()}")
+    with held():
+        try:
+            os.mkdir(probe)
+        except OSError as error:
+            raise failed(error, path) from error
+        with contextlib.suppress(FileNotFoundError):  # taken for an abandoned one
+            os.rmdir(probe)
 
 
 def refuse_network(guess: Guess, out: Path, match: Match | None = None) -> None:
@@ -254,20 +272,6 @@ def _status(path: str) -> os.stat_result | None:
         return None
     except (OSError, ValueError) as error:  # a name too long, a NUL in it
         raise failed(error, path) from error
-
-
-def _refuse_unwritable(folder: str, path: str) -> None:
-    """Tried, since permissions don't tell of disks that are full or read-only."""
-    from archfind.writing.signals import held
-
-    probe = os.path.join(folder, f".archfind-{os.urandom(4).hex()}")
-    with held():
-        try:
-            os.mkdir(probe)
-        except OSError as error:
-            raise failed(error, path) from error
-        with contextlib.suppress(FileNotFoundError):  # taken for an abandoned one
-            os.rmdir(probe)
 
 
 def _holds_files(folder: str) -> bool:
