@@ -252,15 +252,28 @@ def export(
     ExportError where nothing could be written, `out` exists (`force` replaces it), or the result
     differs from the module (`keep_unchecked` keeps it). Otherwise as `build`.
     """
-    from archfind import exporters
     from archfind.types import Built
+    from archfind.writing import target
 
-    if not isinstance(source, Built) and not settings and exporters.copies(out):
-        found = guess(source, choose=choose, part=part)
+    copied = not isinstance(source, Built) and not settings
+    target.refuse_export(
+        out,
+        target.sources_of(source),
+        force=force,
+        copied=copied,
+        opset=opset,
+        half=half,
+        dtype=dtype,
+        max_shard_size=max_shard_size,
+    )
+    from archfind import exporters
+
+    if not isinstance(source, Built):
+        source = guess(source, choose=choose, part=part)
+        target.refuse_network(source, out)
+    if not isinstance(source, Built) and copied and exporters.copies(out):
+        found = source
         if exporters.convertible(found, choose):
-            if half or opset is not None:
-                text = "half and opset are for .onnx; dtype='fp16' casts what is copied"
-                raise ExportError(text, os.fspath(out))
             return exporters.convert(
                 found,
                 out,
@@ -286,7 +299,7 @@ def export(
                 allow_expansion=allow_expansion,
             )
         except UnknownError as error:
-            found = guess(source)
+            found = source
             if choose or found.canonical.checkpoint.format != "onnx":
                 raise
             from archfind.from_onnx.write import write_graph
@@ -325,11 +338,15 @@ def export_program(
     """
     from archfind.formats import PROGRAMS
     from archfind.types import Checkpoint
+    from archfind.writing import target
 
+    target.refuse_program(out, target.sources_of(source), inputs, force, opset)
     checkpoint = source if isinstance(source, Checkpoint) else open(source)
     if checkpoint.format not in PROGRAMS:
         text = "it holds no TorchScript or torch.export program; leave out --trust"
         raise ExportError(text, checkpoint.path)
+    if not inputs and checkpoint.format != "torch-export":
+        raise ExportError(target.NO_INPUT, checkpoint.path)
     try:
         from archfind.exporters.program import write_program
     except ModuleNotFoundError as error:

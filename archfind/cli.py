@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 
+from archfind import streams
 from archfind.errors import (
     ArchfindError,
     BuildError,
@@ -17,19 +17,21 @@ from archfind.errors import (
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import NoReturn
+    from typing import Any, NoReturn, TextIO
 
     from archfind.types import Guess
 
-EXIT_EXACT, EXIT_ANSWERED, EXIT_FAILED, EXIT_DANGER = 0, 1, 2, 3
+EXIT_EXACT, EXIT_ANSWERED, EXIT_FAILED, EXIT_DANGER, EXIT_INTERRUPTED = 0, 1, 2, 3, 130
+_EXIT_CODES = """exit codes: 0 exact, or done; 1 answered, but not exact; 2 refused or failed, also
+where standard output is full or nobody reads it any more; 3 dangerous, with --fail-on-danger; 130
+interrupted. A signal such as SIGTERM ends archfind as it ends any program (128 and its number)."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the return value is the exit code."""
-    sys.stdout.reconfigure(errors="backslashreplace")  # pyright: ignore  (LC_ALL=C must not fail)
-    sys.stderr.reconfigure(errors="backslashreplace")  # pyright: ignore
-    arguments = parser().parse_args(argv)
+    streams.prepare()
     try:
+        arguments = parser().parse_args(argv)
         return arguments.run(arguments)
     except ArchfindError as error:
         return _fail(error)
@@ -37,12 +39,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         if (error.name or "").startswith("archfind"):
             raise
         return _fail(ArchfindError(f"this needs {error.name}: pip install 'archfind[all]'"))
+    except OSError as error:
+        return _fail(ArchfindError(error.strerror or str(error), error.filename))
     except KeyboardInterrupt:
-        return _fail(ArchfindError("interrupted"))
-    except BrokenPipeError:
-        # The reader went away (`| head`): nothing is wrong, and nobody is there to be told.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_FAILED
+        _fail(ArchfindError("interrupted"))
+        return EXIT_INTERRUPTED
 
 
 class _Help(argparse.HelpFormatter):
@@ -61,6 +62,9 @@ class _Parser(argparse.ArgumentParser):
 
         super().error(escape(message))
 
+    def _print_message(self, message: str, file: Any = None) -> None:
+        _put(file or sys.stderr, message)
+
 
 def parser() -> argparse.ArgumentParser:
     """Every command with its help."""
@@ -70,6 +74,7 @@ def parser() -> argparse.ArgumentParser:
         prog="archfind",
         formatter_class=_Help,
         description="Name the network of a bare checkpoint, build it, load it strictly, export it.",
+        epilog=_EXIT_CODES,
     )
     top.add_argument("--version", action="version", version=f"archfind {__version__}")
     # With `prog` given, argparse needn't format a usage line, for which it would import shutil.
@@ -229,13 +234,27 @@ def _inspect(arguments: argparse.Namespace) -> int:
 
 
 def _export(arguments: argparse.Namespace) -> int:
-    from archfind import exporters, guess
-    from archfind.render import export_document, export_lines, guess_document, guess_lines
+    from archfind import guess
+    from archfind.writing import target
 
     if arguments.trust:
         return _export_program(arguments)
-    found = guess(arguments.file, choose=arguments.choose, part=arguments.part)
+    if arguments.inputs:
+        raise ExportError("--input is for a program that --trust runs", arguments.out)
     settings = _settings(arguments.settings)
+    options: dict[str, Any] = {
+        "force": arguments.force,
+        "opset": arguments.opset,
+        "half": arguments.half,
+        "dtype": arguments.dtype,
+        "max_shard_size": _size(arguments.max_shard_size),
+    }
+    target.refuse_export(arguments.out, [arguments.file], copied=not settings, **options)
+    from archfind import exporters
+    from archfind.render import export_document, export_lines, guess_document, guess_lines
+
+    found = guess(arguments.file, choose=arguments.choose, part=arguments.part)
+    target.refuse_network(found, arguments.out)
     copied = exporters.copies(arguments.out) and not settings
     graph = found.canonical.checkpoint.format == "onnx"
     if not graph and (not copied or not exporters.convertible(found, arguments.choose)):
@@ -251,13 +270,9 @@ def _export(arguments: argparse.Namespace) -> int:
         choose=arguments.choose,
         settings=settings,
         accept_ambiguous=arguments.accept_ambiguous,
-        force=arguments.force,
-        opset=arguments.opset,
         keep_unchecked=arguments.keep_unchecked,
-        half=arguments.half,
         allow_expansion=arguments.allow_expansion,
-        dtype=arguments.dtype,
-        max_shard_size=_size(arguments.max_shard_size),
+        **options,
     )
     if arguments.json:
         _print_json(export_document(exported))
@@ -268,8 +283,10 @@ def _export(arguments: argparse.Namespace) -> int:
 
 def _export_program(arguments: argparse.Namespace) -> int:
     from archfind import export_program
-    from archfind.render import export_document, export_lines
 
+    if arguments.settings or arguments.dtype or arguments.max_shard_size:
+        text = "--set, --dtype and --max-shard-size are not for a program that --trust runs"
+        raise ExportError(text, arguments.out)
     exported = export_program(
         arguments.file,
         arguments.out,
@@ -280,6 +297,8 @@ def _export_program(arguments: argparse.Namespace) -> int:
         half=arguments.half,
         allow_expansion=arguments.allow_expansion,
     )
+    from archfind.render import export_document, export_lines
+
     if arguments.json:
         _print_json(export_document(exported))
     else:
@@ -291,6 +310,11 @@ _APPLY = ("allow_fill", "force", "allow_expansion")
 
 
 def _repair(arguments: argparse.Namespace) -> int:
+    from archfind.writing import target
+
+    if arguments.out:
+        sources = [arguments.file, *([arguments.base] if arguments.base else [])]
+        target.refuse_repair(arguments.out, sources, arguments.force)
     from archfind import repair
     from archfind.render_repair import repair_document, repair_lines
 
@@ -343,9 +367,8 @@ def _signatures(arguments: argparse.Namespace) -> int:
 def _demo(arguments: argparse.Namespace) -> int:
     from archfind.demo import write_checkpoint
 
-    path = write_checkpoint(arguments.folder)
-    out = os.path.join(arguments.folder, "001.onnx")
-    print(f"$ archfind export {path} {out}")
+    path, out = write_checkpoint(arguments.folder)
+    _print([f"$ archfind export {path} {out}"])
     return _export(parser().parse_args(["export", path, out, "--force"]))
 
 
@@ -380,16 +403,17 @@ def _settings(pairs: list[str]) -> dict[str, object]:
 
 
 def _print(lines: list[str]) -> None:
-    print("\n".join(lines))
+    _put(sys.stdout, "\n".join(lines) + "\n")
 
 
 def _print_json(document: object) -> None:
     import json
 
     try:
-        print(json.dumps(document, allow_nan=False))
+        text = json.dumps(document, allow_nan=False)
     except ValueError:  # JSON has no NaN, and checkpoints do: a loss that diverged
-        print(json.dumps(_finite(document)))
+        text = json.dumps(_finite(document))
+    _put(sys.stdout, text + "\n")
 
 
 def _finite(value: object) -> object:
@@ -401,6 +425,16 @@ def _finite(value: object) -> object:
     return str(value) if isinstance(value, float) and value - value != 0 else value
 
 
+def _put(stream: TextIO, text: str) -> None:
+    """Print `text`. Where nothing can be printed, an answer is of no use: the process ends."""
+    error = streams.write(stream, text)
+    if error is None or stream is sys.stderr:
+        return
+    if not isinstance(error, BrokenPipeError):  # there (`| head`) nothing is wrong
+        _fail(ArchfindError(f"standard output: {error.strerror}"))
+    raise SystemExit(EXIT_FAILED)
+
+
 def _print_danger(path: str, danger: tuple[str, ...]) -> None:
     from archfind.formats.escape import escape
 
@@ -410,7 +444,7 @@ def _print_danger(path: str, danger: tuple[str, ...]) -> None:
             if "would call" in line or "would import" in line
             else "Loaders that believe it may crash."
         )
-        print(f"{escape(path)}: DANGER: {line}. {advice}", file=sys.stderr)
+        _put(sys.stderr, f"{escape(path)}: DANGER: {line}. {advice}\n")
 
 
 def _refused(path: str, error: ArchfindError, arguments: argparse.Namespace) -> int:
@@ -428,5 +462,5 @@ def _fail(error: ArchfindError, document: object = None) -> int:
     if document is not None:
         _print_json(document)
     where = f"{escape(error.path)}: " if error.path else "archfind: "
-    print(f"{where}error: {error.message}", file=sys.stderr)
+    _put(sys.stderr, f"{where}error: {error.message}\n")
     return EXIT_FAILED

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from archfind.database import Database, Signature, default, folder
 from archfind.errors import SignatureError
+from archfind.writing import beside
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -69,22 +69,16 @@ def compile_lines() -> list[str]:
 
     place = Path(folder())
     data = compile_index(place)
-    _write(place / "index.bin", data)
+    beside.write(place / "index.bin", data)
     lines = [f"{place / 'index.bin'}: {len(Database(data))} signatures, {len(data):,} bytes"]
     data = compile_families(place)
-    _write(place / "families.bin", data)
+    beside.write(place / "families.bin", data)
     lines.append(f"{place / 'families.bin'}: {len(Families(data))} families, {len(data):,} bytes")
     data = compile_types(place)
-    _write(place / "configured.bin", data)
+    beside.write(place / "configured.bin", data)
     types = ModelTypes(data)
     words = f"{types.types} model types, {len(types)} classes and dialects, {len(data):,} bytes"
     return [*lines, f"{place / 'configured.bin'}: {words}"]
-
-
-def _write(path: Path, data: bytes) -> None:
-    beside = path.with_suffix(".new")
-    beside.write_bytes(data)
-    os.replace(beside, path)
 
 
 def build_lines(names: list[str], only: str = "", again: bool = False) -> tuple[list[str], bool]:

@@ -21,6 +21,7 @@ from archfind.progress import progress
 from archfind.providers import provider
 from archfind.signature import Line, Size
 from archfind.storage_bound import is_storageless, with_storage
+from archfind.writing import beside
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -51,12 +52,14 @@ def build_signatures(name: str, folder: Path, only: str = "") -> tuple[int, list
     out.mkdir(parents=True, exist_ok=True)
     partial = out / f".partial-{release}.jsonl"
     done: dict[str, Harvested] = {}
-    if partial.exists():
-        for line in partial.read_text().splitlines():
-            entry = Harvested(**json.loads(line))
-            done[entry.name] = entry
+    lines = partial.read_text().splitlines(keepends=True) if partial.exists() else []
+    whole = [line for line in lines if line.endswith("\n")]  # the last one may be cut short
+    for line in whole:
+        entry = Harvested(**json.loads(line))
+        done[entry.name] = entry
     failed: list[str] = []
     with partial.open("a") as log:
+        log.truncate(len("".join(whole)))
         for entry in progress(names, len(names), f"harvest {name}"):
             if entry in done:
                 continue
@@ -71,12 +74,12 @@ def build_signatures(name: str, folder: Path, only: str = "") -> tuple[int, list
     for entry in names:
         if entry in done:
             families.setdefault(done[entry].family, []).append(done[entry])
-    if not only:
-        for stale in out.glob("*.txt"):
-            stale.unlink()
     for family, entries in families.items():
         text = "\n".join(entry.text for entry in entries)
-        (out / f"{family}.txt").write_text(f"# {source.LIBRARY} {release}\n\n{text}")
+        beside.write(out / f"{family}.txt", f"# {source.LIBRARY} {release}\n\n{text}")
+    if not only:
+        for stale in {*out.glob("*.txt")} - {out / f"{family}.txt" for family in families}:
+            stale.unlink()
     partial.unlink()
     return sum(map(len, families.values())), failed
 

@@ -8,20 +8,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import tempfile
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor, nn
-
 import archfind
-from archfind import exporters
 from archfind.errors import ExportError
 from archfind.formats.escape import escape
 from archfind.types import Built, Checkpoint, Exported, Guess
+from archfind.writing import beside, target
 
 # torch's arguments that archfind sets by itself, from the network
 _OWN = ("f", "model", "verbose", "input_names", "output_names", "optimize")
@@ -49,51 +45,44 @@ def export(
     refused = [name for name in torch_onnx_kwargs if name in _OWN]
     if refused:
         raise ExportError(f"{refused[0]} is set from the network, it can't be given", str(out))
-    if isinstance(source, nn.Module):
-        raise ExportError("is a module already: torch.onnx.export takes it", str(out))
-    if isinstance(source, Mapping):
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "state_dict.pth"
-            torch.save(_tensors(source, str(out)), path)
-            built = archfind.build(
-                path,
-                choose=choose,
-                part=part,
-                settings=settings,
-                accept_ambiguous=accept_ambiguous,
-                allow_expansion=allow_expansion,
-            )
-            return _export(built, out, force, keep_unchecked, torch_onnx_kwargs)
-    if not isinstance(source, Built):
-        source = archfind.build(
-            source,
-            choose=choose,
-            part=part,
-            settings=settings,
-            accept_ambiguous=accept_ambiguous,
-            allow_expansion=allow_expansion,
-        )
-    return _export(source, out, force, keep_unchecked, torch_onnx_kwargs)
-
-
-def _export(
-    built: Built,
-    out: str | os.PathLike[str],
-    force: bool,
-    keep_unchecked: bool,
-    given: Mapping[str, Any],
-) -> Exported:
-    if Path(os.fspath(out)).suffix.lower() != ".onnx":
+    if os.path.splitext(os.fspath(out))[1].lower() != ".onnx":
         raise ExportError("archfind.onnx.export writes .onnx", escape(str(out)))
-    options = dict(given)
+    options = dict(torch_onnx_kwargs)
     opset = options.pop("opset_version", None)
-    return exporters.export(
-        built, out, force=force, opset=opset, keep_unchecked=keep_unchecked, options=options
-    )
+    files = isinstance(source, str | os.PathLike | Checkpoint | Guess | Built)
+    target.refuse_onnx(out, target.sources_of(source) if files else (), force, opset)
+    import torch
+
+    if isinstance(source, torch.nn.Module):
+        raise ExportError("is a module already: torch.onnx.export takes it", str(out))
+    choice: dict[str, Any] = {
+        "choose": choose,
+        "part": part,
+        "accept_ambiguous": accept_ambiguous,
+        "allow_expansion": allow_expansion,
+    }
+    more: dict[str, Any] = {
+        "force": force,
+        "opset": opset,
+        "keep_unchecked": keep_unchecked,
+        "options": options,
+    }
+    with contextlib.ExitStack() as stack:
+        if isinstance(source, Mapping):
+            path = stack.enter_context(beside.scratch()) / "state_dict.pth"
+            torch.save(_tensors(source, str(out)), path)
+            source = path
+        if not isinstance(source, Built):
+            source = archfind.build(source, settings=settings, **choice)
+        from archfind import exporters
+
+        return exporters.export(source, out, **more)
 
 
 def _tensors(state: Mapping[str, Any], out: str) -> dict[str, Any]:
     """A state dict, wrapped or not, with nothing in it that torch would have to unpickle."""
+    from torch import Tensor
+
     found: dict[str, Any] = {}
     for key, value in state.items():
         if isinstance(value, Mapping):

@@ -20,6 +20,7 @@ from archfind.harvest import create_on_meta
 from archfind.progress import progress
 from archfind.providers import PROVIDERS, provider
 from archfind.providers.example import images
+from archfind.writing import beside
 
 _SAME = 1e-9  # of the largest output; float64 leaves about 1e-13 after a deep network
 _LARGEST = 1_300_000_000  # parameters; above, 24 GB don't hold the float64 weights
@@ -49,8 +50,8 @@ def write_twins(folder: Path) -> list[str]:
         ids = frozenset(text.id for text in members)
         blocks.append(known[ids] if ids in known else _block(members))
         kept = [*blocks, *(block for block in known.values() if block not in blocks)]
-        path.write_text(f"{_HEAD}{stamp}\n\n" + "\n\n".join(kept) + "\n")
-    path.write_text(f"{_HEAD}{stamp}\n\n" + "\n\n".join(blocks) + "\n")
+        beside.write(path, f"{_HEAD}{stamp}\n\n" + "\n\n".join(kept) + "\n")
+    beside.write(path, f"{_HEAD}{stamp}\n\n" + "\n\n".join(blocks) + "\n")
     apart = sum("\n" in block for block in blocks)
     return [f"twins: {len(blocks)} groups, in {apart} of them the functions differ"]
 

@@ -12,9 +12,10 @@ import archfind
 ROOT = Path(archfind.__file__).parent
 # Each layer may import those before it.
 LAYERS = [
-    {"errors", "frozen", "work"},
+    {"errors", "frozen", "streams", "work"},
     {"types", "progress"},
     {"formats", "signature", "key_names", "key_trees", "quantised"},
+    {"writing"},
     {
         "canonical",
         "grouping",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import zipfile
@@ -169,6 +170,26 @@ def test_a_known_network_gets_its_own_names(tmp_path: Path) -> None:
     assert all(equal(found[key], value) for key, value in state.items())
     with safe_open(tmp_path / "out.safetensors", "pt") as file:
         assert file.metadata()["archfind.architecture"] == "timm/test_resnet"
+
+
+def test_shards_of_two_sets_never_meet(tmp_path: Path) -> None:
+    """An index names shards of one export: where an old one names a file that would be replaced,
+    nothing is moved; where it doesn't, it is replaced itself, last."""
+    source, out = tmp_path / "in.pth", tmp_path / "out.safetensors"
+    torch.save({f"layer.{n}": torch.randn(10, 10) for n in range(9)}, source)
+    archfind.export(source, out, max_shard_size=1000)
+    before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+    with pytest.raises(ExportError, match=r"belongs to out\.safetensors\.index\.json"):
+        archfind.export(source, out, max_shard_size=1000, force=True)
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
+    done = archfind.export(source, out, max_shard_size=2000, force=True)
+    assert len(archfind.open(done.path).index) == 9
+    assert {name for name in before if not name.endswith(".json")} < set(os.listdir(tmp_path))
+    Path(done.path).unlink()
+    archfind.export(source, out, max_shard_size=1000, force=True)  # nothing names the others now
+    out.write_text("one file, which would be opened in place of the shards")
+    with pytest.raises(ExportError, match="remove it"):
+        archfind.export(source, out, max_shard_size=500, force=True)
 
 
 @pytest.mark.parametrize("force", [False, True])

@@ -248,7 +248,7 @@ def test_the_checkpoint_itself_is_never_written_to(tmp_path: Path) -> None:
 
 
 def test_an_opset_is_for_onnx(small: dict[str, Built], tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match=r"an opset is for \.onnx alone"):
+    with pytest.raises(ExportError, match=r"opset are for \.onnx alone"):
         archfind.export(small["timm/test_vit"], tmp_path / "a.pth", opset=18)
 
 
@@ -410,9 +410,13 @@ def test_a_large_network_is_two_files(
     assert set(tmp_path.iterdir()) == {out, data}
     fresh = torch.randn(3, 3, 224, 224)
     assert not parity.compare(parity.case(module, (fresh,)).outputs, run(out, fresh)).why
+    before = {p: p.read_bytes() for p in (out, data)}
+    with pytest.raises(ExportError, match=r"belongs to wide\.onnx, and two files can't"):
+        archfind.export(built, out, force=True)
+    assert {p: p.read_bytes() for p in tmp_path.iterdir()} == before
     # another graph must not be joined to these tensors
     out.unlink()
-    with pytest.raises(ExportError, match=r"wide\.onnx\.data, which exists"):
+    with pytest.raises(ExportError, match=r"wide\.onnx\.data: exists; --force overwrites"):
         archfind.export(built, out)
     assert set(tmp_path.iterdir()) == {data}
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import contextlib
 import random
-import shutil
 import time
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from archfind.config_probing.learn import gives
 from archfind.config_probing.text import Block, TypeText
 from archfind.probing.config import Leaf
 from archfind.providers import transformers as library
+from archfind.writing import beside
 
 _NETWORKS = 24  # drawn for each class
 _TRIES = 4  # configs for each of them; a library refuses many
@@ -38,9 +38,7 @@ def adopted(types: Path, file: Path) -> str:
         > (had, len(old.blocks), -_left(old), -_lines(old))
     )
     if better:
-        beside = (types / file.name).with_suffix(".new")
-        shutil.copy(file, beside)
-        beside.replace(types / file.name)
+        beside.write(types / file.name, file.read_bytes())
     return f"{name}: right {had} before, {has} now, of {total}: {'taken' if better else 'left'}"
 
 

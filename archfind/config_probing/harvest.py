@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import re
 import time
@@ -23,6 +22,7 @@ from archfind.config_probing.traced import Hints
 from archfind.probing.config import Config, Leaf, leaves
 from archfind.probing.fit import Failed
 from archfind.providers import transformers as library
+from archfind.writing import beside
 
 _VOCABULARY = 1_000
 SECONDS = 3.0  # at least, for the first class of a type; the others are mostly like it
@@ -65,10 +65,8 @@ class Harvest:
             return self.known[name]
         found = self._learned(name)
         if found is not None:
-            beside = file.with_suffix(f".{os.getpid()}.new")
             release = version(library.LIBRARY)
-            beside.write_text(f"# {library.LIBRARY} {release}\n\n{found.text()}")
-            beside.replace(file)
+            beside.write(file, f"# {library.LIBRARY} {release}\n\n{found.text()}")
         self.known[name] = found
         return found
 

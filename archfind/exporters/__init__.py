@@ -13,10 +13,9 @@ from importlib import import_module
 from pathlib import Path
 
 from archfind.errors import ExportError
-from archfind.exporters import beside
-from archfind.exporters.convert import TARGETS, convert
-from archfind.formats.escape import escape
+from archfind.exporters.convert import convert
 from archfind.types import Exported
+from archfind.writing import beside, target
 
 __all__ = ["convert", "convertible", "copies", "export"]
 
@@ -28,17 +27,6 @@ if TYPE_CHECKING:
     from archfind.exporters.job import Written
     from archfind.providers.example import Example
     from archfind.types import Built, Guess
-
-# suffix, module
-EXPORTERS = (
-    (".onnx", "onnx"),
-    (".safetensors", "safetensors"),
-    (".pth", "pth"),
-    (".pt", "pth"),
-    (".bin", "pth"),
-    (".ts", "torchscript"),
-    (".pt2", "pt2"),
-)
 
 
 def export(
@@ -58,33 +46,26 @@ def export(
     computes in float16, and `options`, arguments for `torch.onnx.export`. `keep_unchecked` keeps
     an .onnx whose outputs differ from the module's, and says so in `notes`. Raises ExportError.
     """
+    sources = target.sources_of(built)
+    target.refuse_export(out, sources, force=force, opset=opset, half=half)
+    target.refuse_network(built.guess, out, built.match)
     path = Path(os.fspath(out))
-    kind = dict(EXPORTERS).get(path.suffix.lower())
-    if built.match.pretrained is not None and (kind is None or str(out).endswith("/")):
+    kind = target.kind_of(out)
+    if kind == target.FOLDER:
         from archfind.exporters.pretrained import write_folder
 
         return write_folder(built, path, force)
-    if kind is None:
-        known = ", ".join(suffix for suffix, _ in EXPORTERS)
-        what = escape(path.suffix) or "a name without a suffix"
-        raise ExportError(f"no exporter writes {what}; known: {known}", escape(str(path)))
-    if half and kind != "onnx":
-        raise ExportError("half is for .onnx; dtype=fp16 for the others", escape(str(path)))
-    if opset is not None and kind != "onnx":
-        raise ExportError("an opset is for .onnx alone", escape(str(path)))
-    checkpoint = built.guess.canonical.checkpoint
-    beside.refuse(checkpoint, [path], force)
-    beside.refuse(checkpoint, [_data(path)], force=True)
     # A folder, since a big .onnx is two files that name each other: there they have their names.
     with beside.folder(path) as folder:
         more = {"options": options or {}, "half": half}
         written = _write(built, kind, folder / path.name, opset, keep_unchecked, more)
+        target.refuse_file(out, sources, force)  # since the first look, minutes may have passed
         return _moved(built, kind, written, path, force)
 
 
 def copies(out: str | os.PathLike[str]) -> bool:
     """Whether `out` is of a kind that only holds tensors."""
-    return Path(os.fspath(out)).suffix.lower() in TARGETS
+    return Path(os.fspath(out)).suffix.lower() in target.STATE_DICTS
 
 
 def convertible(guess: Guess, choose: str = "") -> bool:
@@ -134,13 +115,10 @@ def _moved(built: Built, kind: str, written: Written, path: Path, force: bool) -
 
     digest = sha256(written.path)
     data = _data(written.path)
-    if not force and os.path.lexists(path):  # since the first look, minutes may have passed
-        raise ExportError("exists; --force overwrites")
+    pairs = [(written.path, path)]
     if data.exists():
-        if not force and os.path.lexists(_data(path)):
-            taken = escape(_data(path).name)
-            raise ExportError(f"its tensors go to {taken}, which exists; --force overwrites")
-        # First the tensors: an .onnx without them is broken, they alone are only unused.
-        data.replace(_data(path))
-    written.path.replace(path)
+        target.refuse_file(_data(path), (), force)
+        target.refuse_joined([_data(path)], path)
+        pairs.insert(0, (data, _data(path)))  # without them an .onnx is broken
+    beside.move(pairs, force)
     return Exported(built, str(path), kind, digest, written.max_abs_diff, dict(written.notes))

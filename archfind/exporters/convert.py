@@ -16,7 +16,6 @@ from pathlib import Path
 from archfind import expansion, formats
 from archfind.canonical import networks
 from archfind.errors import ExportError
-from archfind.exporters import beside
 from archfind.exporters.pieces import Piece, piece
 from archfind.exporters.safetensors_file import write_safetensors
 from archfind.exporters.torch_file import write_torch
@@ -26,6 +25,8 @@ from archfind.formats.source import opened
 from archfind.progress import progress
 from archfind.recipe import recipe
 from archfind.types import Canonical, Exported
+from archfind.writing import beside, target
+from archfind.writing.target import DTYPES, STATE_DICTS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,15 +34,6 @@ if TYPE_CHECKING:
 
     from archfind.types import Checkpoint, Guess
 
-TARGETS = {".safetensors": "safetensors", ".pth": "pth", ".pt": "pth", ".bin": "pth"}
-DTYPES = {
-    "fp16": "float16",
-    "bf16": "bfloat16",
-    "fp32": "float32",
-    "float16": "float16",
-    "bfloat16": "bfloat16",
-    "float32": "float32",
-}
 VERSIONS = "archfind.versions"  # of layers, as JSON, where the container hasn't a place for them
 _VERSION = 2**16  # more is nobody's
 _TEXT = 4000  # characters of a hint that are carried along
@@ -65,10 +57,10 @@ def convert(
     `allow_expansion`. Raises ExportError.
     """
     path = Path(os.fspath(out))
-    kind = TARGETS[path.suffix.lower()]
-    if dtype and dtype not in DTYPES:
-        raise ExportError(f"no dtype {escape(dtype)}; there are fp16, bf16, fp32")
+    kind = STATE_DICTS[path.suffix.lower()]
     checkpoint = guess.canonical.checkpoint
+    sources = target.sources_of(guess)
+    target.refuse_export(out, sources, force=force, dtype=dtype, max_shard_size=max_shard_size)
     pieces, notes = _pieces(guess, DTYPES.get(dtype, ""))
     if not pieces:
         raise ExportError("holds no tensors to write", checkpoint.path)
@@ -81,7 +73,7 @@ def convert(
     names = _names(path, len(shards))
     index = path.with_name(path.name + ".index.json")
     final = [path.with_name(name) for name in names] + ([index] if len(shards) > 1 else [])
-    beside.refuse(checkpoint, final, force)
+    _refuse(final, sources, force)
     metadata = _metadata(guess, notes)
     ties = _ties(pieces)
     with beside.folder(path) as made:
@@ -95,9 +87,9 @@ def convert(
             total = {"total_size": sum(p.nbytes for p in pieces)}
             text = json.dumps({"metadata": total, "weight_map": weights}, indent=1)
             (made / index.name).write_text(text)
-        beside.refuse(checkpoint, final, force)  # minutes may have passed
-        for one in final:  # the index last: without its shards it is broken
-            (made / one.name).replace(one)
+        _refuse(final, sources, force)  # minutes may have passed
+        # the index last: it names all shards or none, and until then an old one has its own
+        beside.move([(made / one.name, one) for one in final], force)
     tied = [names for names in ties if len(names) > 1]
     if tied:
         more = f", and {len(tied) - 1} more" if len(tied) > 1 else ""
@@ -113,6 +105,14 @@ def _written(pieces: list[Piece], kind: str) -> int:
     """The bytes of all tensors: .pth has those of tied ones once."""
     once = {one.same: one.nbytes for one in pieces}
     return sum(once.values()) if kind == "pth" else sum(one.nbytes for one in pieces)
+
+
+def _refuse(final: Sequence[Path], sources: Sequence[str], force: bool) -> None:
+    for path in final:
+        target.refuse_file(path, sources, force)
+    if len(final) > 1:  # or it would be opened in place of its shards
+        target.refuse_taken([str(final[-1]).removesuffix(".index.json")])
+    target.refuse_joined(final[:-1], final[-1])
 
 
 def _pieces(guess: Guess, dtype: str) -> tuple[list[Piece], dict[str, str]]:

@@ -3,54 +3,110 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
+import filecmp
+import json
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from archfind.errors import ExportError
+from archfind import formats
+from archfind.errors import ArchfindError, CheckpointError, ExportError
+from archfind.exporters.onnx import reason
 from archfind.exporters.provenance import sha256
 from archfind.formats.escape import escape
 from archfind.from_config import quiet
 from archfind.types import Built, Exported
+from archfind.writing import beside, target
 
-_WEIGHTS = "model.safetensors"
+_CONFIG, _WEIGHTS = "config.json", "model.safetensors"
+# In this order `from_pretrained` looks for weights, after a config.json that may name others.
+_WEIGHT_FILES = (
+    _WEIGHTS,
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
+_ADAPTER = "adapter_config.json"  # what it is of is opened in place of the folder's own weights
+# what config.json says that changes no output
+_ASIDE = ("_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version")
+_CONFIG_BYTES = 10_000_000  # of an honest config.json there are fewer
 
 
 def write_folder(built: Built, path: Path, force: bool) -> Exported:
-    """Write the folder beside its place, open it with `from_pretrained`, compare every tensor, and
-    move it there. ExportError where it exists, unless it's empty or `force` replaces it."""
-    name = escape(str(path))
-    if path.exists() and not path.is_dir():
-        raise ExportError("is a file; a transformers model is written as a folder", name)
-    if path.exists() and any(path.iterdir()) and not force:
-        raise ExportError("exists; --force overwrites", name)
-    checkpoint = built.guess.canonical.checkpoint
-    if any(
-        Path(f).resolve().parent == path.resolve() for f in (checkpoint.path, *checkpoint.files)
-    ):
-        raise ExportError("holds the checkpoint itself, which is never written to", name)
-    try:
-        folder = Path(tempfile.mkdtemp(prefix=".archfind-", dir=path.absolute().parent))
-    except OSError as error:
-        why = error.strerror or type(error).__name__
-        raise ExportError(f"can't be written: {escape(why)}", name) from error
-    try:
-        notes = _write(built, folder)
-        weights = folder / _WEIGHTS
+    """Write the files aside, open them with `from_pretrained`, compare every tensor, and move each
+    to its name in the folder `path`; `force` replaces files of these names; no other is
+    touched. ExportError where that can't be done."""
+    sources = target.sources_of(built)
+    target.refuse_folder(path, sources, force)
+    is_new = not path.exists()
+    with beside.folder(path, None if is_new else path) as made:
+        notes = _write(built, made)
+        weights = made / _WEIGHTS
         digest = sha256(weights) if weights.exists() else ""
-        if path.exists():
-            shutil.rmtree(path)
-        folder.chmod(0o755)
-        folder.rename(path)
-        return Exported(built, str(path), "transformers folder", digest, 0.0, notes)
-    except OSError as error:
-        why = error.strerror or str(error) or type(error).__name__
-        raise ExportError(f"can't be written: {escape(why)}", name) from error
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        target.refuse_folder(path, sources, force)  # minutes may have passed
+        if is_new:
+            made.rename(path)  # onto a folder with files the system doesn't
+        else:
+            names = _ordered(made, path)
+            _refuse_mix(made, path, names)
+            beside.move([(made / name, path / name) for name in names], force)
+    return Exported(built, str(path), "transformers folder", digest, 0.0, notes)
+
+
+def _ordered(new: Path, old: Path) -> list[str]:
+    """The names of the new files, last the one without which the folder doesn't open: config.json,
+    or the weights where the folder has a config.json and no weights."""
+    names = sorted(file.name for file in new.iterdir())
+    # index.json names shards, so it comes behind them
+    names.sort(key=lambda name: (name.endswith(".json"), name == _CONFIG))
+    if (old / _CONFIG).exists() and not any((old / name).exists() for name in _WEIGHT_FILES):
+        names.insert(0, names.pop())
+    return names
+
+
+def _refuse_mix(new: Path, old: Path, names: list[str]) -> None:
+    """ExportError where the folder would open as something else than what is moved into it, or
+    would, if the moves were cut short, join weights to another network's config without a word."""
+    if (old / _ADAPTER).exists():
+        raise ExportError(f"holds {_ADAPTER}, which from_pretrained follows: choose another folder")
+    first = next(name for name in _WEIGHT_FILES if name in names)
+    shadows = _WEIGHT_FILES[: _WEIGHT_FILES.index(first)]
+    # Of several shards, some could be replaced and some not.
+    shards = [name for name in names if name not in (_CONFIG, _WEIGHTS)]
+    target.refuse_taken(old / name for name in (*shadows, *shards))
+    if first == _WEIGHTS and _mixes(new, old):
+        text = (
+            f"a replacement cut short would join its {_CONFIG}, which differs, to the new weights"
+        )
+        raise ExportError(f"{text}: remove that file, or choose another folder")
+
+
+def _mixes(new: Path, old: Path) -> bool:
+    """Whether the old config.json would open the new weights without a word: it wants tensors of
+    these names and shapes, and does something else with them."""
+    before, after = _config(old), _config(new)
+    held = next((name for name in _WEIGHT_FILES if (old / name).exists()), "")
+    if before is None or before == after or not held:
+        return False
+    if held == _WEIGHTS and filecmp.cmp(old / held, new / held, shallow=False):
+        return False
+    try:
+        had = {key: spec.shape for key, spec in formats.open(old / held).index.items()}
+    except CheckpointError:
+        return True
+    return had == {key: spec.shape for key, spec in formats.open(new / _WEIGHTS).index.items()}
+
+
+def _config(folder: Path) -> dict[str, Any] | None:
+    """What config.json says that can change an output; None where it can't be opened."""
+    try:
+        if not (folder / _CONFIG).is_file() or (folder / _CONFIG).stat().st_size > _CONFIG_BYTES:
+            return None
+        said = json.loads((folder / _CONFIG).read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return None
+    return {k: v for k, v in said.items() if k not in _ASIDE} if isinstance(said, dict) else None
 
 
 def _write(built: Built, folder: Path) -> dict[str, str]:
@@ -66,6 +122,10 @@ def _write(built: Built, folder: Path) -> dict[str, str]:
     try:
         with quiet():
             module.save_pretrained(folder, state_dict=_shared(module, state))
+    except (ArchfindError, OSError):
+        raise
+    except Exception as error:  # safetensors' own, where the disk is full, say
+        raise ExportError(f"transformers can't save it: {escape(reason(error), 160)}") from error
     finally:
         module.config.dtype = before
     # The library's defaults for generating text, which no checkpoint holds.

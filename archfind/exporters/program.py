@@ -7,7 +7,6 @@ loaders run the file's code.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Sequence
 from importlib.metadata import version
 from math import prod
@@ -18,12 +17,13 @@ import torch
 from torch import Tensor, nn
 
 from archfind.errors import ExportError
-from archfind.exporters import beside, onnx
+from archfind.exporters import onnx
 from archfind.exporters.job import Job
 from archfind.exporters.provenance import sha256
 from archfind.formats.escape import escape
 from archfind.providers.example import Example
 from archfind.types import Exported
+from archfind.writing import beside, target
 
 if TYPE_CHECKING:
     from archfind.types import Checkpoint
@@ -48,11 +48,10 @@ def write_program(
     """
     path = Path(os.fspath(out))
     where = escape(checkpoint.path)
-    if path.suffix.lower() != ".onnx":
-        raise ExportError("a trusted program is written to .onnx only", escape(str(path)))
-    beside.refuse(checkpoint, [path], force)
-    shapes = [_shape(text) for text in inputs]
-    asked = sum(prod(sides) * dtype.itemsize for sides, dtype in shapes)
+    sources = target.sources_of(checkpoint)
+    target.refuse_program(out, sources, inputs, force, opset)
+    shapes = [target.input_shape(text) for text in inputs]
+    asked = sum(prod(sides) * getattr(torch, dtype).itemsize for sides, dtype in shapes)
     if asked > _INPUTS and not allow_expansion:
         text = f"its inputs would take {asked / 1e9:,.1f} GB; --allow-expansion lets them"
         raise ExportError(text, where)
@@ -64,7 +63,7 @@ def write_program(
     if inputs:
         args = tuple(_input(*shape, seed) for seed, shape in enumerate(shapes))
     if not args:
-        raise ExportError("say what it runs on: --input 1x3x224x224, once for each input", where)
+        raise ExportError(target.NO_INPUT, where)
     names = tuple(f"input_{n}" for n in range(len(args))) if len(args) > 1 else ("input",)
     example = Example(args, names, tuple(next(iter(args)).shape)[1:], (), ())
     said = {"archfind.version": version("archfind"), "archfind.source": Path(where).name}
@@ -77,8 +76,8 @@ def write_program(
         if written.path.with_name(path.name + ".data").exists():
             raise ExportError("over 2 GB: archfind guess may name its network", where)
         digest = sha256(written.path)
-        beside.refuse(checkpoint, [path], force)
-        written.path.replace(path)
+        target.refuse_file(out, sources, force)
+        beside.move([(written.path, path)], force)
     notes = {"ran": "the program in the file, as --trust allows", **written.notes}
     return Exported(None, str(path), "onnx", digest, written.max_abs_diff, notes)
 
@@ -94,17 +93,10 @@ def _loaded(checkpoint: Checkpoint) -> tuple[nn.Module, tuple[Tensor, ...]]:
 
 
 _INPUTS = 1 << 30  # bytes of all inputs, without being asked for more
-_INPUT = re.compile(r"(\d{1,9}(?:x\d{1,9})*)(?::(float32|float16|int64|int32))?")
 
 
-def _shape(text: str) -> tuple[list[int], torch.dtype]:
-    found = _INPUT.fullmatch(text)
-    if found is None:
-        raise ExportError(f"an input is like 1x3x224x224 or 1x128:int64, not {escape(text)}")
-    return [int(side) for side in found[1].split("x")], getattr(torch, found[2] or "float32")
-
-
-def _input(shape: list[int], dtype: torch.dtype, seed: int) -> Tensor:
+def _input(shape: Sequence[int], name: str, seed: int) -> Tensor:
+    dtype = getattr(torch, name)
     random = torch.Generator().manual_seed(seed)
     if dtype.is_floating_point:
         return torch.randn(shape, generator=random).to(dtype)

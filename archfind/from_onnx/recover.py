@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -35,6 +33,7 @@ from archfind.frozen import replace
 from archfind.instantiate import fresh
 from archfind.providers.example import Axes, Example, tensors
 from archfind.types import Built, Guess, Match, Setting, Variant
+from archfind.writing import beside
 
 _TRIED = 6  # networks whose shapes the graph has, each exported once or twice
 
@@ -290,8 +289,8 @@ def _exported(
     """The module as torch exports it: the newer way, with open sizes or without, the older way, or
     that with nothing folded."""
     args = example.args
-    with quiet(), tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "reference.onnx"
+    with quiet(), beside.scratch() as folder:
+        path = folder / "reference.onnx"
         if exporter == "free":
             newer(module, path, Job(path, {}, example), [], freed)
         elif exporter == "dynamo":

@@ -12,8 +12,7 @@ import torch
 from onnx import version_converter
 
 from archfind.errors import ArchfindError, ExportError
-from archfind.exporters import beside
-from archfind.exporters.convert import TARGETS, write
+from archfind.exporters.convert import write
 from archfind.exporters.onnx import HALF, halved, reason
 from archfind.exporters.parity import RELATIVE, compare
 from archfind.exporters.pieces import Piece
@@ -23,6 +22,8 @@ from archfind.from_onnx.inputs import inputs, run
 from archfind.from_onnx.recover import graph_module, load
 from archfind.from_onnx.slots import constants
 from archfind.types import Exported, Guess
+from archfind.writing import beside, target
+from archfind.writing.target import STATE_DICTS
 
 
 def write_graph(
@@ -41,12 +42,11 @@ def write_graph(
     path = Path(os.fspath(out))
     suffix = path.suffix.lower()
     checkpoint = guess.canonical.checkpoint
-    if suffix != ".onnx" and suffix not in TARGETS:
+    sources = target.sources_of(guess)
+    target.refuse_export(out, sources, force=force, opset=opset, half=half)
+    if suffix != ".onnx" and suffix not in STATE_DICTS:
         text = f"no network is known that {suffix} could be made of: {why}"
         raise ExportError(text, escape(str(path)))
-    if suffix != ".onnx" and (half or opset is not None):
-        raise ExportError("half and opset are for .onnx", escape(str(path)))
-    beside.refuse(checkpoint, [path], force)
     files = () if allow_expansion else checkpoint.files
     model = load(checkpoint.path, files)
     said = {"archfind.version": version("archfind")}
@@ -58,7 +58,7 @@ def write_graph(
             kind = "onnx"
             largest = _graph(model, str(made), opset, half, said, checkpoint.path)
         else:
-            kind, largest = TARGETS[suffix], 0.0
+            kind, largest = STATE_DICTS[suffix], 0.0
             write(str(made), kind, _pieces(model), {"format": "pt", **said})
             try:
                 graph_module(checkpoint.path, files)
@@ -66,8 +66,8 @@ def write_graph(
             except ArchfindError as error:
                 notes["module"] = f"none: {escape(error.message, 160)}"
         digest = sha256(made)
-        beside.refuse(checkpoint, [path], force)
-        made.replace(path)
+        target.refuse_file(out, sources, force)
+        beside.move([(made, path)], force)
     return Exported(None, str(path), kind, digest, largest, notes)
 
 

@@ -25,6 +25,7 @@ from archfind.probing.traced_family import traced_family
 from archfind.probing.unread import unread
 from archfind.progress import progress
 from archfind.providers import provider
+from archfind.writing import beside
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -76,9 +77,7 @@ def build_families(
             lines.append(f"{path}: {more} of {len(presets)} in {len(blocks)} families, {new} new")
         bodies = [block.partition("\n")[2] for block in blocks or before]
         numbered = [f"[{path}/{number}]\n{body}" for number, body in enumerate(bodies, 1)]
-        beside = file.with_suffix(".new")
-        beside.write_text("\n".join([f"{head} {_DONE}\n", *numbered]))
-        beside.replace(file)
+        beside.write(file, "\n".join([f"{head} {_DONE}\n", *numbered]))
     return lines
 
 

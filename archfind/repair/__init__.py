@@ -60,6 +60,9 @@ def apply(
     missing, `allow_expansion` write more than 32 times the file's bytes. RepairError where the plan
     can't be finished, or its result doesn't load strictly; then nothing is written. The source is
     never touched."""
+    from archfind.writing import target
+
+    target.refuse_repair(out, [plan.source, *([plan.base] if plan.base else [])], force)
     from archfind.repair.perform import perform
 
     return perform(plan, out, allow_fill, force, allow_expansion)

@@ -9,14 +9,14 @@ from pathlib import Path
 import archfind
 from archfind import expansion, formats
 from archfind.errors import ArchfindError, RepairError
-from archfind.exporters import beside
-from archfind.exporters.convert import TARGETS, write
+from archfind.exporters.convert import write
 from archfind.exporters.pieces import Piece, piece
 from archfind.formats.escape import escape
 from archfind.frozen import replace
 from archfind.repair.edits import Plan
 from archfind.repair.kinds import DO, Lazy, State, matching, read
 from archfind.types import Exported, TensorSpec
+from archfind.writing import beside, target
 
 # what torch and Python make of options that don't fit a tensor
 _WRONG = (KeyError, ValueError, TypeError, IndexError, AttributeError, RuntimeError)
@@ -31,9 +31,7 @@ def perform(
 ) -> Exported:
     """What `archfind.repair.apply` does."""
     path = Path(os.fspath(out))
-    kind = TARGETS.get(path.suffix.lower())
-    if kind is None:
-        raise RepairError(f"writes {', '.join(TARGETS)}, not {escape(path.suffix)}", str(path))
+    kind = target.STATE_DICTS[path.suffix.lower()]
     if plan.problems:
         raise RepairError(f"can't be finished: {'; '.join(plan.problems[:3])}", plan.source)
     if plan.invents and not allow_fill:
@@ -41,14 +39,13 @@ def perform(
             "the plan fills in weights that the file doesn't have; --allow-fill lets it",
             plan.source,
         )
-    checkpoint = formats.open(plan.source)
-    beside.refuse(checkpoint, [path], force)
+    sources = [*target.sources_of(formats.open(plan.source))]
     if plan.base:
-        beside.refuse(formats.open(plan.base), [path], True)
+        sources += target.sources_of(formats.open(plan.base))
+    target.refuse_file(out, sources, force)
     state = _edited(plan)
-    files = [*checkpoint.files, *(formats.open(plan.base).files if plan.base else ())]
     nbytes = sum(one.like.numel() * one.like.dtype.itemsize for one in state.values())
-    too_much = expansion.excess(nbytes, files)
+    too_much = expansion.excess(nbytes, sources)
     if too_much and not allow_expansion:
         raise RepairError(too_much, plan.source)
     with beside.folder(path) as folder:
@@ -62,8 +59,8 @@ def perform(
             text = f"an edit fails on the values: {escape(str(error), 120)}"
             raise RepairError(text, plan.source) from error
         notes = _proof(plan, str(made))
-        beside.refuse(checkpoint, [path], force)
-        made.replace(path)
+        target.refuse_file(out, sources, force)
+        beside.move([(made, path)], force)
     return Exported(None, str(path), kind, "", 0.0, notes)
 
 
