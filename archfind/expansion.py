@@ -54,7 +54,7 @@ def _count(shape: tuple[int, ...]) -> int:
 
 
 def _bytes(files: Iterable[str]) -> int:
-    return sum(os.path.getsize(one) for one in files if os.path.exists(one))
+    return sum(os.path.getsize(one) for one in {*files} if os.path.exists(one))
 
 
 def _shown(nbytes: int) -> str:
