@@ -177,7 +177,7 @@ class Machine:
                             if type(fn) is Global and not fn.by_function:
                                 fn.by_function = True
                                 fn.called = pos - 1 if fn.called < 0 else fn.called
-                            if args and not _PLAIN.issuperset(map(type, args)):  # pyright: ignore
+                            if type(args) is tuple and not _PLAIN.issuperset(map(type, args)):
                                 _call_into(fn, args)
                             stack[-1] = Call(fn, args)
                         if data[pos] == 114:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from .build import call, mapping, name, number, numbers, pickled, storage, torch_zip
-from .case import REFUSED, Case, holding
+from .build import call, mapping, name, number, numbers, pickled, storage, tensor, torch_zip
+from .case import READ, REFUSED, Case, holding
 
 _ODD_SHAPE = call(  # a shape that is wrong twice: only the first wrong was looked at
     "torch._utils._rebuild_tensor_v2",
@@ -22,5 +22,11 @@ FOUND: list[Case] = [
         REFUSED,
         "has a shape that is not made of integers",
         True,
+    ),
+    Case(  # a call whose arguments are no tuple
+        "found/a number for arguments",
+        holding(torch_zip(pickled(mapping(weight=tensor(), odd=name("a.B") + b"K\x01R")))),
+        READ,
+        "2 3",
     ),
 ]
