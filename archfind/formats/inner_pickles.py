@@ -83,6 +83,8 @@ class _Call:
             return made  # what it would run before it breaks was seen
         finally:
             report.forget_plain(before)
+            # what holds itself waits for the collector, which is off meanwhile
+            inner.calls, inner.machine = {}, None
 
     def _tree(self, raw: bytes, at: int, inner: Reader) -> object:
         """The value that unpickling `raw` gives, its storages found."""
