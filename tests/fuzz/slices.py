@@ -13,7 +13,7 @@ from archfind.families import database as families
 from archfind.families import solutions
 from archfind.pretrained import database as types
 
-SLICES = 60  # a family or a class of a model type is in one of so many
+SLICES = 200  # a family or a class of a model type is in one of so many
 
 
 class _SomeFamilies(families.Families):

@@ -12,6 +12,7 @@ from .described import File, Tensor
 Mutation = Callable[[File, random.Random, Sequence[File]], None]
 
 LONGEST = 400  # tensors of a mutated file
+_PIECES = 0.4  # of the files are a few tensors in a row, before anything else: they cost the least
 _NUMBER = re.compile(r"(?<=[.a-z_])\d+|^\d+", re.ASCII)
 _NUMBERS = (
     *("00", "007", "-1", "1e9", "0x1", "1_0", "+1", " 1", "²", "٣", "३", "᠐", "\uff11", ""),
@@ -75,6 +76,8 @@ _CLAIMED = ("bert", "resnet50", "timm/resnet18", "llama", "vit", "BertModel", "v
 def mutated(file: File, draw: random.Random, others: Sequence[File]) -> File:
     """A copy with a few things changed."""
     made = file.copy()
+    if draw.random() < _PIECES:
+        _keep(made, draw, others)
     for _ in range(1 + int(draw.expovariate(0.9))):
         if made.tensors:
             draw.choices(_MUTATIONS, _WEIGHTS)[0](made, draw, others)
