@@ -235,7 +235,7 @@ def _shape_in(spec: TensorSpec) -> tuple[int, ...] | None:
         data = file.read(spec.storage.nbytes)
     try:
         shape = json.loads(data)["shape"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
     plain = isinstance(shape, list) and all(type(n) is int and n >= 0 for n in shape)
     return tuple(shape) if plain else None
