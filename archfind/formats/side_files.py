@@ -52,6 +52,15 @@ def parse_text(text: str | bytes, what: str, path: str = "") -> object:
     return parse_json(data, what, path)
 
 
+def object_in(text: str | bytes) -> dict[str, object]:
+    """The JSON object that a text is; an empty one where it is none."""
+    try:
+        found = parse_text(text, "a note")
+    except CheckpointError:
+        return {}
+    return found if type(found) is dict else {}
+
+
 def _is_deep(data: bytes) -> bool:
     """Whether brackets outside of strings are nested deeper than the limit, or never closed."""
     if data.count(b"[") + data.count(b"{") <= limits.SIDE_DEPTH:
