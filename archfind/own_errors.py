@@ -38,10 +38,10 @@ class OwnErrors:
     ) -> None:
         if not isinstance(error, Exception) or isinstance(error, ArchfindError | BrokenPipeError):
             return
-        if isinstance(error, ModuleNotFoundError) and error.name:
-            if error.name.partition(".")[0] != "archfind":
-                text = f"this needs {error.name}: pip install 'archfind[all]'"
-                raise ArchfindError(text, self.path or None) from error
+        lacking = error.name if isinstance(error, ModuleNotFoundError) else ""
+        if lacking and lacking.partition(".")[0] != "archfind":
+            text = f"this needs {lacking}: pip install 'archfind[all]'"
+            raise ArchfindError(text, self.path or None) from error
         if isinstance(error, OSError) and error.strerror:
             where = f"{error.filename}: " if isinstance(error.filename, str) else ""
             text = f"can't be read or written: {where}{error.strerror}"

@@ -333,7 +333,7 @@ def gathered(root: str, leaves: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _whole(path: str, leaves: Mapping[str, Any]) -> Any:
-    """The value or the list of values at a path; _NONE where a part of it isn't among the leaves."""
+    """The value or the list of values at a path; _NONE where a part of it is no leaf."""
     length = leaves.get(f"{path}.#")
     if path in leaves or type(length) is not int or length > len(leaves):
         return leaves.get(path, _NONE)  # of a list, not all of its items are told

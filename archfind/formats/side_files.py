@@ -44,8 +44,8 @@ def read_object(path: str, limit: int = limits.SIDE_BYTES) -> dict[str, object]:
 
 
 def parse_text(text: str | bytes, what: str, path: str = "") -> object:
-    """Strict JSON, as `parse_json` has it, of at most `limits.SIDE_DEPTH` levels. `what` names it in
-    the CheckpointError."""
+    """Strict JSON, as `parse_json` has it, of at most `limits.SIDE_DEPTH` levels. `what` names it
+    in the CheckpointError."""
     data = text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
     if _is_deep(data):
         raise LimitExceeded(f"refused: {what} is nested too deep", path)

@@ -1,5 +1,5 @@
-"""Arguments that stand for a network where its class alone doesn't: `create` gives them, and so does
-the call that a person is told to write. On the cold path of `archfind guess`."""
+"""Arguments that make a network where its class alone doesn't: `create` gives them, and so does the
+call that a person is told to write. On the cold path of `archfind guess`."""
 
 from __future__ import annotations
 
