@@ -43,7 +43,8 @@ class OwnErrors:
             text = f"this needs {lacking}: pip install 'archfind[all]'"
             raise ArchfindError(text, self.path or None) from error
         if isinstance(error, OSError) and error.strerror:
-            where = f"{error.filename}: " if isinstance(error.filename, str) else ""
+            other = isinstance(error.filename, str) and error.filename != self.path
+            where = f"{error.filename}: " if other else ""
             text = f"can't be read or written: {where}{error.strerror}"
             raise ArchfindError(text, self.path or None) from error
         if os.environ.get(TRACEBACK):

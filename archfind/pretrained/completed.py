@@ -101,7 +101,7 @@ def _divided(
         width = values[path]
         for name in _HEADS:
             heads = f"{dot}{name}"
-            if heads not in values or sources.get(heads) == "shape":
+            if heads not in values or sources.get(heads) in ("shape", "file"):
                 continue
             if sources.get(path) != "shape" or type(width) is not int:
                 continue

@@ -14,7 +14,7 @@ HONEST = {
 _ESCAPES = "\x1b[31mx\nFORGED: line\u202e"
 _CODE = f"__import__('os').system('{SHELL}')"
 _NESTED: object = 1
-for _ in range(40):
+for _ in range(25):
     _NESTED = {"x": _NESTED}
 
 CONFIGS: tuple[tuple[str, dict[str, object], str], ...] = (
