@@ -98,10 +98,10 @@ def guess(
         from archfind.search import search as search_classes
     except ModuleNotFoundError as error:
         raise _needs(error, "searching for the network") from error
-    from archfind.providers.offline import offline
+    from archfind.providers.building import building
 
     checkpoint = found.canonical.checkpoint
-    with offline(), OwnErrors(checkpoint.path, checkpoint):
+    with building(), OwnErrors(checkpoint.path, checkpoint):
         return search_classes(found, database.default(), choose)
 
 
@@ -128,11 +128,11 @@ def build(
     except ModuleNotFoundError as error:
         raise _needs(error, "building the network") from error
 
-    from archfind.providers.offline import offline
+    from archfind.providers.building import building
 
     found = guess(source, choose=choose, part=part)
     checkpoint = found.canonical.checkpoint
-    with offline(), OwnErrors(checkpoint.path, checkpoint):
+    with building(), OwnErrors(checkpoint.path, checkpoint):
         return _built(build_guess, found, choose, settings, accept_ambiguous)
 
 
@@ -324,10 +324,10 @@ def export(
                 half=half,
                 allow_expansion=allow_expansion,
             )
-    from archfind.providers.offline import offline
+    from archfind.providers.building import building
 
     checkpoint = built.guess.canonical.checkpoint
-    with offline(), OwnErrors(checkpoint.path, checkpoint):
+    with building(), OwnErrors(checkpoint.path, checkpoint):
         return exporters.export(
             built, out, force=force, opset=opset, keep_unchecked=keep_unchecked, half=half
         )
