@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from archfind.providers.usual import usual
+from archfind.usual_arguments import usual
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import archfind
 ROOT = Path(archfind.__file__).parent
 # Each layer may import those before it.
 LAYERS = [
-    {"errors", "frozen", "work"},
+    {"errors", "frozen", "work", "usual_arguments"},
     {"types", "progress"},
     {"formats", "signature", "key_names", "key_trees", "quantised"},
     {
@@ -22,6 +22,7 @@ LAYERS = [
         "recipe",
         "render_parts",
         "alignment",
+        "own_errors",
         "render_pretrained",
     },
     {"compile_index"},
@@ -34,6 +35,7 @@ LAYERS = [
     {"quantised_values", "variant_heads", "wrapper"},
     {"identify", "harvest", "tensors"},
     {"probing"},
+    {"claimed_size"},
     {"config_probing", "from_config"},
     {"attempt", "attempt_configured", "instantiate"},
     {"doubt", "search_configured", "search_heads"},

@@ -127,26 +127,23 @@ def plans(base: Path) -> list[tuple[str, list[str], list[Path]]]:
     source = base / "plan.safetensors"
     save_file({"a": torch.ones(4, 4), "b": torch.ones(4, 4)}, source)
     head = {"source": str(source)}
+
+    def edit(kind: str, **options: object) -> dict[str, object]:
+        return {"edits": [{"kind": kind, "keys": ["a"], "to": ["c"], "options": options}]}
+
     every: dict[str, dict[str, object]] = {
-        "code for a kind": {"edits": [{"kind": EVIL}]},
-        "code for a dtype": {"edits": [{"kind": "cast", "keys": ["a"], "options": {"dtype": EVIL}}]},
-        "a function for a dtype": {
-            "edits": [{"kind": "cast", "keys": ["a"], "options": {"dtype": "load"}}]
-        },
-        "code for a way": {"edits": [{"kind": "merge", "keys": ["a"], "to": ["a"], "options": {"how": EVIL}}]},
+        "code for a kind": edit(EVIL),
+        "code for a dtype": edit("cast", dtype=EVIL),
+        "a function for a dtype": edit("cast", dtype="load"),
+        "code for a way": edit("merge", how=EVIL),
         "code for a target": {"edits": [], "target": EVIL},
         "a file for a base": {"edits": [], "base": "/etc/passwd"},
         "a URL for a source": {"edits": [], "source": URL},
-        "ten terabytes": {
-            "edits": [{"kind": "fill", "to": ["c"], "options": {"shape": [10**6, 10**7]}}]
-        },
-        "a shape of 2**80": {"edits": [{"kind": "reshape", "keys": ["a"], "options": {"shape": [2**80]}}]},
-        "repeated without end": {
-            "edits": [{"kind": "resize", "keys": ["a"],
-                       "options": {"shape": [4, 10**13], "how": "repeat"}}]
-        },
-        "an option that is none": {"edits": [{"kind": "drop", "options": {"__class__": EVIL}}]},
-    }  # fmt: skip
+        "ten terabytes": edit("fill", shape=[10**6, 10**7]),
+        "a shape of 2**80": edit("reshape", shape=[2**80]),
+        "repeated without end": edit("resize", shape=[4, 10**13], how="repeat"),
+        "an option that is none": edit("drop", __class__=EVIL),
+    }
     found = []
     for number, (name, text) in enumerate(every.items()):
         path = base / f"plan{number}.json"

@@ -16,9 +16,10 @@ _alone = RLock()
 
 @contextmanager
 def building() -> Generator[None]:
-    """Inside, other threads wait: libraries change torch's default dtype, its initialisers, warnings
-    and stdout for the whole process as they build. And huggingface_hub is as with HF_HUB_OFFLINE=1,
-    so that a request raises, whatever a file says of itself. Afterwards it is as it was."""
+    """Inside, other threads wait: libraries change torch's default dtype, its initialisers,
+    warnings and stdout for the whole process as they build. And huggingface_hub is as with
+    HF_HUB_OFFLINE=1, so that a request raises, whatever a file says of itself. Afterwards it is as
+    it was."""
     with _alone:
         try:
             hub: Any = import_module("huggingface_hub.constants")

@@ -19,7 +19,7 @@ from torch import nn
 
 from archfind.providers.example import Example, images
 from archfind.providers.unopened import unopened
-from archfind.providers.usual import usual
+from archfind.usual_arguments import usual
 
 LIBRARY = "spandrel"
 
