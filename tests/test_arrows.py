@@ -14,7 +14,8 @@ ROOT = Path(archfind.__file__).parent
 LAYERS = [
     {"errors", "frozen", "work", "usual_arguments"},
     {"types", "progress"},
-    {"formats", "signature", "key_names", "key_trees", "quantised"},
+    {"formats", "signature", "key_names", "key_trees"},
+    {"quantised"},
     {
         "canonical",
         "grouping",
