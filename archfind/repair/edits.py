@@ -56,8 +56,10 @@ def _axis(value: object) -> int | None:
 
 
 def _sizes(value: object) -> list[int] | None:
-    few = isinstance(value, list) and len(value) <= _SIZES
-    return value if few and all(whole(size) is not None for size in value) else None
+    if not isinstance(value, list) or len(value) > _SIZES:
+        return None
+    sizes = [whole(size) for size in value]
+    return None if None in sizes else [size for size in sizes if size is not None]
 
 
 # What an option has to be; None from these is what it isn't.
