@@ -18,10 +18,12 @@ from test_side_files import build, task
 
 import archfind
 from archfind.cli import main
+from archfind.from_onnx.recover import _said
 
 DEMO = Path(archfind.__file__).parent / "demo" / "001.pth"
 EVIL = f"__import__('os').system('{SHELL}')"
 URL = "https://example.invalid/x"
+ENTRY = "timm/test_efficientnet"
 DANGEROUS = [case for case in CASES if case.danger and "bomb/" not in case.name]
 COMMANDS = (["load"], ["export", "o.safetensors"], ["repair", "-o", "o.safetensors"])
 LORA = {
@@ -29,33 +31,23 @@ LORA = {
     "base_model.model.conv.lora_B.weight": torch.ones(4, 2),
 }
 # What an ONNX file may say that archfind exported: how to build the network.
-BUILDS: dict[str, dict[str, object]] = {
-    "another callable": {"callable": "os.system", "args": [SHELL], "kwargs": {}},
-    "weights from elsewhere": {
-        "callable": "archfind.variant",
-        "args": ["timm/test_efficientnet", {"pretrained": True, "checkpoint_path": "/etc/passwd"}],
-    },
-    "ten terabytes": {
-        "callable": "archfind.variant",
-        "args": ["timm/test_efficientnet", {"stem_size": 10_000_000, "num_features": 16_000_000}],
-    },
-    "no end of blocks": {
-        "callable": "archfind.variant",
-        "args": ["timm/test_efficientnet", {"block_args.0.#": 10**9, "in_chans": 10**15}],
-    },
-    "classes by path": {
-        "callable": "archfind.variant",
-        "args": ["timm/test_efficientnet", {"act_layer": "os.system", "norm_layer": EVIL}],
-    },
-    "an entry that is none": {"callable": "archfind.variant", "args": ["os/system", {"a": 1}]},
-    "arguments of other kinds": {"callable": "archfind.variant", "args": [[], "x", 3]},
+VARIANTS: dict[str, dict[str, object]] = {
+    "weights from elsewhere": {"pretrained": True, "checkpoint_path": "/etc/passwd"},
+    "ten terabytes": {"stem_size": 10_000_000, "num_features": 16_000_000},
+    "no end of blocks": {"block_args.0.#": 10**9, "in_chans": 10**15},
+    "classes by path": {"act_layer": "os.system", "norm_layer": EVIL},
 }
-CONFIGS: dict[str, object] = {
-    "pretrained": {"pretrained": {"value": True}, "weights": {"value": "DEFAULT"}},
-    "a checkpoint": {"checkpoint_path": {"value": "/etc/passwd"}, "cache_dir": {"value": "/"}},
-    "sizes": {"num_classes": {"value": 10**15}},
-    "other kinds": {"num_classes": {"value": "many"}, "x": 3, "y": None},
-    "a list": [1, 2],
+SAID: dict[str, dict[str, object]] = {
+    f"onnx: {name}": {
+        "archfind.build": {"callable": "archfind.variant", "args": [ENTRY, moved]},
+        "archfind.config": {"pretrained": {"value": True}, "weights": {"value": "DEFAULT"}},
+    }
+    for name, moved in VARIANTS.items()
+}
+SAID["onnx: another callable"] = {
+    "archfind.build": {"callable": "os.system", "args": [SHELL], "kwargs": {}},
+    "archfind.config": {"num_classes": {"value": 10**15}, "checkpoint_path": {"value": URL}},
+    "archfind.architecture": EVIL,
 }
 
 
@@ -73,15 +65,12 @@ def onnx_files(base: Path) -> list[tuple[str, list[str], list[Path]]]:
     graph = base / "honest.onnx"
     assert main(["export", str(DEMO), str(graph), "--force"]) == 0
     found = []
-    texts = {f"onnx build: {k}": ("archfind.build", json.dumps(v)) for k, v in BUILDS.items()}
-    texts |= {f"onnx config: {k}": ("archfind.config", json.dumps(v)) for k, v in CONFIGS.items()}
-    texts["onnx build: deep"] = "archfind.build", "[" * 100_000
-    texts["onnx architecture"] = "archfind.architecture", EVIL
-    for number, (name, (key, text)) in enumerate(texts.items()):
+    for number, (name, said) in enumerate(SAID.items()):
         model = onnx.load(graph)
         for one in model.metadata_props:
-            if one.key == key:
-                one.value = text
+            if one.key in said:
+                value = said[one.key]
+                one.value = value if isinstance(value, str) else json.dumps(value)
         path = base / f"g{number}.onnx"
         onnx.save(model, path)
         found.append((name, ["load", str(path)], [path]))
@@ -193,7 +182,7 @@ def test_a_dangerous_file(name: str, seen: dict[str, dict]) -> None:
 
 def test_what_names_code_beside_and_within(seen: dict[str, dict]) -> None:
     others = {name: one for name, one in seen.items() if name not in NAMES}
-    assert len(others) > 25
+    assert len(others) == len(SAID) + 5 + 11
     for name, one in others.items():
         try:
             assert_harmless(one)
@@ -204,6 +193,25 @@ def test_what_names_code_beside_and_within(seen: dict[str, dict]) -> None:
         except AssertionError as error:
             raise AssertionError(f"{name}: {error}") from error
     assert "neither true nor false" in others["an adapter"]["out"]
+
+
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [
+        ("archfind.build", "[" * 100_000),
+        ("archfind.build", "[]"),
+        ("archfind.build", '{"callable": "archfind.variant", "args": [[], "x", 3]}'),
+        ("archfind.build", '{"callable": "archfind.variant", "args": {"1": {"depth": 3}}}'),
+        ("archfind.config", "[1, 2]"),
+        ("archfind.config", '{"num_classes": {"value": {"a": 1}}, "x": 3, "y": null}'),
+        ("archfind.config", '{"num_classes": {"value": 1e999}}'),
+    ],
+)
+def test_what_an_export_says_of_itself(key: str, text: str) -> None:
+    """What isn't of the form that archfind writes says nothing."""
+    settings, variant = _said({key: text})
+    assert settings == {}
+    assert variant is None or variant.moved == {}
 
 
 def test_the_audit_sees_what_it_should(tmp_path: Path) -> None:
