@@ -25,7 +25,8 @@ EVIL = f"__import__('os').system('{SHELL}')"
 URL = "https://example.invalid/x"
 ENTRY = "timm/test_efficientnet"
 DANGEROUS = [case for case in CASES if case.danger and "bomb/" not in case.name]
-COMMANDS = (["load"], ["export", "o.safetensors"], ["repair", "-o", "o.safetensors"])
+COMMANDS = (["export", "o.safetensors"], ["repair", "-o", "o.safetensors"])
+LOADED = 16  # of so many one is loaded: it is searched for, which takes seconds
 LORA = {
     "base_model.model.conv.lora_A.weight": torch.ones(2, 4),
     "base_model.model.conv.lora_B.weight": torch.ones(4, 2),
@@ -152,7 +153,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict]:
         folder = base / f"{number:03}"
         folder.mkdir()
         path = case.write(folder)
-        command, *rest = COMMANDS[number % len(COMMANDS)]
+        command, *rest = COMMANDS[number % len(COMMANDS)] if number % LOADED else ["load"]
         files = [*folder.rglob("*"), path]
         runs.append((case.name, [command, str(path), *rest], files))
     tasks = honest(base)

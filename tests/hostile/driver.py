@@ -14,6 +14,7 @@ import os
 import resource
 import signal
 import sys
+import tempfile
 import time
 
 import archfind.cli
@@ -109,7 +110,7 @@ class Building(Watch):
 
     def __init__(self, allowed: set[str], out: str) -> None:
         super().__init__(allowed)
-        self.out = out
+        self.out = tempfile.tempdir = out
 
     def __call__(self, event: str, args: tuple[object, ...]) -> None:
         if not self.on:
@@ -252,8 +253,6 @@ def warm_to_build(honest: list[list[str]]) -> None:
 
 if __name__ == "__main__":
     warm()
-    import tempfile
-
     tasks = json.load(sys.stdin)
     with tempfile.TemporaryDirectory() as place:
         honest = [one["argv"] for one in tasks if one.get("honest")]
