@@ -24,14 +24,16 @@ from archfind.errors import (
     BuildError,
     CheckpointError,
     ExportError,
+    InternalError,
     RepairError,
     SignatureError,
     UnknownError,
 )
+from archfind.own_errors import OwnErrors
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from torch import nn
 
@@ -48,6 +50,7 @@ __all__ = [
     "BuildError",
     "CheckpointError",
     "ExportError",
+    "InternalError",
     "RepairError",
     "SignatureError",
     "UnknownError",
@@ -87,14 +90,19 @@ def guess(
         found = source
     else:
         checkpoint = source if isinstance(source, Checkpoint) else open(source)
-        found = guess_checkpoint(checkpoint, database.default(), choose=choose, part=part)
+        with OwnErrors(checkpoint.path, checkpoint):
+            found = guess_checkpoint(checkpoint, database.default(), choose=choose, part=part)
     if not search:
         return found
     try:
         from archfind.search import search as search_classes
     except ModuleNotFoundError as error:
         raise _needs(error, "searching for the network") from error
-    return search_classes(found, database.default(), choose)
+    from archfind.providers.building import building
+
+    checkpoint = found.canonical.checkpoint
+    with building(), OwnErrors(checkpoint.path, checkpoint):
+        return search_classes(found, database.default(), choose)
 
 
 def build(
@@ -120,7 +128,24 @@ def build(
     except ModuleNotFoundError as error:
         raise _needs(error, "building the network") from error
 
+    from archfind.providers.building import building
+
     found = guess(source, choose=choose, part=part)
+    checkpoint = found.canonical.checkpoint
+    with building(), OwnErrors(checkpoint.path, checkpoint):
+        return _built(build_guess, found, choose, settings, accept_ambiguous, allow_expansion)
+
+
+def _built(
+    build_guess: Callable[..., Built],
+    found: Guess,
+    choose: str,
+    settings: Mapping[str, object] | None,
+    accept_ambiguous: bool,
+    allow_expansion: bool,
+) -> Built:
+    """What `build` does with a guess: searched where nothing fits, and again where building it says
+    that rules were wrong."""
     if found.canonical.checkpoint.format == "onnx":
         try:
             from archfind import from_onnx
@@ -313,9 +338,13 @@ def export(
                 half=half,
                 allow_expansion=allow_expansion,
             )
-    return exporters.export(
-        built, out, force=force, opset=opset, keep_unchecked=keep_unchecked, half=half
-    )
+    from archfind.providers.building import building
+
+    checkpoint = built.guess.canonical.checkpoint
+    with building(), OwnErrors(checkpoint.path, checkpoint):
+        return exporters.export(
+            built, out, force=force, opset=opset, keep_unchecked=keep_unchecked, half=half
+        )
 
 
 def export_program(

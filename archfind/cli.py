@@ -11,8 +11,8 @@ from archfind.errors import (
     BuildError,
     CheckpointError,
     ExportError,
-    RepairError,
 )
+from archfind.own_errors import OwnErrors
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,15 +32,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     streams.prepare()
     try:
         arguments = parser().parse_args(argv)
-        return arguments.run(arguments)
+        with OwnErrors(getattr(arguments, "file", "")):
+            return arguments.run(arguments)
     except ArchfindError as error:
         return _fail(error)
-    except ModuleNotFoundError as error:
-        if (error.name or "").startswith("archfind"):
-            raise
-        return _fail(ArchfindError(f"this needs {error.name}: pip install 'archfind[all]'"))
-    except OSError as error:
-        return _fail(ArchfindError(error.strerror or str(error), error.filename))
     except KeyboardInterrupt:
         _fail(ArchfindError("interrupted"))
         return EXIT_INTERRUPTED
@@ -193,17 +188,22 @@ def _guess(arguments: argparse.Namespace) -> int:
     codes: list[int] = []
     for path in arguments.files:
         try:
-            found: Guess = guess(
-                path, choose=arguments.choose, part=arguments.part, search=arguments.search
-            )
+            with OwnErrors(path) as own:
+                found: Guess = guess(
+                    path, choose=arguments.choose, part=arguments.part, search=arguments.search
+                )
+                own.checkpoint = found.canonical.checkpoint
+                document = guess_document(found)
+                lines = (
+                    _json(document)
+                    if arguments.json
+                    else guess_lines(document, quiet=arguments.quiet, verbose=arguments.verbose)
+                )
         except ArchfindError as error:
             codes.append(_refused(path, error, arguments))
             continue
-        document = guess_document(found)
-        if arguments.json:
-            _print_json(document)
-        else:
-            _print(guess_lines(document, quiet=arguments.quiet, verbose=arguments.verbose))
+        _print(lines)
+        if not arguments.json:
             _print_danger(found.canonical.checkpoint.path, found.canonical.checkpoint.danger)
         danger = arguments.fail_on_danger and found.canonical.checkpoint.danger
         codes.append(EXIT_DANGER if danger else int(found.status != "exact"))
@@ -218,15 +218,15 @@ def _inspect(arguments: argparse.Namespace) -> int:
     codes: list[int] = []
     for path in arguments.files:
         try:
-            checkpoint = formats.open(path)
+            with OwnErrors(path) as own:
+                checkpoint = own.checkpoint = formats.open(path)
+                document = inspect_document(checkpoint)
+                lines = _json(document) if arguments.json else inspect_lines(document)
         except ArchfindError as error:
             codes.append(_refused(path, error, arguments))
             continue
-        document = inspect_document(checkpoint)
-        if arguments.json:
-            _print_json(document)
-        else:
-            _print(inspect_lines(document))
+        _print(lines)
+        if not arguments.json:
             _print_danger(path, checkpoint.danger)
         danger = arguments.fail_on_danger and checkpoint.danger
         codes.append(EXIT_DANGER if danger else EXIT_EXACT)
@@ -319,11 +319,7 @@ def _repair(arguments: argparse.Namespace) -> int:
     from archfind.render_repair import repair_document, repair_lines
 
     if arguments.plan:
-        try:
-            with open(arguments.plan, encoding="utf-8") as file:
-                plan = repair.Plan.from_json(file.read())
-        except (OSError, UnicodeDecodeError) as error:
-            raise RepairError(f"can't be read: {error}", arguments.plan) from error
+        plan = repair.read_plan(arguments.plan, arguments.file, arguments.base)
     else:
         choice = {"choose": arguments.choose, "part": arguments.part}
         plan = repair.plan(arguments.file, **choice, base=arguments.base or None)
@@ -403,17 +399,24 @@ def _settings(pairs: list[str]) -> dict[str, object]:
 
 
 def _print(lines: list[str]) -> None:
-    _put(sys.stdout, "\n".join(lines) + "\n")
+    """Lines for a terminal: whatever a file says, it stays within its line."""
+    from archfind.formats.escape import visible
+
+    _put(sys.stdout, "\n".join(map(visible, lines)) + "\n")
 
 
-def _print_json(document: object) -> None:
+def _json(document: object) -> list[str]:
     import json
 
     try:
         text = json.dumps(document, allow_nan=False)
     except ValueError:  # JSON has no NaN, and checkpoints do: a loss that diverged
         text = json.dumps(_finite(document))
-    _put(sys.stdout, text + "\n")
+    return [text.replace("\x7f", "\\u007f")]
+
+
+def _print_json(document: object) -> None:
+    _print(_json(document))
 
 
 def _finite(value: object) -> object:
@@ -457,10 +460,10 @@ def _refused(path: str, error: ArchfindError, arguments: argparse.Namespace) -> 
 
 
 def _fail(error: ArchfindError, document: object = None) -> int:
-    from archfind.formats.escape import escape
+    from archfind.formats.escape import escape, visible
 
     if document is not None:
         _print_json(document)
     where = f"{escape(error.path)}: " if error.path else "archfind: "
-    _put(sys.stderr, f"{where}error: {error.message}\n")
+    _put(sys.stderr, f"{where}error: {visible(error.message)}\n")
     return EXIT_FAILED

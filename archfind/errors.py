@@ -12,9 +12,14 @@ ArchfindError          what, where and what to do next, in one line; has .path
 +-- BuildError         .missing .unexpected .mismatched, worded as torch words them
 +-- ExportError        the writer failed, or its output differs from the module
 +-- RepairError        an edit that would invent weights
++-- InternalError      a fault of archfind's own; .report has what to send us
 """
 
 from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 class ArchfindError(Exception):
@@ -95,3 +100,23 @@ class ExportError(ArchfindError):
 
 class RepairError(ArchfindError):
     """The repair can't be done without inventing weights."""
+
+
+class InternalError(ArchfindError):
+    """archfind failed where it should have answered. `report` says with what and where (exception,
+    message, at, archfind, python; format and tensors, where they are known); `__cause__` is the
+    exception itself."""
+
+    def __init__(
+        self, report: Mapping[str, str | int | list[str]], path: str | None = None
+    ) -> None:
+        said = ": ".join(filter(None, (str(report["exception"]), str(report["message"]))))
+        places = " < ".join(report["at"] if isinstance(report["at"], list) else ())
+        rest = [f"{name} {value}" for name, value in report.items() if name not in _FIRST]
+        text = "; ".join(filter(None, (said, places, ", ".join(rest))))
+        advice = "please report it with this text, and with `archfind inspect --json` of the file"
+        super().__init__(f"internal error, {advice} if you may: [{text}]", path)
+        self.report = report
+
+
+_FIRST = ("exception", "message", "at")

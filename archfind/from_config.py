@@ -4,6 +4,7 @@ the library's own `from_pretrained`, which replays how published keys become the
 from __future__ import annotations
 
 import contextlib
+import copy
 import warnings
 from collections.abc import Mapping
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from archfind.claimed_size import refuse_larger
 from archfind.errors import BuildError
 from archfind.providers import provider
 from archfind.tensors import TensorReader, merged_weight
@@ -30,6 +32,9 @@ def with_state(
 ) -> nn.Module:
     """The class of a match with these tensors in it."""
     config, cls, switches = config_of(found, settings, path)
+    if any(s.source == "file" for name, s in found.config.items() if name not in settings):
+        held = sum(tensor.numel() for tensor in state.values())
+        refuse_larger(lambda: cls(copy.deepcopy(config), **switches), held, path)
     with quiet():
         try:
             module, info = cls.from_pretrained(

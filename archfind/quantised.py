@@ -35,6 +35,7 @@ _AFFINE = (
     "Int8Tensor", "Float8Tensor", "IntxUnpackedToInt8Tensor", "AffineQuantizedTensor",
     "PlainAQTTensorImpl", "LinearActivationQuantizedTensor", "Float8AQTTensorImpl",
 )  # fmt: skip
+NOTE_BYTES = 4096  # of JSON in a tensor; bitsandbytes writes about 200
 _BYTES = ("int8", "uint8", "float8_e4m3fn", "float8_e5m2")
 
 
@@ -109,15 +110,17 @@ def _of_classes(
 
 def _class_of(said: object) -> str:
     """The class in torchao's note on a tensor: JSON in safetensors files, its name in pickles."""
-    import json
-
     text = said if isinstance(said, str) else ""
     if text[:1] != "{":
         return text.rpartition(".")[2]
-    try:
-        return str(json.loads(text).get("_type"))
-    except (ValueError, RecursionError):
-        return ""
+    return str(_noted(text).get("_type"))
+
+
+def _noted(text: str | bytes) -> dict[str, object]:
+    """The JSON object in a note on a tensor; an empty one where there is none."""
+    from archfind.formats.side_files import object_in  # late: few files have notes
+
+    return object_in(text)
 
 
 def _first(order: dict[str, int], key: str) -> int:
@@ -226,16 +229,11 @@ def _grouped(
 
 def _shape_in(spec: TensorSpec) -> tuple[int, ...] | None:
     """The shape in bitsandbytes' own note, JSON in a tensor of bytes."""
-    import json
-
-    if spec.storage.start < 0 or spec.storage.nbytes > 4096 or spec.applied:
+    if spec.storage.start < 0 or spec.storage.nbytes > NOTE_BYTES or spec.applied:
         return None
     with open(spec.storage.file, "rb") as file:
         file.seek(spec.storage.start)
         data = file.read(spec.storage.nbytes)
-    try:
-        shape = json.loads(data)["shape"]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return None
-    plain = isinstance(shape, list) and all(type(n) is int and n >= 0 for n in shape)
-    return tuple(shape) if plain else None
+    from archfind.formats.side_files import wholes
+
+    return wholes(_noted(data).get("shape"))

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from archfind.errors import BuildError
+from archfind.formats.side_files import number, object_in, whole
+from archfind.quantised import NOTE_BYTES
 
+_BLOCK = 1 << 16  # numbers that share a scale: bitsandbytes has up to 4096
 # AWQ (Lin et al. 2023, arXiv:2306.00978) packs eight columns to a word in this order.
 _AWQ_ORDER = (0, 4, 1, 5, 2, 6, 3, 7)
 
@@ -77,14 +79,19 @@ def _four_bits(parts: list[Tensor], shape: Sequence[int]) -> Tensor:
     (Dettmers et al. 2023, arXiv:2305.14314); those are themselves quantised where `nested` parts
     are there."""
     packed, absmax, codes, note, *nested = parts
-    state = json.loads(bytes(note.tolist()))
-    block = int(state["blocksize"])
+    state = object_in(bytes(note.tolist())) if note.numel() <= NOTE_BYTES else {}
+    block = whole(state.get("blocksize"), 1, _BLOCK)
+    if block is None:
+        raise BuildError("the note on a weight of four bits has no usable blocksize")
     if nested:
         scale, values = nested
-        inner = int(state["nested_blocksize"])
+        inner = whole(state.get("nested_blocksize"), 1, _BLOCK)
+        offset = number(state.get("nested_offset"))
+        if inner is None or offset is None:
+            raise BuildError("the note on a weight of four bits has no usable nested blocks")
         steps = values.float()[absmax.long()]
         absmax = steps * scale.float().repeat_interleave(inner)[: len(steps)]
-        absmax = absmax + float(state["nested_offset"])
+        absmax = absmax + offset
     flat = packed.flatten()
     halves = torch.stack([flat >> 4, flat & 15], 1).flatten().long()
     count = 1

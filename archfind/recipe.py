@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from archfind.usual_arguments import usual
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Any
 
-    from archfind.types import Match
+    from archfind.types import Entry, Match
 
 
 def arguments(found: Match) -> dict[str, object]:
@@ -31,15 +34,23 @@ def recipe(found: Match) -> dict[str, object]:
     if found.pretrained is not None:
         return _configured(found)
     moved = {k: v for k, v in arguments(found).items() if entry.fields.get(k) != v}
+    return _call(entry, moved)
+
+
+def _call(entry: Entry, moved: Mapping[str, object]) -> dict[str, object]:
+    """The library's own builder, or the class itself with what makes it that network."""
     args = [] if entry.callable.endswith(f".{entry.name}") else [entry.name]
-    return {"callable": entry.callable, "args": args, "kwargs": {**entry.fixed, **moved}}
+    kwargs = {**usual(entry.provider, entry.name), **entry.fixed, **moved}
+    return {"callable": entry.callable, "args": args, "kwargs": kwargs}
 
 
 def _variant(found: Match) -> dict[str, object]:
     """As the library's own builder takes it, where it does; else archfind's."""
     entry, variant = found.entry, found.variant
     assert variant is not None
-    if not variant.direct:
+    roots = dict.fromkeys(path.partition(".")[0] for path in variant.moved)
+    known = [name for name in roots if name in found.config or name in variant.moved]
+    if not variant.direct or len(known) < len(roots):  # an argument that is known in parts only
         given: dict[str, object] = {}
         for path, value in variant.moved.items():
             root = path.partition(".")[0]
@@ -47,13 +58,11 @@ def _variant(found: Match) -> dict[str, object]:
             given[root if whole else path] = whole.value if whole else value
         args: list[object] = [entry.id, given]
         return {"callable": "archfind.variant", "args": args, "kwargs": {}}
-    roots = dict.fromkeys(path.partition(".")[0] for path in variant.moved)
     kwargs = {
         name: found.config[name].value if name in found.config else variant.moved[name]
         for name in roots
     }
-    args = [] if entry.callable.endswith(f".{entry.name}") else [entry.name]
-    return {"callable": entry.callable, "args": args, "kwargs": {**entry.fixed, **kwargs}}
+    return _call(entry, kwargs)
 
 
 def _configured(found: Match) -> dict[str, object]:
@@ -71,7 +80,9 @@ def _configured(found: Match) -> dict[str, object]:
             continue
         target = fields
         for part in above:
-            target = target.setdefault(part, {})
+            if not isinstance(target.get(part), dict):
+                target[part] = {}
+            target = target[part]
         target[last] = setting.value
     config = {"callable": f"transformers.{found.pretrained.config}", "kwargs": fields}
     return {"callable": found.entry.callable, "args": [], "kwargs": switches, "config": config}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from archfind.errors import CheckpointError
+from archfind.errors import CheckpointError, InternalError
 from archfind.formats.counts import numel
 from archfind.formats.escape import escape
 from archfind.recipe import recipe
@@ -72,12 +72,14 @@ def guess_document(guess: Guess) -> dict[str, object]:
 def error_document(path: str, error: ArchfindError) -> dict[str, object]:
     """The same shape for a file that couldn't be read: status null, and the error in words."""
     danger = error.danger if isinstance(error, CheckpointError) else ()
+    report = {"report": dict(error.report)} if isinstance(error, InternalError) else {}
     return {
         "schema": SCHEMA,
         "path": path,
         "status": None,
         "danger": list(danger),
         "error": error.message,
+        **report,
     }
 
 

@@ -16,7 +16,7 @@ from archfind.pretrained.rank import rank
 from archfind.pretrained.solve import Solved
 from archfind.probing.config import Config
 from archfind.progress import progress
-from archfind.types import Canonical, Guess
+from archfind.types import Canonical, Guess, Match
 from archfind.work import Work
 
 SECONDS = 60.0  # for one class whose fields the library refuses
@@ -95,8 +95,21 @@ def mended(guess: Guess, types: ModelTypes, seconds: float) -> Guess | None:
         attempt.run(end, True)
         if attempt.fits:
             match = replace(attempt.solved(end).match, twins=best.twins)
+            if _is_overruled(best, match):
+                return None
             return replace(guess, matches=(match, *guess.matches[1:]))
     return None
+
+
+def _is_overruled(best: Match, other: Match) -> bool:
+    """Whether a field that the file claims, and no tensor shows, has another value now: what the
+    library refuses of a claim is to be said, not replaced."""
+    return any(
+        name not in other.config
+        or (other.config[name].source != "shape" and other.config[name].value != setting.value)
+        for name, setting in best.config.items()
+        if setting.source == "file"
+    )
 
 
 def _near(canonical: Canonical, types: ModelTypes, choose: str) -> Iterator[Solved]:

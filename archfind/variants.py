@@ -324,16 +324,21 @@ def _config(
 
 
 def gathered(root: str, leaves: Mapping[str, Any]) -> dict[str, Any]:
-    """Leaves below one argument as values: lists of plain items together, the rest each by path."""
-    if root in leaves:
-        return {root: leaves[root]}
-    length = leaves.get(f"{root}.#")
-    if length is not None and length > len(leaves):
-        length = None  # not all of its items are told
-    items = [leaves.get(f"{root}.{n}") for n in range(length)] if length is not None else []
-    if length is not None and all(f"{root}.{n}" in leaves for n in range(length)):
-        return {root: items}
+    """Leaves below one argument as values: lists of plain items together, and lists of those; the
+    rest each by path."""
+    whole = _whole(root, leaves)
+    if whole is not _NONE:
+        return {root: whole}
     return {path: value for path, value in leaves.items() if not path.endswith(".#")}
+
+
+def _whole(path: str, leaves: Mapping[str, Any]) -> Any:
+    """The value or the list of values at a path; _NONE where a part of it is no leaf."""
+    length = leaves.get(f"{path}.#")
+    if path in leaves or type(length) is not int or length > len(leaves):
+        return leaves.get(path, _NONE)  # of a list, not all of its items are told
+    items = [_whole(f"{path}.{n}", leaves) for n in range(length)]
+    return _NONE if any(item is _NONE for item in items) else items
 
 
 _COMMON = frozenset(

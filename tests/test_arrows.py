@@ -12,10 +12,10 @@ import archfind
 ROOT = Path(archfind.__file__).parent
 # Each layer may import those before it.
 LAYERS = [
-    {"errors", "frozen", "streams", "work"},
+    {"errors", "frozen", "streams", "usual_arguments", "work"},
     {"types", "progress"},
-    {"formats", "signature", "key_names", "key_trees", "quantised"},
-    {"writing"},
+    {"formats", "signature", "key_names", "key_trees"},
+    {"quantised", "writing"},
     {
         "canonical",
         "grouping",
@@ -23,6 +23,7 @@ LAYERS = [
         "recipe",
         "render_parts",
         "alignment",
+        "own_errors",
         "render_pretrained",
     },
     {"compile_index"},
@@ -35,6 +36,7 @@ LAYERS = [
     {"quantised_values", "variant_heads", "wrapper"},
     {"identify", "harvest", "tensors"},
     {"probing"},
+    {"claimed_size"},
     {"config_probing", "from_config"},
     {"attempt", "attempt_configured", "instantiate"},
     {"doubt", "search_configured", "search_heads"},

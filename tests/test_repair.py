@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import random
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
@@ -118,11 +120,122 @@ def test_a_plan_can_be_edited_and_applied(
         ('{"edits": []}', "names its source"),
         ('{"source": "a", "edits": [{"kind": "guess"}]}', "no edit 'guess'"),
         ('{"source": "a", "edits": [{"kind": "drop", "keys": 3}]}', "another form"),
+        ('{"source": "a", "edits": [{"kind": ["drop"]}]}', "no edit a list"),
+        ('{"source": "a", "edits": [{"kind": "drop", "keys": [1]}]}', "another form"),
+        ('{"source": "a", "edits": [{"kind": "drop", "options": {"new": 1}}]}', "another form"),
+        ('{"source": "a", "edits": [{"kind": "cast", "options": {"dtype": "load"}}]}', "another"),
+        ('{"source": "a", "edits": [{"kind": "fill", "options": {"shape": [-1]}}]}', "another"),
+        ('{"source": "a", "edits": [{"kind": "fill", "options": {"shape": [1e3]}}]}', "another"),
+        ('{"source": "a", "edits": [{"kind": "merge", "options": {"scale": 1e999}}]}', "another"),
+        ('{"source": "a", "edits": [{"kind": "drop", "lossless": "no"}]}', "another form"),
+        ('{"source": "a", "edits": [], "tensors": "abc"}', "tensors is of another form"),
+        ('{"source": "a", "edits": [], "tensors": [1]}', "tensors is of another form"),
+        ('{"source": "a", "edits": [], "tensors": Infinity}', "not strict JSON"),
+        ('{"source": "a", "edits": [], "problems": 5}', "problems is of another form"),
+        ('{"source": "a", "edits": [], "notes": null}', "notes is of another form"),
+        ('{"source": "a", "edits": [], "target": 5}', "target is of another form"),
+        ('{"source": "a", "source": "b", "edits": []}', "stands twice"),
+        ("[" * 200_000, "nested too deep"),
+        ('{"source": "a", "edits":' + "[" * 900 + "]" * 900 + "}", "nested too deep"),
     ],
 )
 def test_what_is_no_plan(text: str, message: str) -> None:
     with pytest.raises(RepairError, match=message):
         Plan.from_json(text)
+
+
+def test_a_plan_is_for_the_files_that_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Through another path or a link, it may be; what the plan names alone isn't opened."""
+    for name in ("in", "other"):
+        save_file({"a": torch.ones(2)}, tmp_path / f"{name}.safetensors")
+    source, other = tmp_path / "in.safetensors", tmp_path / "other.safetensors"
+    link = tmp_path / "link.safetensors"
+    link.symlink_to(source)
+    plan = tmp_path / "plan.json"
+
+    def run(file: Path, *more: str, **said: str) -> int:
+        plan.write_text(json.dumps({"source": str(source), "edits": [], **said}))
+        return main(["repair", str(file), "--plan", str(plan), *more])
+
+    assert run(source) == 0 and run(link) == 0
+    assert run(source.parent / "." / "in.safetensors", source=str(link)) == 0
+    capsys.readouterr()
+    wrong: tuple[tuple[list[str], dict[str, str], str], ...] = (
+        ([str(other)], {}, f"its source is {source}, not {other}"),
+        ([str(source)], {"source": str(tmp_path / "none")}, "the plan is for another file"),
+        ([str(source)], {"base": str(other)}, f"its base is {other}; name it with --base"),
+        ([str(source), "--base", str(other)], {}, f"it has no base, not {other}"),
+        ([str(source), "--base", str(link)], {"base": str(other)}, f"is {other}, not {link}"),
+    )
+    for (file, *more), said, words in wrong:
+        assert run(Path(file), *more, **said) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith(f"{plan}: error: ") and words in line
+    assert run(source, "--base", str(other), base=str(other)) == 0
+
+
+@pytest.mark.parametrize("made", ["fifo", "device", "folder", "missing", "huge", "link"])
+def test_a_plan_that_is_no_regular_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], made: str
+) -> None:
+    save_file({"a": torch.ones(2)}, tmp_path / "in.safetensors")
+    plan = tmp_path / "plan.json"
+    if made == "fifo":
+        os.mkfifo(plan)
+    elif made == "folder":
+        plan.mkdir()
+    elif made == "huge":
+        with plan.open("wb") as file:
+            file.truncate(1 << 40)
+    elif made != "missing":
+        plan.symlink_to("/dev/zero")
+    place = Path("/dev/zero") if made == "device" else plan
+    assert main(["repair", str(tmp_path / "in.safetensors"), "--plan", str(place)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"{place}: error: ")
+
+
+@pytest.mark.parametrize("text", ["abc", "", "nan", "1e999", "-inf", "[" * 9_000, "\x1b[31m"])
+def test_an_adapter_whose_alpha_is_no_number(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str
+) -> None:
+    """What it adapts is still said; merged it isn't, as with another scale it would be wrong."""
+    key = "base_model.model.x.lora_{}.weight"
+    lora = {key.format("A"): torch.ones(2, 4), key.format("B"): torch.ones(4, 2)}
+    save_file({"x.weight": torch.ones(4, 4)}, tmp_path / "base.safetensors")
+    path = tmp_path / "lora.safetensors"
+    save_file(lora, path, {"ss_network_alpha": text})
+    assert main(["repair", str(path)]) == 1
+    assert "ss_network_alpha in its metadata is no number" in capsys.readouterr().out
+    plan = archfind.repair.plan(path, base=tmp_path / "base.safetensors")
+    assert plan.problems == ("ss_network_alpha in its metadata is no number",)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('{"lora_alpha": "much"}', "lora_alpha in adapter_config.json is no number"),
+        ('{"lora_alpha": 1' + "0" * 400 + "}", "is no number"),
+        ('{"lora_alpha": true}', "is no number"),
+        ('{"lora_alpha": 4, "use_rslora": "yes"}', "neither true nor false"),
+        ('{"lora_alpha": 4, "alpha_pattern": {"x": 8}}', "an alpha of their own"),
+        ('{"lora_alpha":' + "[" * 200_000, "is left aside"),
+        ("[]", "is left aside"),
+    ],
+)
+def test_an_adapter_config_of_another_form(tmp_path: Path, text: str, words: str) -> None:
+    key = "base_model.model.x.lora_{}.weight"
+    lora = {key.format("A"): torch.ones(2, 4), key.format("B"): torch.ones(4, 2)}
+    save_file(lora, tmp_path / "adapter_model.safetensors")
+    save_file({"x.weight": torch.ones(4, 4)}, tmp_path / "base.safetensors")
+    (tmp_path / "adapter_config.json").write_text(text)
+    plan = archfind.repair.plan(tmp_path / "adapter_model.safetensors")
+    assert any(words in note for note in plan.notes)
+    base = tmp_path / "base.safetensors"
+    merged = archfind.repair.plan(tmp_path / "adapter_model.safetensors", base=base)
+    assert any(words in problem for problem in merged.problems)
 
 
 @pytest.mark.parametrize(

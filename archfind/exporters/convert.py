@@ -8,6 +8,7 @@ gathered from a strided view), disk time by the copying: torch isn't even import
 from __future__ import annotations
 
 import json
+import math
 import os
 from dataclasses import replace
 from importlib.metadata import version
@@ -15,12 +16,13 @@ from pathlib import Path
 
 from archfind import expansion, formats
 from archfind.canonical import networks
-from archfind.errors import ExportError
+from archfind.errors import CheckpointError, ExportError
 from archfind.exporters.pieces import Piece, piece
 from archfind.exporters.safetensors_file import write_safetensors
 from archfind.exporters.torch_file import write_torch
 from archfind.formats.dtypes import ITEMSIZE
 from archfind.formats.escape import escape
+from archfind.formats.side_files import object_in, parse_text, whole, words
 from archfind.formats.source import opened
 from archfind.progress import progress
 from archfind.recipe import recipe
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 
     from archfind.types import Checkpoint, Guess
 
+TIED = "archfind.tied"  # lists of keys that shared a tensor, as JSON, where the container has none
 VERSIONS = "archfind.versions"  # of layers, as JSON, where the container hasn't a place for them
 _VERSION = 2**16  # more is nobody's
 _TEXT = 4000  # characters of a hint that are carried along
@@ -65,7 +68,7 @@ def convert(
     if not pieces:
         raise ExportError("holds no tensors to write", checkpoint.path)
     if kind == "pth":
-        pieces = _tied_again(pieces, checkpoint)
+        pieces = _tied_again(pieces, checkpoint, notes)
     too_much = expansion.excess(_written(pieces, kind), checkpoint.files)
     if too_much and not allow_expansion:
         raise ExportError(too_much, checkpoint.path)
@@ -220,12 +223,9 @@ def _versions(guess: Guess) -> dict[str, int]:
     canonical = guess.canonical
     checkpoint = canonical.checkpoint
     if not checkpoint.versions:
-        try:
-            kept = json.loads(str(checkpoint.metadata.get(VERSIONS, "{}")))
-        except (ValueError, RecursionError):
-            return {}
-        good = isinstance(kept, dict) and all(type(n) is int for n in kept.values())
-        return {k: n for k, n in kept.items() if 0 < n < _VERSION} if good else {}
+        kept = object_in(str(checkpoint.metadata.get(VERSIONS, "")))
+        layers = {layer: whole(n, 1, _VERSION - 1) for layer, n in kept.items()}
+        return {layer: n for layer, n in layers.items() if n is not None}
     cut = {at[: -len(key)] if at.endswith(key) else None for key, at in canonical.origin.items()}
     prefix = cut.pop() if len(cut) == 1 else None
     if prefix is None:
@@ -241,6 +241,8 @@ def _versions(guess: Guess) -> dict[str, int]:
 
 
 def _is_plain(value: object) -> bool:
+    if isinstance(value, float) and not math.isfinite(value):
+        return False  # which JSON hasn't
     return isinstance(value, bool | int | float | str) and len(str(value)) <= _TEXT
 
 
@@ -272,15 +274,21 @@ def _ties(pieces: Sequence[Piece]) -> list[list[str]]:
     return list(groups.values())
 
 
-def _tied_again(pieces: list[Piece], checkpoint: Checkpoint) -> list[Piece]:
+def _tied_again(pieces: list[Piece], checkpoint: Checkpoint, notes: dict[str, str]) -> list[Piece]:
     """What was tied before it went through a container without sharing, and is still the same."""
     try:
-        groups = json.loads(str(checkpoint.metadata.get("archfind.tied", "[]")))
-    except ValueError:
+        groups = parse_text(str(checkpoint.metadata.get(TIED, "[]")), TIED)
+    except CheckpointError as error:
+        notes["left"] = f"{TIED} in its metadata: {error.message}"
         return pieces
     by_key = {one.key: one for one in pieces}
-    for names in groups if isinstance(groups, list) else ():
-        held = [by_key[name] for name in names if name in by_key]
+    free = set(by_key)  # a key is tied once
+    lists = [words(group) for group in groups] if isinstance(groups, list) else [None]
+    if None in lists:
+        notes["left"] = f"{TIED} in its metadata: not lists of keys"
+    for names in filter(None, lists):
+        held = [by_key[name] for name in dict.fromkeys(names) if name in free]
+        free.difference_update(names)
         for one in held[1:]:
             alike = (one.dtype, one.shape) == (held[0].dtype, held[0].shape)
             if alike and all(a == b for a, b in zip(one.chunks(), held[0].chunks(), strict=True)):
@@ -303,7 +311,7 @@ def write(
         write_torch(path, pieces, {**layers, "archfind": said})
     else:
         tied = [names for names in ties if len(names) > 1]
-        extra = {"archfind.tied": json.dumps(tied)} if tied else {}
+        extra = {TIED: json.dumps(tied)} if tied else {}
         write_safetensors(path, pieces, {**metadata, **extra})
     _check(path, pieces)
 

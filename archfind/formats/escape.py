@@ -11,11 +11,16 @@ _ZERO_WIDTH_AND_BIDI = frozenset(
 def escape(text: str, clip: int = CLIP) -> str:
     """`text` without control, bidirectional or invisible characters, at most `clip` long."""
     clipped = len(text) > clip
-    if clipped:
-        text = text[:clip]
-    if not (text.isascii() and text.isprintable()):
-        text = "".join(map(_visible, text))
+    text = visible(text[:clip] if clipped else text)
     return text + "..." if clipped else text
+
+
+def visible(text: str) -> str:
+    """`text` whole, its control, bidirectional and invisible characters written out: what has been
+    escaped stays as it is."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(map(_visible, text))
 
 
 def _visible(char: str) -> str:

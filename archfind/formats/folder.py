@@ -9,7 +9,7 @@ from archfind.errors import CheckpointError, LimitExceeded, NotACheckpoint
 from archfind.frozen import replace
 from archfind.types import Checkpoint
 
-from . import limits
+from . import limits, side_files
 from .escape import escape
 from .nested import MODELS
 
@@ -17,7 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from archfind.types import TensorSpec
 
-_FILES = 20_000
+_FILES = 20_000  # entries that are looked at
 _INDEX = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 _SINGLE = (
     "model.safetensors",
@@ -37,11 +37,14 @@ def read(path: str, depth: int = 0) -> Checkpoint:
         with os.scandir(path) as entries:
             found = [
                 (entry.name, entry.is_dir())
-                for entry, _ in zip(entries, range(_FILES), strict=False)
+                for entry, _ in zip(entries, range(_FILES + 1), strict=False)
             ]
     except OSError as error:
         reason = (error.strerror or "unknown error").lower()
         raise CheckpointError(f"can't be opened: {reason}", path) from None
+    if len(found) > _FILES:
+        text = f"is a folder of more than {_FILES:,} entries: give the file in it"
+        raise NotACheckpoint(text, path)
     names = sorted(name for name, is_folder in found if not is_folder)
     folders = sorted(name for name, is_folder in found if is_folder)
 
@@ -97,10 +100,10 @@ def _latest(path: str, names: list[str], folders: list[str]) -> str:
         if name not in names:
             continue
         try:
-            with open(os.path.join(path, name), encoding="utf-8", errors="replace") as file:
-                text = file.read(200).strip()
-        except OSError:
+            text = side_files.read_bytes(os.path.join(path, name), 200).decode("utf-8", "replace")
+        except CheckpointError:
             continue
+        text = text.strip()
         if text.isascii() and text.isdigit() and len(text) < 12:
             text = f"iter_{int(text):07d}" if name != "latest" else text
         if text in folders:

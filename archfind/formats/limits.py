@@ -32,6 +32,12 @@ JSON_COMMAS = 2_500_000  # about seven per tensor
 JSON_PAIRS = 1_250_000  # four per tensor
 SHARDS = 10_000
 
+SIDE_BYTES = 1 << 20  # config.json and its like; the largest known one has 200 KB
+SIDE_DEPTH = 32  # levels of JSON in it; a pipeline's configs have about six
+SIDE_WORD = 200  # characters of a field
+SIDE_NUMBER = 1 << 24  # a claimed size or count; the longest known context has 10,485,760
+PLAN_BYTES = 64 << 20  # a plan names every key that it moves
+
 TENSORS = 300_000  # in one header; of a pickle, the limits above are reached at about as many
 GGUF_FIELDS = 6_000_000  # numbers and lengths; a vocabulary has 260,000
 PROTOBUF_FIELDS = 2_000_000

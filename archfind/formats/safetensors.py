@@ -80,7 +80,9 @@ def read_header(source: Source) -> tuple[dict[str, TensorSpec], dict[str, object
     metadata: dict[str, object] = {}
     for key, value in found.items() if type(found) is dict else ():
         if type(value) is str:
-            metadata[key] = value[: limits.METADATA_TEXT]  # kohya keeps every tag of its images
+            own = key.startswith("archfind.")  # JSON, which is nothing when it is cut
+            most = limits.SIDE_BYTES if own else limits.METADATA_TEXT
+            metadata[key] = value[:most]  # kohya keeps every tag of its images
         elif type(value) in (int, float, bool):
             metadata[key] = value
     return _tensors(source, header, 8 + length), metadata

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from itertools import chain
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 
 from archfind import database as databases
 from archfind.canonical import DERIVED
+from archfind.claimed_size import refuse_larger
 from archfind.database import Database, Signature
 from archfind.errors import ArchfindError, BuildError, UnknownError
 from archfind.exporters import parity
@@ -22,6 +22,7 @@ from archfind.exporters.job import Job
 from archfind.exporters.onnx import quiet, reason
 from archfind.exporters.torch_onnx import newer
 from archfind.formats.escape import escape
+from archfind.formats.side_files import like, object_in, whole
 from archfind.from_config import with_state
 from archfind.from_onnx import graph
 from archfind.from_onnx.inputs import example_for, freed_in, inputs, run
@@ -30,11 +31,17 @@ from archfind.from_onnx.size import refuse_large
 from archfind.from_onnx.slots import constants, paired, slots
 from archfind.from_onnx.trace import Tracer, assigned, randomise
 from archfind.frozen import replace
-from archfind.instantiate import fresh
+from archfind.instantiate import blank, fresh
 from archfind.providers.example import Axes, Example, tensors
 from archfind.types import Built, Guess, Match, Setting, Variant
 from archfind.writing import beside
 
+_ITEMS = 1_000  # of a list in an argument
+# arguments that no file decides: they lead to weights elsewhere
+_HELD = frozenset(
+    """pretrained pretrained_cfg pretrained_cfg_overlay checkpoint_path cache_dir weights
+    weights_backbone features_only scriptable progress""".split()
+)
 _TRIED = 6  # networks whose shapes the graph has, each exported once or twice
 
 
@@ -138,6 +145,8 @@ def _named(
             if name not in (member.entry.id, member.entry.name):
                 continue
             settings, variant = _said(said)
+            if variant is None:
+                settings = {k: s for k, s in settings.items() if k in member.entry.fields}
             if not settings and "num_classes" in member.entry.fields:
                 last = [s.array.shape[-1] for s in slots(model) if s.kind == "linear"]
                 if last:
@@ -149,15 +158,30 @@ def _named(
 
 def _said(said: Mapping[str, str]) -> tuple[dict[str, Setting], Variant | None]:
     """Settings and arguments that an export of archfind's own carries."""
-    try:
-        config = json.loads(said.get("archfind.config", "{}"))
-        recipe = json.loads(said.get("archfind.build", "{}"))
-        settings = {k: Setting(v["value"], "file") for k, v in config.items()}
-        if recipe.get("callable") == "archfind.variant":
-            return settings, Variant("", dict(recipe["args"][1]))
+    config = object_in(said.get("archfind.config", ""))
+    recipe = object_in(said.get("archfind.build", ""))
+    settings = {
+        name: Setting(one["value"], "file")
+        for name, one in config.items()
+        if isinstance(one, dict) and _is_argument(name, one.get("value"))
+    }
+    args = recipe.get("args")
+    if recipe.get("callable") != "archfind.variant" or not isinstance(args, list) or len(args) < 2:
         return settings, None
-    except (ValueError, TypeError, KeyError, AttributeError, IndexError):
-        return {}, None
+    moved = args[1] if isinstance(args[1], dict) else {}
+    return settings, Variant("", {k: v for k, v in moved.items() if _is_argument(k, v)})
+
+
+def _is_argument(path: str, value: object) -> bool:
+    """Whether an argument may be what a file says: plain, of a size that one can have, and nothing
+    that would fetch or open weights."""
+    if path.partition(".")[0] in _HELD:
+        return False
+    if isinstance(value, list):
+        return len(value) <= _ITEMS and all(_is_argument(path, item) for item in value)
+    if path.endswith(".#"):
+        return whole(value, 0, _ITEMS) is not None
+    return value is None or like(value, None) is not None
 
 
 def _matrices(model: onnx.ModelProto) -> Counter[tuple[int, ...]]:
@@ -196,6 +220,7 @@ def _loaded(
             if match.pretrained is not None:
                 module = with_state(match, state, settings, path)
             else:
+                _bounded(match, model, path)
                 module = fresh(match)
             own = state if match.pretrained is None else dict[str, Tensor]()
             apart = _proven(module, own, example_for(match, module, model), path)
@@ -216,9 +241,10 @@ def _loaded(
 def _recovered(match: Match, model: onnx.ModelProto, path: str) -> tuple[nn.Module, int, str]:
     """The candidate with the graph's weights: through its own names where they're all there, else
     through an export of its own, constant by constant."""
+    held = constants(model)
+    _bounded(match, model, path)
     module = fresh(match)
     example = example_for(match, module, model)
-    held = constants(model)
     own = module.state_dict()
     needed = [k for k, v in own.items() if isinstance(v, Tensor) and not _is_made(k, v)]
     named = {k: held[k] for k in needed if k in held and held[k].shape == tuple(own[k].shape)}
@@ -251,6 +277,12 @@ def _recovered(match: Match, model: onnx.ModelProto, path: str) -> tuple[nn.Modu
         note += f"; {len(lost)} tensors that its outputs don't need are new" if lost else ""
         return module, len(state), note
     raise BuildError(why)
+
+
+def _bounded(match: Match, model: onnx.ModelProto, path: str) -> None:
+    """BuildError where the file's own words make a network that its graph is none of."""
+    if any(setting.source == "file" for setting in match.config.values()) or match.variant:
+        refuse_larger(lambda: blank(match), sum(s.array.size for s in slots(model)), path)
 
 
 def _is_made(key: str, value: Tensor) -> bool:

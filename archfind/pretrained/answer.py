@@ -46,8 +46,8 @@ def configured(
     if types is None or not canonical.index:
         return 0.0, None
     nearest: tuple[float, Guess | None] = 0.0, None
+    claims = claims_of(canonical.checkpoint)
     for reading in readings(canonical):
-        claims = claims_of(canonical.checkpoint)
         found, missed = tried(reading, types, claims, work)
         whole = [one for one in found if one.match.fits]
         if whole:
@@ -196,7 +196,12 @@ def answered(
         for name, kind in dict.fromkeys([_name(one) for one in rivals] or doubtful)
     )
     match = replace(first.match, twins=twins)
-    warnings = [*_notes(first), *claims.contradictions(first.values, first.block.type.name)]
+    warnings = [
+        *claims.notes,
+        *_notes(first),
+        *claims.refused(first.block.family.leaves),
+        *claims.contradictions(first.values, first.block.type.name),
+    ]
     if chosen_by == "only" and not first.is_public:
         warnings.append(f"of the {known} model types that are known; a rarer one may fit, too")
     status = "exact" if chosen_by else "ambiguous"

@@ -4,6 +4,7 @@ same sizes, else the type's defaults. On the cold path of `archfind guess`."""
 from __future__ import annotations
 
 from archfind.families.score import keeps_tensors
+from archfind.formats.side_files import plausible
 from archfind.pretrained.database import DEFAULT
 from archfind.pretrained.shown import shown
 
@@ -37,7 +38,8 @@ def completed(
     facts = family.presets.get(preset, {}) if preset else {}
     stated = block.type.presets.get(preset, {})
     told = {p: v for p, v in stated.items() if p not in solution.solved and p != "class"}
-    for source, some in (("default", facts), ("preset", told), ("file", claims)):
+    claimed = plausible(claims, {**stated, **family.leaves})
+    for source, some in (("default", facts), ("preset", told), ("file", claimed)):
         # Heads and what each has of a width are one size: neither can be said without the other.
         free = {p: v for p, v in some.items() if p not in solution.solved and p != "class"}
         if free and _keep(family, solution, values, free):
@@ -99,7 +101,7 @@ def _divided(
         width = values[path]
         for name in _HEADS:
             heads = f"{dot}{name}"
-            if heads not in values or sources.get(heads) == "shape":
+            if heads not in values or sources.get(heads) in ("shape", "file"):
                 continue
             if sources.get(path) != "shape" or type(width) is not int:
                 continue

@@ -19,6 +19,7 @@ from torch import nn
 
 from archfind.providers.example import Example, images
 from archfind.providers.unopened import unopened
+from archfind.usual_arguments import usual
 
 LIBRARY = "spandrel"
 
@@ -75,35 +76,7 @@ def call(name: str) -> tuple[str, list[object], dict[str, object]]:
 def create(name: str, **fields: object) -> nn.Module:
     """The module with fresh weights."""
     cls = _class(name)
-    return cls(**{**_USUAL.get(name, {}), **fields})
-
-
-# Sizes that authors published, where a class's own defaults don't build, or are none of what its
-# files have: upscalers by 1, without the layers that upscale.
-_USUAL: Mapping[str, Mapping[str, object]] = {
-    "AuraSR": {
-        "dim": 64,
-        "image_size": 256,
-        "input_image_size": 64,
-        "style_network": {"dim_in": 128, "dim_out": 512, "depth": 4},
-    },
-    "DRCT": {"upscale": 4, "upsampler": "pixelshuffle"},
-    "GRL": {"upscale": 4, "upsampler": "pixelshuffle"},
-    "LaMa": {"in_nc": 4},
-    "MMRealSR": {"num_in_ch": 3, "num_out_ch": 3},
-    "NAFNet": {
-        "width": 32,
-        "middle_blk_num": 12,
-        "enc_blk_nums": [2, 2, 4, 8],
-        "dec_blk_nums": [2, 2, 2, 2],
-    },
-    "SAFMN": {"dim": 36},
-    "SAFMNBCIE": {"dim": 36},
-    "SPAN": {"num_in_ch": 3, "num_out_ch": 3},
-    "SRFormer": {"window_size": 16, "upscale": 4, "upsampler": "pixelshuffle"},
-    "Swin2SR": {"window_size": 8, "upscale": 4, "upsampler": "pixelshuffle"},
-    "SwinIR": {"window_size": 8, "upscale": 4, "upsampler": "pixelshuffle"},
-}
+    return cls(**{**usual("spandrel", name), **fields})
 
 
 def label(name: str, module: nn.Module) -> None:

@@ -8,6 +8,7 @@ A plan is JSON (`Plan.to_json`, `Plan.from_json`), which other programs can make
 
 from __future__ import annotations
 
+from archfind.formats.escape import escape
 from archfind.repair.edits import Edit, Plan
 
 TYPE_CHECKING = False
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from archfind.types import Exported, Guess
 
-__all__ = ["Edit", "Plan", "apply", "plan"]
+__all__ = ["Edit", "Plan", "apply", "plan", "read_plan"]
 
 
 def plan(
@@ -46,6 +47,42 @@ def plan(
     from archfind.repair.planner import planned
 
     return planned(found, choose)
+
+
+def read_plan(
+    path: str | PathLike[str],
+    source: str | PathLike[str],
+    base: str | PathLike[str] | None = None,
+) -> Plan:
+    """The plan in the JSON file at `path`, for the file `source` and, if it merges an adapter, its
+    `base`. RepairError where it is no plan, or is one for other files: whoever wrote it doesn't say
+    which files are opened."""
+    import os
+
+    from archfind.errors import CheckpointError, RepairError
+    from archfind.formats import limits, side_files
+
+    place = os.fspath(path)
+    try:
+        found = Plan.from_json(side_files.read_bytes(place, limits.PLAN_BYTES))
+    except (CheckpointError, RepairError) as error:
+        raise RepairError(error.message, place) from error
+    for role, named, given in (("source", found.source, source), ("base", found.base, base)):
+        if bool(named) != bool(given) or (given and not _is_same(named, os.fspath(given))):
+            said = f"its {role} is {escape(named)}" if named else f"it has no {role}"
+            wanted = f", not {escape(os.fspath(given))}" if given else "; name it with --base"
+            raise RepairError(f"the plan is for another file: {said}{wanted}", place)
+    return found
+
+
+def _is_same(one: str, other: str) -> bool:
+    """Whether two paths lead to one file."""
+    import os
+
+    try:
+        return os.path.samefile(one, other)
+    except (OSError, ValueError):
+        return False
 
 
 def apply(

@@ -6,7 +6,6 @@ A LoRA (Hu et al. 2021, arXiv:2106.09685) adds scale * B A to a weight, B [out, 
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,8 +16,9 @@ from torch import Tensor
 
 import archfind
 from archfind import database as databases
-from archfind.errors import RepairError
+from archfind.errors import CheckpointError, RepairError
 from archfind.formats.escape import escape
+from archfind.formats.side_files import beside, number, read_object
 from archfind.repair.edits import Edit, Plan
 from archfind.tensors import TensorReader
 from archfind.types import Guess, TensorSpec
@@ -31,6 +31,7 @@ _PAIRS = (
     ("diffusers", ".lora.down.weight", ".lora.up.weight"),
     ("diffusers", "_lora.down.weight", "_lora.up.weight"),
 )
+_KOHYA = "ss_network_alpha"
 _PREFIXES = ("base_model.model.", "unet.", "transformer.", "text_encoder.", "diffusion_model.")
 _FLAT = ("lora_unet_", "lora_te_", "lora_te1_", "lora_te2_", "lora_")
 
@@ -50,13 +51,14 @@ class Target:
 @dataclass(frozen=True)
 class Adapter:
     """A LoRA file. `alpha` is None where it is neither in the file nor beside it; `rslora` says how
-    it scales; `bases` are networks that have all its targets."""
+    it scales; `doubts` name what says so and can't be believed."""
 
     kind: str
     targets: tuple[Target, ...]
     alpha: float | None
     rslora: bool
     left: tuple[str, ...]
+    doubts: tuple[str, ...] = ()
 
     @property
     def ranks(self) -> list[int]:
@@ -86,7 +88,7 @@ def adapter(guess: Guess) -> Adapter | None:
             if other not in index:
                 continue
             a, b = index[key].shape, index[other].shape
-            if len(a) < 2 or len(b) < 2 or a[0] != b[1]:
+            if len(a) < 2 or len(b) < 2 or a[0] != b[1] or not a[0]:
                 continue
             alpha = f"{stem}.alpha" if f"{stem}.alpha" in index else ""
             name = _bare(stem)
@@ -95,13 +97,15 @@ def adapter(guess: Guess) -> Adapter | None:
             kind = kind or one
     if not targets:
         return None
-    alpha, rslora = _config(checkpoint.path)
+    alpha, rslora, doubts = _config(checkpoint.path)
     if targets[0].alpha:
         alpha = _number(index[targets[0].alpha])
-    elif "ss_network_alpha" in checkpoint.metadata:
-        alpha = float(str(checkpoint.metadata["ss_network_alpha"]))
+        doubts += ["the file's own alpha is no number"] * (alpha is None)
+    elif _KOHYA in checkpoint.metadata:
+        alpha = number(checkpoint.metadata[_KOHYA])
+        doubts += [f"{_KOHYA} in its metadata is no number"] * (alpha is None)
     left = tuple(key for key in index if key not in used)
-    return Adapter(kind, tuple(targets), alpha, rslora, left)
+    return Adapter(kind, tuple(targets), alpha, rslora, left, tuple(doubts))
 
 
 def _bare(stem: str) -> str:
@@ -113,19 +117,29 @@ def _bare(stem: str) -> str:
     return stem
 
 
-def _config(path: str) -> tuple[float | None, bool]:
-    """alpha and rsLoRA from PEFT's adapter_config.json beside the file."""
-    beside = os.path.join(os.path.dirname(path), "adapter_config.json")
+def _config(path: str) -> tuple[float | None, bool, list[str]]:
+    """alpha and rsLoRA from PEFT's adapter_config.json beside the file; what is wrong with it."""
+    place = beside(path, "adapter_config.json")
+    if not os.path.lexists(place):
+        return None, False, []
     try:
-        with open(beside, encoding="utf-8") as file:
-            found = json.loads(file.read(1 << 20))
-        return float(found["lora_alpha"]), bool(found.get("use_rslora"))
-    except (OSError, ValueError, KeyError, TypeError):
-        return None, False
+        found = read_object(place)
+    except CheckpointError as error:
+        return None, False, [f"the adapter_config.json beside it is left aside: {error.message}"]
+    alpha, rslora = number(found.get("lora_alpha")), found.get("use_rslora")
+    doubts = ["lora_alpha in adapter_config.json is no number"] * (alpha is None)
+    if not isinstance(rslora, bool | None):
+        doubts.append("use_rslora in adapter_config.json is neither true nor false")
+    if found.get("alpha_pattern"):
+        doubts.append("adapter_config.json gives layers an alpha of their own (alpha_pattern)")
+    return alpha, rslora is True, doubts
 
 
-def _number(spec: TensorSpec) -> float:
-    return float(TensorReader().read(spec).float().reshape(-1)[0])
+def _number(spec: TensorSpec) -> float | None:
+    """The value of a tensor of one finite number; None for anything else."""
+    if any(size != 1 for size in spec.shape):
+        return None
+    return number(TensorReader().read(spec).to(torch.float64).item())
 
 
 def bases(found: Adapter, limit: int = 6) -> list[str]:
@@ -134,17 +148,17 @@ def bases(found: Adapter, limit: int = 6) -> list[str]:
     database = databases.default()
     fitting: list[tuple[int, str]] = []
     flat = any("." not in target.name for target in found.targets)
-    for number in range(len(database)):
-        if database.sizes[number] < len(found.targets):
+    for place in range(len(database)):
+        if database.sizes[place] < len(found.targets):
             continue
-        signature = database.signature(number)
+        signature = database.signature(place)
         shapes: Mapping[str, tuple[int, ...]] = signature.fixed
         if flat:
             shapes = {k.replace(".", "_").removesuffix("_weight"): v for k, v in shapes.items()}
         else:
             shapes = {k.removesuffix(".weight"): v for k, v in shapes.items()}
         if all(shapes.get(target.name) == target.shape for target in found.targets):
-            fitting.append((database.sizes[number], signature.members[0].entry.id))
+            fitting.append((database.sizes[place], signature.members[0].entry.id))
     return [name for _, name in sorted(fitting)[:limit]]
 
 
@@ -158,7 +172,7 @@ def adapter_plan(guess: Guess, found: Adapter) -> Plan:
         status=guess.status,
         tensors=len(guess.canonical.checkpoint.index),
         problems=("an adapter is no network by itself; --base FILE merges it",),
-        notes=(found.describe(), named),
+        notes=(found.describe(), named, *found.doubts),
     )
 
 
@@ -172,9 +186,9 @@ def merge_plan(guess: Guess, base: str | os.PathLike[str]) -> Plan:
     whole = archfind.guess(path).canonical
     places = _places(whole.index)
     edits: list[Edit] = []
-    problems: list[str] = []
+    problems = list(found.doubts)  # another scale would give other weights
     notes = [found.describe()]
-    if found.alpha is None:
+    if found.alpha is None and not found.doubts:
         notes.append("alpha is in no file: taken as the rank, so that the scale is 1")
     for target in found.targets:
         keys = places.get(target.name) or places.get(target.name.replace(".", "_")) or []
@@ -184,6 +198,8 @@ def merge_plan(guess: Guess, base: str | os.PathLike[str]) -> Plan:
             problems.append(f"adapts {escape(target.name)}, {why}")
             continue
         alpha = _number(checkpoint.index[target.alpha]) if target.alpha else found.alpha
+        if alpha is None and target.alpha:
+            problems.append(f"the alpha of {escape(target.name)} is no number")
         alpha = target.rank if alpha is None else alpha
         scale = alpha / (target.rank**0.5 if found.rslora else target.rank)
         turned = whole.index[fits[0]].shape != target.shape

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from archfind.errors import RepairError
+from archfind.errors import CheckpointError, RepairError
+from archfind.formats import limits
+from archfind.formats.dtypes import ITEMSIZE
+from archfind.formats.escape import escape
+from archfind.formats.side_files import number, parse_text, whole, wholes, word, words
 
 # kind -> what it does with `keys` and `to`
 KINDS = {
@@ -25,6 +29,64 @@ KINDS = {
     "resize": "keys in options.shape, by options.how",
     "fill": "to[0] as a new network has it; options.shape",
 }
+
+
+_LINE = 10_000  # characters of a problem or a note
+_SIZES = 10_000  # parts that one tensor is split into
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) and len(value) <= limits.KEY_LENGTH else None
+
+
+def _switch(value: object) -> bool | None:
+    return value if isinstance(value, bool) else None
+
+
+def _number(value: object) -> float | None:
+    return None if isinstance(value, str) else number(value)
+
+
+def _dtype(value: object) -> str | None:
+    return value if isinstance(value, str) and value in ITEMSIZE else None
+
+
+def _axis(value: object) -> int | None:
+    return whole(value, -limits.DIMENSIONS, limits.DIMENSIONS)
+
+
+def _sizes(value: object) -> list[int] | None:
+    if not isinstance(value, list) or len(value) > _SIZES:
+        return None
+    sizes = [whole(size) for size in value]
+    return None if None in sizes else [size for size in sizes if size is not None]
+
+
+# What an option has to be; None from these is what it isn't.
+_OPTIONS: Mapping[str, Callable[[object], object]] = {
+    "place": _text,
+    "how": word,
+    "scheme": word,
+    "value": word,
+    "dtype": _dtype,
+    "shape": wholes,
+    "g": wholes,
+    "axes": wholes,
+    "sizes": _sizes,
+    "axis": _axis,
+    "prefix": whole,
+    "scale": _number,
+    "eps": _number,
+    "turned": _switch,
+    "invents": _switch,
+}
+
+
+def _options(value: object) -> dict[str, Any] | None:
+    """An edit's options; None where one isn't known or isn't what it has to be."""
+    if not isinstance(value, dict) or not value.keys() <= _OPTIONS.keys():
+        return None
+    return value if all(_OPTIONS[k](one) is not None for k, one in value.items()) else None
 
 
 @dataclass(frozen=True)
@@ -49,18 +111,16 @@ class Edit:
     @staticmethod
     def from_json(value: object) -> Edit:
         """RepairError where it isn't an edit."""
-        if not isinstance(value, dict) or value.get("kind") not in KINDS:
-            kind = value.get("kind") if isinstance(value, dict) else value
-            raise RepairError(f"a plan has no edit {kind!r}; there are {', '.join(KINDS)}")
-        lists = [value.get(name, []) for name in ("keys", "to")]
-        options = value.get("options", {})
-        if not isinstance(options, dict) or not all(
-            isinstance(one, list) and all(isinstance(key, str) for key in one) for one in lists
-        ):
-            raise RepairError(f"a plan's {value['kind']} has keys or options of another form")
-        keys, to = (tuple(one) for one in lists)
-        lossless, note = bool(value.get("lossless", True)), str(value.get("note", ""))
-        return Edit(value["kind"], keys, to, options, lossless, note)
+        kind = value.get("kind") if isinstance(value, dict) else value
+        if not isinstance(value, dict) or not isinstance(kind, str) or kind not in KINDS:
+            said = escape(repr(kind), 40) if isinstance(kind, str) else f"a {type(kind).__name__}"
+            raise RepairError(f"a plan has no edit {said}; there are {', '.join(KINDS)}")
+        keys, to = words(value.get("keys", [])), words(value.get("to", []))
+        options = _options(value.get("options", {}))
+        lossless, note = value.get("lossless", True), value.get("note", "")
+        if keys is None or to is None or options is None or type(lossless) is not bool:
+            raise RepairError(f"a plan's {kind} has keys or options of another form")
+        return Edit(kind, keys, to, options, lossless, note if isinstance(note, str) else "")
 
 
 @dataclass(frozen=True)
@@ -110,26 +170,27 @@ class Plan:
         return json.dumps(found)
 
     @staticmethod
-    def from_json(text: str) -> Plan:
+    def from_json(text: str | bytes) -> Plan:
         """RepairError where the text isn't a plan."""
         try:
-            found = json.loads(text)
-        except ValueError as error:
-            raise RepairError(f"a plan is JSON, which this isn't: {error}") from error
+            found = parse_text(text, "the plan")
+        except CheckpointError as error:
+            raise RepairError(f"a plan is JSON, which this isn't: {error.message}") from error
         if not isinstance(found, dict) or not isinstance(found.get("edits"), list):
             raise RepairError("a plan is an object with a list of edits")
-        if not isinstance(found.get("source"), str):
+        source = found.get("source")
+        if not isinstance(source, str):
             raise RepairError("a plan names its source")
-        edits = tuple(Edit.from_json(edit) for edit in found["edits"])
-        said = {k: tuple(str(line) for line in found.get(k, ())) for k in ("problems", "notes")}
-        return Plan(
-            found["source"],
-            edits,
-            str(found.get("target", "")),
-            str(found.get("base", "")),
-            str(found.get("part", "")),
-            str(found.get("status", "")),
-            int(found.get("tensors", 0)),
-            said["problems"],
-            said["notes"],
-        )
+        edits = tuple(map(Edit.from_json, found["edits"]))
+        names = {name: found.get(name, "") for name in ("target", "base", "part", "status")}
+        tensors = whole(found.get("tensors", 0))
+        problems, notes = (words(found.get(name, []), _LINE) for name in ("problems", "notes"))
+        wrong = [name for name, value in names.items() if not isinstance(value, str)]
+        wrong += [
+            name
+            for name, value in (("tensors", tensors), ("problems", problems), ("notes", notes))
+            if value is None
+        ]
+        if tensors is None or problems is None or notes is None or wrong:
+            raise RepairError(f"a plan's {wrong[0]} is of another form")
+        return Plan(source, edits, **names, tensors=tensors, problems=problems, notes=notes)

@@ -19,7 +19,13 @@ from archfind.types import Exported, TensorSpec
 from archfind.writing import beside, target
 
 # what torch and Python make of options that don't fit a tensor
-_WRONG = (KeyError, ValueError, TypeError, IndexError, AttributeError, RuntimeError)
+_WRONG = (
+    KeyError, ValueError, TypeError, IndexError, AttributeError, RuntimeError, ArithmeticError
+)  # fmt: skip
+# What a plan makes of a file's bytes: eight times as many where four bits become float32; what it
+# fills in beside is no more than a large vocabulary.
+_TIMES, _MORE = 16, 1 << 30
+_WORK = 4 * 10**9  # each edit walks over every tensor
 
 
 def perform(
@@ -55,7 +61,7 @@ def perform(
         metadata["archfind.repair"] = ", ".join(dict.fromkeys(edit.kind for edit in plan.edits))
         try:
             write(str(made), kind, pieces, metadata)
-        except (RuntimeError, ValueError) as error:
+        except _WRONG as error:
             text = f"an edit fails on the values: {escape(str(error), 120)}"
             raise RepairError(text, plan.source) from error
         notes = _proof(plan, str(made))
@@ -72,6 +78,10 @@ def _edited(plan: Plan) -> State:
         base = archfind.guess(plan.base).canonical
         state = {f"adapter/{key}": lazy for key, lazy in state.items()}
         state |= {key: read(spec) for key, spec in base.index.items()}
+    if len(plan.edits) * len(state) > _WORK:
+        raise RepairError(
+            f"{len(plan.edits):,} edits of {len(state):,} tensors: too many", plan.source
+        )
     for edit in plan.edits:
         missing = [key for key in edit.keys if not any(k in state for k in matching(state, [key]))]
         if missing:
@@ -82,7 +92,18 @@ def _edited(plan: Plan) -> State:
         except _WRONG as error:
             text = f"the plan's {edit.kind} of {escape(str(edit.keys[:1] or edit.to[:1]))} is wrong"
             raise RepairError(f"{text}: {escape(str(error), 120)}", plan.source) from error
+    _bounded(state, plan, checkpoint.nbytes)
     return state
+
+
+def _bounded(state: State, plan: Plan, held: int) -> None:
+    """RepairError where a plan would make much more than the file has."""
+    made = sum(lazy.like.numel() * lazy.like.element_size() for lazy in state.values())
+    if plan.base:
+        held += formats.open(plan.base).nbytes
+    if made > _TIMES * held + _MORE:
+        text = f"the plan makes {made:,} bytes of the file's {held:,}: more than a repair needs"
+        raise RepairError(text, plan.source)
 
 
 def _piece(key: str, lazy: Lazy) -> Piece:

@@ -14,6 +14,7 @@ import os
 import resource
 import signal
 import sys
+import tempfile
 import time
 
 import archfind.cli
@@ -90,17 +91,91 @@ class Watch:
         )
 
 
+# What libraries read of the machine as they build or export.
+MACHINE = ("/proc/", "/sys/", "/dev/", "/etc/os-release", "/etc/ssl/openssl.cnf", "/etc/mime.types")
+# What a library has no business to do for a network that is built, wherever it is done.
+NEVER = (
+    "os.system os.exec os.posix_spawn os.spawn os.fork os.forkpty os.startfile subprocess. pty. "
+    "socket. urllib. ftplib. http. smtplib. imaplib. poplib. telnetlib. nntplib. webbrowser. "
+    "pickle. os.chown os.kill sqlite3. builtins.input builtins.breakpoint sys.settrace"
+).split()
+PLACED = (  # first arguments are paths
+    "os.remove os.rename os.mkdir os.rmdir os.link os.symlink os.truncate os.chmod shutil. tempfile."
+).split()
+
+
+class Building(Watch):
+    """For commands that build, with torch and the libraries loaded: those may import and make code
+    of their own, but nothing of the file's; and everything that is written is below `out`."""
+
+    def __init__(self, allowed: set[str], out: str) -> None:
+        super().__init__(allowed)
+        self.out = tempfile.tempdir = out
+
+    def __call__(self, event: str, args: tuple[object, ...]) -> None:
+        if not self.on:
+            return
+        if event == "open":
+            self._open(*args[:3])  # type: ignore[arg-type]
+        elif event == "import":
+            where = args[1]
+            if isinstance(where, str) and not self._ours(os.path.abspath(where)):
+                self.found.append(f"import {args[0]} {where}")
+        elif event in ("exec", "compile"):
+            text = args[0] if event == "compile" else ""
+            text = text.decode("latin-1") if isinstance(text, bytes) else str(text)
+            maker = sys._getframe(1).f_code.co_filename
+            if "ARCHFIND_MARKERS" in text or not self._ours(maker):
+                self.found.append(f"{event} by {maker}: {text[:80]}")
+        elif event == "ctypes.dlopen":
+            name = str(args[0])
+            if "/" in name and not self._ours(os.path.abspath(name)):
+                self.found.append(f"{event} {name}")
+        elif event.startswith(tuple(PLACED)):
+            first = args[0]
+            where = os.path.abspath(os.fsdecode(first)) if isinstance(first, str | bytes) else ""
+            if where and not where.startswith(self.out):
+                self.found.append(f"{event} {args!r}")
+        elif event.startswith(tuple(NEVER)):
+            self.found.append(f"{event} {args!r}")
+
+    def _open(self, path: object, mode: object, flags: object) -> None:
+        if isinstance(path, int):
+            return
+        where = os.path.abspath(os.fsdecode(path))  # type: ignore[arg-type]
+        if where.startswith(self.out + os.sep) or where == self.out or where == os.devnull:
+            return
+        writes = isinstance(flags, int) and flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
+        if not writes and where.startswith(MACHINE):
+            return
+        super()._open(path, mode, flags)
+
+
+def load(path: str) -> int:
+    """What `archfind.load` does with a file, as if it were a command."""
+    import archfind
+
+    try:
+        archfind.load(path, accept_ambiguous=True)
+    except archfind.ArchfindError as error:
+        print(f"{path}: error: {error.message}", file=sys.stderr)
+        return 2
+    return 0
+
+
 def run(task: dict, out: int, err: int, said: int) -> None:
     """The child's part: runs one command and tells what it saw; doesn't return."""
     code = 99
-    watch = Watch({os.path.abspath(one) for one in task["files"]})
+    files = {os.path.abspath(one) for one in task["files"]}
+    watch = Building(files, task["cwd"]) if "builds" in task else Watch(files)
     try:
         os.dup2(out, 1)
         os.dup2(err, 2)
         os.chdir(task["cwd"])
         sys.addaudithook(watch)
         try:
-            code = archfind.cli.main(task["argv"])
+            command, *rest = task["argv"]
+            code = load(*rest) if command == "load" else archfind.cli.main(task["argv"])
         except SystemExit as error:
             code = error.code if isinstance(error.code, int) else 98
         except BaseException as error:
@@ -167,10 +242,20 @@ def warm() -> None:
             assert archfind.cli.main([*command, demo]) == 0
 
 
+def warm_to_build(honest: list[list[str]]) -> None:
+    """Runs honest commands, so that torch and the libraries are there, and what each makes of the
+    machine once is done."""
+    for command in honest:
+        with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+            code = load(*command[1:]) if command[0] == "load" else archfind.cli.main(command)
+        assert code == 0, command
+
+
 if __name__ == "__main__":
     warm()
-    import tempfile
-
+    tasks = json.load(sys.stdin)
     with tempfile.TemporaryDirectory() as place:
-        for one in json.load(sys.stdin):
+        honest = [one["argv"] for one in tasks if one.get("honest")]
+        warm_to_build(honest)
+        for one in [task for task in tasks if not task.get("honest")]:
             print(json.dumps(watched(one, place)), flush=True)

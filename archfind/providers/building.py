@@ -1,0 +1,34 @@
+"""What holds while archfind builds a network: one at a time, and nothing is fetched."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from importlib import import_module
+from threading import RLock
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Generator
+    from typing import Any
+
+_alone = RLock()
+
+
+@contextmanager
+def building() -> Generator[None]:
+    """Inside, other threads wait: libraries change torch's default dtype, its initialisers,
+    warnings and stdout for the whole process as they build. And huggingface_hub is as with
+    HF_HUB_OFFLINE=1, so that a request raises, whatever a file says of itself. Afterwards it is as
+    it was."""
+    with _alone:
+        try:
+            hub: Any = import_module("huggingface_hub.constants")
+        except ImportError:
+            yield
+            return
+        before = hub.HF_HUB_OFFLINE
+        hub.HF_HUB_OFFLINE = True
+        try:
+            yield
+        finally:
+            hub.HF_HUB_OFFLINE = before
