@@ -161,6 +161,8 @@ BANNED_ATTRIBUTES = {
     "numpy.lib.format.read_array", "np.fromfile", "json.load",
 }  # fmt: skip
 
+# to end what takes too long in another thread: an exception is set there, nothing is loaded
+NEEDED = {"exporters/limit.py": {"ctypes"}}
 # what `export --trust` is for; tests/test_program.py shows that nothing else gets there
 TRUSTED = {"exporters/program.py": {"torch.jit.load", "torch.export.load"}}
 
@@ -177,7 +179,8 @@ def test_no_module_of_archfind_can_run_what_a_file_holds() -> None:
                 module = getattr(node, "module", None)
                 tops = {one.partition(".")[0] for one in ([module] if module else names)}
                 if not getattr(node, "level", 0):
-                    assert not tops & BANNED_MODULES, f"{where} imports {tops}"
+                    banned = tops & BANNED_MODULES - NEEDED.get(where, set())
+                    assert not banned, f"{where} imports {banned}"
             if isinstance(node, ast.Call):
                 if isinstance(node.func, ast.Name):
                     assert node.func.id not in BANNED_CALLS, f"{where} calls {node.func.id}"

@@ -13,7 +13,7 @@ from .case import READ, Case
 
 Shapes = Mapping[str, tuple[int, ...]]
 
-NUMBERS = ("99999", "999999999", str(2**31), str(2**63), "9" * 5000, "007", "٣", "1" + "0" * 30)
+NUMBERS = ("99999", "999999999", str(2**31), str(2**63), "9" * 900, "007", "٣", "1" + "0" * 30)
 
 
 def sparse(shapes: Shapes) -> Callable[[Path], Path]:
@@ -122,8 +122,8 @@ KEYS: list[Case] = [
         "x.safetensors",
     ),
     Case(
-        "keys/10,000 dots",
-        sparse({"a" + ".a" * 10_000: (4, 4), "b" + ".0" * 10_000: (4,)}),
+        "keys/900 dots",
+        sparse({"a" + ".a" * 900: (4, 4), "b" + ".0" * 900: (4,)}),
         READ,
         "x.safetensors",
     ),
