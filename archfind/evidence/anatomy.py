@@ -152,10 +152,12 @@ def _first(main: list[Layer], sorted_: bool) -> Layer:
     if sorted_:
         puts = {layer.outs for layer in main}
         convolutions = [layer for layer in main if layer.kind == "conv" and not layer.depthwise]
-        fresh = [layer for layer in convolutions if layer.ins not in puts or layer.ins <= 4]
-        many = len(convolutions) * 2 > len(main)
-        if many and fresh:
-            return min(fresh, key=lambda layer: layer.ins > 4)
+        pictures = [layer for layer in convolutions if layer.ins <= 4 and max(layer.kernel) > 1]
+        fresh = [layer for layer in convolutions if layer.ins not in puts]
+        if len(pictures) == 1:
+            return pictures[0]
+        if len(convolutions) * 2 > len(main) and (pictures or fresh):
+            return (pictures or fresh)[0]
     return main[0]
 
 
@@ -164,11 +166,17 @@ def _last(main: list[Layer], index: Mapping[str, TensorSpec]) -> Layer | None:
     main = [layer for layer in main if layer.kind != "embedding" and "pooler" not in layer.path]
     if not main:
         return None
-    named = any(place_of(word) == OUTPUT for word in main[-1].path.lower().split("."))
-    if list(index) == sorted(index) and not named:
+    if list(index) == sorted(index):
         reads = {layer.ins for layer in main}
         norms = {spec.shape[0] for key, spec in index.items() if key.endswith("running_mean")}
         ends = [layer for layer in main if layer.outs not in reads and layer.outs not in norms]
-        if len(ends) == 1:
+        named = [layer for layer in ends if _is_output(layer)]
+        if len(named) == 1:
+            return named[0]
+        if len(ends) == 1 and not _is_output(main[-1]):
             return ends[0]
     return main[-1]
+
+
+def _is_output(layer: Layer) -> bool:
+    return any(place_of(word) == OUTPUT for word in layer.path.lower().split("."))

@@ -28,17 +28,17 @@ _ASIDE = re.compile(
 _PLACES = (
     (
         0,
-        r"^(stem|in|in_?conv|conv_?in|inc|input|init|first|start|pre|patch)(_|\d*$)|embed|^emb|^wte|"
+        r"^(in|in_?conv|conv_?in|inc|input|init|first|start|pre|patch)(_|\d*$)|stem|emb|^wte|"
         r"_(in|first|input)$",
     ),
     (1, r"^(enc|encoder|encoders|down\w*|shared|features|backbone)(_|\d*$)"),
     (3, r"^(mid|middle|bottleneck|bridge|quant\w*)(_|\d*$)|(^|_)(mu|mean|var|logvar|latent)$"),
-    (4, r"^(up\w*|dec|decoder|decoders|neck|post)(_|\d*$)|_up$"),
+    (4, r"^(up\w*|dec|decoder|decoders|neck|post|conv_head)(_|\d*$)|_up$"),
     (
         5,
         r"^(head|heads|fc|classif\w*|cls|out|outc|output|final|last|logits?|linear|lm_head|score|"
         r"predict\w*|proj_out|to_rgb|top|dense|segmentation_head|end|tail)(_|\d*$)|"
-        r"_(out|last|final|output|head)$",
+        r"_(out|last|final|head)$",
     ),
 )
 _DEFAULT, OUTPUT = 2, 5
@@ -91,7 +91,7 @@ def _place(key: str) -> list[tuple[int, list[tuple[int, int, str]]]]:
 
 def place_of(word: str) -> int:
     """Where a module of this name stands: from 0, what reads the data, to OUTPUT."""
-    ends = (place for place in (3, 0, 5, 1, 4) if _PATTERNS[place].search(word))
+    ends = (place for place in (3, 0, 4, 5, 1) if _PATTERNS[place].search(word))
     return next(ends, _DEFAULT)
 
 
@@ -180,9 +180,9 @@ def _with_embeddings(found: list[Layer], modules: Modules) -> list[Layer]:
         if layer.kind == "embedding" and following and layer.outs not in widths:
             if layer.ins in following:
                 layer = Layer(layer.path, "linear", layer.outs, layer.ins, aside=layer.aside)
-        elif layer.kind == "linear" and bare and number < 2 and following:
+        elif layer.kind == "linear" and bare and not number and following:
             rows, columns = layer.outs, layer.ins
-            if columns in following and rows not in widths and rows > columns // 8:
+            if columns in following and rows not in widths and rows > 4 * columns:
                 layer = Layer(layer.path, "embedding", rows, columns, aside=layer.aside)
         fixed.append(layer)
     return fixed
