@@ -92,7 +92,7 @@ def guess(
         checkpoint = source if isinstance(source, Checkpoint) else open(source)
         with OwnErrors(checkpoint.path, checkpoint):
             found = guess_checkpoint(checkpoint, database.default(), choose=choose, part=part)
-    if not search:
+    if not search or found.kind is not None:
         return found
     try:
         from archfind.search import search as search_classes

@@ -32,6 +32,11 @@ _TRAINING = frozenset(
     "rng_state "
     "rng_states random_state callbacks loops message_hub optimizer_history".split()
 )
+# What a script was told, which may hold tensors (weights of classes, anchors): no network.
+_SETTINGS = frozenset(
+    "hyper_parameters datamodule_hyper_parameters hparams args config cfg meta opt options settings "
+    "kwargs model_args model_kwargs history metrics".split()
+)
 _MOMENTS = frozenset(
     "exp_avg exp_avg_sq max_exp_avg_sq momentum_buffer square_avg step exp_avg_sq_row "
     "exp_avg_sq_col "
@@ -63,6 +68,9 @@ def networks(checkpoint: Checkpoint) -> dict[str, Canonical]:
         groups.setdefault(pointer.rpartition("/")[0], []).append(pointer)
     aside = [p for place, held in groups.items() if _is_training(place, held) for p in held]
     groups = {place: held for place, held in groups.items() if not _is_training(place, held)}
+    told = [place for place in groups if not _SETTINGS.isdisjoint(place.split("/"))]
+    for place in told if len(told) < len(groups) else ():
+        aside += groups.pop(place)
     groups = _joined(groups)
     largest = max(map(len, groups.values()), default=0)
     for place in [p for p, held in groups.items() if len(held) * 20 < largest]:
@@ -213,7 +221,14 @@ def strip(canonical: Canonical, prefix: str) -> Canonical:
     origin = {key[cut:]: at for key, at in canonical.origin.items() if key.startswith(prefix)}
     merged = {key[cut:]: how for key, how in canonical.merged.items() if key.startswith(prefix)}
     steps = (*canonical.steps, Step("strip", prefix))
-    return replace(canonical, index=index, origin=origin, steps=steps, merged=merged)
+    return replace(canonical, index=index, origin=origin, steps=steps, merged=merged, whole={})
+
+
+def named_below(canonical: Canonical, prefix: str) -> Canonical:
+    """A state dict in the names that it has below a prefix; `whole` keeps the rest."""
+    if not prefix:
+        return canonical
+    return replace(strip(canonical, prefix), whole=canonical.whole or canonical.index)
 
 
 def readings(canonical: Canonical) -> Iterator[Canonical]:

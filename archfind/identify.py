@@ -6,11 +6,12 @@ from archfind import shortlist
 from archfind.canonical import AVERAGED, joined, networks, readings, strip
 from archfind.errors import UnknownError
 from archfind.evidence.hints import named_in_file
-from archfind.evidence.kinds import kinds
+from archfind.evidence.kinds import kind_of, shard_note, training_state
+from archfind.formats.escape import escape
 from archfind.frozen import replace
 from archfind.heads import headed, notes
 from archfind.match import match, plain
-from archfind.nearest import CLOSE, Fit, chosen, is_, is_member, near
+from archfind.nearest import CLOSE, Fit, chosen, is_, is_close, is_member, near
 from archfind.parts import children, common_prefix, flat, places, resolve
 from archfind.renamed import renamings
 from archfind.types import Canonical, Guess
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from archfind.database import Database
-    from archfind.types import Checkpoint
+    from archfind.types import Checkpoint, Kind
 
 _SURE = ("exact", "ambiguous")
 _NEAREST = 3  # signatures compared although ...
@@ -34,9 +35,16 @@ def guess(checkpoint: Checkpoint, database: Database, choose: str = "", part: st
     """Which network `checkpoint` holds. `choose` names an entry ("timm/resnetaa50" or
     "resnetaa50"), `part` one of several networks in the file. UnknownError where the file has no
     such part, or the database no such entry."""
+    kind = kind_of(checkpoint)
+    if kind is not None:
+        return _no_network(checkpoint, kind, choose, part)
     found = _unasked(checkpoint, database, choose, part)
-    if found.status not in _SURE:
-        found = replace(found, warnings=(*found.warnings, *kinds(checkpoint)))
+    kind = None if found.canonical.index or found.parts else training_state(checkpoint)
+    if kind is not None:
+        return _no_network(checkpoint, kind, choose, part)
+    note = shard_note(checkpoint) if found.status not in _SURE else ""
+    if note:
+        found = replace(found, warnings=(*found.warnings, note))
     if not choose or (found.matches and is_(found.matches[0], choose)):
         return found
     wanted = database.named(choose)
@@ -50,6 +58,17 @@ def guess(checkpoint: Checkpoint, database: Database, choose: str = "", part: st
     if len(found.parts) > 1:
         return found  # the choice may be for one of them; nothing is settled by it
     return _asked(checkpoint, database, choose, wanted, found)
+
+
+def _no_network(checkpoint: Checkpoint, kind: Kind, choose: str, part: str) -> Guess:
+    """The answer for what is no network; a choice of one is of no use, and that is said."""
+    asked = [f"--as {choose}" if choose else "", f"--part {part}" if part else ""]
+    idle = " and ".join(filter(None, asked))
+    warnings = (f"{idle} has no use here: the file is {kind.words}",) if idle else ()
+    index = {key.replace("/", "."): spec for key, spec in checkpoint.index.items()}
+    origin = {key.replace("/", "."): key for key in checkpoint.index}
+    whole = Canonical(checkpoint, index, origin)
+    return Guess(whole, "unknown", (), chosen_by="", warnings=warnings, kind=kind)
 
 
 def registered(canonical: Canonical, database: Database) -> Guess:
@@ -196,7 +215,8 @@ def in_state_dict(
         other = headed_variant(reading, database, choose, near_ids, work)
         if other is not None:
             return {"": other}
-    varies = any(share >= CLOSE for share, _ in nearly)
+    nearly = [(share, one) for share, one in nearly if share >= CLOSE and _is_close(one)]
+    varies = bool(nearly)
     for reading, tried in tries if not varies else ():
         other = _renamed(reading, tried, database, choose)
         if other is not None:
@@ -222,21 +242,37 @@ def in_state_dict(
         if work.allows_part(len(part.index)):
             guesses.update(flat(prefix, in_state_dict(part, database, choose, work)))
     if sum(one.status in _SURE for one in guesses.values()) > 1:
-        if sum(len(one.canonical.index) for one in guesses.values()) < len(best.index):
-            guesses[""] = near(best, fits, choose, database)  # there is more than these networks
-        return guesses
+        return _with_rest(guesses, best)
     # What only lacks tensors is cut from the network, not made with other arguments.
     cut = bool(fits) and not (fits[0].match.unexpected or fits[0].match.mismatched)
     if nearly and not guesses and not cut:
         share, other = max(nearly, key=lambda item: item[0])
-        if share >= CLOSE and share > (fits[0].share if fits else 0.0):
+        if share > (fits[0].share if fits else 0.0):
             return {"": other}
     # One known network within an unknown whole is a part of it, not the answer.
-    known = {p.rstrip("."): g for p, g in guesses.items()}
-    for prefix in children(best.index) if known else ():
-        if not any(_overlap(prefix, f"{name}.") for name in known):
-            known[prefix.rstrip(".")] = Guess(strip(best, prefix), "unknown", ())
+    known = _with_rest(guesses, best) if guesses else {}
+    known = {place.rstrip("."): one for place, one in known.items()}
     return {"": replace(near(best, fits, choose, database), parts=known)}
+
+
+def _with_rest(guesses: Mapping[str, Guess], whole: Canonical) -> dict[str, Guess]:
+    """Known networks of one state dict, with its other submodules as parts that are unknown. What
+    stands alone (a queue of keys beside MoCo's encoders) is no network: it's said beside them."""
+    parts = dict(guesses)
+    places = [f"{place.rstrip('.')}." for place in guesses]
+    for prefix in children(whole.index):
+        if not any(_overlap(prefix, place) for place in places):
+            parts[prefix] = Guess(strip(whole, prefix), "unknown", ())
+            places.append(prefix)
+    loose = [key for key in whole.index if not key.startswith(tuple(places))]
+    if not loose:
+        return parts
+    shown = ", ".join(map(escape, loose[:4])) + (" ..." if len(loose) > 4 else "")
+    note = f"belongs to none of its networks: {shown} ({len(loose)} tensors)"
+    return {
+        place: replace(one, warnings=(*one.warnings, note)) if one.status in _SURE else one
+        for place, one in parts.items()
+    }
 
 
 def _headed(canonical: Canonical, fits: list[Fit], choose: str) -> Guess | None:
@@ -316,6 +352,10 @@ def _fits(canonical: Canonical, database: Database) -> list[Fit]:
 
 def _whole(fit: Fit) -> bool:
     return fit.match.fits and not fit.outside
+
+
+def _is_close(found: Guess) -> bool:
+    return bool(found.matches) and is_close(found.matches[0], found.canonical.index)
 
 
 def _overlap(one: str, other: str) -> bool:

@@ -156,6 +156,8 @@ def _match(guess: Guess, accept_ambiguous: bool) -> Match:
         )
         mismatched = tuple(m.key for m in near.mismatched)
         raise BuildError(text, path, near.missing, near.unexpected, mismatched)
+    if guess.kind is not None:
+        raise UnknownError(f"is {guess.kind.words}: no network", path, ())
     nearest = f"; nearest: {', '.join(names)}" if names else ""
     program = guess.canonical.checkpoint.format in PROGRAMS
     run = "; --trust exports the program in the file" if program else ""

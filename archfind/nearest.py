@@ -3,13 +3,13 @@ with the nearest few. Why each was kept is counted. This module is on the cold p
 
 from __future__ import annotations
 
-from archfind.canonical import strip
+from archfind.canonical import named_below, strip
 from archfind.evidence.hints import named_in_file
 from archfind.frozen import replace
 from archfind.heads import headed, pooled
 from archfind.match import match
 from archfind.parts import is_cut
-from archfind.shortlist import by_name
+from archfind.shortlist import by_name, by_shape
 from archfind.types import Guess
 
 TYPE_CHECKING = False
@@ -18,9 +18,11 @@ if TYPE_CHECKING:
     from archfind.shortlist import Index
     from archfind.types import Canonical, Match
 
-CLOSE = 0.8  # of the tensors on both sides must fit for an answer to be called close
-_ALIKE = 0.5  # of the tensors: more than names alone say
+CLOSE = 0.8  # of the tensors on both sides, and of the weights, must fit for a close answer
+HELPS = 0.5  # of the keys must be in common for a network to be named as near, ...
+_RENAMED = 0.7  # ... or this of the shapes, which alone say less
 _CANDIDATES = 3
+_OTHER = "its kernels have another number of dimensions"
 
 
 class Fit:
@@ -68,7 +70,7 @@ def chosen(fit: Fit, canonical: Canonical, choose: str) -> Match:
 
 
 def near(canonical: Canonical, fits: list[Fit], choose: str, database: Database) -> Guess:
-    """Close to the best fit, or unknown with the nearest few."""
+    """Close to the best fit, or unknown with the few networks that it resembles, if there are."""
     if choose:
         fits = [f for f in fits if is_member(f.signature, choose)] or fits
     nearest: list[tuple[Fit, Match]] = []
@@ -80,47 +82,86 @@ def near(canonical: Canonical, fits: list[Fit], choose: str, database: Database)
         below = strip(canonical, fit.prefix)
         outside = tuple(k for k in canonical.index if not k.startswith(fit.prefix))
         found = chosen(fit, below, choose)
-        common = _shapes_in_common(below.index, fit.signature)
-        shapes = f"{common} of its {len(fit.signature)} shapes are in the file, under any name"
         found = replace(
             found,
             unexpected=(*found.unexpected, *outside),
-            reasons=(shapes, *found.reasons),
+            in_common=_in_common(below.index, fit.signature),
         )
         nearest.append((fit, found))
     # Where no key is shared, shapes say more than the order in which candidates came.
-    nearest.sort(
-        key=lambda pair: (-pair[0].share, -_shapes_in_common(canonical.index, pair[0].signature))
-    )
+    nearest.sort(key=lambda pair: (-pair[0].share, -pair[1].in_common[1]))
     top = tuple(found for _, found in nearest[:_CANDIDATES])
     if not top:
         return Guess(canonical, "unknown", ())
-    fit = nearest[0][0]
-    found = nearest[0][1]
+    fit, found = nearest[0]
+    below = named_below(canonical, fit.prefix)
     cut = not (found.unexpected or found.mismatched) and is_cut(
         found.missing, fit.signature.fixed, found.matched
     )
-    status = "close" if fit.share >= CLOSE or cut else "unknown"
-    if status == "unknown" and not choose:
-        # Most keys of a network that the library has, at other sizes, say more than a few tensors.
-        kin = by_name(canonical.index, database)[:_CANDIDATES]
-        same = [match(canonical.index, database.signature(number)) for number in kin]
-        if same and fit.share < _ALIKE:
-            return Guess(canonical, status, (*same, *top)[:_CANDIDATES])
-    below = strip(canonical, fit.prefix)
-    note = pooled(below.index, fit.signature, fit.match) if status == "close" else ""
-    warnings = (note,) if note else ()
-    return Guess(below, status, top, "user" if choose else "", warnings=warnings)
+    if cut or is_close(found, canonical.index, fit.prefix):
+        note = pooled(below.index, fit.signature, fit.match)
+        by = "user" if choose else ""
+        return Guess(below, "close", top, by, warnings=(note,) if note else ())
+    if choose:
+        return Guess(below, "unknown", top, "user")
+    # Most keys of a network that the library has, at other sizes, say more than a few tensors.
+    if fit.share < HELPS:
+        top = (*_kin(canonical.index, by_name(canonical.index, database), database), *top)
+    top = tuple(one for one in top if helps(one, canonical.index))
+    if not top or all(map(_other_kernels, top)):
+        renamed = _kin(canonical.index, by_shape(canonical.index, database), database)
+        top = (*(one for one in renamed if helps(one, canonical.index)), *top)
+    top = tuple(replace(one, reasons=(_OTHER,)) if _other_kernels(one) else one for one in top)
+    named = below if top and top[0].entry is found.entry else canonical
+    return Guess(named, "unknown", top[:_CANDIDATES])
 
 
-def _shapes_in_common(index: Index, signature: Signature) -> int:
-    """How many of the signature's shapes the file has, whatever they're called."""
+def is_close(found: Match, index: Index, prefix: str = "") -> bool:
+    """Whether all but a few tensors of a state dict are a network's: CLOSE of the tensors on both
+    sides, and as much of the file's weights (norms, which are many, say little), with kernels of as
+    many dimensions. The match names keys less `prefix`."""
+    total = max(found.expected, len(index) - len(found.tolerated), 1)
+    if found.matched < CLOSE * total or _other_kernels(found):
+        return False
+    wrong = {*found.unexpected, *(one.key for one in found.mismatched)}
+    weights = [key.removeprefix(prefix) for key, spec in index.items() if len(spec.shape) > 1]
+    fitting = sum(key not in wrong for key in weights)
+    return fitting >= CLOSE * len(weights)
+
+
+def helps(found: Match, index: Index) -> bool:
+    """Whether a network that doesn't fit is worth naming: HELPS of the tensors on both sides have
+    its keys, or _RENAMED its shapes under other names."""
+    keys, shapes = found.in_common
+    total = max(found.expected, len(index) - len(found.tolerated), 1)
+    return max(found.matched, keys) >= HELPS * total or shapes >= _RENAMED * total
+
+
+def _other_kernels(found: Match) -> bool:
+    """Whether convolutions run over another number of dimensions: 3-D where they are 2-D."""
+    ranks = [(one.found.count(","), one.expected.count(",")) for one in found.mismatched]
+    return any(min(pair) > 1 and pair[0] != pair[1] for pair in ranks)
+
+
+def _kin(index: Index, numbers: list[int], database: Database) -> list[Match]:
+    """A few signatures held against a state dict."""
+    kin: list[Match] = []
+    for number in numbers[:_CANDIDATES]:
+        signature = database.signature(number)
+        kin.append(replace(match(index, signature), in_common=_in_common(index, signature)))
+    return kin
+
+
+def _in_common(index: Index, signature: Signature) -> tuple[int, int]:
+    """How many of the signature's keys the file has, whatever their shapes, and how many of its
+    shapes, whatever they're called."""
     held: dict[tuple[int, ...], int] = {}
     for spec in index.values():
         held[spec.shape] = held.get(spec.shape, 0) + 1
-    common = 0
+    shapes = 0
     for shape in signature.fixed.values():
         if held.get(shape):
             held[shape] -= 1
-            common += 1
-    return common
+            shapes += 1
+    keys = sum(key in index for names in (signature.fixed, signature.free) for key in names)
+    return keys, shapes

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from archfind.counted import counted
 from archfind.errors import CheckpointError, InternalError
-from archfind.formats.counts import numel
-from archfind.formats.escape import escape
+from archfind.formats.escape import escape, quoted
 from archfind.recipe import recipe
 from archfind.render_parts import head_document, head_words, part_choice, part_document, part_lines
 from archfind.render_pretrained import (
@@ -12,6 +12,12 @@ from archfind.render_pretrained import (
     config_words,
     pretrained_document,
     pretrained_lines,
+)
+from archfind.render_unknown import (
+    kind_document,
+    no_network_lines,
+    search_hint,
+    unknown_lines,
 )
 
 TYPE_CHECKING = False
@@ -27,19 +33,14 @@ def guess_document(guess: Guess) -> dict[str, object]:
     """Schema 1 of `archfind guess --json`. Without a match, what only a match has is null or
     empty."""
     checkpoint = guess.canonical.checkpoint
-    index = guess.canonical.index
+    counts = counted(guess)
     best = guess.matches[0] if guess.matches and guess.status != "unknown" else None
-    dtypes: dict[str, int] = {}
-    parameters = 0
-    for spec in index.values():
-        numbers = numel(spec.shape)
-        parameters += numbers
-        dtypes[spec.dtype] = dtypes.get(spec.dtype, 0) + numbers
     document: dict[str, object] = {
         "schema": SCHEMA,
         "path": checkpoint.path,
         "format": checkpoint.format,
         "status": guess.status,
+        **kind_document(guess),
         "provider": best.entry.provider if best else None,
         "architecture": best.entry.name if best else None,
         "class": best.entry.cls if best else None,
@@ -59,9 +60,10 @@ def guess_document(guess: Guess) -> dict[str, object]:
         "searched": guess.searched,
         "parts": {name: part_document(one) for name, one in guess.parts.items()},
         "part": guess.part or None,
-        "tensors": len(index),
-        "parameters": parameters,
-        "dtype": max(dtypes, key=lambda d: dtypes[d]) if dtypes else None,
+        "tensors": counts.tensors,
+        "parameters": counts.parameters,
+        "dtype": counts.dtype,
+        "in_file": counts.in_file,
         "warnings": [*checkpoint.warnings, *guess.warnings],
         "danger": list(checkpoint.danger),
         "error": None,
@@ -117,6 +119,8 @@ def _candidate(found: Match) -> dict[str, object]:
         "missing": len(found.missing),
         "unexpected": len(found.unexpected),
         "mismatched": len(found.mismatched),
+        "keys": found.in_common[0],
+        "shapes": found.in_common[1],
         "examples": {
             "missing": list(found.missing[:_EXAMPLES]),
             "unexpected": list(found.unexpected[:_EXAMPLES]),
@@ -130,19 +134,20 @@ def guess_lines(
     document: dict[str, object], quiet: bool = False, verbose: bool = False
 ) -> list[str]:
     """Text for people: line 1 is `path: answer`, the evidence is indented below it."""
-    path = escape(str(document["path"]))
     status = document["status"]
-    answer = {"exact": _exact, "ambiguous": _ambiguous, "close": _close}.get(str(status), _unknown)
+    path = str(document["path"])
+    answers = {"exact": _exact, "ambiguous": _ambiguous, "close": _close, "unknown": unknown_lines}
+    answer = no_network_lines if document["kind"] != "network" else answers[str(status)]
     first, rest = answer(document, path)
     if verbose:  # the nearest stand among what was tried, with more said of them
-        rest = [line for line in rest if not line.startswith("nearest   ") or "none:" in line]
-    lines = [f"{path}: {first}"]
+        rest = [line for line in rest if not line.startswith("nearest   ")]
+    lines = [f"{escape(path)}: {first}"]
     if quiet:
         return lines
     lines += [f"  {line}" for line in rest]
     if verbose:
         for one in document["candidates"]:  # pyright: ignore
-            lines.append(f"  tried     {_counts(one, named=True)}")
+            lines.append(f"  tried     {_counts(one)}")
     lines += [f"  warning   {escape(str(text))}" for text in document["warnings"]]  # pyright: ignore
     return lines
 
@@ -241,10 +246,14 @@ def _ambiguous(document: dict, path: str) -> tuple[str, list[str]]:  # pyright: 
     if document.get("model_type"):
         rest += pretrained_lines(document)
     rest.append(
-        f"Choose:  archfind export {path} out.onnx --as {first['provider']}/{first['architecture']}"
+        f"Choose:  archfind export {quoted(path)} out.onnx "
+        f"--as {first['provider']}/{first['architecture']}"
     )
-    fit = "1 network fits" if len(choices) == 1 else f"{len(choices)} networks fit"
-    return f"ambiguous, {fit} all {document['keys']['matched']} tensors", rest
+    fitting = f"all {document['keys']['matched']} tensors"
+    if len(choices) == 1:
+        title = f"ambiguous, perhaps {_title(document)}: it fits {fitting}, which say too little"
+        return title, rest
+    return f"ambiguous, {len(choices)} networks fit {fitting}", rest
 
 
 def _close(document: dict, path: str) -> tuple[str, list[str]]:  # pyright: ignore
@@ -258,7 +267,7 @@ def _close(document: dict, path: str) -> tuple[str, list[str]]:  # pyright: igno
     left = sum(max(0, len(keys[kind]) - 8) for kind in ("missing", "unexpected", "mismatched"))
     if left:
         rest.append(f"... and {left} more; --json lists them all")
-    rest += part_lines(document) + part_choice(document, path) + _search_hint(document, path)
+    rest += part_lines(document) + search_hint(document, path)
     counts = [
         f"{len(keys[kind])} {kind}"
         for kind in ("missing", "unexpected", "mismatched")
@@ -268,29 +277,11 @@ def _close(document: dict, path: str) -> tuple[str, list[str]]:  # pyright: igno
     return title + ", ".join(counts), rest
 
 
-def _unknown(document: dict, path: str) -> tuple[str, list[str]]:  # pyright: ignore
-    rest = [
-        f"shape     {document['tensors']} tensors, {document['parameters'] / 1e6:.2f} M numbers, "
-        f"{document['dtype']}"
-    ]
-    rest += [f"nearest   {_counts(one)}" for one in document["candidates"]]
-    if not document["candidates"]:
-        rest.append("nearest   none: no network in the database shares a tensor with it")
-    rest += part_lines(document) + part_choice(document, path) + _search_hint(document, path)
-    return "unknown, no signature fits", rest
-
-
-def _search_hint(document: dict, path: str) -> list[str]:  # pyright: ignore
-    """How to go on, where a class with other arguments may have the file's tensors."""
-    sought = document["searched"] or not document["candidates"] or document["part"]
-    return [] if sought else [f"Build its likes:  archfind guess --search {path}"]
-
-
-def _counts(one: dict, named: bool = False) -> str:  # pyright: ignore
-    """What fits and what doesn't, and why it was kept; `named`: with a few keys of each kind."""
+def _counts(one: dict) -> str:  # pyright: ignore
+    """What fits and what doesn't, with a few keys of each kind."""
     words: list[str] = []
     for kind in ("missing", "unexpected", "mismatched"):
-        keys = [escape(key) for key in one["examples"][kind]] if named else []
+        keys = [escape(key) for key in one["examples"][kind]]
         more = ["..."] * (len(keys) < one[kind])
         words.append(f"{one[kind]} {kind}" + (f": {' '.join(keys + more)}" if keys else ""))
     return (

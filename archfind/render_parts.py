@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from archfind.formats.escape import escape
+from archfind.formats.escape import escape, quoted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,11 +46,20 @@ def part_document(one: Guess) -> dict[str, object]:
     return {
         "status": one.status,
         "architecture": best.entry.id if best else None,
-        "tensors": len(one.canonical.index),
+        "described": described(one) if one.status == "unknown" else None,
+        "tensors": len(one.canonical.whole or one.canonical.index),
         "missing": list(best.missing) if best else [],
         "unexpected": list(best.unexpected) if best else [],
         "mismatched": [m.key for m in best.mismatched] if best else [],
     }
+
+
+def described(one: Guess) -> str | None:
+    """What kind of network a state dict is of that no library has."""
+    from archfind.evidence.anatomy import anatomy  # late: most files hold known networks
+
+    found = anatomy(one.canonical.whole or one.canonical.index)
+    return str(found) if found.family else None
 
 
 def part_lines(document: dict) -> list[str]:  # pyright: ignore
@@ -59,6 +68,7 @@ def part_lines(document: dict) -> list[str]:  # pyright: ignore
     for name, one in document["parts"].items():
         answer = {"exact": "", "ambiguous": "ambiguous, perhaps ", "close": "close to "}
         said = answer.get(one["status"], "") + (one["architecture"] or "unknown")
+        said += f", {one['described']}" if one["described"] else ""
         counts = [f", {one['tensors']} tensors"]
         for kind in ("missing", "unexpected", "mismatched"):
             tops = list(dict.fromkeys(str(key).partition(".")[0] for key in one[kind]))
@@ -69,6 +79,9 @@ def part_lines(document: dict) -> list[str]:  # pyright: ignore
 
 
 def part_choice(document: dict, path: str) -> list[str]:  # pyright: ignore
-    """How to work on a part, where one is known and the whole is not."""
+    """How to work on a part, where it is a network by itself and the whole is none. Where the whole
+    is nearly one, its backbone alone would be half of it."""
     known = [name for name, one in document["parts"].items() if one["status"] == "exact" and name]
-    return [f"Choose:  archfind export {path} out.onnx --part {escape(known[0])}"] if known else []
+    if not known or document["status"] == "close":
+        return []
+    return [f"Choose:  archfind export {quoted(path)} out.onnx --part {quoted(known[0])}"]

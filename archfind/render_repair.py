@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from archfind.formats.escape import escape
+from archfind.formats.escape import escape, quoted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,7 +40,9 @@ def repair_lines(plan: Plan, out: str) -> list[str]:
     lines += [f"  problem   {escape(text, 200)}" for text in plan.problems]
     if not out and count and not plan.problems:
         fill = " --allow-fill" if plan.invents else ""
-        lines.append(f"  Write it:  archfind repair {path} -o fixed.safetensors{fill}")
+        lines.append(
+            f"  Write it:  archfind repair {quoted(plan.source)} -o fixed.safetensors{fill}"
+        )
     return lines
 
 

@@ -14,7 +14,7 @@ from archfind.doubt import is_doubtful, settled
 from archfind.families.database import beside
 from archfind.frozen import replace
 from archfind.heads import notes
-from archfind.nearest import CLOSE
+from archfind.nearest import CLOSE, is_close
 from archfind.parts import common_prefix
 from archfind.pretrained.database import beside as configured_beside
 from archfind.probing.misfit import misfit, template
@@ -99,7 +99,8 @@ def _search(guess: Guess, database: Database, choose: str, seconds: float) -> Gu
         if better is not None:
             return better
         for match in found[:1]:
-            if _share(match) > max(CLOSE, _share(best.matches[0]) if best.matches else 0.0):
+            nearest = _share(best.matches[0]) if best.matches else 0.0
+            if _share(match) > max(CLOSE, nearest) and is_close(match, below.index):
                 best = Guess(below, "close", (match,), "user" if choose else "")
     return replace(best, searched=True)
 

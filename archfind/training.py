@@ -88,6 +88,10 @@ _COUNTERS = (
     "epoch start_epoch last_epoch current_epoch global_step global_steps step steps iter iteration "
     "iterations it n_iter num_updates niter train_steps num_timesteps"
 ).split()
+_CODES = {
+    "float32": "<f", "float64": "<d", "float16": "<e", "bfloat16": "<H",
+    "int64": "<q", "int32": "<i",
+}  # fmt: skip
 _SHOWN = ("lr", "weight_decay", "betas", "momentum", "eps")
 
 
@@ -206,19 +210,27 @@ def _value(checkpoint: Checkpoint, pointer: str) -> object:
 
 def scalar(spec: TensorSpec) -> float | None:
     """The value of a tensor of one number, where its bytes can be read in place."""
-    code = {"float32": "<f", "float64": "<d", "int64": "<q", "int32": "<i"}.get(spec.dtype)
-    if code is None or spec.storage.start < 0 or any(size != 1 for size in spec.shape):
+    code = _CODES.get(spec.dtype)
+    if code is None or any(size != 1 for size in spec.shape):
         return None
     if spec.applied:
         return None
     size = struct.calcsize(code)
-    try:
-        with open(spec.storage.file, "rb") as file:
-            file.seek(spec.storage.start + spec.offset * size)
-            data = file.read(size)
-    except OSError:
+    data = spec.storage.data or b""
+    if spec.storage.data is not None:
+        data = data[spec.offset * size :][:size]
+    elif spec.storage.start >= 0:
+        try:
+            with open(spec.storage.file, "rb") as file:
+                file.seek(spec.storage.start + spec.offset * size)
+                data = file.read(size)
+        except OSError:
+            return None
+    if len(data) != size:
         return None
-    return struct.unpack(code, data)[0] if len(data) == size else None
+    value = struct.unpack(code, data)[0]
+    # the upper half of a float32
+    return struct.unpack("<f", struct.pack("<I", value << 16))[0] if code == "<H" else value
 
 
 def counters(checkpoint: Checkpoint) -> dict[str, object]:

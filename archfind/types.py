@@ -109,6 +109,8 @@ class Canonical:
     `index` maps canonical keys to specs; `origin` maps each back to its key in the file; `aside`
     holds the file's keys that belong to no network (optimizer state, raw weights beside averaged).
     `merged` has, for a weight stored as a parametrisation, how to compute it and from which keys.
+    `whole` is the state dict under its own names where `index` has only what is below a prefix, and
+    the answer is about all of it; else it's empty.
     """
 
     checkpoint: Checkpoint
@@ -117,6 +119,7 @@ class Canonical:
     steps: tuple[Step, ...] = ()
     aside: tuple[str, ...] = ()
     merged: Mapping[str, tuple[str, ...]] = NOTHING
+    whole: Mapping[str, TensorSpec] = NOTHING
 
 
 @frozen
@@ -241,7 +244,8 @@ class Match:
     """How well one entry explains a canonical state dict. `missing` and `unexpected` are as torch
     words them; `tolerated` are derived buffers that one side lacks and that carry no training.
     `head` is there where everything but the head is the entry's own, `variant` where its class has
-    other arguments, `pretrained` where it takes a config."""
+    other arguments, `pretrained` where it takes a config. `in_common`, of one that doesn't fit,
+    counts its keys in the file whatever their shapes, and its shapes whatever their keys."""
 
     entry: Entry
     config: Mapping[str, Setting]
@@ -256,10 +260,24 @@ class Match:
     head: Head | None = None
     variant: Variant | None = None
     pretrained: Pretrained | None = None
+    in_common: tuple[int, int] = (0, 0)
 
     @property
     def fits(self) -> bool:
         return not (self.missing or self.unexpected or self.mismatched)
+
+
+@frozen
+class Kind:
+    """What a file is that holds tensors and no network: `name` is lora, textual-inversion,
+    ip-adapter, t2i-adapter, controlnet, optimizer, zero-shard, fsdp-shard, averaged or gradients.
+    `words` say it in one line, `details` what is known of it ({"rank": [8], "base": "..."}),
+    `advice` what it's used with."""
+
+    name: str
+    words: str
+    details: Mapping[str, object] = NOTHING
+    advice: str = ""
 
 
 @frozen
@@ -270,7 +288,7 @@ class Guess:
     chooses), close (one fits but for the named tensors) or unknown. `chosen_by` says what made the
     first match stand out: only | prior | file | value | preset | user. `parts` has a guess for each
     other network in the file, by name. `searched`: building classes with other arguments found
-    nothing that fits, either.
+    nothing that fits, either. `kind` says what the file is where it's no network at all.
     """
 
     canonical: Canonical
@@ -281,6 +299,7 @@ class Guess:
     parts: Mapping[str, Guess] = NOTHING
     warnings: tuple[str, ...] = ()
     searched: bool = False
+    kind: Kind | None = None
 
     @property
     def key_map(self) -> Mapping[str, str]:

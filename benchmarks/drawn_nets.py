@@ -64,9 +64,12 @@ def lenet(draw: random.Random) -> tuple[nn.Module, Anatomy]:
     """conv1, conv2, fc1, fc2: the tutorial's."""
     ins, outs, a, b = draw.choice((1, 3)), draw.randint(2, 100), _wide(draw), _wide(draw)
     whole = named(
-        conv1=nn.Conv2d(ins, a, 5), conv2=nn.Conv2d(a, b, 5), fc1=nn.Linear(b * 16, 120),
-        fc2=nn.Linear(120, 84), fc3=nn.Linear(84, outs),
-    )  # fmt: skip
+        conv1=nn.Conv2d(ins, a, 5),
+        conv2=nn.Conv2d(a, b, 5),
+        fc1=nn.Linear(b * 16, 120),
+        fc2=nn.Linear(120, 84),
+        fc3=nn.Linear(84, outs),
+    )
     return whole, Anatomy(CLASSIFIER, 2, "channels", ins, outs)
 
 
@@ -77,7 +80,9 @@ def mlp(draw: random.Random) -> tuple[nn.Module, Anatomy]:
     linears = [nn.Linear(a, b) for a, b in pairwise(widths)]
     answer = Anatomy(MLP, 0, "features", ins, outs)
     if draw.random() < 0.4:
-        names = [f"fc{n}" for n in range(1, len(linears))] + [draw.choice(("out", "fc_out", "head"))]
+        names = [f"fc{n}" for n in range(1, len(linears))] + [
+            draw.choice(("out", "fc_out", "head"))
+        ]
         return named(**dict(zip(names, linears, strict=True))), answer
     rows: list[nn.Module] = []
     for linear in linears:
@@ -136,10 +141,13 @@ def unet(draw: random.Random) -> tuple[nn.Module, Anatomy]:
         up += [UPS[dims](wide[n + 1], wide[n], 2, 2), _double(dims, 2 * wide[n], wide[n], norm)]
     names = draw.choice((("encoder", "decoder"), ("downs", "ups"), ("down_path", "up_path")))
     whole = named(
-        **{names[0]: nn.ModuleList(down)}, bottleneck=_double(dims, wide[-2], wide[-1], norm),
-        **{names[1]: nn.ModuleList(up), draw.choice(("final", "outc", "out_conv")):
-           CONVS[dims](width, outs, 1)},
-    )  # fmt: skip
+        **{names[0]: nn.ModuleList(down)},
+        bottleneck=_double(dims, wide[-2], wide[-1], norm),
+        **{
+            names[1]: nn.ModuleList(up),
+            draw.choice(("final", "outc", "out_conv")): CONVS[dims](width, outs, 1),
+        },
+    )
     return whole, Anatomy(FULLY, dims, "channels", ins, outs)
 
 
@@ -149,9 +157,13 @@ def diffusion(draw: random.Random) -> tuple[nn.Module, Anatomy]:
     attends = draw.random() < 0.5
 
     def block(a: int, b: int) -> nn.Module:
-        rows = {"norm1": nn.GroupNorm(4, a), "conv1": nn.Conv2d(a, b, 3),
-                "time_proj": nn.Linear(width * 4, b), "norm2": nn.GroupNorm(4, b),
-                "conv2": nn.Conv2d(b, b, 3)}  # fmt: skip
+        rows = {
+            "norm1": nn.GroupNorm(4, a),
+            "conv1": nn.Conv2d(a, b, 3),
+            "time_proj": nn.Linear(width * 4, b),
+            "norm2": nn.GroupNorm(4, b),
+            "conv2": nn.Conv2d(b, b, 3),
+        }
         if a != b:
             rows["shortcut"] = nn.Conv2d(a, b, 1)
         return named(**rows)
@@ -159,16 +171,21 @@ def diffusion(draw: random.Random) -> tuple[nn.Module, Anatomy]:
     middle: dict[str, nn.Module] = {"a": block(2 * width, 2 * width)}
     if attends:
         middle["attn"] = named(
-            norm=nn.GroupNorm(4, 2 * width), qkv=nn.Conv1d(2 * width, 6 * width, 1),
+            norm=nn.GroupNorm(4, 2 * width),
+            qkv=nn.Conv1d(2 * width, 6 * width, 1),
             proj=nn.Conv1d(2 * width, 2 * width, 1),
-        )  # fmt: skip
+        )
     whole = named(
-        time_mlp=nn.Sequential(nn.Linear(width, width * 4), nn.SiLU(), nn.Linear(width * 4, width * 4)),
+        time_mlp=nn.Sequential(
+            nn.Linear(width, width * 4), nn.SiLU(), nn.Linear(width * 4, width * 4)
+        ),
         init_conv=nn.Conv2d(ins, width, 3),
-        downs=nn.ModuleList([block(width, width), block(width, 2 * width)]), mid=named(**middle),
+        downs=nn.ModuleList([block(width, width), block(width, 2 * width)]),
+        mid=named(**middle),
         ups=nn.ModuleList([block(4 * width, width), block(2 * width, width)]),
-        final_norm=nn.GroupNorm(4, width), final_conv=nn.Conv2d(width, ins, 3),
-    )  # fmt: skip
+        final_norm=nn.GroupNorm(4, width),
+        final_conv=nn.Conv2d(width, ins, 3),
+    )
     return whole, Anatomy(ATTENTIVE if attends else FULLY, 2, "channels", ins, ins)
 
 
@@ -199,13 +216,15 @@ def vae(draw: random.Random) -> tuple[nn.Module, Anatomy]:
         encoder=nn.Sequential(
             nn.Conv2d(ins, width, 4, 2, 1), nn.ReLU(), nn.Conv2d(width, 2 * width, 4, 2, 1)
         ),
-        fc_mu=nn.Linear(2 * width * 49, code), fc_var=nn.Linear(2 * width * 49, code),
+        fc_mu=nn.Linear(2 * width * 49, code),
+        fc_var=nn.Linear(2 * width * 49, code),
         decoder_input=nn.Linear(code, 2 * width * 49),
         decoder=nn.Sequential(
-            nn.ConvTranspose2d(2 * width, width, 4, 2, 1), nn.ReLU(),
+            nn.ConvTranspose2d(2 * width, width, 4, 2, 1),
+            nn.ReLU(),
             nn.ConvTranspose2d(width, ins, 4, 2, 1),
         ),
-    )  # fmt: skip
+    )
     return whole, Anatomy(MIXED, 2, "channels", ins, ins)
 
 
@@ -217,8 +236,12 @@ def residual(draw: random.Random) -> tuple[nn.Module, Anatomy]:
     whole = named(conv1=conv(ins, width, 7, bias=False), bn1=norm(width))
     for stage in range(1, draw.randint(3, 5)):
         out = width * 2 if stage > 1 else width
-        rows = {"conv1": conv(width, out, 3, bias=False), "bn1": norm(out),
-                "conv2": conv(out, out, 3, bias=False), "bn2": norm(out)}  # fmt: skip
+        rows = {
+            "conv1": conv(width, out, 3, bias=False),
+            "bn1": norm(out),
+            "conv2": conv(out, out, 3, bias=False),
+            "bn2": norm(out),
+        }
         if excited:
             rows["se"] = named(fc1=nn.Linear(out, out // 4), fc2=nn.Linear(out // 4, out))
         if width != out:
@@ -236,10 +259,12 @@ def depthwise(draw: random.Random) -> tuple[nn.Module, Anatomy]:
     for out in (width * 2, width * 2, width * 4):
         rows.append(
             nn.Sequential(
-                nn.Conv2d(width, width, 3, groups=width, bias=False), nn.BatchNorm2d(width),
-                nn.Conv2d(width, out, 1, bias=False), nn.BatchNorm2d(out),
+                nn.Conv2d(width, width, 3, groups=width, bias=False),
+                nn.BatchNorm2d(width),
+                nn.Conv2d(width, out, 1, bias=False),
+                nn.BatchNorm2d(out),
             )
-        )  # fmt: skip
+        )
         width = out
     whole = named(features=nn.Sequential(*rows), classifier=nn.Linear(width, outs))
     return whole, Anatomy(CLASSIFIER, 2, "channels", ins, outs)
@@ -248,12 +273,16 @@ def depthwise(draw: random.Random) -> tuple[nn.Module, Anatomy]:
 def upscaler(draw: random.Random) -> tuple[nn.Module, Anatomy]:
     """Residual blocks between convolutions."""
     ins, width = draw.choice((1, 3)), draw.choice((32, 48, 64))
-    body = [named(conv1=nn.Conv2d(width, width, 3), conv2=nn.Conv2d(width, width, 3))
-            for _ in range(draw.randint(2, 8))]  # fmt: skip
+    body = [
+        named(conv1=nn.Conv2d(width, width, 3), conv2=nn.Conv2d(width, width, 3))
+        for _ in range(draw.randint(2, 8))
+    ]
     whole = named(
-        conv_first=nn.Conv2d(ins, width, 3), body=nn.Sequential(*body),
-        conv_up=nn.Conv2d(width, 4 * width, 3), conv_last=nn.Conv2d(width, ins, 3),
-    )  # fmt: skip
+        conv_first=nn.Conv2d(ins, width, 3),
+        body=nn.Sequential(*body),
+        conv_up=nn.Conv2d(width, 4 * width, 3),
+        conv_last=nn.Conv2d(width, ins, 3),
+    )
     return whole, Anatomy(FULLY, 2, "channels", ins, ins)
 
 
@@ -266,19 +295,29 @@ def vit(draw: random.Random) -> tuple[nn.Module, Anatomy]:
         if style == "torch":
             return named(attn=nn.MultiheadAttention(width, 4))
         if style == "lucid":
-            return named(to_qkv=nn.Linear(width, 3 * width, bias=False), to_out=nn.Linear(width, width))
+            return named(
+                to_qkv=nn.Linear(width, 3 * width, bias=False), to_out=nn.Linear(width, width)
+            )
         if style == "qkv":
             return named(qkv=nn.Linear(width, 3 * width), proj=nn.Linear(width, width))
         return named(**{n: nn.Linear(width, width) for n in ("query", "key", "value", "out")})
 
     blocks = [
-        named(norm1=nn.LayerNorm(width), attn=attention(), norm2=nn.LayerNorm(width),
-              mlp=nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width)))
+        named(
+            norm1=nn.LayerNorm(width),
+            attn=attention(),
+            norm2=nn.LayerNorm(width),
+            mlp=nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width)),
+        )
         for _ in range(depth)
-    ]  # fmt: skip
+    ]
     patch = nn.Conv2d(ins, width, 8)
-    whole = named(patch_embed=draw.choice((patch, named(proj=patch))), blocks=nn.Sequential(*blocks),
-                  norm=nn.LayerNorm(width), head=nn.Linear(width, outs))  # fmt: skip
+    whole = named(
+        patch_embed=draw.choice((patch, named(proj=patch))),
+        blocks=nn.Sequential(*blocks),
+        norm=nn.LayerNorm(width),
+        head=nn.Linear(width, outs),
+    )
     whole.register_parameter("pos_embed", nn.Parameter(torch.empty(1, 65, width)))
     whole.register_parameter("cls_token", nn.Parameter(torch.empty(1, 1, width)))
     return whole, Anatomy(TRANSFORMER, 2, "channels", ins, outs, depth=depth, width=width)
@@ -292,17 +331,31 @@ def language(draw: random.Random) -> tuple[nn.Module, Anatomy]:
     blocks = nn.TransformerEncoder(layer, depth, enable_nested_tensor=False)
     if draw.random() < 0.5:
         blocks = nn.ModuleList(
-            named(ln_1=nn.LayerNorm(width), attn=named(
-                q_proj=nn.Linear(width, width, bias=False), k_proj=nn.Linear(width, width // 2, bias=False),
-                v_proj=nn.Linear(width, width // 2, bias=False), o_proj=nn.Linear(width, width, bias=False)),
-                ln_2=nn.LayerNorm(width), mlp=named(up=nn.Linear(width, width * 3, bias=False),
-                                                    down=nn.Linear(width * 3, width, bias=False)))
+            named(
+                ln_1=nn.LayerNorm(width),
+                attn=named(
+                    q_proj=nn.Linear(width, width, bias=False),
+                    k_proj=nn.Linear(width, width // 2, bias=False),
+                    v_proj=nn.Linear(width, width // 2, bias=False),
+                    o_proj=nn.Linear(width, width, bias=False),
+                ),
+                ln_2=nn.LayerNorm(width),
+                mlp=named(
+                    up=nn.Linear(width, width * 3, bias=False),
+                    down=nn.Linear(width * 3, width, bias=False),
+                ),
+            )
             for _ in range(depth)
-        )  # fmt: skip
-    names = draw.choice((("tok_emb", "pos_emb"), ("wte", "wpe"), ("embedding", "position_embedding")))
-    whole = named(**{names[0]: nn.Embedding(words, width), names[1]: nn.Embedding(128, width)},
-                  layers=blocks, ln_f=nn.LayerNorm(width),
-                  **{draw.choice(("lm_head", "head", "fc")): nn.Linear(width, outs)})  # fmt: skip
+        )
+    names = draw.choice(
+        (("tok_emb", "pos_emb"), ("wte", "wpe"), ("embedding", "position_embedding"))
+    )
+    whole = named(
+        **{names[0]: nn.Embedding(words, width), names[1]: nn.Embedding(128, width)},
+        layers=blocks,
+        ln_f=nn.LayerNorm(width),
+        **{draw.choice(("lm_head", "head", "fc")): nn.Linear(width, outs)},
+    )
     return whole, Anatomy(TRANSFORMER, 0, "tokens", words, outs, depth=depth, width=width)
 
 
@@ -310,20 +363,32 @@ def series(draw: random.Random) -> tuple[nn.Module, Anatomy]:
     """Attention over rows of numbers."""
     ins, width, depth, outs = draw.randint(1, 60), 64, draw.randint(1, 5), draw.randint(1, 20)
     layer = nn.TransformerEncoderLayer(width, 4, width * 2)
-    whole = named(input_proj=nn.Linear(ins, width),
-                  encoder=nn.TransformerEncoder(layer, depth, enable_nested_tensor=False),
-                  head=nn.Linear(width, outs))  # fmt: skip
+    whole = named(
+        input_proj=nn.Linear(ins, width),
+        encoder=nn.TransformerEncoder(layer, depth, enable_nested_tensor=False),
+        head=nn.Linear(width, outs),
+    )
     return whole, Anatomy(TRANSFORMER, 0, "features", ins, outs, depth=depth, width=width)
 
 
 def wavenet(draw: random.Random) -> tuple[nn.Module, Anatomy]:
     """Dilated convolutions over a signal, gated, with skips."""
     ins, width, outs = draw.choice((1, 80, 256)), draw.choice((32, 64)), draw.choice((1, 30, 256))
-    blocks = [named(filter=nn.Conv1d(width, width, 2), gate=nn.Conv1d(width, width, 2),
-                    res=nn.Conv1d(width, width, 1), skip=nn.Conv1d(width, 2 * width, 1))
-              for _ in range(draw.randint(3, 9))]  # fmt: skip
-    whole = named(start=nn.Conv1d(ins, width, 1), blocks=nn.ModuleList(blocks),
-                  end1=nn.Conv1d(2 * width, 2 * width, 1), end2=nn.Conv1d(2 * width, outs, 1))  # fmt: skip
+    blocks = [
+        named(
+            filter=nn.Conv1d(width, width, 2),
+            gate=nn.Conv1d(width, width, 2),
+            res=nn.Conv1d(width, width, 1),
+            skip=nn.Conv1d(width, 2 * width, 1),
+        )
+        for _ in range(draw.randint(3, 9))
+    ]
+    whole = named(
+        start=nn.Conv1d(ins, width, 1),
+        blocks=nn.ModuleList(blocks),
+        end1=nn.Conv1d(2 * width, 2 * width, 1),
+        end2=nn.Conv1d(2 * width, outs, 1),
+    )
     return whole, Anatomy(FULLY, 1, "channels", ins, outs)
 
 
@@ -332,13 +397,19 @@ def agent(draw: random.Random) -> tuple[nn.Module, Anatomy]:
     outs = draw.randint(2, 18)
     if draw.random() < 0.5:
         ins = draw.choice((1, 4, 12))
-        convs = nn.Sequential(nn.Conv2d(ins, 32, 8, 4), nn.ReLU(), nn.Conv2d(32, 64, 4, 2), nn.ReLU(),
-                              nn.Conv2d(64, 64, 3))  # fmt: skip
+        convs = nn.Sequential(
+            nn.Conv2d(ins, 32, 8, 4),
+            nn.ReLU(),
+            nn.Conv2d(32, 64, 4, 2),
+            nn.ReLU(),
+            nn.Conv2d(64, 64, 3),
+        )
         ends = nn.Sequential(nn.Linear(3136, 512), nn.ReLU(), nn.Linear(512, outs))
         return named(conv=convs, fc=ends), Anatomy(CLASSIFIER, 2, "channels", ins, outs)
     ins = draw.randint(3, 60)
-    rows = nn.Sequential(nn.Linear(ins, 256), nn.Tanh(), nn.Linear(256, 256), nn.Tanh(),
-                         nn.Linear(256, outs))  # fmt: skip
+    rows = nn.Sequential(
+        nn.Linear(ins, 256), nn.Tanh(), nn.Linear(256, 256), nn.Tanh(), nn.Linear(256, outs)
+    )
     whole = named(actor=rows)
     whole.register_parameter("log_std", nn.Parameter(torch.empty(outs)))
     return whole, Anatomy(MLP, 0, "features", ins, outs)
@@ -357,10 +428,28 @@ def points(draw: random.Random) -> tuple[nn.Module, Anatomy]:
 KINDS: dict[str, Callable[[random.Random], tuple[nn.Module, Anatomy]]] = {
     kind.__name__: kind
     for kind in (
-        stack, lenet, mlp, recurrent, cells, crnn, unet, diffusion, generator, critic, vae, residual,
-        depthwise, upscaler, vit, language, series, wavenet, agent, points,
+        stack,
+        lenet,
+        mlp,
+        recurrent,
+        cells,
+        crnn,
+        unet,
+        diffusion,
+        generator,
+        critic,
+        vae,
+        residual,
+        depthwise,
+        upscaler,
+        vit,
+        language,
+        series,
+        wavenet,
+        agent,
+        points,
     )
-}  # fmt: skip
+}
 
 
 def drawn(seed: int, each: int) -> Iterator[tuple[str, State, Anatomy]]:

@@ -21,7 +21,7 @@ _EMBEDDING = re.compile(r"emb|wte|wpe|vocab|lookup|tok")
 # What feeds a network something else than its data: the time of a diffusion step, positions ...
 _ASIDE = re.compile(
     r"(^|[._])(time|temb|t_?emb|timestep|cond|label|class_?emb|sigma|noise_(emb|level)|pos|wpe|"
-    r"position|rel_?pos|relative|token_type|segment|cpb|film|aux|dt)"
+    r"position|rel_?pos|relative|token_type|segment_?emb|cpb|film|aux|dt)"
 )
 # Where modules stand, by a component of their names: for files whose order doesn't say it. What is
 # in none of these stands at DEFAULT.

@@ -23,6 +23,18 @@ def visible(text: str) -> str:
     return "".join(map(_visible, text))
 
 
+def quoted(text: str) -> str:
+    """A name as a shell takes it, for commands that are shown to be pasted."""
+    if text and all(char.isalnum() or char in "@%+=:,./_-" for char in text) and text.isascii():
+        return f"./{text}" if text.startswith("-") else text
+    if escape(text, len(text)) == text:
+        return "'" + text.replace("'", "'\"'\"'") + "'"
+    data = text.encode("utf-8", "surrogateescape")
+    plain = b"@%+=:,./_- ()[]{}"
+    shown = (chr(b) if bytes((b,)).isalnum() or b in plain else f"\\x{b:02x}" for b in data)
+    return "$'" + "".join(shown) + "'"
+
+
 def _visible(char: str) -> str:
     code = ord(char)
     if code < 0x20 or 0x7F <= code < 0xA0:

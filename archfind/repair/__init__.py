@@ -39,11 +39,16 @@ def plan(
         from archfind.repair.adapters import merge_plan
 
         return merge_plan(found, base)
-    from archfind.repair.adapters import adapter, adapter_plan
+    if found.kind is not None and found.kind.name == "lora":
+        from archfind.evidence.adapters import low_rank
+        from archfind.repair.adapters import adapter_plan
 
-    lora = adapter(found) if found.status in ("unknown", "close") else None
-    if lora is not None:
-        return adapter_plan(found, lora)
+        adapter = low_rank(found.canonical.checkpoint)
+        assert adapter is not None
+        return adapter_plan(found, adapter)
+    if found.kind is not None:
+        path, words = found.canonical.checkpoint.path, found.kind.words
+        return Plan(path, (), status=found.status, problems=(f"it is {words}: no network",))
     from archfind.repair.planner import planned
 
     return planned(found, choose)

@@ -125,8 +125,11 @@ def _proof(plan: Plan, made: str) -> dict[str, str]:
     if plan.base:
         base = archfind.guess(plan.base).canonical.index
         index: Mapping[str, TensorSpec] = formats.open(made).index
-        odd = set(base) ^ set(index) or {k for k in base if base[k].shape != index[k].shape}
+        own = {key for edit in plan.edits if edit.kind == "rename" for key in edit.to}
+        odd = (set(base) | own) ^ set(index)
+        odd |= {k for k in set(base) - own if k in index and base[k].shape != index[k].shape}
         if odd:
             raise RepairError(f"the result and the base differ in {escape(min(odd))}")
-        return {"load": f"{len(index)} tensors, the names and shapes of the base"}
+        whole = f", {len(own)} of them the adapter's own" if own else ""
+        return {"load": f"{len(index)} tensors, the names and shapes of the base{whole}"}
     return {"load": "not proven: no network is known that loads it"}
