@@ -34,8 +34,8 @@ _TRAINING = frozenset(
 )
 # What a script was told, which may hold tensors (weights of classes, anchors): no network.
 _SETTINGS = frozenset(
-    "hyper_parameters datamodule_hyper_parameters hparams args config cfg meta opt options settings "
-    "kwargs model_args model_kwargs history metrics".split()
+    "hyper_parameters datamodule_hyper_parameters hparams args config cfg meta opt options "
+    "settings kwargs model_args model_kwargs history metrics".split()
 )
 _MOMENTS = frozenset(
     "exp_avg exp_avg_sq max_exp_avg_sq momentum_buffer square_avg step exp_avg_sq_row "

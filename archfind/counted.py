@@ -1,5 +1,5 @@
-"""What an answer counts: tensors, numbers and the commonest dtype of the state dict that it is about,
-or of all in the file where it is about several. Nothing else counts them."""
+"""What an answer counts: tensors, numbers and the commonest dtype of the state dict that it is
+about, or of all in the file where it is about several. Nothing else counts them."""
 
 from __future__ import annotations
 

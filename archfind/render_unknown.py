@@ -56,9 +56,10 @@ def _shape(document: dict[str, Any]) -> str:
     """The counts; where more is in the file, what they are of."""
     place = "/".join(escape(d) for kind, d in document["steps"] if kind == "unwrap")
     of = f" in {place}" if place else ""
-    more = f" (the file holds {document['in_file']})"
+    whole = document["in_file"] > document["tensors"]
+    more = f" (the file holds {document['in_file']})" if whole else ""
     return (
-        f"shape     {document['tensors']} tensors{of}{more * (document['in_file'] > document['tensors'])}, "
+        f"shape     {document['tensors']} tensors{of}{more}, "
         f"{document['parameters'] / 1e6:.2f} M numbers, {document['dtype']}"
     )
 
@@ -67,7 +68,8 @@ def near_words(one: dict[str, Any]) -> str:
     """How a network that doesn't fit resembles the file: the share of tensors with its keys and
     shapes, or with its keys or its shapes alone where those say more."""
     said = _resemblance(one)
-    return "; ".join([f"{one['provider']}/{one['architecture']}: {said}", *one["reasons"]])
+    doubts = [reason for reason in one["reasons"] if "kernels" in reason]
+    return "; ".join([f"{one['provider']}/{one['architecture']}: {said}", *doubts])
 
 
 def _resemblance(one: dict[str, Any]) -> str:

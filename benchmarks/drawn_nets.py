@@ -1,5 +1,5 @@
-"""Networks of many kinds with what goes in and comes out, drawn from a seed: what a description from
-keys and shapes alone is measured on. Built on the meta device, in ways that people write them."""
+"""Networks of many kinds with what goes in and comes out, drawn from a seed: what a description
+from keys and shapes alone is measured on. Built on the meta device, in ways that people write."""
 
 from __future__ import annotations
 
