@@ -120,14 +120,28 @@ def near(canonical: Canonical, fits: list[Fit], choose: str, database: Database)
 def is_close(found: Match, index: Index, prefix: str = "") -> bool:
     """Whether all but a few tensors of a state dict are a network's: CLOSE of the tensors on both
     sides, and as much of the file's weights (norms, which are many, say little), with kernels of as
-    many dimensions. The match names keys less `prefix`."""
+    many dimensions, and most modules right. The match names keys less `prefix`."""
     total = max(found.expected, len(index) - len(found.tolerated), 1)
     if found.matched < CLOSE * total or _other_kernels(found):
         return False
     wrong = {*found.unexpected, *(one.key for one in found.mismatched)}
     weights = [key.removeprefix(prefix) for key, spec in index.items() if len(spec.shape) > 1]
     fitting = sum(key not in wrong for key in weights)
-    return fitting >= CLOSE * len(weights)
+    return fitting >= CLOSE * len(weights) and _modules_fit(found, index, prefix, wrong)
+
+
+def _modules_fit(found: Match, index: Index, prefix: str, wrong: set[str]) -> bool:
+    """Whether half of the modules at the top are mostly right: a network without a stage, with
+    another stem and another head is another one, however deep the stages are that both have."""
+    tensors: dict[str, list[int]] = {}
+    for key in index:
+        name = key.removeprefix(prefix)
+        held = tensors.setdefault(name.partition(".")[0], [0, 0])
+        held[name not in wrong] += 1
+    for key in found.missing:
+        tensors.setdefault(key.partition(".")[0], [0, 0])[0] += 1
+    right = sum(fits >= amiss for amiss, fits in tensors.values())
+    return 2 * right >= len(tensors)
 
 
 def helps(found: Match, index: Index) -> bool:

@@ -270,7 +270,8 @@ class Match:
 @frozen
 class Kind:
     """What a file is that holds tensors and no network: `name` is lora, textual-inversion,
-    ip-adapter, t2i-adapter, controlnet, optimizer, zero-shard, fsdp-shard, averaged or gradients.
+    ip-adapter, t2i-adapter, controlnet, optimizer, zero-shard, fsdp-shard, averaged, gradients or
+    object.
     `words` say it in one line, `details` what is known of it ({"rank": [8], "base": "..."}),
     `advice` what it's used with."""
 

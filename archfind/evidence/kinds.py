@@ -57,7 +57,7 @@ def kind_of(checkpoint: Checkpoint) -> Kind | None:
         found = read(shapes)
         if found is not None:
             return found
-    return _of_training(checkpoint, keys)
+    return _of_others(checkpoint, keys)
 
 
 def shard_note(checkpoint: Checkpoint) -> str:
@@ -208,9 +208,13 @@ _MARKED: tuple[tuple[str, Callable[[Shapes], Kind | None]], ...] = (
 )
 
 
-def _of_training(checkpoint: Checkpoint, keys: str) -> Kind | None:
-    """What training keeps apart from a network's weights, by names that only it gives."""
+def _of_others(checkpoint: Checkpoint, keys: str) -> Kind | None:
+    """What others and training keep, by names that only they give."""
     index = checkpoint.index
+    own = checkpoint.objects.get("")
+    if own and not any(name.startswith("torch") for name in checkpoint.foreign):
+        words = f"a pickled object of class {escape(own, 80)} with numpy arrays, no state dict"
+        return Kind("object", words, {"class": own}, "what wrote it reads it")
     every = keys + "\n".join(checkpoint.metadata)
     if any(word in every for word in _ZERO):
         words = {part for key in every.split("\n") for part in key.split("/")}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from archfind.errors import LimitExceeded, NotACheckpoint, NoTensors
 from archfind.types import Checkpoint, Storage
 
 from .dtypes import ITEMSIZE
+from .escape import escape
 from .flatten import Flat, flatten
 from .nodes import Call, StorageRef
 from .pickle_source import machine_at
@@ -13,12 +15,21 @@ from .source import Source
 from .tensor_specs import Specs
 from .torch_objects import Reader
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .pickle_vm import Machine
+
 
 def read(source: Source, report: Report) -> Checkpoint:
     """Reads the one pickle; NoTensors says what else it holds."""
     reader = Reader(source.path)
     machine = machine_at(source, report, reader, "the pickle")
-    tree = machine.run()
+    try:
+        tree = machine.run()
+    except LimitExceeded:
+        raise
+    except NotACheckpoint as error:
+        raise _joblib(machine, source) or error from None
     if machine.pos < source.size:
         report.warnings.append(f"{source.size - machine.pos:,} bytes follow the pickle")
 
@@ -34,3 +45,14 @@ def read(source: Source, report: Report) -> Checkpoint:
     flat = Flat(source.path, Specs(source.path, absent, 0))
     flatten(tree, flat)
     return report.checkpoint(source, "pickle", flat, tree)
+
+
+def _joblib(machine: Machine, source: Source) -> NoTensors | None:
+    """What joblib wrote is a pickle with the arrays' bytes in its middle, where reading ends: whose
+    object it is, is told by the classes named until then."""
+    if not any(name.startswith("joblib.numpy_pickle.") for name in machine.globals):
+        return None
+    known = ("joblib.", "numpy.", "builtins.", "collections.", "_codecs.", "copyreg.", "copy_reg.")
+    classes = [name for name in machine.globals if not name.startswith(known)]
+    what = f"an object of class {escape(classes[0])}" if classes else "numpy arrays"
+    return NoTensors(f"no state dict: joblib's file of {what}", source.path)

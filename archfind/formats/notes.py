@@ -7,11 +7,14 @@ from archfind.errors import CheckpointError, NotACheckpoint
 from .escape import escape
 from .source import Source
 
+_ZLIB = (b"\x01", b"\x5e", b"\x9c", b"\xda")
 _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"\x1f\x8b", "is gzip-compressed; unpack it first"),
     (b"BZh", "is bzip2-compressed; unpack it first"),
     (b"\xfd7zXZ\0", "is xz-compressed; unpack it first"),
     (b"\x28\xb5\x2f\xfd", "is zstd-compressed; unpack it first"),
+    (b"\x5d\0\0", "is lzma-compressed; unpack it first"),
+    *((b"x" + level, "is zlib-compressed, as joblib does; unpack it first") for level in _ZLIB),
     (b"7z\xbc\xaf\x27\x1c", "a 7z archive; unpack it first"),
     (b"Rar!\x1a\x07", "a RAR archive; unpack it first"),
     (b"\x89HDF\r\n\x1a\n", "an HDF5 file (Keras .h5), which is not supported"),

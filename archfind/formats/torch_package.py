@@ -21,7 +21,7 @@ from .torch_objects import Reader
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .zip_directory import ZipDirectory
+    from .zip_directory import Member, ZipDirectory
 
 _SOURCES = 200  # files of source that are shown
 _PICKLES = 1000
@@ -31,10 +31,14 @@ def read(source: Source, report: Report, directory: ZipDirectory) -> Checkpoint:
     """Every pickled resource, each below its package and name where there are several."""
     members = directory.members
     root = next(name for name in members if name.endswith(".data/version"))[: -len(".data/version")]
+    # A resource has the name that its author gave it: "model" as often as "model.pkl".
     pickles = [
         name
         for name in members
-        if name.startswith(root) and name.endswith(".pkl") and not name.startswith(f"{root}.data/")
+        if name.startswith(root)
+        and not name.startswith(f"{root}.data/")
+        and not name.endswith((".py", "/"))
+        and (name.endswith(".pkl") or _is_pickle(directory, members[name]))
     ][:_PICKLES]
 
     def resolve(ref: StorageRef) -> Storage:
@@ -56,7 +60,7 @@ def read(source: Source, report: Report, directory: ZipDirectory) -> Checkpoint:
         data = directory.read(members[name], limits.PICKLE_BYTES)
         machine = Machine(source.path, escape(name), data, reader.calls, reader.load)
         report.begin(machine, reader)
-        trees[name[len(root) : -len(".pkl")].replace("/", ".")] = machine.run()
+        trees[name[len(root) :].removesuffix(".pkl").replace("/", ".")] = machine.run()
     flatten(trees if len(trees) != 1 else next(iter(trees.values())), flat)
     if not trees:
         raise NoTensors("no tensors: a torch.package archive without pickles", source.path)
@@ -75,3 +79,11 @@ def read(source: Source, report: Report, directory: ZipDirectory) -> Checkpoint:
     outside = directory.read(extern, limits.TEXT_BYTES).decode("utf-8", "replace") if extern else ""
     container = {"pickles": len(pickles), "imports": outside.split()[: limits.SHORT_LIST]}
     return replace(made, sources=sources, container=container)
+
+
+def _is_pickle(directory: ZipDirectory, member: Member) -> bool:
+    """Whether a resource begins as a pickle of any protocol that torch.package writes."""
+    if not 2 < member.size <= limits.PICKLE_BYTES:
+        return False
+    head = directory.read(member, limits.PICKLE_BYTES)[:2]
+    return head[:1] == b"\x80" and 2 <= head[1] <= 5

@@ -22,6 +22,8 @@ from archfind.repair.unfolded import unfolded
 from archfind.repair.work import Want, Work, template
 from archfind.types import Guess, Match, Setting, TensorSpec
 
+# Trained, and of no use afterwards: what stands for hidden patches, a queue of keys, a centre.
+_TRAINING_ONLY = frozenset("mask_token queue queue_ptr center".split())
 _DROPPED = 0.2  # share of the file's tensors that may have no place in the network
 
 
@@ -59,7 +61,24 @@ def planned(guess: Guess, choose: str = "") -> Plan:
     rivals = [name for name in dict.fromkeys(rivals) if name != best.target]
     if rivals and best.complete and not choose:
         return _with(best, f"as likely is {', '.join(rivals)}; choose with --as")
-    return best
+    return best if choose else _as_named(guess, best)
+
+
+def _as_named(guess: Guess, plan: Plan) -> Plan:
+    """The plan, which ends at a network that the guess named, or says that it doesn't. Where the
+    way there loses something, the user has to choose it."""
+    shown = guess.matches[:1] if guess.status == "close" else guess.matches
+    named = [one.entry.id for one in shown]
+    named += [f"{t.provider}/{t.architecture}" for one in shown for t in one.twins]
+    if not plan.complete or plan.target in named or not named:
+        return plan
+    note = f"guess names {named[0]}; {plan.target} needs fewer changes"
+    if all(edit.lossless for edit in plan.edits):
+        return Plan(
+            plan.source, plan.edits, plan.target, plan.base, plan.part, plan.status, plan.tensors,
+            plan.problems, (*plan.notes, note),
+        )  # fmt: skip
+    return _with(plan, f"{note}, some of which lose something; if it is: --as {plan.target}")
 
 
 def _candidates(guess: Guess, choose: str) -> list[tuple[Guess, Match]]:
@@ -265,6 +284,13 @@ def _ended(work: Work, total: int) -> list[str]:
         problems.append(f"{len(more)} tensors look like more layers of it, as {more[0]}")
     elif len(others) > max(4, _DROPPED * total):
         problems.append(f"{len(others)} of {total} tensors have no place in it, as {others[0]}")
+    homes = {key.rpartition(".")[0] for key in work.want} | {""}
+    lost = [k for k in others if k.rpartition(".")[0] in homes and _is_trained(k)]
+    if lost:
+        problems.append(
+            f"{len(lost)} trained tensors belong to modules that the network has without them, as "
+            f"{lost[0]}: it computes something else"
+        )
     if harmless:
         note = "buffers that the network makes by itself"
         work.edits.append(Edit("drop", tuple(harmless), note=note))
@@ -290,6 +316,10 @@ def _ended(work: Work, total: int) -> list[str]:
         note = "missing" if key in missing else f"was {list(work.have[key].shape)}"
         work.edits.append(Edit("fill", (), (key,), options, lossless=False, note=note))
     return problems
+
+
+def _is_trained(key: str) -> bool:
+    return key.rpartition(".")[2] not in _TRAINING_ONLY
 
 
 def _is_made(key: str, want: Want) -> bool:
