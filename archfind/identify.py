@@ -45,19 +45,30 @@ def guess(checkpoint: Checkpoint, database: Database, choose: str = "", part: st
     note = shard_note(checkpoint) if found.status not in _SURE else ""
     if note:
         found = replace(found, warnings=(*found.warnings, note))
-    if not choose or (found.matches and is_(found.matches[0], choose)):
+    if not choose:
         return found
     wanted = database.named(choose)
+    several = len(found.parts) > 1 and not found.part and found.status != "exact"
+    if found.matches and is_(found.matches[0], choose) and not several:
+        return found
+    idle = ""
     if not wanted and checkpoint.format == "onnx":
-        return found  # a graph may have lost the names: who rebuilds it settles the choice
-    if not wanted and _is_configured(choose, database):
-        return found  # its rules don't fit: whether it can be built so is for a search
-    if not wanted:
+        idle = "a graph may have lost its names; load and export rebuild it, and settle the choice"
+    elif not wanted and _is_configured(choose, database):
+        idle = "its rules give other tensors; load and export build it to see"
+    elif not wanted:
         text = f"no network is called {choose!r}; `archfind signatures list` has the names"
         raise UnknownError(text, checkpoint.path, ())
-    if len(found.parts) > 1:
-        return found  # the choice may be for one of them; nothing is settled by it
-    return _asked(checkpoint, database, choose, wanted, found)
+    elif several:
+        idle = "the file holds several networks: --part says for which one"
+    if not idle:
+        return _asked(checkpoint, database, choose, wanted, found)
+    idle = f"--as {choose} decides nothing: {idle}"
+    if not several and checkpoint.format != "onnx" and found.status in _SURE:
+        # What fits isn't what was asked for, and must not be built in its place.
+        idle = f"{choose} doesn't fit; without that choice: {found.matches[0].entry.id}"
+        found = replace(found, status="unknown", chosen_by="user")
+    return replace(found, warnings=(*found.warnings, idle))
 
 
 def _no_network(checkpoint: Checkpoint, kind: Kind, choose: str, part: str) -> Guess:
