@@ -167,7 +167,8 @@ def _together(checkpoint: Checkpoint, found: Mapping[str, Guess]) -> Guess:
     certain = [name for name in found if found[name].status == "exact"]
     averaged = [n for n in certain if n.replace("/", ".").rpartition(".")[2] in AVERAGED]
     alike = {found[name].matches[0].entry.id for name in certain}
-    if averaged and len(certain) == len(found) and len(alike) == 1:
+    all_known = len(certain) == len(found) and not _has_more(checkpoint, found)
+    if averaged and all_known and len(alike) == 1:
         best = found[averaged[0]]
         note = f"also holds raw weights of the network; {averaged[0]} is preferred, --part chooses"
         return replace(best, parts=found, part=averaged[0], warnings=(*best.warnings, note))
@@ -175,6 +176,15 @@ def _together(checkpoint: Checkpoint, found: Mapping[str, Guess]) -> Guess:
     status = "ambiguous" if any(one.status in _SURE for one in found.values()) else "unknown"
     matches = tuple(found[name].matches[0] for name in certain) or first.matches
     return replace(first, status=status, matches=matches, chosen_by="", parts=found)
+
+
+def _has_more(checkpoint: Checkpoint, found: Mapping[str, Guess]) -> bool:
+    """Whether tensors of the file are in none of its networks, and weren't set aside, either."""
+    used: set[str] = set()
+    for one in found.values():
+        used.update(one.canonical.origin.values(), one.canonical.aside)
+        used.update(part for _, *parts in one.canonical.merged.values() for part in parts)
+    return not used.issuperset(checkpoint.index)
 
 
 def in_state_dict(

@@ -287,6 +287,7 @@ def _counts(one: dict) -> str:  # pyright: ignore
     return (
         f"{one['provider']}/{one['architecture']}: {one['matched']}/{one['expected']} tensors fit; "
         + ", ".join(words)
+        + f"; {one['shapes']} of its shapes are in the file, under any name"
         + "".join(f"; {reason}" for reason in one["reasons"])
     )
 

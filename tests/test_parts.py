@@ -153,7 +153,7 @@ def test_text_and_json_show_the_parts(tmp_path: Path, capsys: pytest.CaptureFixt
     text = capsys.readouterr().out
     assert "part      backbone: close to timm/resnet18, 90 tensors, 25 missing in layer4" in text
     assert "part      other: torchvision/squeezenet1_1, 52 tensors" in text
-    assert "part      neck: unknown, 210 tensors" in text
+    assert "part      neck: unknown, a fully convolutional network (2-D)" in text
     assert f"Choose:  archfind export {path} out.onnx --part other" in text
     assert main(["guess", "--json", str(path)]) == 1
     parts = json.loads(capsys.readouterr().out)["parts"]
