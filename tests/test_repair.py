@@ -472,3 +472,50 @@ def test_a_norm_before_its_layer_is_not_made_up(tmp_path: Path) -> None:
     torch.save(state, tmp_path / "cut.pth")
     plan = archfind.repair.plan(tmp_path / "cut.pth")
     assert plan.invents and "split" not in {edit.kind for edit in plan.edits}
+
+
+def test_an_adapter_with_whole_tensors_is_merged(tmp_path: Path) -> None:
+    """A resized embedding takes the base's place, a new head stands beside, both as they are."""
+    torch.manual_seed(4)
+    base = {
+        "model.embed_tokens.weight": torch.randn(20, 8),
+        "model.layers.0.self_attn.q_proj.weight": torch.randn(8, 8),
+        "lm_head.weight": torch.randn(20, 8),
+    }
+    down, up = torch.randn(2, 8), torch.randn(8, 2)
+    stem = "base_model.model.model.layers.0.self_attn.q_proj"
+    whole = torch.randn(23, 8), torch.randn(3, 8)
+    lora = {
+        f"{stem}.lora_A.weight": down,
+        f"{stem}.lora_B.weight": up,
+        "base_model.model.model.embed_tokens.weight": whole[0],
+        "base_model.model.score.modules_to_save.default.weight": whole[1],
+        "base_model.model.score.original_module.weight": torch.zeros(3, 8),
+    }
+    torch.save(base, tmp_path / "base.pth")
+    torch.save(lora, tmp_path / "lora.pth")
+    (tmp_path / "adapter_config.json").write_text('{"lora_alpha": 6, "r": 2}')
+    plan = archfind.repair.plan(tmp_path / "lora.pth", base=tmp_path / "base.pth")
+    assert plan.complete and not plan.invents
+    done = archfind.repair.apply(plan, tmp_path / "out.pth")
+    assert "2 of them the adapter's own" in done.notes["load"]
+    made = torch.load(tmp_path / "out.pth")
+    query = "model.layers.0.self_attn.q_proj.weight"
+    assert torch.allclose(made[query], base[query] + 3 * up @ down, atol=1e-5)
+    assert torch.equal(made["model.embed_tokens.weight"], whole[0])
+    assert torch.equal(made["score.weight"], whole[1])
+    assert torch.equal(made["lm_head.weight"], base["lm_head.weight"])
+    assert set(made) == {*base, "score.weight"}
+
+
+def test_magnitudes_of_dora_are_not_left_out(tmp_path: Path) -> None:
+    stem = "base_model.model.fc"
+    lora = {
+        f"{stem}.lora_A.weight": torch.randn(2, 8),
+        f"{stem}.lora_B.weight": torch.randn(8, 2),
+        f"{stem}.lora_magnitude_vector": torch.randn(8),
+    }
+    torch.save(lora, tmp_path / "lora.pth")
+    torch.save({"fc.weight": torch.randn(8, 8)}, tmp_path / "base.pth")
+    plan = archfind.repair.plan(tmp_path / "lora.pth", base=tmp_path / "base.pth")
+    assert plan.problems and "magnitude" in plan.problems[0]
