@@ -301,11 +301,14 @@ def export_lines(exported: Exported) -> list[str]:
     ]
     if built:
         lines.append(f"  load      strict, {built.loaded} of {built.tensors} tensors from the file")
+    notes = dict(exported.notes)
+    relative = notes.pop("relative", "")
     if built or "ran" in exported.notes:
-        lines.append(f"  check     max |diff| {exported.max_abs_diff:.1e}")
+        against = f": {relative}" if relative else ""
+        lines.append(f"  check     max |diff| {exported.max_abs_diff:.1e}{against}")
     else:
         lines.append("  check     every key, dtype and shape read back")
-    lines += [f"  {name:<9} {text}" for name, text in exported.notes.items()]
+    lines += [f"  {name:<9} {text}" for name, text in notes.items()]
     if exported.sha256:
         lines.append(f"  sha256    {exported.sha256}")
     return lines

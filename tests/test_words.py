@@ -245,3 +245,16 @@ def test_json_has_the_counts_of_the_text(
     document = json.loads(capsys.readouterr().out)
     assert (document["tensors"], document["in_file"], document["kind"]) == (4, 4, "network")
     assert document["details"]["dims"] == 1 and document["details"]["outputs"] == 2
+
+
+def test_a_difference_is_said_relative_to_the_output() -> None:
+    """Outputs of thousands may differ by a tenth, those of thousandths may not."""
+    from archfind.exporters import parity
+
+    for size, moved in ((5000.0, 0.12), (2.0, 1e-4), (1e-3, 1e-7)):
+        expected = {"output": torch.linspace(-size, size, 50)}
+        difference = parity.compare(expected, [expected["output"] + moved])
+        assert difference.share == pytest.approx(moved / max(size, 1e-2), rel=0.01)
+        assert not difference.why and "limit 0.001" in difference.note()["relative"]
+    zero = {"output": torch.zeros(4)}
+    assert parity.compare(zero, [torch.full((4,), 1e-6)]).share == pytest.approx(1e-4, rel=0.01)

@@ -106,6 +106,7 @@ def _checked(path: Path, network: Network, batch: str) -> tuple[Written, str]:
         _halve(path, job)
         difference, _ = check(path, example.names, tried, odd, HALF)
         notes["half"] = "weights and arithmetic in float16, inputs and outputs in float32"
+    notes |= difference.note(HALF if "half" in notes else parity.RELATIVE)
     return Written(path, difference.largest, notes), difference.why
 
 

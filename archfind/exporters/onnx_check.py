@@ -91,7 +91,7 @@ def check(
     options.intra_op_num_threads = torch.get_num_threads()
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     wanted = {value.name for value in session.get_inputs()}  # unused inputs are dropped
-    largest, refused = 0.0, ""
+    largest, share, refused = 0.0, 0.0, ""
     for case in [*tried, odd] if odd is not None else tried:
         given = tensors(case.args)
         fed = {n: t.numpy() for n, t in zip(names, given, strict=True) if n in wanted}
@@ -104,7 +104,7 @@ def check(
             continue
         outputs = [torch.from_numpy(array) for array in found]
         difference = parity.compare(case.outputs, outputs, relative)
-        largest = max(largest, difference.largest)
+        largest, share = max(largest, difference.largest), max(share, difference.share)
         if difference.why:
-            return Difference(largest, difference.why), ""
-    return Difference(largest), refused
+            return Difference(largest, difference.why, share), ""
+    return Difference(largest, share=share), refused

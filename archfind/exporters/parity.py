@@ -32,10 +32,16 @@ class Case:
 
 @dataclass(frozen=True)
 class Difference:
-    """The largest |difference| over all outputs. `why` is "" where each is within tolerance."""
+    """The largest |difference| over all outputs, and as a share of the output's largest value.
+    `why` is "" where each is within tolerance."""
 
     largest: float
     why: str = ""
+    share: float = 0.0
+
+    def note(self, relative: float = RELATIVE) -> dict[str, str]:
+        """The share beside the limit that it was held to, for `Exported.notes`."""
+        return {"relative": f"{self.share:.1e} of the largest output, limit {relative:g}"}
 
 
 def case(module: nn.Module, args: tuple[object, ...]) -> Case:
@@ -137,7 +143,7 @@ def compare(expected: Outputs, found: list[Tensor], relative: float = RELATIVE) 
     """Outputs in the same order, each within tolerance; whole numbers and shapes must be equal."""
     if len(found) != len(expected):
         return Difference(float("inf"), f"it has {len(found)} outputs, the module {len(expected)}")
-    largest, why = 0.0, ""
+    largest, why, share = 0.0, "", 0.0
     for (name, one), two in zip(expected.items(), _in_order(expected, found), strict=True):
         if one.shape != two.shape:
             text = f"{name} is {list(two.shape)}, the module's {list(one.shape)}"
@@ -147,8 +153,8 @@ def compare(expected: Outputs, found: list[Tensor], relative: float = RELATIVE) 
         difference, allowed = _apart(one, two, relative)
         if difference > allowed and not why:
             why = f"{name} differs by {difference:.2g} (allowed {allowed:.2g}) from the module"
-        largest = max(largest, difference)
-    return Difference(largest, why)
+        largest, share = max(largest, difference), max(share, _share(difference, one))
+    return Difference(largest, why, share)
 
 
 def _in_order(expected: Outputs, found: list[Tensor]) -> list[Tensor]:
@@ -191,6 +197,14 @@ def _apart(one: Tensor, two: Tensor, relative: float) -> tuple[float, float]:
     if not a.numel():
         return 0.0, 0.0
     return float((a - b).abs().max()), _allowed(a, relative)
+
+
+def _share(difference: float, output: Tensor) -> float:
+    """A difference in units of an output's largest value; ABSOLUTE's where the output is zero."""
+    values = output.double()
+    values = values[values.isfinite()]
+    size = float(values.abs().max()) if values.numel() else 0.0
+    return difference / max(size, ABSOLUTE / RELATIVE)
 
 
 def expect_numbers(case: Case) -> None:

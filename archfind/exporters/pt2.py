@@ -26,7 +26,7 @@ def write(built: Built, job: Job) -> Written:
         try:
             with quiet(), torch.no_grad():
                 program = torch.export.export(built.module, example.args, dynamic_shapes=dynamic)
-                largest, batch = checked(built, job, program.module())
+                difference, batch = checked(built, job, program.module())
             break
         except Exception as error:  # torch.export raises anything
             if dynamic is None:
@@ -41,4 +41,4 @@ def write(built: Built, job: Job) -> Written:
     job.path.write_bytes(buffer.getbuffer())
     if not formats.open(job.path).index:
         raise ExportError("read back, it holds no tensors")
-    return Written(job.path, largest, {"batch": batch, **notes})
+    return Written(job.path, difference.largest, {"batch": batch, **notes, **difference.note()})

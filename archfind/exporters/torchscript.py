@@ -24,24 +24,24 @@ def write(built: Built, job: Job) -> Written:
             program = torch.jit.trace(built.module, example.args, check_trace=False, strict=False)
     except Exception as error:  # the network is anyone's code
         raise ExportError(f"can't be traced: {reason(error)}") from error
-    largest, batch = checked(built, job, program)
+    difference, batch = checked(built, job, program)
     extra = {"archfind.json": json.dumps(dict(job.metadata))}
     buffer = io.BytesIO()  # torch's own way to a file ends the process where the disk is full
     with quiet():
         torch.jit.save(program, buffer, _extra_files=extra)
     job.path.write_bytes(buffer.getbuffer())
     formats.open(job.path)
-    return Written(job.path, largest, {"batch": batch})
+    return Written(job.path, difference.largest, {"batch": batch, **difference.note()})
 
 
-def checked(built: Built, job: Job, program: object) -> tuple[float, str]:
+def checked(built: Built, job: Job, program: object) -> tuple[parity.Difference, str]:
     """The largest difference between a program and the module, and whether the batch is free.
     ExportError where they differ on inputs of the traced sizes."""
     example = job.example
     if not job.keep_unchecked:
         with quiet():
             parity.expect_numbers(parity.case(built.module, example.args))
-    largest = 0.0
+    worst = parity.Difference(0.0)
     sizes = (0, 1, 3) if example.dynamic_batch else (0,)
     for size in sizes:
         args = parity.other(example.args, size)
@@ -56,6 +56,7 @@ def checked(built: Built, job: Job, program: object) -> tuple[float, str]:
         if why and not size:
             raise ExportError(why)
         if why:
-            return largest, "static"
-        largest = max(largest, difference.largest)
-    return largest, "dynamic" if example.dynamic_batch else "static"
+            return worst, "static"
+        share = max(worst.share, difference.share)
+        worst = parity.Difference(max(worst.largest, difference.largest), share=share)
+    return worst, "dynamic" if example.dynamic_batch else "static"
