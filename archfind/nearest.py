@@ -92,7 +92,7 @@ def near(canonical: Canonical, fits: list[Fit], choose: str, database: Database)
     nearest.sort(key=lambda pair: (-pair[0].share, -pair[1].in_common[1]))
     top = tuple(found for _, found in nearest[:_CANDIDATES])
     if not top:
-        return Guess(canonical, "unknown", ())
+        return Guess(canonical, "unknown", (), "")
     fit, found = nearest[0]
     below = named_below(canonical, fit.prefix)
     cut = not (found.unexpected or found.mismatched) and is_cut(
@@ -114,7 +114,7 @@ def near(canonical: Canonical, fits: list[Fit], choose: str, database: Database)
     top = tuple({one.entry.id: one for one in reversed(top)}.values())[::-1]
     top = tuple(replace(one, reasons=(_OTHER,)) if _other_kernels(one) else one for one in top)
     named = below if top and top[0].entry is found.entry else canonical
-    return Guess(named, "unknown", top[:_CANDIDATES])
+    return Guess(named, "unknown", top[:_CANDIDATES], "")
 
 
 def is_close(found: Match, index: Index, prefix: str = "") -> bool:

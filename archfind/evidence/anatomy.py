@@ -89,13 +89,13 @@ def anatomy(index: Mapping[str, TensorSpec]) -> Anatomy:
     first, last = _first(main, sorted_=list(index) == sorted(index)), _last(main, index)
     dims = _dims(spatial or convolutions)
     takes = {"conv": "channels", "embedding": "tokens"}.get(first.kind, "features")
-    flows = {"takes": takes, "inputs": first.ins, "outputs": last.outs if last else 0}
+    flows = takes, first.ins, last.outs if last else 0
     if cells:
         gates = [layer.gates for layer in cells]
         return Anatomy(
             CRNN if len(spatial) > 1 else RECURRENT,
             dims if len(spatial) > 1 else 0,
-            **flows,
+            *flows,
             cell=_CELLS.get(max(gates, key=gates.count), ""),
             bidirectional=any(layer.bidirectional for layer in cells),
             depth=len(cells),
@@ -104,15 +104,15 @@ def anatomy(index: Mapping[str, TensorSpec]) -> Anatomy:
     if attentions and len(spatial) <= max(3, 2 * len(attentions)):
         widths = [layer.ins for layer in attentions]
         width = max(set(widths), key=widths.count)
-        return Anatomy(TRANSFORMER, dims, **flows, depth=len(attentions), width=width)
+        return Anatomy(TRANSFORMER, dims, *flows, depth=len(attentions), width=width)
     few = len(convolutions) <= 2 and len(linears) > 3 * len(convolutions) and len(linears) > 3
     if not convolutions or few:
-        return Anatomy(MLP, dims, **flows)
+        return Anatomy(MLP, dims, *flows)
     if attentions:
-        return Anatomy(ATTENTIVE, dims, **flows)
+        return Anatomy(ATTENTIVE, dims, *flows)
     if last is not None and last.kind == "linear":
-        return Anatomy(CLASSIFIER, dims, **flows)
-    return Anatomy(MIXED if linears else FULLY, dims, **flows)
+        return Anatomy(CLASSIFIER, dims, *flows)
+    return Anatomy(MIXED if linears else FULLY, dims, *flows)
 
 
 def _dims(convolutions: list[Layer]) -> int:
