@@ -24,12 +24,8 @@ def kind_document(guess: Guess) -> dict[str, object]:
         return {"kind": "network", "details": {}, "described": None}
     indexes = about(guess)
     found = anatomy(indexes[0]) if len(indexes) == 1 else Anatomy("")
-    details = {name: getattr(found, name) for name in Anatomy._fields}
-    return {
-        "kind": "network",
-        "details": details,
-        "described": str(found) if found.family else None,
-    }
+    described = str(found) if found.family else None
+    return {"kind": "network", "details": vars(found), "described": described}
 
 
 def no_network_lines(document: dict[str, Any], path: str) -> tuple[str, list[str]]:

@@ -86,7 +86,8 @@ def anatomy(index: Mapping[str, TensorSpec]) -> Anatomy:
     spatial = [layer for layer in convolutions if max(layer.kernel) > 1]
     linears = [layer for layer in main if layer.kind == "linear"]
     attentions = _attentions(main)
-    first, last = _first(main, sorted_=list(index) == sorted(index)), _last(main, index)
+    first = _first(main, sorted_=list(index) == sorted(index))
+    last = _last(main, first, index)
     dims = _dims(spatial or convolutions)
     takes = {"conv": "channels", "embedding": "tokens"}.get(first.kind, "features")
     flows = takes, first.ins, last.outs if last else 0
@@ -161,13 +162,13 @@ def _first(main: list[Layer], sorted_: bool) -> Layer:
     return main[0]
 
 
-def _last(main: list[Layer], index: Mapping[str, TensorSpec]) -> Layer | None:
+def _last(main: list[Layer], first: Layer, index: Mapping[str, TensorSpec]) -> Layer | None:
     """The layer that gives the result; None where only tables of vectors are there."""
     main = [layer for layer in main if layer.kind != "embedding" and "pooler" not in layer.path]
     if not main:
         return None
     if list(index) == sorted(index):
-        reads = {layer.ins for layer in main}
+        reads = {layer.ins for layer in main if layer is not first}
         norms = {spec.shape[0] for key, spec in index.items() if key.endswith("running_mean")}
         ends = [layer for layer in main if layer.outs not in reads and layer.outs not in norms]
         named = [layer for layer in ends if _is_output(layer)]
