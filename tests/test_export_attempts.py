@@ -151,6 +151,36 @@ def test_padding_that_odd_sizes_alone_have_is_not_lost(tmp_path: Path) -> None:
             torch.testing.assert_close(run(done.path, image), module(image), rtol=1e-3, atol=1e-4)
 
 
+class Same(nn.Module):
+    """A convolution of stride two, padded as TensorFlow does; or by one at the end, always."""
+
+    def __init__(self, always: bool) -> None:
+        super().__init__()
+        self.conv, self.always = nn.Conv2d(3, 4, 3, stride=2), always
+
+    def forward(self, x: Tensor) -> Tensor:
+        pads: list[int] = []
+        for size in (x.shape[3], x.shape[2]):
+            total = 1 if self.always else max((-(-size // 2) - 1) * 2 + 3 - size, 0)
+            pads += [total // 2, total - total // 2]
+        return self.conv(F.pad(x, pads)).mean((2, 3))
+
+
+@pytest.mark.parametrize("always", [False, True])
+def test_same_padding_follows_the_size(
+    always: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module = Same(always)
+    done = written(module, tmp_path)
+    assert done.notes["free"] == "batch, height, width"
+    assert ("fallback" in done.notes) == (not always)
+    assert capsys.readouterr().err == ""  # without symbols
+    for height, width in ((61, 75), (64, 63), (30, 90)):
+        image = torch.randn(2, 3, height, width)
+        with torch.no_grad():
+            torch.testing.assert_close(run(done.path, image), module(image), rtol=1e-3, atol=1e-4)
+
+
 class Endless(nn.Module):
     """Never done with symbols for its sizes, and as quick as any with numbers."""
 

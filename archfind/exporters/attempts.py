@@ -20,6 +20,7 @@ from archfind.exporters.limit import within
 from archfind.exporters.opened import opened
 from archfind.exporters.parity import Case
 from archfind.exporters.quiet import quiet
+from archfind.exporters.same_padding import is_padded, padded_by_size
 from archfind.exporters.sizes import ANY, FIXED, Sizes
 from archfind.exporters.torch_onnx import (
     captured,
@@ -67,7 +68,7 @@ class Network:
     def __init__(self, module: nn.Module, job: Job, traced: Case, sizes: Sizes) -> None:
         self.module, self.job, self.traced, self.sizes = module, job, traced, sizes
         self.outputs = list(traced.outputs)
-        self._program: Any = None  # or why there is none
+        self._program: Any = None  # or why there is none, as of the graph
         self._graph: Any = None
         self.seconds = 0.0  # that the plain program took
 
@@ -95,8 +96,13 @@ class Network:
     def graph(self) -> Any:
         """The plain program's translation, made once."""
         if self._graph is None:
-            freed = self.freed("dynamic batch")
-            self._graph = translated(self.program(), self.job, self.outputs, freed)
+            try:
+                freed = self.freed("dynamic batch")
+                self._graph = translated(self.program(), self.job, self.outputs, freed)
+            except Exception as error:
+                self._graph = error
+        if isinstance(self._graph, Exception):
+            raise self._graph
         return self._graph
 
     def write_opened(self, path: Path) -> None:
@@ -105,6 +111,18 @@ class Network:
         graph = self.graph()
         with opened(graph.model, self.freed("free sizes"), self.traced, self.sizes.larger):
             saved(graph, self.module, path)
+
+    def is_padded(self) -> bool:
+        """Whether padding stands in the plain graph, if there is one, that may follow its size."""
+        try:
+            return is_padded(self.graph().model)
+        except Exception:
+            return False
+
+    def write_padded(self, path: Path) -> None:
+        """The plain graph as one of every size, its padding computed from the size."""
+        with padded_by_size(self.graph().model):
+            self.write_opened(path)
 
     def write_symbolic(self, path: Path) -> None:
         """The network followed once more, with symbols for its sizes, while the limits last."""
@@ -142,6 +160,8 @@ def attempts(network: Network) -> Iterator[Attempt]:
     if wanted is None or wanted:
         if free == ANY:
             yield Attempt("dynamo", "free sizes", network.write_opened)
+            if network.is_padded():
+                yield Attempt("dynamo", "free sizes and padding", network.write_padded)
         if free != FIXED and _is_followed(network):
             limit = network.limit(ALL)
             yield Attempt("dynamo", "symbolic sizes", network.write_symbolic, limit)
