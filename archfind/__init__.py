@@ -133,7 +133,7 @@ def build(
     found = guess(source, choose=choose, part=part)
     checkpoint = found.canonical.checkpoint
     with building(), OwnErrors(checkpoint.path, checkpoint):
-        return _built(build_guess, found, choose, settings, accept_ambiguous)
+        return _built(build_guess, found, choose, settings, accept_ambiguous, allow_expansion)
 
 
 def _built(
@@ -142,6 +142,7 @@ def _built(
     choose: str,
     settings: Mapping[str, object] | None,
     accept_ambiguous: bool,
+    allow_expansion: bool,
 ) -> Built:
     """What `build` does with a guess: searched where nothing fits, and again where building it says
     that rules were wrong."""
