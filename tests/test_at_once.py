@@ -9,6 +9,7 @@ import sys
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -124,7 +125,8 @@ def test_nothing_is_fetched_while_building(
         make(self, *args, **kwargs)
 
     monkeypatch.setattr(transformers.BertModel, "__init__", spied)
-    archfind.load(networks["configured"])
+    module: Any = archfind.load(networks["configured"])
+    assert module.config.num_attention_heads == 2, "as the config.json says, however wide a head is"
     assert seen and all(seen) and constants.HF_HUB_OFFLINE is False
 
 

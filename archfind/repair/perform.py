@@ -22,9 +22,6 @@ from archfind.writing import beside, target
 _WRONG = (
     KeyError, ValueError, TypeError, IndexError, AttributeError, RuntimeError, ArithmeticError
 )  # fmt: skip
-# What a plan makes of a file's bytes: eight times as many where four bits become float32; what it
-# fills in beside is no more than a large vocabulary.
-_TIMES, _MORE = 16, 1 << 30
 _WORK = 4 * 10**9  # each edit walks over every tensor
 
 
@@ -92,18 +89,7 @@ def _edited(plan: Plan) -> State:
         except _WRONG as error:
             text = f"the plan's {edit.kind} of {escape(str(edit.keys[:1] or edit.to[:1]))} is wrong"
             raise RepairError(f"{text}: {escape(str(error), 120)}", plan.source) from error
-    _bounded(state, plan, checkpoint.nbytes)
     return state
-
-
-def _bounded(state: State, plan: Plan, held: int) -> None:
-    """RepairError where a plan would make much more than the file has."""
-    made = sum(lazy.like.numel() * lazy.like.element_size() for lazy in state.values())
-    if plan.base:
-        held += formats.open(plan.base).nbytes
-    if made > _TIMES * held + _MORE:
-        text = f"the plan makes {made:,} bytes of the file's {held:,}: more than a repair needs"
-        raise RepairError(text, plan.source)
 
 
 def _piece(key: str, lazy: Lazy) -> Piece:
