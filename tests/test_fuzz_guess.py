@@ -33,7 +33,7 @@ def _with_head(place: str) -> File:
 
 LLAMA = ("tok_embeddings.weight", "layers.0.attention.wq.weight", "layers.0.attention.wk.weight")
 FOUND: dict[str, File] = {
-    "sizes whose product no float holds": _alike("a.", {"weight": (2**62,) * 7}, "f99"),
+    "sizes whose product no float holds": _alike("a.", {"weight": (2**62,) * 20}, "f99"),
     "a size of 400 digits": _alike("a.", {"weight": (10**400, 3)}, "f99"),
     "a packed layer whose order is one number": _packed(()),
     "a packed layer without inputs": _packed((0,)),
