@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from archfind import shortlist
+from archfind.assumed import judged
 from archfind.canonical import AVERAGED, joined, networks, readings, strip
 from archfind.errors import UnknownError
 from archfind.evidence.hints import named_in_file
 from archfind.evidence.kinds import kinds
 from archfind.frozen import replace
-from archfind.heads import headed, notes
+from archfind.heads import headed
 from archfind.match import match, plain
 from archfind.nearest import CLOSE, Fit, chosen, is_, is_member, near
 from archfind.parts import children, common_prefix, flat, places, resolve
@@ -34,6 +35,10 @@ def guess(checkpoint: Checkpoint, database: Database, choose: str = "", part: st
     """Which network `checkpoint` holds. `choose` names an entry ("timm/resnetaa50" or
     "resnetaa50"), `part` one of several networks in the file. UnknownError where the file has no
     such part, or the database no such entry."""
+    return judged(_guess(checkpoint, database, choose, part))
+
+
+def _guess(checkpoint: Checkpoint, database: Database, choose: str, part: str) -> Guess:
     found = _unasked(checkpoint, database, choose, part)
     if found.status not in _SURE:
         found = replace(found, warnings=(*found.warnings, *kinds(checkpoint)))
@@ -259,11 +264,10 @@ def _headed(canonical: Canonical, fits: list[Fit], choose: str) -> Guess | None:
     if not found:
         return None
     answer = _decided(strip(canonical, outer), placed or found, choose)
-    assumed = notes(answer.matches[0])
     if answer.chosen_by == "prior" and len(answer.matches) > 1:
         # The prior chooses among twins; these are networks that differ in the head they had.
         answer = replace(answer, status="ambiguous", chosen_by="")
-    return replace(answer, warnings=(*answer.warnings, *assumed))
+    return answer
 
 
 def _renamed(

@@ -5,7 +5,8 @@ from __future__ import annotations
 from archfind.errors import CheckpointError, InternalError
 from archfind.formats.counts import numel
 from archfind.formats.escape import escape
-from archfind.recipe import recipe
+from archfind.recipe import assumed_document, recipe
+from archfind.render_assumed import assumed_choice, assumed_lines
 from archfind.render_parts import head_document, head_words, part_choice, part_document, part_lines
 from archfind.render_pretrained import (
     also_lines,
@@ -49,6 +50,7 @@ def guess_document(guess: Guess) -> dict[str, object]:
         "config": {k: {"value": s.value, "source": s.source} for k, s in best.config.items()}
         if best
         else {},
+        "assumed": assumed_document(best) if best else [],
         "keys": _keys(best) if best else {},
         "head": head_document(best) if best else [],
         "chosen_by": guess.chosen_by or None,
@@ -133,6 +135,8 @@ def guess_lines(
     path = escape(str(document["path"]))
     status = document["status"]
     answer = {"exact": _exact, "ambiguous": _ambiguous, "close": _close}.get(str(status), _unknown)
+    if status == "ambiguous" and document["chosen_by"]:
+        answer = _assumed
     first, rest = answer(document, path)
     if verbose:  # the nearest stand among what was tried, with more said of them
         rest = [line for line in rest if not line.startswith("nearest   ") or "none:" in line]
@@ -169,9 +173,18 @@ def _exact(document: dict, path: str) -> tuple[str, list[str]]:  # pyright: igno
     return _title(document), rest
 
 
+def _assumed(document: dict, path: str) -> tuple[str, list[str]]:  # pyright: ignore
+    """One network that stands out, with what is assumed about it."""
+    title, rest = _exact(document, path)
+    rest = [*assumed_lines(document), *rest, assumed_choice(path)]
+    return f"ambiguous: {title}; what no tensor shows is assumed", rest
+
+
 def _title(document: dict) -> str:  # pyright: ignore
     cls = str(document["class"]).rpartition(".")[2]
     other = " with other arguments" if document["variant"] else ""
+    if document["head"]:
+        other += " and another head" if other else " with another head"
     if document.get("model_type"):
         return f"{document['provider']}/{document['architecture']} ({document['model_type']})"
     return f"{document['provider']}/{document['architecture']}{other} ({cls})"
@@ -183,6 +196,8 @@ def _sources(config: dict) -> str:  # pyright: ignore
         "file": "the file",
         "value": "weights",
         "default": "defaults",
+        "assumed": "assumptions",
+        "user": "settings",
     }
     sources = [str(value["source"]) for value in config.values()]
     return ", ".join(dict.fromkeys(words.get(source, source) for source in sources))
@@ -240,6 +255,7 @@ def _ambiguous(document: dict, path: str) -> tuple[str, list[str]]:  # pyright: 
     rest.append(_evidence(document))
     if document.get("model_type"):
         rest += pretrained_lines(document)
+    rest += assumed_lines(document)
     rest.append(
         f"Choose:  archfind export {path} out.onnx --as {first['provider']}/{first['architecture']}"
     )
