@@ -38,7 +38,10 @@ def settled(guess: Guess, settings: Mapping[str, object]) -> tuple[Guess, dict[s
     matches = list(guess.matches)
     rest: dict[str, object] = {}
     for place, value in settings.items():
-        told = [_with(match, place, value) for match in matches]
+        try:
+            told = [_with(match, place, value) for match in matches]
+        except BuildError as error:
+            raise BuildError(error.message, guess.canonical.checkpoint.path) from error
         if any(one is not None for one in told):
             matches = [one or match for one, match in zip(told, matches, strict=True)]
         else:
@@ -117,7 +120,9 @@ def _per_head(match: Match, place: str, value: object) -> dict[str, Setting]:
     """What a number of heads says of the size of each, and of how many share keys: their products
     are widths that the tensors show."""
     root, dot, name = place.rpartition(".")
-    size, shared = (match.config.get(f"{root}{dot}{n}") for n in ("head_dim", "num_key_value_heads"))
+    size, shared = (
+        match.config.get(f"{root}{dot}{n}") for n in ("head_dim", "num_key_value_heads")
+    )
     heads = match.config.get(place)
     if name != "num_attention_heads" or not isinstance(value, int) or value < 1 or not heads:
         return {}

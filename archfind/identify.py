@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from archfind import shortlist
+from archfind.alignment import SPELLING
 from archfind.assumed import judged
 from archfind.canonical import AVERAGED, joined, networks, readings, strip
 from archfind.errors import UnknownError
@@ -14,7 +15,7 @@ from archfind.match import match, plain
 from archfind.nearest import CLOSE, Fit, chosen, is_, is_member, near
 from archfind.parts import children, common_prefix, flat, places, resolve
 from archfind.renamed import renamings
-from archfind.types import Canonical, Guess
+from archfind.types import Assumed, Canonical, Guess
 from archfind.work import Work
 
 TYPE_CHECKING = False
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from archfind.database import Database
-    from archfind.types import Checkpoint
+    from archfind.types import Checkpoint, Match
 
 _SURE = ("exact", "ambiguous")
 _NEAREST = 3  # signatures compared although ...
@@ -289,7 +290,17 @@ def _renamed(
     if answer.chosen_by != "user" and (len(found) > 1 or not first.enough):
         every = (*answer.matches, *(one.match for one in found[1:]))
         answer = replace(answer, status="ambiguous", matches=every, chosen_by="")
+    if first.likeness < SPELLING and answer.chosen_by not in ("user", "file"):
+        answer = replace(answer, matches=tuple(map(_of_other_code, answer.matches)))
     return replace(answer, warnings=first.notes)
+
+
+def _of_other_code(found: Match) -> Match:
+    """A match under names that nobody gives the library's own modules: the code that wrote them is
+    another, and may have other strides or activations."""
+    what = "what no tensor shows (strides, padding, activations, eps) is that of"
+    item = Assumed("implementation", what, found.entry.id)
+    return replace(found, assumed=(*found.assumed, item))
 
 
 def _head(key: str, prefixes: Iterable[str]) -> str:

@@ -25,7 +25,7 @@ from archfind.formats.escape import escape
 from archfind.formats.side_files import object_in, parse_text, whole, words
 from archfind.formats.source import opened
 from archfind.progress import progress
-from archfind.recipe import recipe
+from archfind.recipe import assumed_document, recipe
 from archfind.types import Canonical, Exported
 from archfind.writing import beside, target
 from archfind.writing.target import DTYPES, STATE_DICTS
