@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from archfind.formats.escape import escape
+from archfind.recipe import assumed_document
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ def part_document(one: Guess) -> dict[str, object]:
     return {
         "status": one.status,
         "architecture": best.entry.id if best else None,
+        "assumed": assumed_document(best) if best and one.is_assumed else [],
         "tensors": len(one.canonical.index),
         "missing": list(best.missing) if best else [],
         "unexpected": list(best.unexpected) if best else [],
@@ -59,6 +61,8 @@ def part_lines(document: dict) -> list[str]:  # pyright: ignore
     for name, one in document["parts"].items():
         answer = {"exact": "", "ambiguous": "ambiguous, perhaps ", "close": "close to "}
         said = answer.get(one["status"], "") + (one["architecture"] or "unknown")
+        if one["assumed"]:
+            said = f"{one['architecture']}, with assumptions"
         counts = [f", {one['tensors']} tensors"]
         for kind in ("missing", "unexpected", "mismatched"):
             tops = list(dict.fromkeys(str(key).partition(".")[0] for key in one[kind]))
@@ -70,5 +74,6 @@ def part_lines(document: dict) -> list[str]:  # pyright: ignore
 
 def part_choice(document: dict, path: str) -> list[str]:  # pyright: ignore
     """How to work on a part, where one is known and the whole is not."""
-    known = [name for name, one in document["parts"].items() if one["status"] == "exact" and name]
+    parts = document["parts"].items()
+    known = [name for name, one in parts if name and (one["status"] == "exact" or one["assumed"])]
     return [f"Choose:  archfind export {path} out.onnx --part {escape(known[0])}"] if known else []

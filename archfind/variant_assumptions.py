@@ -1,9 +1,9 @@
 """What the outputs of a library's class with other arguments depend on, and no tensor shows: on the
 cold path of `archfind guess`.
 
-A registered network's own arguments are fixed by its entry, also where people gave it other classes,
-colours or pictures. Where anything else is moved, the network is no longer one that the library
-offers, and what no tensor shows is only taken from the nearest entry.
+A registered network's own arguments are fixed by its entry, also where people gave it other
+classes, colours or pictures. Where anything else is moved, the network is no longer one that the
+library offers, and what no tensor shows is only taken from the nearest entry.
 """
 
 from __future__ import annotations
