@@ -112,11 +112,8 @@ class Residual(nn.Module):
 
     def __init__(self, width: int, name: str) -> None:
         super().__init__()
-        self.down, self.up, self.out = (
-            nn.Linear(width, 24),
-            nn.Linear(24, width),
-            nn.Linear(width, 5),
-        )
+        self.down, self.up = nn.Linear(width, 24), nn.Linear(24, width)
+        self.out = nn.Linear(width, 5)
         self.function = FUNCTIONS[name]()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -146,12 +143,31 @@ def normalised(width: int, draw: random.Random) -> Head:
     return Normalised(width, name), {"mlp.1": name, "mlp.2.after": "l2_norm"}
 
 
+class Beside(nn.Module):
+    """A backbone without its head, and a Linear of another name that runs on its features."""
+
+    def __init__(self, width: int, name: str) -> None:
+        super().__init__()
+        self.backbone: nn.Module = nn.Identity()
+        self.classifier = nn.Linear(width, 5)
+        self.function, self.name = FUNCTIONS[name](), name
+
+    def forward(self, *args: torch.Tensor) -> torch.Tensor:
+        return self.classifier(self.function(self.backbone(*args)))
+
+
+def beside(width: int, draw: random.Random) -> Head:
+    """A head under another name, on features that may go through a function first."""
+    name = draw.choice(("none", "none", "relu", "tanh"))
+    return Beside(width, name), {"features": "pooled"} if name == "none" else {}
+
+
 def plain(width: int, draw: random.Random) -> Head:
     """The control: a Linear in the library's own place, of other classes; nothing is assumed."""
     return nn.Linear(width, draw.randint(2, 300)), {}
 
 
-KINDS = (between, three, normed, last, first, named, residual, normalised, plain)
+KINDS = (between, three, normed, last, first, named, residual, normalised, beside, plain)
 
 
 def equal(one: object, other: object) -> bool:
@@ -166,12 +182,18 @@ def counted(name: str, place: str, made: Head, path: Path) -> tuple[str, Counter
     module = provider(library).create(architecture, num_classes=7)
     parent, _, child = place.rpartition(".")
     head, truth = made
-    setattr(module.get_submodule(parent), child, head)
+    example = provider(library).example(architecture, module)
+    if isinstance(head, Beside):
+        setattr(module.get_submodule(parent), child, nn.Identity())
+        head.backbone = module
+        module = head
+    else:
+        setattr(module.get_submodule(parent), child, head)
+        truth = {f"{place}.{at}": value for at, value in truth.items()}
     with torch.no_grad():
         randomise(module)
     module.eval()
     torch.save(module.state_dict(), path)
-    example = provider(library).example(architecture, module)
     found = archfind.guess(path)
     counts = Counter({found.status: 1})
     with torch.inference_mode():
@@ -190,15 +212,14 @@ def counted(name: str, place: str, made: Head, path: Path) -> tuple[str, Counter
             return "" if same else f"exact as {name}, and another function", counts
         if not truth:
             return "", counts
-        full = {f"{place}.{at}": value for at, value in truth.items()}
-        lacking = [at for at, value in full.items() if not _names(items.get(at), value)]
+        lacking = [at for at, value in truth.items() if not _names(items.get(at), value)]
         counts["truth named"] += not lacking
-        every = {at: full.get(at, item.value) for at, item in items.items()} | full
-        told = archfind.guess(path, choose=name, settings={k: every[k] for k in items})
+        every = {at: truth.get(at, item.value) for at, item in items.items()}
+        told = archfind.guess(path, choose=name, settings=every)
         same = equal(wanted, archfind.load(told)(*example.args))
         counts["told: exact and equal"] += told.status == "exact" and same
     if lacking:
-        return f"{', '.join(f'{at}={full[at]}' for at in lacking)} isn't named", counts
+        return f"{', '.join(f'{at}={truth[at]}' for at in lacking)} isn't named", counts
     return "" if same else "told, and another function", counts
 
 
