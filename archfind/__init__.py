@@ -197,9 +197,8 @@ def _built(
         raise BuildError(too_much, checkpoint.path)
     end = monotonic() + _SECONDS
     found = guess(found, choose=choose, search=True)
-    accepted = {"accept_ambiguous": accepts[0], "accept_assumed": accepts[1]}
     try:
-        built = build_guess(found, settings=settings, **accepted)
+        built = build_guess(found, settings, *accepts)
     except BuildError as error:
         best = found.matches[0] if found.matches else None
         # A class may refuse, and for a variant say so in its own words.
@@ -208,10 +207,10 @@ def _built(
         again = _searched(found, choose, end) if wrong and not settings else None
         if again is None:
             raise
-        return build_guess(again, **accepted)
+        return build_guess(again, None, *accepts)
     # Tables of other shapes tell what weights don't: the size of the image, say.
     again = _searched(found, choose, end) if built.odd_tables() and not settings else None
-    return built if again is None else build_guess(again, **accepted)
+    return built if again is None else build_guess(again, None, *accepts)
 
 
 def _searched(found: Guess, choose: str, end: float) -> Guess | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from archfind.frozen import replace
 from archfind.head_functions import AFTER, BEFORE, BETWEEN, parsed, word
+from archfind.key_names import number
 from archfind.types import Assumed, HeadLayer
 
 TYPE_CHECKING = False
@@ -59,9 +60,9 @@ def _norm(layer: HeadLayer, value: str) -> HeadLayer:
     width = layer.sizes[0]
     if name == "layernorm":
         return replace(layer, kind="LayerNorm", sizes=(width,))
-    groups = rest.rstrip(")")
-    if name == "groupnorm" and groups.isdecimal() and int(groups) and width % int(groups) == 0:
-        return replace(layer, kind="GroupNorm", sizes=(width, int(groups)))
+    groups = number(rest.rstrip(")"))
+    if name == "groupnorm" and groups > 0 and width % groups == 0:
+        return replace(layer, kind="GroupNorm", sizes=(width, groups))
     return layer
 
 

@@ -195,7 +195,7 @@ class _Chain:
         self.layers: list[HeadLayer] = []
         self.linear = False  # whether a Linear has come
         self.active = False  # whether an activation has come since
-        self.last = _NOWHERE
+        self.last: tuple[str, int] = _NOWHERE
 
     def put(self, kind: str, name: str = "") -> None:
         """Add a function that has no tensors."""
@@ -213,8 +213,8 @@ class _Chain:
     def finished(self) -> tuple[HeadLayer, ...]:
         """The same with a place for what may come last, and leaves no trace."""
         layers = self.layers_of_a_head()
-        parent, number = self.last
-        name = "" if self.last == _NOWHERE else _join(parent, str(number + 1))
+        parent, place = self.last
+        name = "" if self.last == _NOWHERE else _join(parent, str(place + 1))
         return (*layers, HeadLayer(name, "Identity", assumed=True)) if layers else ()
 
 
@@ -247,7 +247,7 @@ def _chain(layers: list[HeadLayer], width: int, base: str, start: int) -> _Chain
                 chain.activate()
             if layer.sizes[0] != chain.width:
                 return None
-            chain.width, chain.linear, chain.active = layer.sizes[1], True, False
+            chain.width, chain.linear, chain.active = int(layer.sizes[1]), True, False
         elif layer.kind == "PReLU":
             chain.active = True
         elif layer.sizes[0] != chain.width:
