@@ -147,10 +147,10 @@ def build(
     than 32 times the file's bytes is only built with `allow_expansion`.
     """
     accepted = accept_ambiguous, accept_ambiguous
-    return _built(source, choose, settings or {}, part, accepted, allow_expansion)
+    return _build(source, choose, settings or {}, part, accepted, allow_expansion)
 
 
-def _built(
+def _build(
     source: Path | Checkpoint | Guess,
     choose: str,
     settings: Mapping[str, object],
@@ -158,7 +158,7 @@ def _built(
     accepts: tuple[bool, bool],
     allow_expansion: bool,
 ) -> Built:
-    """`accepts` says whether the first of several is taken, and what is assumed."""
+    """As `build`; `accepts` says whether the first of several is taken, and what is assumed."""
     try:
         from archfind.instantiate import build as build_guess
     except ModuleNotFoundError as error:
@@ -169,15 +169,15 @@ def _built(
     found = guess(source, choose=choose, part=part)
     checkpoint = found.canonical.checkpoint
     with building(), OwnErrors(checkpoint.path, checkpoint):
-        return _built(build_guess, found, choose, settings, accept_ambiguous, allow_expansion)
+        return _built(build_guess, found, choose, settings, accepts, allow_expansion)
 
 
 def _built(
     build_guess: Callable[..., Built],
     found: Guess,
     choose: str,
-    settings: Mapping[str, object] | None,
-    accept_ambiguous: bool,
+    settings: Mapping[str, object],
+    accepts: tuple[bool, bool],
     allow_expansion: bool,
 ) -> Built:
     """What `build` does with a guess: searched where nothing fits, and again where building it says
@@ -266,7 +266,7 @@ def load(
     found = source if isinstance(source, str | PathLike) else None
     try:
         accepted = accept_ambiguous, True
-        built = _built(source, choose, settings or {}, part, accepted, allow_expansion)
+        built = _build(source, choose, settings or {}, part, accepted, allow_expansion)
         if built.match.assumed and not accept_ambiguous:
             from archfind.assumed import warning
 

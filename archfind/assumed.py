@@ -107,7 +107,8 @@ def _with(match: Match, place: str, value: object) -> Match | None:
     if match.variant is not None:
         moved = match.variant.moved
         kept = {p: v for p, v in moved.items() if not f"{p}.".startswith(f"{place}.")}
-        variant = replace(match.variant, moved={**kept, place: value})
+        # The library's own builder needn't take it: archfind.variant does.
+        variant = replace(match.variant, moved={**kept, place: value}, direct=False)
         return replace(match, variant=variant, config=config, assumed=left)
     if match.pretrained is not None:
         config |= _per_head(match, place, value)

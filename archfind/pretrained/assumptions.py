@@ -32,8 +32,9 @@ def assumed(one: Solved, claims: Claims) -> tuple[Assumed, ...]:
     """What is assumed about a class that fits, the fields first that its tensors would show of
     other networks."""
     found = list(_of_other_code(one))
-    config_told = claims.model_type == one.block.type.name
-    if one.preset or config_told:
+    refused = claims.refused(one.block.family.leaves)  # what can't be read isn't told
+    is_told = claims.model_type == one.block.type.name and not refused
+    if one.preset or is_told:
         return tuple(found)
     named = {item.place for item in found}
     config = one.match.config
