@@ -73,7 +73,12 @@ def open(path: Path) -> Checkpoint:
 
 
 def guess(
-    source: Path | Checkpoint | Guess, *, choose: str = "", part: str = "", search: bool = False
+    source: Path | Checkpoint | Guess,
+    *,
+    choose: str = "",
+    part: str = "",
+    search: bool = False,
+    settings: Mapping[str, object] | None = None,
 ) -> Guess:
     """Which network `source` is; `choose` names an entry ("timm/resnetaa50") among those that fit,
     `part` one of several networks in the file.
@@ -81,8 +86,11 @@ def guess(
     From names and shapes alone, in milliseconds. `search`, where that finds nothing that fits,
     builds the likest classes with other arguments until the file's tensors come out, for up to a
     minute and a half; it needs torch and the library. `build`, `load` and `export` always do.
+    `settings` tell what is assumed ({"fc.1": "gelu"}; `Match.assumed` has the places): with all of
+    it told, the answer is exact. BuildError for any other place.
     """
     from archfind import database
+    from archfind.assumed import settled
     from archfind.identify import guess as guess_checkpoint
     from archfind.types import Checkpoint, Guess
 
@@ -92,8 +100,22 @@ def guess(
         checkpoint = source if isinstance(source, Checkpoint) else open(source)
         with OwnErrors(checkpoint.path, checkpoint):
             found = guess_checkpoint(checkpoint, database.default(), choose=choose, part=part)
-    if not search or found.kind is not None:
+    if search and found.kind is None:
+        found = _sought(found, choose)
+    if not settings:
         return found
+    told, rest = settled(found, settings)
+    if rest:
+        places = [item.place for match in told.matches[:1] for item in match.assumed]
+        text = f"nothing is assumed at {', '.join(rest)}; what is: {', '.join(places) or 'nothing'}"
+        raise BuildError(text, found.canonical.checkpoint.path)
+    return told
+
+
+def _sought(found: Guess, choose: str) -> Guess:
+    """The guess, or what building the likest classes gives."""
+    from archfind import database
+
     try:
         from archfind.search import search as search_classes
     except ModuleNotFoundError as error:
@@ -117,12 +139,26 @@ def build(
 ) -> Built:
     """The guess as a live module with its proof: `Built.module`, `.loaded` of `.tensors`.
 
-    `settings` override config fields and are checked by the strict load. Raises AmbiguousError
-    where several functions fit (`accept_ambiguous` takes the first), UnknownError where none does,
-    and BuildError with `.missing`, `.unexpected`, `.mismatched` where one nearly does.
+    `settings` tell what was assumed, or override config fields, which the strict load checks.
+    Raises AmbiguousError where several functions fit, or what the outputs depend on was assumed
+    (`accept_ambiguous` takes the first, as assumed), UnknownError where none fits, and BuildError
+    with `.missing`, `.unexpected`, `.mismatched` where one nearly does.
     `accept_likely` is for reconstructed networks, of which there are none yet. A network of more
     than 32 times the file's bytes is only built with `allow_expansion`.
     """
+    accepted = accept_ambiguous, accept_ambiguous
+    return _build(source, choose, settings or {}, part, accepted, allow_expansion)
+
+
+def _build(
+    source: Path | Checkpoint | Guess,
+    choose: str,
+    settings: Mapping[str, object],
+    part: str,
+    accepts: tuple[bool, bool],
+    allow_expansion: bool,
+) -> Built:
+    """As `build`; `accepts` says whether the first of several is taken, and what is assumed."""
     try:
         from archfind.instantiate import build as build_guess
     except ModuleNotFoundError as error:
@@ -133,15 +169,15 @@ def build(
     found = guess(source, choose=choose, part=part)
     checkpoint = found.canonical.checkpoint
     with building(), OwnErrors(checkpoint.path, checkpoint):
-        return _built(build_guess, found, choose, settings, accept_ambiguous, allow_expansion)
+        return _built(build_guess, found, choose, settings, accepts, allow_expansion)
 
 
 def _built(
     build_guess: Callable[..., Built],
     found: Guess,
     choose: str,
-    settings: Mapping[str, object] | None,
-    accept_ambiguous: bool,
+    settings: Mapping[str, object],
+    accepts: tuple[bool, bool],
     allow_expansion: bool,
 ) -> Built:
     """What `build` does with a guess: searched where nothing fits, and again where building it says
@@ -162,7 +198,7 @@ def _built(
     end = monotonic() + _SECONDS
     found = guess(found, choose=choose, search=True)
     try:
-        built = build_guess(found, settings=settings, accept_ambiguous=accept_ambiguous)
+        built = build_guess(found, settings, *accepts)
     except BuildError as error:
         best = found.matches[0] if found.matches else None
         # A class may refuse, and for a variant say so in its own words.
@@ -171,10 +207,10 @@ def _built(
         again = _searched(found, choose, end) if wrong and not settings else None
         if again is None:
             raise
-        return build_guess(again, accept_ambiguous=accept_ambiguous)
+        return build_guess(again, None, *accepts)
     # Tables of other shapes tell what weights don't: the size of the image, say.
     again = _searched(found, choose, end) if built.odd_tables() and not settings else None
-    return built if again is None else build_guess(again, accept_ambiguous=accept_ambiguous)
+    return built if again is None else build_guess(again, None, *accepts)
 
 
 def _searched(found: Guess, choose: str, end: float) -> Guess | None:
@@ -219,29 +255,28 @@ def load(
     allow_expansion: bool = False,
 ) -> nn.Module:
     """The network of `source` as a module in eval mode, strictly loaded, nothing on the meta
-    device. Arguments and errors are those of `build`.
+    device. Arguments and errors are those of `build`; but where one network stands out, and only
+    something about it is assumed, it is loaded so, with a warning unless `accept_ambiguous`.
 
     An .onnx whose network isn't known gives the graph itself as a module, with a warning; so
     parameters are its initializers.
     """
+    import warnings
+
     found = source if isinstance(source, str | PathLike) else None
     try:
-        return build(
-            source,
-            choose=choose,
-            settings=settings,
-            part=part,
-            accept_ambiguous=accept_ambiguous,
-            accept_likely=accept_likely,
-            allow_expansion=allow_expansion,
-        ).module
+        accepted = accept_ambiguous, True
+        built = _build(source, choose, settings or {}, part, accepted, allow_expansion)
+        if built.match.assumed and not accept_ambiguous:
+            from archfind.assumed import warning
+
+            warnings.warn(warning(built.match), stacklevel=2)
+        return built.module
     except UnknownError as error:
         path = os.fspath(found) if found is not None else error.path
         graph = open(path) if path is not None and not choose else None
         if graph is None or graph.format != "onnx":
             raise
-        import warnings
-
         from archfind.from_onnx import graph_module
 
         module = graph_module(graph.path, () if allow_expansion else graph.files)

@@ -23,10 +23,13 @@ _SIBLINGS = 64  # beyond these, what names stand for isn't noted: the cost is th
 _COMPANY = 2  # siblings that must mean the same before a name means what it means elsewhere
 
 
+SPELLING = 2  # the likeness of names that are the same but for what joins their words
+
+
 class Alignment:
     """Left key -> right key, of every tensor that is decided. `by_order` of them are told apart by
-    the order of the file alone. `likeness` is 2 where all names are the same but for what joins
-    their words, and 1 more where the order of all tensors is the same."""
+    the order of the file alone. `likeness` is SPELLING where all names are the same but for what
+    joins their words, and 1 more where the order of all tensors is the same."""
 
     __slots__ = ("by_order", "likeness", "pairs")
 

@@ -82,6 +82,7 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("files", nargs="+", metavar="FILE")
     _add_output(one)
     _add_choice(one)
+    _add_settings(one)
     one.add_argument(
         "--search", action="store_true", help="where nothing fits, build classes until one does"
     )
@@ -156,10 +157,23 @@ def _add_expansion(one: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_settings(one: argparse.ArgumentParser) -> None:
+    one.add_argument(
+        "--set",
+        dest="settings",
+        action="append",
+        default=[],
+        metavar="PLACE=VALUE",
+        help="tell what is assumed, as in fc.1=gelu",
+    )
+
+
 def _add_export(one: argparse.ArgumentParser) -> None:
     _add_expansion(one)
-    one.add_argument("--set", dest="settings", action="append", default=[], metavar="FIELD=VALUE")
-    one.add_argument("--accept-ambiguous", action="store_true", help="take the first that fits")
+    _add_settings(one)
+    one.add_argument(
+        "--accept-ambiguous", action="store_true", help="take the first that fits, as assumed"
+    )
     one.add_argument("--force", action="store_true", help="replace OUT if it exists")
     one.add_argument("--opset", type=int, help="ONNX opset (the exporter's default)")
     one.add_argument("--half", action="store_true", help="float16 inside the .onnx")
@@ -190,7 +204,11 @@ def _guess(arguments: argparse.Namespace) -> int:
         try:
             with OwnErrors(path) as own:
                 found: Guess = guess(
-                    path, choose=arguments.choose, part=arguments.part, search=arguments.search
+                    path,
+                    choose=arguments.choose,
+                    part=arguments.part,
+                    search=arguments.search,
+                    settings=_settings(arguments.settings),
                 )
                 own.checkpoint = found.canonical.checkpoint
                 document = guess_document(found)
@@ -235,6 +253,7 @@ def _inspect(arguments: argparse.Namespace) -> int:
 
 def _export(arguments: argparse.Namespace) -> int:
     from archfind import guess
+    from archfind.assumed import settled
     from archfind.writing import target
 
     if arguments.trust:
@@ -259,6 +278,7 @@ def _export(arguments: argparse.Namespace) -> int:
     graph = found.canonical.checkpoint.format == "onnx"
     if not graph and (not copied or not exporters.convertible(found, arguments.choose)):
         found = guess(found, choose=arguments.choose, search=True)
+    found, _ = settled(found, settings)  # told before it is shown; told again, it is the same
     if not arguments.json:
         _print(guess_lines(guess_document(found)))
         _print_danger(arguments.file, found.canonical.checkpoint.danger)
@@ -389,8 +409,8 @@ def _settings(pairs: list[str]) -> dict[str, object]:
     found: dict[str, object] = {}
     for pair in pairs:
         name, equals, text = pair.partition("=")
-        if not equals or not name.isidentifier():
-            raise BuildError(f"--set wants FIELD=VALUE, not {pair!r}")
+        if not equals or not name or name != "".join(name.split()):
+            raise BuildError(f"--set wants PLACE=VALUE, not {pair!r}")
         try:
             found[name] = ast.literal_eval(text)
         except (ValueError, SyntaxError):

@@ -45,7 +45,7 @@ def head_layers(
         return ()
     if isinstance(tree, HeadLayer):
         one = _chain([tree], width, base, 0)
-        return one.finished() if one else ()
+        return one.layers_of_a_head() if one else ()
     while len(tree) == 1:
         name, child = next(iter(tree.items()))
         if isinstance(child, HeadLayer):
@@ -68,34 +68,12 @@ def describe(layers: tuple[HeadLayer, ...]) -> str:
     """ "Linear(2048, 256), ReLU, Dropout, Linear(256, 10)"."""
     words: list[str] = []
     for layer in layers:
+        if layer.kind == "Identity":
+            continue
         sizes = [str(size) for size in layer.sizes if layer.kind != "PReLU"]
         sizes += ["bias=False"] * (layer.kind == "Linear" and not layer.bias)
         words.append(f"{layer.kind}({', '.join(sizes)})" if sizes else layer.kind)
     return ", ".join(words)
-
-
-def assumptions(layers: tuple[HeadLayer, ...]) -> Iterator[str]:
-    """What the state dict doesn't show about a head, a line each."""
-    seen = [layer for layer in layers if not layer.assumed]
-    branches = list(dict.fromkeys(layer.branch for layer in layers if layer.branch))
-    for at, layer in enumerate(layers):
-        if layer.kind == "ReLU":
-            before = [one.name for one in layers[:at] if not one.assumed][-1]
-            after = [one for one in layers[at:] if not one.assumed]
-            own = [one.name for one in after if one.branch == layer.branch]
-            yield f"assumed: ReLU between {before} and {own[0] if own else ', '.join(branches)}"
-    dropped = [layer.name for layer in layers if layer.kind == "Dropout"]
-    if dropped:
-        yield f"assumed: Dropout at {', '.join(dropped)}, which does nothing in eval mode"
-    for layer in seen:
-        if layer.kind == "LayerNorm":
-            yield f"assumed: {layer.name} is a LayerNorm: it has no running statistics"
-    paths = [layer.name for layer in seen if not layer.branch]
-    if len(paths) > 1 and not all(path.rpartition(".")[2].isdecimal() for path in paths):
-        yield f"assumed: {', '.join(paths)} run in this order"
-    if branches:
-        yield f"assumed: the outputs are a dict of {', '.join(branches)}"
-    yield "assumed: nothing after the last layer; a sigmoid or softmax leaves no trace"
 
 
 def _join(path: str, name: str) -> str:
@@ -193,7 +171,7 @@ def _read(
         return ()
     if not branches:
         return common.finished()
-    if common.linear:
+    if common.linear and not common.active:
         common.activate()
     found = list(common.layers)
     for name, layers in branches:
@@ -207,33 +185,45 @@ def _read(
 
 
 class _Chain:
-    """Layers in a row; `width` values come out of the last."""
+    """Layers in a row; `width` values come out of the last, which is number `last[1]` of the
+    Sequential `last[0]`."""
 
-    __slots__ = ("active", "layers", "linear", "width")
+    __slots__ = ("active", "last", "layers", "linear", "width")
 
     def __init__(self, width: int) -> None:
         self.width = width
         self.layers: list[HeadLayer] = []
         self.linear = False  # whether a Linear has come
         self.active = False  # whether an activation has come since
+        self.last: tuple[str, int] = _NOWHERE
+
+    def put(self, kind: str, name: str = "") -> None:
+        """Add a function that has no tensors."""
+        self.layers.append(HeadLayer(name, kind, assumed=True))
+        self.active = self.active or kind == "ReLU"
 
     def activate(self, name: str = "") -> None:
-        if not self.active:
-            self.layers.append(HeadLayer(name, "ReLU", assumed=True))
-        self.active = True
+        self.put("ReLU", name)
 
-    def finished(self) -> tuple[HeadLayer, ...]:
+    def layers_of_a_head(self) -> tuple[HeadLayer, ...]:
         """The layers, where they can be a head."""
         last = self.layers[-1].kind if self.layers else ""
         return tuple(self.layers) if self.linear and last in ("Linear", *_NORMS) else ()
+
+    def finished(self) -> tuple[HeadLayer, ...]:
+        """The same with a place for what may come last, and leaves no trace."""
+        layers = self.layers_of_a_head()
+        parent, place = self.last
+        name = "" if self.last == _NOWHERE else _join(parent, str(place + 1))
+        return (*layers, HeadLayer(name, "Identity", assumed=True)) if layers else ()
 
 
 def _chain(layers: list[HeadLayer], width: int, base: str, start: int) -> _Chain | None:
     """The layers one after another, with what has no tensors put between; None where the widths
     don't run through, or a gap isn't understood."""
     chain = _Chain(width)
-    last = _NOWHERE  # the Sequential that the layer before stands in, and its number there
     for layer in layers:
+        last = chain.last
         parent, _, name = layer.name.rpartition(".")
         place = number(name) if layer.name != base else -1
         slots: range = range(0)
@@ -247,7 +237,7 @@ def _chain(layers: list[HeadLayer], width: int, base: str, start: int) -> _Chain
             if chain.linear and not chain.active:
                 chain.activate(empty)
             else:
-                chain.layers.append(HeadLayer(empty, "Dropout", assumed=True))
+                chain.put("Dropout", empty)
         if layer.kind == "Linear":
             if chain.linear and not chain.active:
                 # Neighbours in a Sequential have nothing between them: one Linear would do, so
@@ -257,11 +247,13 @@ def _chain(layers: list[HeadLayer], width: int, base: str, start: int) -> _Chain
                 chain.activate()
             if layer.sizes[0] != chain.width:
                 return None
-            chain.width, chain.linear, chain.active = layer.sizes[1], True, False
+            chain.width, chain.linear, chain.active = int(layer.sizes[1]), True, False
         elif layer.kind == "PReLU":
             chain.active = True
         elif layer.sizes[0] != chain.width:
             return None
+        elif chain.linear and not chain.active and not (place >= 0 and last[0] == parent):
+            chain.put("Identity")  # an activation may come before the norm, or after it
         chain.layers.append(layer)
-        last = (parent, place) if place >= 0 else _NOWHERE
+        chain.last = (parent, place) if place >= 0 else _NOWHERE
     return chain

@@ -11,7 +11,8 @@ from __future__ import annotations
 from archfind.canonical import DERIVED
 from archfind.database import Signature
 from archfind.frozen import replace
-from archfind.head_layers import assumptions, describe, head_layers
+from archfind.head_assumptions import assumed
+from archfind.head_layers import describe, head_layers
 from archfind.key_names import number
 from archfind.match import match
 from archfind.signature import Line, Size
@@ -92,11 +93,19 @@ def head_places(signature: Signature) -> Iterator[tuple[str, bool]]:
     return ((root.path, root.own) for root in _roots(signature) if not root.start)
 
 
-def notes(found: Match) -> tuple[str, ...]:
-    """What is assumed about a head, a line each."""
-    if found.head is None or not found.head.layers:
-        return ()
-    return tuple(assumptions(found.head.layers))
+def head_settings(head: Head, source: str) -> dict[str, Setting]:
+    """What a head is in words, by the place of each of its outputs."""
+    if not head.layers:
+        return {head.replaces: Setting("Identity", source)}
+    found: dict[str, Setting] = {}
+    for branch in dict.fromkeys(layer.branch for layer in head.layers):
+        own = tuple(layer for layer in head.layers if layer.branch == branch)
+        named = [f"{one.name}." for one in own if one.name and one.kind != "Identity"]
+        place = _common(named) or "head"
+        if not head.beside and not branch:
+            place = f"{head.replaces}[{head.start}:]" if head.start else head.replaces
+        found[place] = Setting(describe(own), source)
+    return found
 
 
 def _condition(signature: Signature, key: str) -> str:
@@ -261,7 +270,7 @@ def _bare(layers: tuple[HeadLayer, ...], known: bool) -> bool:
     bias with them; or where an output is a Linear and nothing else, which is as likely a table of
     embeddings, or the class centres of a loss."""
     for branch in {layer.branch for layer in layers}:
-        own = [layer for layer in layers if layer.branch == branch]
+        own = [one for one in layers if one.branch == branch and one.kind != "Identity"]
         if any(layer.kind == "Linear" and not layer.bias for layer in own) and (
             known or len(own) == 1
         ):
@@ -276,20 +285,15 @@ def _with(found: Match, head: Head, rest: Signature, zero: bool, new: Index) -> 
         config[_CLASSES] = Setting(0, "shape")
     elif not any(map(_sized, rest.free.values())):
         config.pop(_CLASSES, None)  # the library's own head is built only to be replaced
-    if not head.layers:
-        config[head.replaces] = Setting("Identity", "shape")
-    for branch in dict.fromkeys(layer.branch for layer in head.layers):
-        own = tuple(layer for layer in head.layers if layer.branch == branch)
-        place = _common([f"{layer.name}." for layer in own if layer.name]) or "head"
-        if not head.beside and not branch:
-            place = f"{head.replaces}[{head.start}:]" if head.start else head.replaces
-        config[place] = Setting(describe(own), "shape")
+    items = assumed(head)
+    config |= head_settings(head, "assumed" if items else "shape")
     norms = [layer.name for layer in head.layers if layer.kind == "BatchNorm1d"]
     counters = (f"{name}.num_batches_tracked" for name in norms)
     return replace(
         found,
         config=config,
         head=head,
+        assumed=(*found.assumed, *items),
         matched=found.matched + len(new),
         expected=found.expected + len(new),
         tolerated=(*found.tolerated, *(key for key in counters if key not in new)),

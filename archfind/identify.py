@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from archfind import shortlist
+from archfind.alignment import SPELLING
+from archfind.assumed import judged
 from archfind.canonical import AVERAGED, joined, networks, readings, strip
 from archfind.errors import UnknownError
 from archfind.evidence.hints import named_in_file
 from archfind.evidence.kinds import kind_of, shard_note, training_state
 from archfind.formats.escape import escape
 from archfind.frozen import replace
-from archfind.heads import headed, notes
+from archfind.heads import headed
 from archfind.match import match, plain
 from archfind.nearest import CLOSE, Fit, chosen, is_, is_close, is_member, near
 from archfind.parts import children, common_prefix, flat, places, resolve
 from archfind.renamed import renamings
-from archfind.types import Canonical, Guess
+from archfind.types import Assumed, Canonical, Guess
 from archfind.work import Work
 
 TYPE_CHECKING = False
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from archfind.database import Database
-    from archfind.types import Checkpoint, Kind
+    from archfind.types import Checkpoint, Kind, Match
 
 _SURE = ("exact", "ambiguous")
 _NEAREST = 3  # signatures compared although ...
@@ -38,6 +40,10 @@ def guess(checkpoint: Checkpoint, database: Database, choose: str = "", part: st
     kind = kind_of(checkpoint)
     if kind is not None:
         return _no_network(checkpoint, kind, choose, part)
+    return judged(_guess(checkpoint, database, choose, part))
+
+
+def _guess(checkpoint: Checkpoint, database: Database, choose: str, part: str) -> Guess:
     found = _unasked(checkpoint, database, choose, part)
     kind = None if found.canonical.index or found.parts else training_state(checkpoint)
     if kind is not None:
@@ -316,11 +322,10 @@ def _headed(canonical: Canonical, fits: list[Fit], choose: str) -> Guess | None:
     if not found:
         return None
     answer = _decided(strip(canonical, outer), placed or found, choose)
-    assumed = notes(answer.matches[0])
     if answer.chosen_by == "prior" and len(answer.matches) > 1:
         # The prior chooses among twins; these are networks that differ in the head they had.
         answer = replace(answer, status="ambiguous", chosen_by="")
-    return replace(answer, warnings=(*answer.warnings, *assumed))
+    return answer
 
 
 def _renamed(
@@ -342,7 +347,17 @@ def _renamed(
     if answer.chosen_by != "user" and (len(found) > 1 or not first.enough):
         every = (*answer.matches, *(one.match for one in found[1:]))
         answer = replace(answer, status="ambiguous", matches=every, chosen_by="")
+    if first.likeness < SPELLING and answer.chosen_by not in ("user", "file"):
+        answer = replace(answer, matches=tuple(map(_of_other_code, answer.matches)))
     return replace(answer, warnings=first.notes)
+
+
+def _of_other_code(found: Match) -> Match:
+    """A match under names that nobody gives the library's own modules: the code that wrote them is
+    another, and may have other strides or activations."""
+    what = "what no tensor shows (strides, padding, activations, eps) is that of"
+    item = Assumed("implementation", what, found.entry.id)
+    return replace(found, assumed=(*found.assumed, item))
 
 
 def _head(key: str, prefixes: Iterable[str]) -> str:

@@ -13,6 +13,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from archfind import recipe
+from archfind.assumed import choices, question, settled
 from archfind.errors import AmbiguousError, ArchfindError, BuildError, UnknownError
 from archfind.formats import PROGRAMS
 from archfind.from_config import built_from_config, config_of
@@ -51,18 +52,21 @@ def build(
     guess: Guess,
     settings: Mapping[str, object] | None = None,
     accept_ambiguous: bool = False,
+    accept_assumed: bool = False,
 ) -> Built:
     """Instantiate the guessed network and load its weights strictly.
 
     The module is in eval mode, in its library's own dtype (float32: half weights are widened), with
-    nothing on the meta device. Raises AmbiguousError, UnknownError, or BuildError with `.missing`,
-    `.unexpected` and `.mismatched`.
+    nothing on the meta device. `settings` tell what was assumed, or are the constructor's;
+    `accept_assumed` takes what is left as it is assumed. Raises AmbiguousError, UnknownError, or
+    BuildError with `.missing`, `.unexpected` and `.mismatched`.
     """
-    found = _match(guess, accept_ambiguous)
-    config = {**recipe.arguments(found), **(settings or {})}
+    guess, rest = settled(guess, settings or {})
+    found = _match(guess, accept_ambiguous, accept_assumed)
+    config = {**recipe.arguments(found), **rest}
     path = guess.canonical.checkpoint.path
     if found.pretrained is not None:
-        return built_from_config(guess, found, settings or {})
+        return built_from_config(guess, found, rest)
     module = _create(found, config, path)
     if found.head is not None:
         module = rebuilt(module, found.head)
@@ -126,14 +130,18 @@ def read_state(canonical: Canonical, drop: set[str] | None = None) -> dict[str, 
     return state
 
 
-def _match(guess: Guess, accept_ambiguous: bool) -> Match:
+def _match(guess: Guess, accept_ambiguous: bool, accept_assumed: bool) -> Match:
     path = guess.canonical.checkpoint.path
-    several = len(guess.parts) > 1
+    several = len(guess.parts) > 1 and not guess.is_assumed
     if guess.status == "exact" or (
         guess.status == "ambiguous" and accept_ambiguous and not several
     ):
         return guess.matches[0]
     names = tuple(m.entry.id for m in guess.matches)
+    if guess.is_assumed:
+        if accept_assumed:
+            return guess.matches[0]
+        raise AmbiguousError(question(guess.matches[0]), path, choices(guess.matches[0]))
     if guess.status == "ambiguous":
         if several:
             parts = tuple(guess.parts)

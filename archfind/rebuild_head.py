@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import nn
 
 from archfind.errors import BuildError
 from archfind.types import Head, HeadLayer
+
+Outputs = torch.Tensor | dict[str, torch.Tensor] | list[torch.Tensor] | tuple[torch.Tensor, ...]
 
 
 def rebuilt(module: nn.Module, head: Head) -> nn.Module:
@@ -23,41 +25,44 @@ def rebuilt(module: nn.Module, head: Head) -> nn.Module:
     if head.start:
         _continue(module, head)
     else:
-        _put(module, head.replaces, _in_place(head.layers, head.replaces))
+        _put(module, head.replaces, _in_place(head))
     return module
 
 
 class _Steps(nn.Module):
-    """Layers run in the order of `plan_of_head`: (branch, path of the layer or "" for a ReLU)."""
+    """Layers run in the order of `plan_of_head`: (branch, path of the layer)."""
 
     plan_of_head: tuple[tuple[str, str], ...] = ()
+    outputs_of_head = "dict"
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor | dict[str, torch.Tensor]:
-        return _run(self, self.plan_of_head, x)
+    def forward(self, x: torch.Tensor) -> Outputs:
+        return _run(self, x)
 
 
 class _Beside(nn.Module):
     """A network at `backbone_at`, and layers under other names that run on what it gives."""
 
     plan_of_head: tuple[tuple[str, str], ...] = ()
+    outputs_of_head = "dict"
     backbone_at: str = ""
 
-    def forward(self, *args: torch.Tensor) -> torch.Tensor | dict[str, torch.Tensor]:
-        return _run(self, self.plan_of_head, _at(self, self.backbone_at)(*args))
+    def forward(self, *args: torch.Tensor) -> Outputs:
+        return _run(self, _at(self, self.backbone_at)(*args))
 
 
-def _run(
-    root: nn.Module, plan: Iterable[tuple[str, str]], x: torch.Tensor
-) -> torch.Tensor | dict[str, torch.Tensor]:
+def _run(root: Any, x: torch.Tensor) -> Outputs:
     branches: dict[str, torch.Tensor] = {}
-    for branch, path in plan:
-        value = branches.get(branch, x) if branch else x
-        value = _at(root, path)(value) if path else torch.relu(value)
+    for branch, path in root.plan_of_head:
+        value = _at(root, path)(branches.get(branch, x) if branch else x)
         if branch:
             branches[branch] = value
         else:
             x = value
-    return branches or x
+    if not branches:
+        return x
+    values = list(branches.values())
+    outputs = {"tuple": tuple(values), "list": values, "dict": branches}
+    return outputs.get(root.outputs_of_head) or torch.cat(values, dim=-1)
 
 
 def _at(root: nn.Module, path: str) -> nn.Module:
@@ -87,21 +92,36 @@ def _put(root: nn.Module, path: str, module: nn.Module) -> None:
 
 def _layer(layer: HeadLayer) -> nn.Module:
     if layer.kind == "Linear":
-        return nn.Linear(*layer.sizes, bias=layer.bias)
-    if layer.kind in ("ReLU", "Dropout"):
-        return nn.ReLU() if layer.kind == "ReLU" else nn.Dropout()
-    kinds = {"BatchNorm1d": nn.BatchNorm1d, "LayerNorm": nn.LayerNorm, "PReLU": nn.PReLU}
-    return kinds[layer.kind](layer.sizes[0])
+        return nn.Linear(*map(int, layer.sizes), bias=layer.bias)
+    if layer.kind in ("BatchNorm1d", "LayerNorm"):
+        return getattr(nn, layer.kind)(int(layer.sizes[0]), eps=layer.eps)
+    if layer.kind == "GroupNorm":
+        width, groups = map(int, layer.sizes)
+        return nn.GroupNorm(groups, width, eps=layer.eps)
+    if layer.kind == "L2Norm":
+        return _L2Norm()
+    if layer.kind in ("Softmax", "LogSoftmax"):
+        return getattr(nn, layer.kind)(dim=-1)
+    return getattr(nn, layer.kind)(*layer.sizes)
 
 
-def _in_place(layers: tuple[HeadLayer, ...], base: str) -> nn.Module:
-    """One module for layers that all stand at or below `base`."""
+class _L2Norm(nn.Module):
+    """Each row divided by its length."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return nn.functional.normalize(x, dim=-1)
+
+
+def _in_place(head: Head) -> nn.Module:
+    """One module for layers that all stand at or below the library's head."""
+    layers, base = head.layers, head.replaces
     if len(layers) == 1 and layers[0].name == base:
         return _layer(layers[0])
     whole = None if layers[-1].branch else _sequential(layers, base)
     if whole is not None:
         return whole
     steps = _Steps()
+    steps.outputs_of_head = head.outputs
     steps.plan_of_head = _fill(steps, layers, f"{base}.")
     return steps
 
@@ -138,11 +158,23 @@ def _fill(
             plan.append((first.branch, parent[len(prefix) :]))
             at = end
             continue
-        if first.name:
-            _put(root, first.name[len(prefix) :], _layer(first))
-        plan.append((first.branch, first.name[len(prefix) :]))
+        if not first.name and first.kind == "Identity":
+            at += 1
+            continue
+        taken = {layer.name[len(prefix) :].partition(".")[0] for layer in layers}
+        path = first.name[len(prefix) :] or _unnamed(first.kind, taken | {*_children(root)})
+        _put(root, path, _layer(first))
+        plan.append((first.branch, path))
         at += 1
     return tuple(plan)
+
+
+def _unnamed(kind: str, taken: set[str]) -> str:
+    """A name for a function that the file has none for, as it has no tensors."""
+    number = 1
+    while f"{kind.lower()}{number}" in taken:
+        number += 1
+    return f"{kind.lower()}{number}"
 
 
 def _continue(module: nn.Module, head: Head) -> None:
@@ -164,6 +196,7 @@ def _beside(module: nn.Module, head: Head) -> nn.Module:
         own = type(module)
         whole = module
         whole.__class__ = type(own.__name__, (_Continued, own), {})
+    whole.__dict__["outputs_of_head"] = head.outputs
     whole.__dict__["plan_of_head"] = _fill(whole, head.layers, "")
     # Sizes and normalisation of the pictures are those of the network inside.
     config = getattr(module, "pretrained_cfg", None)
@@ -175,8 +208,5 @@ def _beside(module: nn.Module, head: Head) -> nn.Module:
 class _Continued:
     """Mixed into a network's class: its outputs go through `plan_of_head`."""
 
-    plan_of_head: tuple[tuple[str, str], ...]
-
-    def forward(self, *args: torch.Tensor) -> torch.Tensor | dict[str, torch.Tensor]:
-        x = super().forward(*args)  # pyright: ignore
-        return _run(self, self.plan_of_head, x)  # pyright: ignore
+    def forward(self, *args: torch.Tensor) -> Outputs:
+        return _run(self, super().forward(*args))  # pyright: ignore

@@ -12,6 +12,19 @@ if TYPE_CHECKING:
     from archfind.types import Entry, Match
 
 
+def assumed_document(found: Match) -> list[dict[str, object]]:
+    """What the outputs depend on without a trace, as in the answer's JSON."""
+    return [
+        {
+            "place": item.place,
+            "what": item.what,
+            "value": item.value,
+            "alternatives": list(item.alternatives),
+        }
+        for item in found.assumed
+    ]
+
+
 def arguments(found: Match) -> dict[str, object]:
     """The settings that are the library's, by field; those of a changed head are not."""
     own = {k: s.value for k, s in found.config.items()}

@@ -5,7 +5,8 @@ from __future__ import annotations
 from archfind.counted import counted
 from archfind.errors import CheckpointError, InternalError
 from archfind.formats.escape import escape, quoted
-from archfind.recipe import recipe
+from archfind.recipe import assumed_document, recipe
+from archfind.render_assumed import assumed_choice, assumed_lines
 from archfind.render_parts import head_document, head_words, part_choice, part_document, part_lines
 from archfind.render_pretrained import (
     also_lines,
@@ -50,6 +51,7 @@ def guess_document(guess: Guess) -> dict[str, object]:
         "config": {k: {"value": s.value, "source": s.source} for k, s in best.config.items()}
         if best
         else {},
+        "assumed": assumed_document(best) if best else [],
         "keys": _keys(best) if best else {},
         "head": head_document(best) if best else [],
         "chosen_by": guess.chosen_by or None,
@@ -138,6 +140,8 @@ def guess_lines(
     path = str(document["path"])
     answers = {"exact": _exact, "ambiguous": _ambiguous, "close": _close, "unknown": unknown_lines}
     answer = no_network_lines if document["kind"] != "network" else answers[str(status)]
+    if status == "ambiguous" and document["chosen_by"]:
+        answer = _assumed
     first, rest = answer(document, path)
     if verbose:  # the nearest stand among what was tried, with more said of them
         rest = [line for line in rest if not line.startswith("nearest   ")]
@@ -174,9 +178,18 @@ def _exact(document: dict, path: str) -> tuple[str, list[str]]:  # pyright: igno
     return _title(document), rest
 
 
+def _assumed(document: dict, path: str) -> tuple[str, list[str]]:  # pyright: ignore
+    """One network that stands out, with what is assumed about it."""
+    title, rest = _exact(document, path)
+    rest = [*assumed_lines(document), *rest, assumed_choice(path)]
+    return f"ambiguous: {title}; what no tensor shows is assumed", rest
+
+
 def _title(document: dict) -> str:  # pyright: ignore
     cls = str(document["class"]).rpartition(".")[2]
     other = " with other arguments" if document["variant"] else ""
+    if document["head"]:
+        other += " and another head" if other else " with another head"
     if document.get("model_type"):
         return f"{document['provider']}/{document['architecture']} ({document['model_type']})"
     return f"{document['provider']}/{document['architecture']}{other} ({cls})"
@@ -188,6 +201,8 @@ def _sources(config: dict) -> str:  # pyright: ignore
         "file": "the file",
         "value": "weights",
         "default": "defaults",
+        "assumed": "assumptions",
+        "user": "settings",
     }
     sources = [str(value["source"]) for value in config.values()]
     return ", ".join(dict.fromkeys(words.get(source, source) for source in sources))
@@ -245,6 +260,7 @@ def _ambiguous(document: dict, path: str) -> tuple[str, list[str]]:  # pyright: 
     rest.append(_evidence(document))
     if document.get("model_type"):
         rest += pretrained_lines(document)
+    rest += assumed_lines(document)
     rest.append(
         f"Choose:  archfind export {quoted(path)} out.onnx "
         f"--as {first['provider']}/{first['architecture']}"

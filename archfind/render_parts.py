@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from archfind.formats.escape import escape, quoted
+from archfind.recipe import assumed_document
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ def part_document(one: Guess) -> dict[str, object]:
     return {
         "status": one.status,
         "architecture": best.entry.id if best else None,
+        "assumed": assumed_document(best) if best and one.is_assumed else [],
         "described": described(one) if one.status == "unknown" else None,
         "tensors": len(one.canonical.whole or one.canonical.index),
         "missing": list(best.missing) if best else [],
@@ -68,6 +70,8 @@ def part_lines(document: dict) -> list[str]:  # pyright: ignore
     for name, one in document["parts"].items():
         answer = {"exact": "", "ambiguous": "ambiguous, perhaps ", "close": "close to "}
         said = answer.get(one["status"], "") + (one["architecture"] or "unknown")
+        if one["assumed"]:
+            said = f"{one['architecture']}, with assumptions"
         said += f", {one['described']}" if one["described"] else ""
         counts = [f", {one['tensors']} tensors"]
         for kind in ("missing", "unexpected", "mismatched"):
@@ -81,7 +85,8 @@ def part_lines(document: dict) -> list[str]:  # pyright: ignore
 def part_choice(document: dict, path: str) -> list[str]:  # pyright: ignore
     """How to work on a part, where it is a network by itself and the whole is none. Where the whole
     is nearly one, its backbone alone would be half of it."""
-    known = [name for name, one in document["parts"].items() if one["status"] == "exact" and name]
+    parts = document["parts"].items()
+    known = [name for name, one in parts if name and (one["status"] == "exact" or one["assumed"])]
     if not known or document["status"] == "close":
         return []
     return [f"Choose:  archfind export {quoted(path)} out.onnx --part {quoted(known[0])}"]

@@ -17,7 +17,6 @@ _SOURCES = {
     "value": "config    {} read from weights",
     "preset": "preset    {} as in {preset}",
     "user": "config    {} as asked for",
-    "default": "assumed   {} no tensor shows it",
 }
 
 
@@ -38,8 +37,6 @@ def pretrained_lines(document: dict[str, Any]) -> list[str]:
     lines: list[str] = []
     for source, words in _SOURCES.items():
         own = {k: v["value"] for k, v in document["config"].items() if v["source"] == source}
-        if source == "default":
-            own = {k: v for k, v in own.items() if _matters(k)}
         if not own:
             continue
         shown = [f"{k}={v}" for k, v in own.items()]
@@ -47,11 +44,6 @@ def pretrained_lines(document: dict[str, Any]) -> list[str]:
         text = " ".join([*shown[:_SHOWN], *more])
         lines.append(words.format(f"{text:<42}", preset=document["preset"]))
     return lines
-
-
-def _matters(path: str) -> bool:
-    words = ("heads", "head_dim", "_act", "activation", "theta", "window", "eps")
-    return any(word in path for word in words)
 
 
 def also_lines(document: dict[str, Any]) -> list[str]:

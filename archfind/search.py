@@ -7,13 +7,13 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from archfind.assumed import judged
 from archfind.attempt import Attempt, attempt
 from archfind.canonical import is_derived, kind, networks, strip
 from archfind.database import Database, Member, Signature
 from archfind.doubt import is_doubtful, settled
 from archfind.families.database import beside
 from archfind.frozen import replace
-from archfind.heads import notes
 from archfind.nearest import CLOSE, is_close
 from archfind.parts import common_prefix
 from archfind.pretrained.database import beside as configured_beside
@@ -45,6 +45,10 @@ _templates: dict[tuple[str, int], set[str]] = {}
 def search(guess: Guess, database: Database, choose: str = "", seconds: float = SECONDS) -> Guess:
     """A better answer for a guess that isn't sure, or the guess. `choose` names an entry, which is
     then the only start."""
+    return judged(_settled(guess, database, choose, seconds))
+
+
+def _settled(guess: Guess, database: Database, choose: str, seconds: float) -> Guess:
     if is_doubtful(guess):
         guess = settled(guess, database, choose)
         variant = guess.matches[0].variant
@@ -118,7 +122,7 @@ def _headed(
         own = [again(whole.index, prefix, match, database) for match in found]
         better = answer(whole, [match for match in own if match], database, choose)
         if better is not None:
-            return replace(better, warnings=(*better.warnings, *notes(better.matches[0])))
+            return better
     return None
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from archfind.attempt_configured import ConfiguredAttempt
 from archfind.frozen import replace
-from archfind.pretrained.answer import answered, readings, tried
+from archfind.pretrained.answer import answered, readings, tried, with_assumed
 from archfind.pretrained.claims import claims_of
 from archfind.pretrained.database import ModelTypes
 from archfind.pretrained.rank import rank
@@ -94,7 +94,8 @@ def mended(guess: Guess, types: ModelTypes, seconds: float) -> Guess | None:
         end = time.monotonic() + seconds
         attempt.run(end, True)
         if attempt.fits:
-            match = replace(attempt.solved(end).match, twins=best.twins)
+            claims = claims_of(guess.canonical.checkpoint)
+            match = replace(with_assumed(attempt.solved(end), claims), twins=best.twins)
             if _is_overruled(best, match):
                 return None
             return replace(guess, matches=(match, *guess.matches[1:]))

@@ -124,7 +124,8 @@ class Canonical:
 
 @frozen
 class Setting:
-    """A config value and where it came from: shape | value | file | preset | default | user."""
+    """A config value and where it came from: shape | value | file | preset | default | user |
+    assumed."""
 
     value: object
     source: str
@@ -171,17 +172,19 @@ class HeadLayer:
     """One layer of a head that isn't the library's own.
 
     `name` is the layer's path in the state dict, "" for a function that has none. `sizes` are the
-    constructor's: (in, out) of a Linear, the width of a norm. `branch` names the output that the
-    layer belongs to where there are several, "" for what they share. `assumed` layers have no
-    tensors: their place, or what must stand between two others, says that they are there.
+    constructor's: (in, out) of a Linear, the width of a norm, the slope of a LeakyReLU. `branch`
+    names the output that the layer belongs to where there are several, "" for what they share.
+    `assumed` layers have no tensors: their place, or what must stand between two others, says that
+    they are there; an Identity is a place where nothing is assumed to stand.
     """
 
     name: str
-    kind: str  # Linear | BatchNorm1d | LayerNorm | PReLU | ReLU | Dropout
-    sizes: tuple[int, ...] = ()
+    kind: str  # Linear | BatchNorm1d | LayerNorm | GroupNorm | PReLU | one of head_functions.py
+    sizes: tuple[float, ...] = ()
     bias: bool = True
     branch: str = ""
     assumed: bool = False
+    eps: float = 1e-5  # of a norm
 
 
 @frozen
@@ -191,7 +194,8 @@ class Head:
     `replaces` is the path of the library's module that gives way, in a Sequential from its child
     number `start` on; "" where the library itself leaves its head out (num_classes=0). `beside`:
     the layers have names of their own, and run on what the network gives, which stands at
-    `backbone` ("" where its keys and theirs are on one level).
+    `backbone` ("" where its keys and theirs are on one level). `outputs` says how those of several
+    branches are returned: dict | tuple | list | concatenated.
     """
 
     layers: tuple[HeadLayer, ...]
@@ -199,6 +203,22 @@ class Head:
     start: int = 0
     beside: bool = False
     backbone: str = ""
+    outputs: str = "dict"
+
+
+@frozen
+class Assumed:
+    """Something that the outputs depend on, and that neither the tensors show, nor the file says,
+    nor a network that a library offers by name fixes.
+
+    `place` is what a setting names ("fc.1"), `what` says it in words ("activation after fc.0").
+    `value` holds until another is set; `alternatives` would fit as well (empty: no few values).
+    """
+
+    place: str
+    what: str
+    value: object
+    alternatives: tuple[object, ...] = ()
 
 
 @frozen
@@ -245,7 +265,8 @@ class Match:
     words them; `tolerated` are derived buffers that one side lacks and that carry no training.
     `head` is there where everything but the head is the entry's own, `variant` where its class has
     other arguments, `pretrained` where it takes a config. `in_common`, of one that doesn't fit,
-    counts its keys in the file whatever their shapes, and its shapes whatever their keys."""
+    counts its keys in the file whatever their shapes, and its shapes whatever their keys. `assumed`
+    is what its outputs depend on without a trace: with such an item, no answer is exact."""
 
     entry: Entry
     config: Mapping[str, Setting]
@@ -261,6 +282,7 @@ class Match:
     variant: Variant | None = None
     pretrained: Pretrained | None = None
     in_common: tuple[int, int] = (0, 0)
+    assumed: tuple[Assumed, ...] = ()
 
     @property
     def fits(self) -> bool:
@@ -286,8 +308,9 @@ class Guess:
     """Which network a state dict is.
 
     `status` is exact (one function fits every key and shape), ambiguous (several do, and nothing
-    chooses), close (one fits but for the named tensors) or unknown. `chosen_by` says what made the
-    first match stand out: only | prior | file | value | preset | user. `parts` has a guess for each
+    chooses; or something that the outputs depend on was assumed), close (one fits but for the named
+    tensors) or unknown. `chosen_by` says what made the first match stand out: only | prior | file |
+    value | preset | user, and "" where nothing did. `parts` has a guess for each
     other network in the file, by name. `searched`: building classes with other arguments found
     nothing that fits, either. `kind` says what the file is where it's no network at all.
     """
@@ -301,6 +324,16 @@ class Guess:
     warnings: tuple[str, ...] = ()
     searched: bool = False
     kind: Kind | None = None
+
+    @property
+    def is_named(self) -> bool:
+        """Whether one network stands out, whatever may be assumed about it."""
+        return self.status == "exact" or self.is_assumed
+
+    @property
+    def is_assumed(self) -> bool:
+        """Whether one network stands out, and the answer isn't exact for what was assumed alone."""
+        return self.status == "ambiguous" and bool(self.chosen_by)
 
     @property
     def key_map(self) -> Mapping[str, str]:

@@ -11,7 +11,7 @@ from archfind.families.equations import ERRORS
 from archfind.families.score import within
 from archfind.families.solutions import solutions
 from archfind.frozen import replace
-from archfind.heads import headed, notes
+from archfind.heads import headed
 from archfind.match import match
 from archfind.parts import common_prefix
 from archfind.shortlist import below as below_prefix
@@ -57,8 +57,7 @@ def headed_variant(
         placed = [match for match in found if match.head and not match.head.beside]
         settled = answer(whole, placed or found, database, choose) if found else None
         if settled is not None:
-            assumed = notes(settled.matches[0])
-            return replace(settled, warnings=(*settled.warnings, *assumed))
+            return settled
     return None
 
 

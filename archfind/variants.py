@@ -17,6 +17,7 @@ from archfind.parts import common_prefix
 from archfind.shortlist import by_name
 from archfind.shortlist import prefixes as prefixes_of
 from archfind.types import Guess, Match, Setting, Twin, Variant
+from archfind.variant_assumptions import with_assumed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -71,12 +72,10 @@ def answer(
     fitting = [
         m for m in fitting if m.variant and not (m.variant.oblong and m.variant.cls in square)
     ]
-    whole = [_with_twins(match, database) for match in together(fitting)]
+    whole = [with_assumed(_with_twins(match, database), choose) for match in together(fitting)]
     picked = [m for m in whole if choose in (m.entry.id, m.entry.name)]
-    note = (f"what no tensor shows is taken from {m.entry.id}" for m in picked or whole)
     if picked:
-        said = (next(note), *_doubt(picked[0]))
-        return Guess(canonical, "exact", (picked[0],), "user", warnings=said)
+        return Guess(canonical, "exact", (picked[0],), "user", warnings=_doubt(picked[0]))
     if not whole:
         return None
     status, chosen_by = "exact", "only" if len(whole) == 1 else "prior"
@@ -89,8 +88,7 @@ def answer(
     others = len(whole) > 1 and usual != whole[:1]
     if is_thin(canonical.index) or twins or others or doubtful:
         status, chosen_by = "ambiguous", ""
-    said = (next(note), *_doubt(whole[0]))
-    return Guess(canonical, status, tuple(whole), chosen_by, warnings=said)
+    return Guess(canonical, status, tuple(whole), chosen_by, warnings=_doubt(whole[0]))
 
 
 def _doubt(match: Match) -> tuple[str, ...]:

@@ -205,7 +205,7 @@ def test_any_names_in_the_order_of_modules(name: str, classes: int) -> None:
     state = shapes_of(name, num_classes=classes)
     words = Words(classes, numbers=False)
     found = guess_state({words(key): tensor for key, tensor in state.items()})
-    assert found.status == "exact" and found.matches[0].entry.id == name
+    assert found.is_named and found.matches[0].entry.id == name
     assert found.matches[0].config["num_classes"].value == classes
     assert right(found, words, state)
     assert found.canonical.steps[-1].detail == f"renamed, {len(state)} of {len(state)}"
@@ -221,7 +221,7 @@ def test_other_words_without_order(name: str, flats: bool) -> None:
         return words(key).replace(".", "_") if flats else words(key)
 
     found = guess_state({renamed(key): tensor for key, tensor in state.items()}, in_order=False)
-    assert found.status == "exact", found.warnings
+    assert found.is_named, found.warnings
     assert found.matches[0].entry.id == name and right(found, renamed, state)
 
 
@@ -242,7 +242,7 @@ def test_a_shortcut_may_stand_anywhere() -> None:
     state = shapes_of("torchvision/resnet50")
     words = Words(3, LEAVES)
     found = guess_state({words(key): state[key] for key in reordered(state, "downsample")})
-    assert found.status == "exact" and right(found, words, state)
+    assert found.is_named and right(found, words, state)
 
 
 def test_a_shortcut_beside_equal_layers_is_left_undecided() -> None:
@@ -302,7 +302,7 @@ def test_order_and_spelling_tell_networks_of_the_same_shapes_apart() -> None:
     flats = {key.replace(".", "_"): tensor for key, tensor in state.items()}
     for in_order in (True, False):
         found = guess_state(flats, in_order)
-        assert found.status == "exact" and found.matches[0].entry.id == "torchvision/mobilenet_v2"
+        assert found.is_named and found.matches[0].entry.id == "torchvision/mobilenet_v2"
 
 
 def test_an_order_that_differs_from_module_to_module_is_none() -> None:
@@ -325,7 +325,7 @@ def test_buffers_that_a_file_lacks_are_made() -> None:
     words = Words(4, numbers=False)
     kept = {words(k): t for k, t in state.items() if not k.endswith("num_batches_tracked")}
     found = guess_state(kept)
-    assert found.status == "exact" and len(found.matches[0].tolerated) == 20
+    assert found.is_named and len(found.matches[0].tolerated) == 20
 
 
 # --- what is none of them ----------------------------------------------------------------------
@@ -398,7 +398,7 @@ def test_loaded_outputs_are_the_originals(name: str, container: str, tmp_path: P
     else:
         save_file(state, path)
     found = archfind.guess(path)
-    assert found.status == "exact" and len(found.key_map) == len(state)
+    assert found.is_named and len(found.key_map) == len(state)
     document = guess_document(found)
     assert document["key_map"] == found.key_map
     assert any("renamed, " in line for line in guess_lines(document))

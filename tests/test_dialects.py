@@ -233,7 +233,7 @@ class NanoBlock(nn.Module):
         q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in parts)
         mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)
         x = x + self.attn["c_proj"](mixed.transpose(1, 2).flatten(2))
-        inner = F.gelu(self.mlp["c_fc"](self.ln_2(x)), approximate="tanh")
+        inner = F.gelu(self.mlp["c_fc"](self.ln_2(x)))
         return x + self.mlp["c_proj"](inner)
 
 

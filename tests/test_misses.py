@@ -37,3 +37,5 @@ def test_a_miss_stays_fixed(path: Path) -> None:
         assert best.config[name].value == value
     for name in case.get("assumed", []):
         assert best.config[name].source != "shape"
+    if "places" in case:
+        assert [item.place for item in best.assumed] == case["places"]

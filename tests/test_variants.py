@@ -53,7 +53,7 @@ def test_arguments_are_solved_and_the_network_is_the_same(
     guess = archfind.guess(path)
     best = guess.matches[0]
     twins = any(not twin.same_function for twin in best.twins)
-    assert guess.status == "exact" or (guess.status == "ambiguous" and twins)
+    assert guess.is_named or (guess.status == "ambiguous" and twins)
     assert best.entry.cls == f"{type(module).__module__}.{type(module).__qualname__}"
     shown = {name: best.config[name].value for name in arguments if name != "num_heads"}
     assert shown == {name: value for name, value in arguments.items() if name != "num_heads"}
@@ -69,7 +69,7 @@ def test_a_list_that_is_shorter_has_no_items_beyond_its_end(tmp_path: Path) -> N
     module = archfind.variant("torchvision/convnext_tiny", {"block_setting.#": 3}).eval()
     randomise(module)
     save_file(module.state_dict(), tmp_path / "net.safetensors")
-    assert archfind.guess(tmp_path / "net.safetensors").status == "exact"
+    assert archfind.guess(tmp_path / "net.safetensors").is_assumed
     loaded = archfind.load(tmp_path / "net.safetensors")
     image = torch.rand(1, 3, 64, 64)
     with torch.inference_mode():
@@ -83,16 +83,19 @@ def test_the_answer_says_what_it_rests_on(
     torch.save(
         archfind.variant("torchvision/resnet18", {"layers": [1, 2, 1, 3]}).state_dict(), path
     )
-    assert main(["guess", "--json", str(path)]) == 0
-    assert json.loads(capsys.readouterr().out)["architecture"] == "resnet18"
+    assert main(["guess", "--json", str(path)]) == 1
+    answer = json.loads(capsys.readouterr().out)
+    assert (answer["status"], answer["architecture"]) == ("ambiguous", "resnet18")
+    assert [item["place"] for item in answer["assumed"]] == ["arguments"]
     assert main(["guess", "--json", str(path), "--as", "torchvision/resnet18"]) == 0
     answer = json.loads(capsys.readouterr().out)
     assert answer["status"] == "exact" and answer["architecture"] == "resnet18"
+    assert answer["assumed"] == []
     assert answer["config"]["layers"] == {"value": [1, 2, 1, 3], "source": "shape"}
     assert answer["build"]["callable"] == "archfind.variant"
     built = archfind.variant(*answer["build"]["args"])
     assert shapes_of(built) == shapes_of(archfind.load(path))
-    assert main(["guess", str(path)]) == 0
+    assert main(["guess", str(path)]) == 1
     assert "with other arguments" in capsys.readouterr().out.partition("\n")[0]
 
 

@@ -71,7 +71,7 @@ def copies(out: str | os.PathLike[str]) -> bool:
 def convertible(guess: Guess, choose: str = "") -> bool:
     """Whether the tensors are copied as they are: not those of an .onnx, and not where the network
     that the user named is another."""
-    return guess.canonical.checkpoint.format != "onnx" and (not choose or guess.status == "exact")
+    return guess.canonical.checkpoint.format != "onnx" and (not choose or guess.is_named)
 
 
 def _data(path: Path) -> Path:

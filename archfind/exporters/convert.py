@@ -25,7 +25,7 @@ from archfind.formats.escape import escape
 from archfind.formats.side_files import object_in, parse_text, whole, words
 from archfind.formats.source import opened
 from archfind.progress import progress
-from archfind.recipe import recipe
+from archfind.recipe import assumed_document, recipe
 from archfind.types import Canonical, Exported
 from archfind.writing import beside, target
 from archfind.writing.target import DTYPES, STATE_DICTS
@@ -132,7 +132,7 @@ def _pieces(guess: Guess, dtype: str) -> tuple[list[Piece], dict[str, str]]:
     written = {pointer for one in found.values() for pointer in one.origin.values()}
     written |= {p for one in found.values() for _, *parts in one.merged.values() for p in parts}
     left = [pointer for pointer in checkpoint.index if pointer not in written]
-    if guess.status == "exact":
+    if guess.is_named:
         notes["network"] = f"{guess.matches[0].entry.id}, under its own names"
     else:
         notes["network"] = f"{guess.status}: the file's own names"
@@ -149,7 +149,7 @@ def _pieces(guess: Guess, dtype: str) -> tuple[list[Piece], dict[str, str]]:
 def _tensors(guess: Guess) -> dict[str, Canonical]:
     """State dicts by the prefix that their keys get; more than one only where the file has several
     networks and none is asked for."""
-    if guess.status == "exact" or guess.part:
+    if guess.is_named or guess.part:
         return {"": guess.canonical}
     checkpoint = guess.canonical.checkpoint
     if checkpoint.format.startswith("safetensors"):  # its keys are no paths: all are one dict's
@@ -203,7 +203,7 @@ def _metadata(guess: Guess, notes: dict[str, str]) -> dict[str, str]:
         "archfind.source": escape(Path(checkpoint.path).name),
         "archfind.status": guess.status,
     }
-    if guess.status == "exact":
+    if guess.is_named:
         match = guess.matches[0]
         config = {k: {"value": s.value, "source": s.source} for k, s in match.config.items()}
         found |= {
@@ -212,6 +212,7 @@ def _metadata(guess: Guess, notes: dict[str, str]) -> dict[str, str]:
             "archfind.config": json.dumps(config, default=str),
             "archfind.build": json.dumps(recipe(match), default=str),
             "archfind.chosen_by": guess.chosen_by,
+            "archfind.assumed": json.dumps(assumed_document(match), default=str),
         }
     versions = _versions(guess)
     return found | ({VERSIONS: json.dumps(versions)} if versions else {})

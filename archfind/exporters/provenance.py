@@ -9,7 +9,7 @@ from pathlib import Path
 
 from archfind.formats.escape import escape
 from archfind.providers.example import Example
-from archfind.recipe import recipe
+from archfind.recipe import assumed_document, recipe
 from archfind.types import Built
 
 
@@ -33,6 +33,7 @@ def metadata(built: Built, example: Example) -> dict[str, str]:
         "archfind.mean": _json(list(example.mean)),
         "archfind.std": _json(list(example.std)),
         "archfind.chosen_by": built.guess.chosen_by,
+        "archfind.assumed": _json(assumed_document(match)),
     }
 
 

@@ -68,6 +68,7 @@ def build(guess: Guess, choose: str = "", allow_expansion: bool = False) -> Buil
         except ArchfindError as error:
             failures.append(f"{named.entry.id}: {error.message}")
             continue
+        match = replace(match, assumed=())  # the outputs are the graph's
         answer = replace(guess, status="exact", matches=(match,), warnings=(*guess.warnings, note))
         return Built(answer, match, module, loaded, len(module.state_dict()))
     nothing = f"it isn't {choose}" if choose else "no known network has its shapes"

@@ -6,6 +6,7 @@ from __future__ import annotations
 from archfind.canonical import strip
 from archfind.families.text import template
 from archfind.frozen import replace
+from archfind.pretrained.assumptions import assumed, told_by_dialect
 from archfind.pretrained.claims import claims_of
 from archfind.pretrained.database import beside
 from archfind.pretrained.dialects import dialect
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from archfind.pretrained.claims import Claims
     from archfind.pretrained.database import Configured, ModelTypes
     from archfind.pretrained.solve import Solved
-    from archfind.types import Canonical, TensorSpec
+    from archfind.types import Canonical, Match, TensorSpec
     from archfind.work import Work
 
     Index = Mapping[str, TensorSpec]
@@ -195,7 +196,7 @@ def answered(
         Twin("transformers", name, False, f"{kind}: another class")
         for name, kind in dict.fromkeys([_name(one) for one in rivals] or doubtful)
     )
-    match = replace(first.match, twins=twins)
+    match = replace(with_assumed(first, claims), twins=twins)
     warnings = [
         *claims.notes,
         *_notes(first),
@@ -207,6 +208,12 @@ def answered(
     status = "exact" if chosen_by else "ambiguous"
     assert first.canonical is not None
     return Guess(first.canonical, status, (match,), chosen_by, warnings=tuple(warnings))
+
+
+def with_assumed(one: Solved, claims: Claims) -> Match:
+    """The match with what is assumed about it."""
+    config = {**one.match.config, **told_by_dialect(one)}
+    return replace(one.match, config=config, assumed=assumed(one, claims))
 
 
 def _has(block: Configured, present: Mapping[str, str]) -> bool:
@@ -253,12 +260,4 @@ def _notes(found: Solved) -> list[str]:
     if match.pretrained.tied:
         key, source = next(iter(match.pretrained.tied.items()))
         notes.append(f"{key} isn't in the file: it is tied to {source}")
-    assumed = [p for p, s in match.config.items() if s.source == "default" and _matters(p)]
-    if assumed:
-        names = ", ".join(f"{p}={match.config[p].value}" for p in assumed[:6])
-        notes.append(f"no tensor shows {names}: assumed")
     return notes
-
-
-def _matters(path: str) -> bool:
-    return any(word in path for word in ("head", "_act", "activation", "theta", "window"))

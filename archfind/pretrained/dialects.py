@@ -100,6 +100,13 @@ _NANOGPT: Rules = (
 )
 
 
+# Whose code computes something else than the library's class, and what: the field, what today's
+# code has there, what it had before. nanoGPT's model.py has nn.GELU, and once had the tanh form.
+OTHER_CODE: Mapping[str, tuple[tuple[str, object, tuple[object, ...]], ...]] = {
+    "nanoGPT's": (("activation_function", "gelu", ("gelu_new",)),),
+}
+
+
 def dialect(canonical: Canonical) -> Canonical | None:
     """The state dict under the library's names where it has those of another source."""
     index = canonical.index

@@ -32,7 +32,7 @@ def planned(guess: Guess, choose: str = "") -> Plan:
     one that needs no invention, with the fewest edits that lose something."""
     source = guess.canonical.checkpoint.path
     whole = Plan(source, tuple(opening(guess)), part=guess.part, status=guess.status)
-    if len(guess.parts) > 1 and guess.status not in ("exact", "close"):
+    if len(guess.parts) > 1 and not guess.is_named and guess.status != "close":
         names = ", ".join(guess.parts)
         return _with(whole, f"holds {len(guess.parts)} networks; choose one with --part: {names}")
     if guess.status in ("exact", "ambiguous"):

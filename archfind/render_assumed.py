@@ -1,0 +1,35 @@
+"""What an answer assumes, as lines of text."""
+
+from __future__ import annotations
+
+from archfind.formats.escape import escape, quoted
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_SHOWN = 12  # assumptions
+_ALSO = 4  # alternatives of one
+
+
+def assumed_lines(document: dict[str, Any]) -> list[str]:
+    """A line for each: what it is, what else would fit, and how to tell it."""
+    items = document["assumed"]
+    lines = [f"assumed   {_line(item)}" for item in items[:_SHOWN]]
+    if len(items) > _SHOWN:
+        lines.append(f"assumed   and {len(items) - _SHOWN} more; --json lists them all")
+    return lines
+
+
+def _line(item: dict[str, Any]) -> str:
+    others = [str(value) for value in item["alternatives"]]
+    said = f"{escape(item['what'])}: {escape(str(item['value']))}"
+    example = others[0] if others else str(item["value"]).replace(" ", "")
+    fits = ", ".join(others[:_ALSO]) + (" ..." if len(others) > _ALSO else "")
+    also = f"{fits} would fit as well; " if others else ""
+    return f"{said:<42} {also}--set {escape(item['place'])}={escape(example)}"
+
+
+def assumed_choice(path: str) -> str:
+    """How to go on with what is assumed."""
+    return f"Take it so:  archfind export {quoted(path)} out.onnx --accept-ambiguous"
