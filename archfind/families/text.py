@@ -114,9 +114,10 @@ class Family:
     def ranks(self) -> dict[str, set[int]]:
         """How many dimensions the tensors of each template can have."""
         if self._ranks is None:
-            self._ranks = {}
+            ranks: dict[str, set[int]] = {}
             for line in self.program.lines:
-                self._ranks.setdefault(template_of(line), set()).add(len(line.sizes))
+                ranks.setdefault(template_of(line), set()).add(len(line.sizes))
+            self._ranks = ranks  # whole: other threads read it
         return self._ranks
 
     def lines_of(self, key: str, parts: list[str]) -> list[FamilyLine]:
