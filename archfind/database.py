@@ -152,7 +152,8 @@ class Database:
         found = self._signatures.get(number)
         if found is None:
             blob = self._text[self._blobs[number] : self._blobs[number + 1]]
-            found = self._signatures[number] = Signature(number, zlib.decompress(blob).decode())
+            made = Signature(number, zlib.decompress(blob).decode())
+            found = self._signatures.setdefault(number, made)  # another thread may have been faster
         return found
 
 

@@ -33,6 +33,7 @@ import archfind
 from archfind.inspection import inspect_document
 from archfind.render import guess_document
 
+sys.setswitchinterval(1e-5)  # so that half-filled tables are met
 paths, threads = sys.argv[2:], int(sys.argv[1])
 barrier = Barrier(threads)
 

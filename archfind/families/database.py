@@ -88,7 +88,8 @@ class Families:
         found = self._known.get(number)
         if found is None:
             blob = self._text[self._blobs[number] : self._blobs[number + 1]]
-            found = self._known[number] = Known(zlib.decompress(blob).decode())
+            made = Known(zlib.decompress(blob).decode())
+            found = self._known.setdefault(number, made)  # another thread may have been faster
         return found
 
     def resembling(self, index: Mapping[str, TensorSpec], near: Iterable[str] = ()) -> list[int]:
@@ -150,5 +151,5 @@ def beside(index: str) -> Families | None:
     """The families that belong to an index.bin, opened once; None where there are none."""
     path = os.path.join(os.path.dirname(index), "families.bin")
     if path not in _opened and index and os.path.exists(path):
-        _opened[path] = Families(path)
+        _opened.setdefault(path, Families(path))
     return _opened.get(path)

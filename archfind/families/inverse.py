@@ -120,11 +120,10 @@ def known_values(path: str, family: Family) -> list[Any]:
     """Values that a leaf has in the family's networks, the base's first."""
     if path in family.known:
         return family.known[path]
-    found: list[Any] = family.known.setdefault(path, [])
     if path[-1] == "?":
         usual = is_item(path, family.leaves)
-        found += [usual, not usual]
-        return found
+        return family.known.setdefault(path, [usual, not usual])
+    found: list[Any] = []
     for value in (
         family.leaves.get(path, _NONE),
         *(preset.get(path, _NONE) for preset in family.presets.values()),
@@ -134,7 +133,7 @@ def known_values(path: str, family: Family) -> list[Any]:
             value == old and type(value) is type(old) for old in found
         ):
             found.append(value)
-    return found
+    return family.known.setdefault(path, found)  # whole: other threads read it
 
 
 def is_sure(equation: Equation, path: str, value: Any, values: Values) -> bool:

@@ -198,9 +198,11 @@ class Program:
     def readers(self, paths: Iterable[str]) -> set[int]:
         """The numbers of the lines that any of these leaves may have a part in."""
         if not self._readers:
+            readers: dict[str, list[int]] = {}
             for number, line in enumerate(self.lines):
                 for name in line.reads:
-                    self._readers.setdefault(name, []).append(number)
+                    readers.setdefault(name, []).append(number)
+            self._readers = readers  # whole: other threads read it
         wanted = {*paths}
         wanted |= {p[:at] for p in wanted for at in range(len(p)) if p[at - 1] == "."}
         return {number for name in wanted for number in self._readers.get(name, ())}

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import re
+from _thread import allocate_lock
 from functools import lru_cache
 
 from archfind.canonical import is_table
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
 
 _NUMBER = re.compile(r"\d+")
+
+_alone = allocate_lock()  # for who makes a family's program
 
 
 class Family:
@@ -114,9 +117,10 @@ class Family:
     def ranks(self) -> dict[str, set[int]]:
         """How many dimensions the tensors of each template can have."""
         if self._ranks is None:
-            self._ranks = {}
+            ranks: dict[str, set[int]] = {}
             for line in self.program.lines:
-                self._ranks.setdefault(template_of(line), set()).add(len(line.sizes))
+                ranks.setdefault(template_of(line), set()).add(len(line.sizes))
+            self._ranks = ranks  # whole: other threads read it
         return self._ranks
 
     def lines_of(self, key: str, parts: list[str]) -> list[FamilyLine]:
@@ -140,9 +144,13 @@ class Family:
 
     @property
     def program(self) -> Program:
-        """The program, parsed when it's first asked for."""
+        """The program, parsed when it's first asked for. There is one, for all threads: its lines
+        are told apart by what they are, not by what they say."""
         if self._program is None:
-            self._program = Program(self._lines)
+            made = Program(self._lines)
+            with _alone:
+                if self._program is None:
+                    self._program = made
         return self._program
 
 

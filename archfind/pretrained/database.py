@@ -54,7 +54,8 @@ class ModelType:
 
     def block(self, place: int) -> Configured:
         if place not in self._known:
-            self._known[place] = Configured(self, self._leaves, self._blocks[place])
+            made = Configured(self, self._leaves, self._blocks[place])
+            self._known.setdefault(place, made)  # another thread may have been faster
         return self._known[place]
 
 
@@ -128,7 +129,8 @@ class ModelTypes:
         found = self._types.get(number)
         if found is None:
             blob = self._text[self._places[number] : self._places[number + 1]]
-            found = self._types[number] = ModelType(zlib.decompress(blob).decode())
+            made = ModelType(zlib.decompress(blob).decode())
+            found = self._types.setdefault(number, made)  # another thread may have been faster
         return found
 
     def is_named(self, choose: str) -> bool:
@@ -197,7 +199,7 @@ def beside(index: str) -> ModelTypes | None:
     """The model types that belong to an index.bin, opened once; None where there are none."""
     path = os.path.join(os.path.dirname(index), "configured.bin")
     if path not in _opened and index and os.path.exists(path):
-        _opened[path] = ModelTypes(path)
+        _opened.setdefault(path, ModelTypes(path))
     return _opened.get(path)
 
 
