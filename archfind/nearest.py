@@ -69,8 +69,11 @@ def chosen(fit: Fit, canonical: Canonical, choose: str) -> Match:
     return replace(found, reasons=(reason,)) if reason else found
 
 
-def near(canonical: Canonical, fits: list[Fit], choose: str, database: Database) -> Guess:
-    """Close to the best fit, or unknown with the few networks that it resembles, if there are."""
+def near(
+    canonical: Canonical, fits: list[Fit], choose: str, database: Database, every: bool = False
+) -> Guess:
+    """Close to the best fit, or unknown with the few networks that it resembles, if there are;
+    `every`: with the best fits whether they resemble it or not."""
     if choose:
         fits = [f for f in fits if is_member(f.signature, choose)] or fits
     nearest: list[tuple[Fit, Match]] = []
@@ -102,8 +105,8 @@ def near(canonical: Canonical, fits: list[Fit], choose: str, database: Database)
         note = pooled(below.index, fit.signature, fit.match)
         by = "user" if choose else ""
         return Guess(below, "close", top, by, warnings=(note,) if note else ())
-    if choose:
-        return Guess(below, "unknown", top, "user")
+    if choose or every:
+        return Guess(below, "unknown", top, "user" if choose else "")
     # Most keys of a network that the library has, at other sizes, say more than a few tensors.
     if fit.share < HELPS:
         top = (*_kin(canonical.index, by_name(canonical.index, database), database), *top)

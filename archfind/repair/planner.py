@@ -61,6 +61,8 @@ def planned(guess: Guess, choose: str = "") -> Plan:
     rivals = [name for name in dict.fromkeys(rivals) if name != best.target]
     if rivals and best.complete and not choose:
         return _with(best, f"as likely is {', '.join(rivals)}; choose with --as")
+    if not (choose or guess.matches or best.complete):
+        return _with(whole, "no known network resembles it; --as names one")
     return best if choose else _as_named(guess, best)
 
 
@@ -285,7 +287,9 @@ def _ended(work: Work, total: int) -> list[str]:
     elif len(others) > max(4, _DROPPED * total):
         problems.append(f"{len(others)} of {total} tensors have no place in it, as {others[0]}")
     homes = {key.rpartition(".")[0] for key in work.want} | {""}
-    lost = [k for k in others if k.rpartition(".")[0] in homes and _is_trained(k)]
+    lost = [
+        k for k in others if k.rpartition(".")[0] in homes and _is_trained(k, work.have[k].shape)
+    ]
     if lost:
         problems.append(
             f"{len(lost)} trained tensors belong to modules that the network has without them, as "
@@ -318,8 +322,10 @@ def _ended(work: Work, total: int) -> list[str]:
     return problems
 
 
-def _is_trained(key: str) -> bool:
-    return key.rpartition(".")[2] not in _TRAINING_ONLY
+def _is_trained(key: str, shape: tuple[int, ...]) -> bool:
+    """Whether a tensor is more than a single number, as a decay or a count is, and of use after
+    training."""
+    return any(size > 1 for size in shape) and key.rpartition(".")[2] not in _TRAINING_ONLY
 
 
 def _is_made(key: str, want: Want) -> bool:
