@@ -89,8 +89,8 @@ def _no_network(checkpoint: Checkpoint, kind: Kind, choose: str, part: str) -> G
 
 
 def registered(canonical: Canonical, database: Database) -> Guess:
-    """The nearest networks of a state dict among those that libraries offer by name, however far: no
-    other arguments, heads or names are tried."""
+    """The nearest networks of a state dict among those that libraries offer by name, however far:
+    no other arguments, heads or names are tried."""
     tries = [(reading, _fits(reading, database)) for reading in readings(canonical)]
     best, fits = max(tries, key=lambda item: item[1][0].share if item[1] else 0.0)
     return near(best, fits, "", database, every=True)

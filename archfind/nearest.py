@@ -114,7 +114,8 @@ def near(
     if not top or all(map(_other_kernels, top)):
         renamed = _kin(canonical.index, by_shape(canonical.index, database), database)
         top = (*(one for one in renamed if helps(one, canonical.index)), *top)
-    top = tuple({one.entry.id: one for one in reversed(top)}.values())[::-1]
+    ids = [one.entry.id for one in top]
+    top = tuple(one for place, one in enumerate(top) if ids.index(one.entry.id) == place)
     top = tuple(replace(one, reasons=(_OTHER,)) if _other_kernels(one) else one for one in top)
     named = below if top and top[0].entry is found.entry else canonical
     return Guess(named, "unknown", top[:_CANDIDATES], "")

@@ -317,7 +317,7 @@ def test_few_tensors_are_ambiguous() -> None:
     words = Words(2, numbers=False)
     found = guess_state({words(key): tensor for key, tensor in state.items()})
     assert found.status == "ambiguous" and len(found.matches) == 1
-    assert "1 network fits all 16 tensors" in guess_lines(guess_document(found))[0]
+    assert "it fits all 16 tensors, which say too little" in guess_lines(guess_document(found))[0]
 
 
 def test_buffers_that_a_file_lacks_are_made() -> None:

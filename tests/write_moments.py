@@ -45,7 +45,7 @@ class Command:
 
 
 AS = ("--as", "timm/test_resnet", "--force")
-BERT = ("--as", "transformers/BertModel", "--force")
+BERT = ("--as", "transformers/BertModel", "--accept-ambiguous", "--force")
 TRUST = ("--trust", "--input", "1x3x9x9", "--force")
 SHARDS = tuple(f"o-0000{n}-of-00003.safetensors" for n in (1, 2, 3))
 INDEX = "o.safetensors.index.json"
