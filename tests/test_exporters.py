@@ -24,7 +24,7 @@ from archfind.types import Built
 
 SMALL = ("timm/test_vit", "timm/test_resnet")
 CONFIG_KEYS = {"architecture", "provider", "config", "build", "version", "source"}
-CONFIG_KEYS |= {"source_sha256", "input_size", "mean", "std", "chosen_by"}
+CONFIG_KEYS |= {"source_sha256", "input_size", "mean", "std", "chosen_by", "assumed"}
 
 
 def saved(name: str, path: Path, change: Callable[[Tensor], Tensor] = lambda t: t) -> Path:
