@@ -18,7 +18,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from test_writing import Bench, assert_nothing_lost, files, left_aside
+from test_writing import Bench, assert_nothing_lost, files, is_new, left_aside
 from write_moments import COMMANDS, Driver
 
 from archfind.writing import temporary
@@ -49,11 +49,12 @@ def row(bench: Bench, name: str, moments: int) -> str:
             assert done["code"] in (0, -9), done
             found = files(folder)
             assert_nothing_lost(had, found, new, command)
-            renewed += all(found.get(target) == new[target] for target in command.targets)
+            renewed += all(is_new(t, found.get(t), new) for t in command.targets)
             aside += bool(left_aside(folder))
             if how is some[len(writes) // 2]:
                 assert bench.driver.run(command, folder)["code"] == 0
-                assert all(files(folder)[target] == new[target] for target in command.targets)
+                found = files(folder)
+                assert all(is_new(t, found.get(t), new) for t in command.targets)
             for parent in {path.parent for path in left_aside(folder)}:
                 temporary.remove_abandoned(str(parent))
             assert not left_aside(folder)
