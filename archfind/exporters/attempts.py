@@ -71,6 +71,7 @@ class Network:
         self._program: Any = None  # or why there is none, as of the graph
         self._graph: Any = None
         self.seconds = 0.0  # that the plain program took
+        self.differs = False  # a graph ran, and gave something else than the module
 
     def freed(self, sizes: str) -> tuple[Axes, ...]:
         """For each tensor the axes to be left open, by name."""
@@ -163,7 +164,9 @@ def attempts(network: Network) -> Iterator[Attempt]:
             yield Attempt("dynamo", "free sizes", network.write_opened)
             if network.is_padded():
                 yield Attempt("dynamo", "free sizes and padding", network.write_padded)
-        if free != FIXED and can_run_apart() and _is_followed(network):
+        # Where the graph of just these calls ran and was wrong, symbols would give the same one.
+        is_same = network.differs and not network.sizes.pads
+        if free != FIXED and not is_same and can_run_apart() and _is_followed(network):
             limit = network.limit(ALL)
             yield Attempt("dynamo", "symbolic sizes", network.write_symbolic, limit)
         if batch:
