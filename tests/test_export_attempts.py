@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import faulthandler
 import io
+import os
 import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from pathlib import Path
 
 import onnx
@@ -19,9 +22,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from archfind.exporters import parity
+from archfind.exporters.apart import run_apart
 from archfind.exporters.attempts import Network, attempts
 from archfind.exporters.job import Job, Written
-from archfind.exporters.limit import within
 from archfind.exporters.onnx import write_module
 from archfind.exporters.sizes import ANY, COMPUTED, FIXED, Sizes, observed, sizes
 from archfind.progress import step
@@ -203,102 +206,79 @@ def test_an_attempt_over_its_limit_is_stopped_and_the_plain_file_written(
     module = Endless(lambda: None)
     done = written(module, tmp_path)
     assert done.notes["free"] == "batch"
-    assert "dynamo, symbolic sizes: TimeoutError: given up after" in done.notes["fallback"]
+    assert (
+        "dynamo, symbolic sizes: TimeoutError: given up, over its limit" in done.notes["fallback"]
+    )
     said = capsys.readouterr()
     assert said.out == ""
     assert said.err.startswith("export: dynamo, symbolic sizes, at most ")
     image = images(SIZE, batch=5, seed=3)
     with torch.no_grad():
         torch.testing.assert_close(run(done.path, image), module(image), rtol=1e-3, atol=1e-4)
-    assert signal.getsignal(signal.SIGALRM) is signal.SIG_DFL
-    # and torch.export is as good as new
-    (tmp_path / "again").mkdir()
-    done = written(Net(gate), tmp_path / "again")
-    assert done.notes["free"] == "batch, height, width"
 
 
-class TestLimit:
-    """Work that takes too long."""
+class TestApart:
+    """Work in a process of its own."""
 
     def test_a_loop_that_catches_everything_is_stopped(self) -> None:
-        caught = 0
-        with pytest.raises(TimeoutError, match="given up after"), within(0.2):
+        def work(_more: Callable[[], None]) -> None:
             while True:
-                try:
+                with contextlib.suppress(BaseException):
                     while True:
                         pass
-                except BaseException:
-                    caught += 1
-                    if caught > 2:
-                        raise
-        assert caught == 3
-        assert signal.getsignal(signal.SIGALRM) is signal.SIG_DFL
-        assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
 
-    @pytest.mark.parametrize("why", ["thread", "signal in use"])
-    def test_without_a_signal_a_loop_is_stopped_as_well(self, why: str) -> None:
+        start = os.times()
+        with pytest.raises(TimeoutError, match="given up, over its limit"):
+            run_apart(work, 0.5, 60)
+        spent = os.times()
+        assert 0.5 <= spent.children_user - start.children_user < 10
+
+    def test_waiting_is_stopped_too_in_any_thread(self) -> None:
         ended: list[str] = []
 
-        def work() -> None:
-            caught = 0
+        def wait() -> None:
             try:
-                with within(0.2):
-                    while True:
-                        try:
-                            while True:
-                                pass
-                        except BaseException:
-                            caught += 1
-                            if caught > 2:
-                                raise
+                run_apart(lambda _: time.sleep(1000), 0.1, 0.1)
             except TimeoutError as error:
                 ended.append(str(error))
 
-        if why == "thread":
-            thread = threading.Thread(target=work)
+        before = signal.signal(signal.SIGALRM, lambda *_: None)
+        try:
+            thread = threading.Thread(target=wait)
             thread.start()
             thread.join()
-        else:
-            before = signal.signal(signal.SIGALRM, lambda *_: None)
-            try:
-                work()
-            finally:
-                signal.signal(signal.SIGALRM, before)
-        assert ended == ["given up after 0 s"]
-        assert not [
-            thread for thread in threading.enumerate() if thread.daemon and "look" in thread.name
-        ]
+            assert len(ended) == 1
+        finally:
+            signal.signal(signal.SIGALRM, before)
 
-    def test_waiting_is_stopped_too(self) -> None:
-        with pytest.raises(TimeoutError), within(0.1):
-            time.sleep(1000)
-
-    def test_what_is_being_closed_is_closed_first(self) -> None:
-        done: list[bool] = []
-
-        @contextlib.contextmanager
-        def slow_to_close() -> Generator[None]:
-            yield
-            end = time.process_time() + 0.5
+    def test_more_time_is_given_to_who_asks(self, tmp_path: Path) -> None:
+        def work(more: Callable[[], None]) -> None:
+            more()
+            end = time.process_time() + 1.5
             while time.process_time() < end:
                 pass
-            done.append(True)
+            (tmp_path / "done").write_text("whole")
 
-        with pytest.raises(TimeoutError), within(0.1):
-            with slow_to_close():
-                pass
-            while True:
-                pass
-        assert done == [True]
+        run_apart(work, 0.2, 60)
+        assert (tmp_path / "done").read_text() == "whole"
 
-    def test_what_ends_in_time_ends(self) -> None:
-        with within(60):
-            done = sum(range(1000))
-        assert done == 499500
-
-    def test_errors_pass(self) -> None:
-        with pytest.raises(ValueError, match="its own"), within(60):
+    def test_errors_and_crashes_are_told(self) -> None:
+        def wrong(_more: Callable[[], None]) -> None:
             raise ValueError("its own")
+
+        def full(_more: Callable[[], None]) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        with pytest.raises(RuntimeError, match="its own") as caught:
+            run_apart(wrong, 60, 60)
+        assert type(caught.value).__name__ == "ValueError"
+        with pytest.raises(OSError, match="No space left") as no_space:
+            run_apart(full, 60, 60)
+        assert no_space.value.errno == errno.ENOSPC
+        with pytest.raises(RuntimeError, match="crashed: Aborted"):
+            run_apart(lambda _: (faulthandler.disable(), os.abort()), 60, 60)
+        with pytest.raises(ChildProcessError):
+            os.waitpid(-1, os.WNOHANG)  # none is left
 
 
 def test_a_step_is_shown_on_a_terminal_and_wiped(monkeypatch: pytest.MonkeyPatch) -> None:

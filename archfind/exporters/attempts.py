@@ -15,8 +15,8 @@ from typing import Any
 from torch import nn
 
 from archfind.errors import ExportError
+from archfind.exporters.apart import can_run_apart, run_apart
 from archfind.exporters.job import Job
-from archfind.exporters.limit import within
 from archfind.exporters.opened import opened
 from archfind.exporters.parity import Case
 from archfind.exporters.quiet import quiet
@@ -71,6 +71,7 @@ class Network:
         self._program: Any = None  # or why there is none, as of the graph
         self._graph: Any = None
         self.seconds = 0.0  # that the plain program took
+        self.differs = False  # a graph ran, and gave something else than the module
 
     def freed(self, sizes: str) -> tuple[Axes, ...]:
         """For each tensor the axes to be left open, by name."""
@@ -127,14 +128,15 @@ class Network:
     def write_symbolic(self, path: Path) -> None:
         """The network followed once more, with symbols for its sizes, while the limits last."""
         freed = self.freed("symbolic sizes")
-        start = time.process_time()
-        with within(self.limit(FOLLOWING)):
+
+        def work(more: Callable[[], None]) -> None:
             program = captured(self.module, self.job, freed)
-        if not is_freer(program, freed):
-            raise ExportError("torch.export fixes the sizes: they decide what the network does")
-        with within(self.limit(ALL) - (time.process_time() - start)):
-            graph = translated(program, self.job, self.outputs, freed)
-        saved(graph, self.module, path)
+            if not is_freer(program, freed):
+                raise ExportError("torch.export fixes the sizes: they decide what the network does")
+            more()
+            saved(translated(program, self.job, self.outputs, freed), self.module, path)
+
+        run_apart(work, self.limit(FOLLOWING), self.limit(ALL))
 
     def limit(self, times: float) -> float:
         """Seconds of processor time, in proportion to the plain program's."""
@@ -162,7 +164,9 @@ def attempts(network: Network) -> Iterator[Attempt]:
             yield Attempt("dynamo", "free sizes", network.write_opened)
             if network.is_padded():
                 yield Attempt("dynamo", "free sizes and padding", network.write_padded)
-        if free != FIXED and _is_followed(network):
+        # Where the graph of just these calls ran and was wrong, symbols would give the same one.
+        is_same = network.differs and not network.sizes.pads
+        if free != FIXED and not is_same and can_run_apart() and _is_followed(network):
             limit = network.limit(ALL)
             yield Attempt("dynamo", "symbolic sizes", network.write_symbolic, limit)
         if batch:

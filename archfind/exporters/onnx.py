@@ -61,6 +61,7 @@ def write_module(module: nn.Module, job: Job) -> Written:
         written = Written(path, written.max_abs_diff, notes)
         if not why:
             return written
+        network.differs = True
         failures.append(f"{attempt.name}: {why}")
         largest = written.max_abs_diff
         if not job.keep_unchecked or (kept and kept[0] <= largest):

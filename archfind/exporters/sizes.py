@@ -18,10 +18,12 @@ FIXED = "fixed"  # another size is refused: a table of positions has an end, a w
 
 @dataclass(frozen=True)
 class Sizes:
-    """`kind` is one of the above; `larger` is the run on the other size, where there was one."""
+    """`kind` is one of the above; `larger` is the run on the other size, where there was one;
+    `pads` says that something is padded, perhaps by what a size lacks."""
 
     kind: str
     larger: parity.Case | None = None
+    pads: bool = False
 
 
 class Calls(TorchFunctionMode):
@@ -58,7 +60,8 @@ def sizes(module: nn.Module, example: Example, calls: Calls) -> Sizes:
     if calls.made != others.made:
         # A first run may fill a cache: only a later one shows what the size is the reason of.
         calls = observed(module, example.args)[1]
-    return Sizes(ANY if calls.made == others.made else COMPUTED, larger)
+    pads = any("pad" in name for name, _ in calls.made)
+    return Sizes(ANY if calls.made == others.made else COMPUTED, larger, pads)
 
 
 def _numbers(value: object) -> object:
