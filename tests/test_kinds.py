@@ -103,6 +103,14 @@ def test_an_adapter_with_a_head_of_its_own_is_one(tmp_path: Path) -> None:
         archfind.load(tmp_path)
 
 
+@pytest.mark.parametrize("kept", [".lora_A.", ".lora_B."])
+def test_half_of_an_adapter_is_told_as_such(kept: str, tmp_path: Path) -> None:
+    save_file({k: t for k, t in llama().items() if kept in k}, tmp_path / "x.safetensors")
+    kind = archfind.guess(tmp_path / "x.safetensors").kind
+    assert kind is not None and kind.words.startswith("a LoRA adapter (PEFT), rank 4")
+    assert "half of an adapter" in kind.advice and kind.details["whole_tensors"] == []
+
+
 def test_a_network_that_holds_adapters_is_none(tmp_path: Path) -> None:
     state: State = {}
     for n in range(4):

@@ -107,9 +107,11 @@ def low_rank(checkpoint: Checkpoint) -> LowRank | None:
     index = checkpoint.index
     pairs = list(_pairs(index))
     used = {key for pair in pairs for key in (pair.down, pair.up)}
-    stems = [pair.stem for pair in pairs]
+    halves = _halves(index, used)
+    stems = [pair.stem for pair in pairs] + [stem for stem, _, _ in halves]
     form, ranks = "LoRA", [pair.rank for pair in pairs]
-    for mark, sized, name in _MARKS if not pairs else ():
+    ranks += [rank for _, rank, _ in halves if not pairs]
+    for mark, sized, name in _MARKS if not stems else ():
         found = [key[: -len(mark) - 1] for key in index if key.endswith(f".{mark}")]
         if found:
             form = name if not stems else form
@@ -130,7 +132,13 @@ def low_rank(checkpoint: Checkpoint) -> LowRank | None:
     config, doubts = _config(checkpoint)
     patterns = _patterns(config, doubts)
     paired = {key for pair in pairs for key in (pair.down, pair.up, f"{pair.stem}.alpha")}
-    written = _written(index, pairs, form, bool(config))
+    written = _written(
+        index, [pair.format for pair in pairs] + [half[2] for half in halves], form, bool(config)
+    )
+    if halves:
+        doubts.append(
+            f"{len(halves)} of its matrices stand alone: the other of each pair isn't in this file"
+        )
     alphas = _alphas(checkpoint, stems, config, doubts)
     return LowRank(
         form,
@@ -164,6 +172,21 @@ def _pairs(index: Mapping[str, TensorSpec]) -> Iterable[Pair]:
                 stem += "_lora" if down.startswith("_") and stem + "_lora.alpha" in index else ""
                 yield Pair(bare(stem), stem, key, other, a[0], (b[0], *a[1:]), written)
             break
+
+
+def _halves(index: Mapping[str, TensorSpec], paired: set[str]) -> list[tuple[str, int, str]]:
+    """Layers of which only one of both matrices is there (a shard, a cut file): name, rank, and who
+    writes it so."""
+    halves: list[tuple[str, int, str]] = []
+    for key, spec in index.items():
+        if key in paired or len(spec.shape) < 2:
+            continue
+        for marks in _PAIRS:
+            side = next((n for n in (0, 1) if f"{marks[n]}." in key), None)
+            if side is not None:
+                halves.append((key[: key.index(marks[side])], spec.shape[side], marks[2]))
+                break
+    return halves
 
 
 def bare(stem: str) -> str:
@@ -201,12 +224,12 @@ def _own(index: Mapping[str, TensorSpec], stems: list[str]) -> set[str]:
 
 
 def _written(
-    index: Mapping[str, TensorSpec], pairs: list[Pair], form: str, configured: bool
+    index: Mapping[str, TensorSpec], formats: list[str], form: str, configured: bool
 ) -> str:
     first = next(iter(index), "")
-    if form in ("LoHa", "LoKr", "OFT", "whole differences") or not pairs:
+    if form in ("LoHa", "LoKr", "OFT", "whole differences") or not formats:
         return "PEFT" if configured or first.startswith("base_model.") else "LyCORIS"
-    written = pairs[0].format
+    written = formats[0]
     if written == "PEFT" and not configured and not any("base_model." in key for key in index):
         known = first.startswith(("unet.", "transformer.", "text_encoder"))
         return "diffusers" if known else "PEFT's keys"

@@ -105,6 +105,8 @@ def _adapter(checkpoint: Checkpoint) -> Kind | None:
         "whole_tensors": list(found.full),
     }
     advice = "no network by itself: load its base model first, then this"
+    if found.form == "LoRA" and not found.pairs:
+        advice = "half of an adapter: the other matrix of each pair is in another file"
     if found.pairs:
         advice += "; or merge it:  archfind repair {path} --base BASE -o merged.safetensors"
     return Kind("lora", words, details, advice)
