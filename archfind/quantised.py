@@ -14,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from archfind.types import Canonical
+    from archfind.types import Canonical, Storage
 
     Index = Mapping[str, TensorSpec]
     # the scheme, the parts' suffixes, and the weight's shape
@@ -193,15 +193,23 @@ def _compressed(index: Index, layer: str, scale: TensorSpec) -> Found | None:
     return (f"packed-{bits}", parts, shape) if bits else None
 
 
+def _first_bytes(storage: Storage, size: int) -> bytes:
+    """The first bytes of a storage; none where the file has gone since it was read."""
+    try:
+        with open(storage.file, "rb") as file:
+            file.seek(storage.start)
+            return file.read(size)
+    except OSError:
+        return b""
+
+
 def _numbers_in(spec: TensorSpec) -> tuple[int, ...]:
     """The values of a few 64-bit numbers; () where they can't be had without decompressing."""
     size = 8 * spec.shape[0] if len(spec.shape) == 1 and spec.shape[0] <= 4 else 0
     storage = spec.storage
     if spec.dtype != "int64" or not size or storage.start < 0 or spec.offset or spec.applied:
         return ()
-    with open(storage.file, "rb") as file:
-        file.seek(storage.start)
-        data = file.read(size)
+    data = _first_bytes(storage, size)
     found = [int.from_bytes(data[at : at + 8], "little", signed=True) for at in range(0, size, 8)]
     return tuple(found) if all(0 < n < 2**40 for n in found) and len(data) == size else ()
 
@@ -231,9 +239,7 @@ def _shape_in(spec: TensorSpec) -> tuple[int, ...] | None:
     """The shape in bitsandbytes' own note, JSON in a tensor of bytes."""
     if spec.storage.start < 0 or spec.storage.nbytes > NOTE_BYTES or spec.applied:
         return None
-    with open(spec.storage.file, "rb") as file:
-        file.seek(spec.storage.start)
-        data = file.read(spec.storage.nbytes)
+    data = _first_bytes(spec.storage, spec.storage.nbytes)
     from archfind.formats.side_files import wholes
 
     return wholes(_noted(data).get("shape"))

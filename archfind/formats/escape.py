@@ -29,7 +29,10 @@ def quoted(text: str) -> str:
         return f"./{text}" if text.startswith("-") else text
     if escape(text, len(text)) == text:
         return "'" + text.replace("'", "'\"'\"'") + "'"
-    data = text.encode("utf-8", "surrogateescape")
+    try:
+        data = text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # half of a pair that no file system gives: only JSON can write it
+        data = text.encode("utf-8", "surrogatepass")
     plain = b"@%+=:,./_- ()[]{}"
     shown = (chr(b) if bytes((b,)).isalnum() or b in plain else f"\\x{b:02x}" for b in data)
     return "$'" + "".join(shown) + "'"

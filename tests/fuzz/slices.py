@@ -1,11 +1,13 @@
-"""A slice of the families and model types, in place of all: most executions need a few of them to
-go every way, and take a tenth of the time."""
+"""A slice of the registered networks, families and model types, in place of all: most executions
+need a few of them to go every way, and take a tenth of the time."""
 
 from __future__ import annotations
 
 import os
+from array import array
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import Any
 
 from archfind import database
@@ -13,7 +15,28 @@ from archfind.families import database as families
 from archfind.families import solutions
 from archfind.pretrained import database as types
 
-SLICES = 200  # a family or a class of a model type is in one of so many
+SLICES = 200  # a network, a family or a class of a model type is in one of so many
+
+
+class _SomeEntries(database.Database):
+    """The registered networks in the slice `number`."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self._whole = self._starts, self._postings
+        self._parts: dict[int, tuple[memoryview, memoryview]] = {}
+
+    def narrow(self, number: int) -> None:
+        """Postings of this slice alone."""
+        if number not in self._parts:
+            starts, postings = self._whole
+            kept = array("I")
+            ends = array("I", [0])
+            for start, end in pairwise(starts):
+                kept.extend(n for n in postings[start:end] if n % SLICES == number)
+                ends.append(len(kept))
+            self._parts[number] = memoryview(ends), memoryview(kept)
+        self._starts, self._postings = self._parts[number]
 
 
 class _SomeFamilies(families.Families):
@@ -45,10 +68,14 @@ class Slices:
         folder = os.path.dirname(database.default().path)
         self._places = [os.path.join(folder, name) for name in ("families.bin", "configured.bin")]
         self._some = _SomeFamilies(self._places[0]), _SomeTypes(self._places[1])
+        self._entries = _SomeEntries(database.default().path)
 
     @contextmanager
     def only(self, number: int) -> Iterator[None]:
         """Within, there is a slice alone."""
+        self._entries.narrow(number % SLICES)
+        shipped = database.default()
+        database._default[:] = [self._entries]
         caches: list[dict[str, Any]] = [families._opened, types._opened]
         kept = [dict(cache) for cache in caches]
         for cache, place, some in zip(caches, self._places, self._some, strict=True):
@@ -58,6 +85,7 @@ class Slices:
         try:
             yield
         finally:
+            database._default[:] = [shipped]
             for cache, was in zip(caches, kept, strict=True):
                 cache.clear()
                 cache.update(was)
