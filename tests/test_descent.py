@@ -173,6 +173,12 @@ def test_a_choice_is_free_where_another_has_the_same_tensors() -> None:
     assert other.is_free("act")
 
 
+def test_what_was_not_asked_about_in_time_is_not_shown() -> None:
+    descent = _found(Funnel, {"growth": 100})
+    descent.look_until(time.monotonic() - 1)
+    assert descent.is_free("growth")
+
+
 def test_what_needn_t_move_stays() -> None:
     assert _found(Tower, {"depths.1": 5}).moves == {"depths.1": 5}
     assert _found(Tower, {}).moves == {}
