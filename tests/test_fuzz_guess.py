@@ -62,6 +62,13 @@ FOUND: dict[str, File] = {
         ],
         is_header=True,
     ),
+    "a norm whose mean is a single number": File(
+        [
+            ("a.norm.running_mean", (), "int64"),
+            ("a.norm.running_var", (9, 24), "float32"),
+            ("b.conv.weight", (4, 4, 1, 1), "float32"),
+        ]
+    ),
     "a name with half of a pair, to be pasted": File(
         [(f"1.{key}", shape, "float32") for key, shape in _children().items()],
         name="a\ud800.pth",

@@ -169,8 +169,8 @@ def _last(main: list[Layer], first: Layer, index: Mapping[str, TensorSpec]) -> L
         return None
     if list(index) == sorted(index):
         reads = {layer.ins for layer in main if layer is not first}
-        norms = {spec.shape[0] for key, spec in index.items() if key.endswith("running_mean")}
-        ends = [layer for layer in main if layer.outs not in reads and layer.outs not in norms]
+        norms = {spec.shape[:1] for key, spec in index.items() if key.endswith("running_mean")}
+        ends = [layer for layer in main if layer.outs not in reads and (layer.outs,) not in norms]
         named = [layer for layer in ends if _is_output(layer)]
         if len(named) == 1:
             return named[0]
