@@ -33,7 +33,8 @@ BASE, EACH = 2.0, 0.02  # seconds of processor time for a file, and for each of 
 _WHOLE = 50  # of so many rounds, one is with all families and model types, the others a slice
 _ROUND = 60  # executions
 _KEPT = 3_000  # files that mutation goes on from
-_DRAWN = 4  # files, of which the smallest is mutated: it goes most ways, in a fraction of the time
+_DRAWN = 6  # files, of which the one is mutated whose mutants take the least time
+_LAST = 0.3  # weight of the last mutant's time in a file's
 _INSPECTED = 16  # of so many executions one is inspected, too
 _LARGE = 120  # tensors of a file that mutation still goes on from
 
@@ -83,6 +84,7 @@ def fuzz_guess(
     end = time.monotonic() + seconds
     slices = Slices()
 
+    costs: dict[int, float] = {}  # seconds that a file's mutants take, by the file's id
     ruled: dict[int, list[File]] = {}
     for file in start:
         if file.rules >= 0:
@@ -91,9 +93,13 @@ def fuzz_guess(
     def run(count: int, some: list[File]) -> None:
         for number in range(count):
             pool = (some, corpus, start, some)[number % 4]
-            drawn = [draw.choice(pool) for _ in range(_DRAWN if number % 5 else 1)]
-            file = mutated(min(drawn, key=lambda one: len(one.tensors)), draw, start)
+            drawn = [draw.choice(pool) for _ in range(_DRAWN if number % 20 else 1)]
+            cheapest = min(drawn, key=lambda one: costs.get(id(one), 0.0))
+            file = mutated(cheapest, draw, start)
+            before = outcome.processor
             way = execute(file, folder, outcome, inspected=not outcome.runs % _INSPECTED)
+            took = outcome.processor - before
+            costs[id(cheapest)] = (1 - _LAST) * costs.get(id(cheapest), took) + _LAST * took
             if way not in outcome.ways and len(corpus) < _KEPT and len(file.tensors) <= _LARGE:
                 corpus.append(file)
             outcome.ways[way] += 1

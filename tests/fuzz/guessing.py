@@ -132,7 +132,7 @@ def answered(file: File, folder: Folder, *, inspected: bool = False) -> str:
     try:
         read = checkpoint(file, folder)
     except ArchfindError as error:
-        return f"refused {refusal(error)}"
+        return f"refused {refusal(error)}".partition('"')[0]  # less the file's own words
     if inspected:
         document = inspect_document(read)
         _clean(inspect_lines(document))
