@@ -3,6 +3,8 @@ keys, as equations in its leaves. On the cold path of `archfind guess`."""
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from archfind.canonical import is_derived
 from archfind.families.expression import resolved
 from archfind.families.numbered import numbered
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 _BESIDE = 3  # blocks of a row that no item of its list stands for
 _PLACES = 8  # of a repeat, for each key of the file: layers without tensors stand between others
 _FEW_PLACES = 64  # that a repeat may have however few the keys are
+_STATE_DICTS = 8  # whose repeats are kept: every family asks for them
 _DIGITS = 9  # of a number in a key that is a place of a repeat
 ERRORS = (KeyError, TypeError, ValueError, ZeroDivisionError, OverflowError, IndexError)
 
@@ -107,7 +110,7 @@ def equations_of(index: Index, family: Family, total: int = 0) -> Iterator[Equat
     """What the family's lines must be for the file's keys and shapes, each once, with votes. The
     file has `total` keys, where the index lacks those amid some of its rows."""
     keys = {numbered(key): spec.shape for key, spec in index.items()}
-    counts = repeats(keys, max(total, len(keys)))
+    counts = repeats(tuple(keys), max(total, len(keys)))
     lengths = dict(_lengths(family.program.lines, counts))
     unique: dict[tuple[object, ...], Equation] = {}
 
@@ -150,7 +153,8 @@ def equations_of(index: Index, family: Family, total: int = 0) -> Iterator[Equat
     yield from unique.values()
 
 
-def repeats(keys: Iterable[str], total: int) -> dict[str, int]:
+@lru_cache(_STATE_DICTS)
+def repeats(keys: tuple[str, ...], total: int) -> Mapping[str, int]:
     """How often what is numbered below a prefix is repeated: the largest number and one. A number
     that is far larger than the file's keys are many is a name, not a place in a row."""
     most = _PLACES * total + _FEW_PLACES
@@ -160,7 +164,8 @@ def repeats(keys: Iterable[str], total: int) -> dict[str, int]:
         for at, part in enumerate(parts):
             if part.isdecimal() and len(part) <= _DIGITS and int(part) < most:
                 above = ".".join(parts[:at])
-                counts[above] = max(counts.get(above, 0), int(part) + 1)
+                if counts.get(above, 0) <= int(part):
+                    counts[above] = int(part) + 1
     return counts
 
 
@@ -211,17 +216,18 @@ def _placed(
     """The values of a line's repeats at a key, or None where the key isn't the line's."""
     if len(parts) != len(line.parts):
         return None
+    for part, word in zip(line.parts, parts, strict=True):
+        if part.bound is None and part.text != word:
+            return None
     env: Values = dict(lengths)
     for at, (part, word) in enumerate(zip(line.parts, parts, strict=True)):
         if part.bound is None:
-            if part.text != word:
-                return None
-        elif not word.isdecimal() or len(word) > _DIGITS:
+            continue
+        if not word.isdecimal() or len(word) > _DIGITS:
             return None
-        else:
-            place, count = int(word), counts.get(".".join(parts[:at]), 0)
-            if place >= count or line.pinned.get(part.index, place) != place:
-                return None
-            env[part.index] = place
-            env[f"{part.index[:-1]}#}}"] = count
+        place, count = int(word), counts.get(".".join(parts[:at]), 0)
+        if place >= count or line.pinned.get(part.index, place) != place:
+            return None
+        env[part.index] = place
+        env[f"{part.index[:-1]}#}}"] = count
     return env
