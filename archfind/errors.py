@@ -22,16 +22,26 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
+def _visible(text: str) -> str:
+    if text.isascii() and text.isprintable():
+        return text
+    from archfind.formats.escape import visible  # late: formats imports these errors
+
+    return visible(text)
+
+
 class ArchfindError(Exception):
-    """Base of every error that a caller needs to catch; `str()` is one line."""
+    """Base of every error that a caller needs to catch; `str()` is one line. What files put into a
+    message, keys and names, is written out where a terminal would not show it."""
 
     def __init__(self, message: str, path: str | None = None) -> None:
+        message = _visible(message)
         super().__init__(message)
         self.message = message
         self.path = path
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.message}" if self.path else self.message
+        return f"{_visible(self.path)}: {self.message}" if self.path else self.message
 
 
 class CheckpointError(ArchfindError):

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _CLASSES = "num_classes"
 _HEADLESS = "not num_classes"
+_OUTSIDE, _HEAD = 2, 200  # for each of a network's tensors, and beside: more is no head of it
 
 
 class _Root:
@@ -63,6 +64,8 @@ def headed(
     The library's own keys stand below `prefix`; whatever stands outside must be the new head.
     `near` is how the signature matches below the prefix as it is.
     """
+    if len(index) > _OUTSIDE * len(signature) + _HEAD:
+        return None  # a whole model lies beside it, or many
     wrong = [k for k in near.missing if _condition(signature, k) != _HEADLESS]
     wrong += [m.key for m in near.mismatched]
     for root in _roots(signature):

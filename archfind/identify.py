@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 _SURE = ("exact", "ambiguous")
 _NEAREST = 3  # signatures compared although ...
 _HOPELESS = 0.05  # ... they share fewer of the file's tensors than this
+_NAMES, _NAME = 20, 80  # parts that are named where none is the one asked for; characters of each
 _NEAR = 2  # fits whose families are tried first
 _SPENT = "not all that resembles it was tried, as a file's work has a bound; guess --search goes on"
 
@@ -155,8 +156,11 @@ def _unasked(checkpoint: Checkpoint, database: Database, choose: str, part: str)
         known = {**inner, **found}
         wanted = resolve(part, known)
         if not wanted:
-            parts = ", ".join(name for name in known if name) or "one network alone"
-            raise UnknownError(f"has no part {part!r}; it has {parts}", checkpoint.path, ())
+            names = [escape(name, _NAME) for name in known if name]
+            named = escape(part, _NAME)
+            more = f" ... ({len(names)})" if len(names) > _NAMES else ""
+            parts = ", ".join(names[:_NAMES]) + more or "one network alone"
+            raise UnknownError(f"has no part {named!r}; it has {parts}", checkpoint.path, ())
         return replace(known[wanted], part=wanted)
     answer = _together(checkpoint, found)
     if work.is_spent and answer.status not in _SURE:
@@ -371,9 +375,10 @@ def _fits(canonical: Canonical, database: Database) -> list[Fit]:
     total = len(canonical.index)
     for prefix in shortlist.prefixes(canonical.index, database):
         index = shortlist.below(canonical.index, prefix)
+        nearest = 0 if fits else _NEAREST  # there only to be named
         for rank, (number, common, rare) in enumerate(shortlist.signatures(index, database)):
-            if rank >= _NEAREST and common < _HOPELESS * len(index):
-                break  # the first few are only there to be named
+            if rank >= nearest and common < _HOPELESS * len(index):
+                break
             # After a fit, only those that could fit as well are worth the comparison.
             if rank and fits and fits[-1].match.fits and common < database.sizes[number]:
                 continue

@@ -56,10 +56,9 @@ def match(index: Index, signature: Signature, first: str = "") -> Match:
     unexpected: list[str] = []
     known = matched + len(mismatched)
     if known < len(index):
-        conditional = set(absent)
-        for key in index:
-            if key in conditional or (key not in signature.fixed and key not in signature.free):
-                (tolerated if key.rpartition(".")[2] in DERIVED else unexpected).append(key)
+        expects = {*signature.fixed, *signature.free}.difference(absent)
+        for key in [key for key in index if key not in expects]:
+            (tolerated if key[key.rfind(".") + 1 :] in DERIVED else unexpected).append(key)
     members = _able(signature.members, fields)
     chosen = next((m for m in members if m.entry.id == first), members[0])
     config = {k: Setting(v, "shape") for k, v in fields.items()}

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     Index = Mapping[str, TensorSpec]
 
 _SAMPLE = 48  # keys that vote for a prefix
-_COUNTED = 8_000  # tensors of a file that are counted
+_COUNTED = 3_000  # tensors of a file that are counted: no registered network has more
 _RARE = 8  # signatures with a tensor in common, at most, for it to say much
 _POSTINGS = 20_000  # signature numbers counted per prefix: the rarest features come first
 

@@ -62,6 +62,10 @@ FOUND: dict[str, File] = {
         ],
         is_header=True,
     ),
+    "a part that is asked for beside names that no terminal shows": File(
+        [(f"\x07\ud800{n}/orig.{k}", (4, 4), "float32") for n in range(3) for k in "ab"],
+        part="model",
+    ),
     "a norm whose mean is a single number": File(
         [
             ("a.norm.running_mean", (), "int64"),

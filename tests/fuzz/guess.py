@@ -22,6 +22,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from archfind.formats.escape import escape
+
 from .described import File, seeds
 from .guessing import Folder, answered
 from .plain import place
@@ -211,7 +213,7 @@ def keep(folder: Path, where: str, file: File) -> None:
     text = json.dumps(asdict(file))
     path = folder / f"guess-{hashlib.sha256(text.encode()).hexdigest()[:12]}.json"
     path.write_text(text)
-    print(f"  {where}: {path}", flush=True)
+    print(f"  {escape(where)}: {path}", flush=True)
 
 
 def loaded(text: str) -> File:
