@@ -199,7 +199,7 @@ def _first_bytes(storage: Storage, size: int) -> bytes:
         with open(storage.file, "rb") as file:
             file.seek(storage.start)
             return file.read(size)
-    except OSError:
+    except (OSError, ValueError):  # or a name that no system has
         return b""
 
 
