@@ -229,7 +229,9 @@ class Variant:
     "depths.#": 4} (`#` is a list's length). `direct`: the library's own builder takes them too.
     `function` numbers what the entry computes among all. `doubtful`: the rules that gave the answer
     were wrong about many networks of the class, and it turns switches or moves a lot. `oblong`
-    names an argument that the entry has as a square, and that was read as anything else.
+    names an argument that the entry has as a square, and that was read as anything else. `instead`
+    has arguments that may have been moved in place of others, with what each may be then, and
+    the leaves of those: {"stride": ((14,), ("img_size.0", "img_size.1"))}.
     """
 
     cls: str
@@ -239,6 +241,7 @@ class Variant:
     plain: bool = False  # the entry is one that the prior names
     doubtful: bool = False
     oblong: str = ""
+    instead: Mapping[str, tuple[tuple[object, ...], tuple[str, ...]]] = NOTHING
 
 
 @frozen

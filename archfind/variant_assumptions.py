@@ -14,6 +14,8 @@ from archfind.types import Assumed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from archfind.types import Match
 
 # What does nothing in eval mode, or is only where weights come from.
@@ -28,7 +30,7 @@ def with_assumed(match: Match, choose: str) -> Match:
     arguments then hold where nothing shows others."""
     assert match.variant is not None
     if all(map(is_ordinary, match.variant.moved)):
-        return match
+        return replace(match, assumed=(*match.assumed, *_instead(match)))
     items = [*match.assumed, *_arguments(match)]
     if choose in (match.entry.id, match.entry.name):
         # Its arguments hold, but that heads go with a width, and that is another.
@@ -37,6 +39,23 @@ def with_assumed(match: Match, choose: str) -> Match:
         what = "what no tensor shows (strides, activations, eps) is that of"
         items.append(Assumed("arguments", what, match.entry.id))
     return replace(match, assumed=tuple({item.place: item for item in items}.values()))
+
+
+def _instead(match: Match) -> list[Assumed]:
+    """What may have been moved in place of an ordinary argument."""
+    assert match.variant is not None
+    return [
+        Assumed(path, f"{path}, with this {_roots(leaves)}", _value(match, path), others)
+        for path, (others, leaves) in match.variant.instead.items()
+    ]
+
+
+def _roots(leaves: Sequence[str]) -> str:
+    return ", ".join(dict.fromkeys(leaf.partition(".")[0] for leaf in leaves))
+
+
+def _value(match: Match, path: str) -> object:
+    return match.config[path].value if path in match.config else None
 
 
 def _goes_with_width(place: str, match: Match) -> bool:

@@ -204,6 +204,7 @@ def variant_match(index: Index, known: Known, solution: Solution, choose: str) -
             known.members[name].plain,
             doubtful or _is_enumerated(family, values) or bool(oblong),
             oblong,
+            {p: other for p, other in solution.instead.items() if name in solution.fitting},
         ),
     )
 

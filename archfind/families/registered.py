@@ -3,6 +3,7 @@ guess`."""
 
 from __future__ import annotations
 
+from archfind.families.shown import instead
 from archfind.families.solve import is_refuted, solved_with
 from archfind.ordinary import is_ordinary
 
@@ -37,8 +38,15 @@ def registered(
         solution = solved_with(index, family, equations, given, preset=name)
         if solution.score < 1:
             continue
+        told = solution.solved & free
         if first is None:
             first = solution
-            first.solved &= free
-        first.fitting[name] = solution.values
+            first.solved = told
+        first.fitting[name] = {
+            path: value
+            for path, value in solution.values.items()
+            if path in family.presets[name] or path in told
+        }
+    if first is not None:
+        first.instead = instead(first, family, equations)
     return first

@@ -17,6 +17,7 @@ from archfind.families.inverse import (
     inverted,
     is_sure,
     known_values,
+    other_side,
     pair,
     values_for,
 )
@@ -120,6 +121,9 @@ def _completed(
         if path not in values and path in places:
             _place(path, equations, values, solved, family)
         elif path not in values:
+            other = other_side(path)
+            if other in solved and usual.get(other) == value:
+                value = values[other]  # what is a square stays one
             value = _possible(path, value, equations, values, family)
             values[path] = _agreeing(path, value, equations, values, family)
             if values[path] == value:
