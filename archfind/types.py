@@ -40,11 +40,22 @@ class Storage:
 
 
 @row
+class Quantiser:
+    """What a number of a quantised tensor stands for: (number - zero_point) * scale. One of each
+    for the tensor, or tensors with one for each place along `axis`."""
+
+    scale: float | TensorSpec
+    zero_point: int | TensorSpec
+    axis: int = -1  # of a tensor that has one for all
+
+
+@row
 class TensorSpec:
     """A tensor known by its header. `offset` and `stride` count elements; stride None =
     contiguous. A tensor that is kept in several parts (shards of one weight) has `pieces`, and a
     storage without bytes. `applied` is what loading does to the numbers as they are stored, in this
-    order: "conj", "neg", or "from float32", a cast of what is stored as float32."""
+    order: "conj", "neg", or "from float32", a cast of what is stored as float32. `quantiser` is
+    there for torch's quantised tensors ("qint8")."""
 
     dtype: str  # torch's own name: "float32", "bfloat16", "int64", "qint8" ...
     shape: tuple[int, ...]
@@ -53,6 +64,7 @@ class TensorSpec:
     stride: tuple[int, ...] | None = None
     pieces: tuple[Piece, ...] = ()
     applied: tuple[str, ...] = ()
+    quantiser: Quantiser | None = None
 
 
 @frozen

@@ -98,9 +98,9 @@ def drawn(draw: random.Random, names: list[str]) -> Case:
         first = on_meta(name, {})
         if first is None or size(first) > LARGEST:
             continue
-        for path in list(wanted):  # what this network doesn't take, or no tensor shows
+        for path in list(wanted):  # what this network does not take, or no tensor shows
             one = on_meta(name, {path: wanted[path]})
-            if one is None or (path != "img_size" and shapes(one) == shapes(first)):
+            if one is None or shapes(one) == shapes(first):
                 del wanted[path]
         module = on_meta(name, wanted)
         if wanted and module is not None and shapes(module) != shapes(first):
