@@ -115,6 +115,22 @@ class Step:
 
 
 @frozen
+class Quantisation:
+    """What torch's own quantisation did to a network: `kind` is static, dynamic or training (fake
+    quantisation), `style` eager or fx. `layers` are those that it changed, by their paths below
+    `prefix`; `by_channel`: weights have a scale for each output. `keys` has the file's keys by
+    the names in the state dict; `folded`: norms went into the layers before them."""
+
+    kind: str
+    style: str
+    layers: tuple[str, ...]
+    by_channel: bool
+    prefix: str
+    keys: Mapping[str, str]
+    folded: bool = False
+
+
+@frozen
 class Canonical:
     """The state dict inside a checkpoint, under the names its network would use.
 
@@ -122,7 +138,8 @@ class Canonical:
     holds the file's keys that belong to no network (optimizer state, raw weights beside averaged).
     `merged` has, for a weight stored as a parametrisation, how to compute it and from which keys.
     `whole` is the state dict under its own names where `index` has only what is below a prefix, and
-    the answer is about all of it; else it's empty.
+    the answer is about all of it; else it's empty. `quantisation` is there where the tensors are
+    those that the network had before torch quantised it.
     """
 
     checkpoint: Checkpoint
@@ -132,6 +149,7 @@ class Canonical:
     aside: tuple[str, ...] = ()
     merged: Mapping[str, tuple[str, ...]] = NOTHING
     whole: Mapping[str, TensorSpec] = NOTHING
+    quantisation: Quantisation | None = None
 
 
 @frozen

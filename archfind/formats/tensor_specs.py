@@ -155,7 +155,8 @@ class Specs:
                     self._doubt(pointer, "reaches beyond its storage")
         none, no = repeat(()), repeat(None)
         return rows(
-            TensorSpec, zip(kinds, sizes, storages, repeat(0), strides, none, none, no, strict=False)
+            TensorSpec,
+            zip(kinds, sizes, storages, repeat(0), strides, none, none, no, strict=False),
         )
 
     def _extent(self, tensor: Tensor, pointer: str) -> _Extent | None:
