@@ -106,15 +106,26 @@ def _with(match: Match, place: str, value: object) -> Match | None:
     config = {**match.config, place: Setting(value, "user")}
     if match.variant is not None:
         moved = match.variant.moved
-        kept = {p: v for p, v in moved.items() if not f"{p}.".startswith(f"{place}.")}
+        others, leaves = match.variant.instead.get(place, ((), ()))
+        given_back = leaves if value in others else ()
+        kept = {
+            p: v
+            for p, v in moved.items()
+            if not f"{p}.".startswith(f"{place}.") and p not in given_back
+        }
         # The library's own builder needn't take it: archfind.variant does.
         variant = replace(match.variant, moved={**kept, place: value}, direct=False)
+        config = {k: s for k, s in config.items() if not any(_is_of(p, k) for p in given_back)}
         return replace(match, variant=variant, config=config, assumed=left)
     if match.pretrained is not None:
         config |= _per_head(match, place, value)
         told = {name for name in config if config[name].source == "user"}
         left = tuple(item for item in left if item.place not in told)
     return replace(match, config=config, assumed=left)
+
+
+def _is_of(leaf: str, argument: str) -> bool:
+    return f"{leaf}.".startswith(f"{argument}.")
 
 
 def _per_head(match: Match, place: str, value: object) -> dict[str, Setting]:

@@ -8,7 +8,7 @@ file. The prefix isn't decided here: match.py strips the one that makes a signat
 from __future__ import annotations
 
 from archfind.frozen import replace
-from archfind.quantised import seen_through
+from archfind.quantised import packed_place, seen_through
 from archfind.types import Canonical, Step
 
 TYPE_CHECKING = False
@@ -65,7 +65,7 @@ def networks(checkpoint: Checkpoint) -> dict[str, Canonical]:
     """
     groups: dict[str, list[str]] = {}
     for pointer in checkpoint.index:
-        groups.setdefault(pointer.rpartition("/")[0], []).append(pointer)
+        groups.setdefault(packed_place(pointer.rpartition("/")[0]), []).append(pointer)
     aside = [p for place, held in groups.items() if _is_training(place, held) for p in held]
     groups = {place: held for place, held in groups.items() if not _is_training(place, held)}
     told = [place for place in groups if not _SETTINGS.isdisjoint(place.split("/"))]
@@ -100,7 +100,7 @@ def joined(checkpoint: Checkpoint) -> Canonical:
     apart."""
     groups: dict[str, list[str]] = {}
     for pointer in checkpoint.index:
-        groups.setdefault(pointer.rpartition("/")[0], []).append(pointer)
+        groups.setdefault(packed_place(pointer.rpartition("/")[0]), []).append(pointer)
     pointers = [p for place, held in groups.items() if not _is_training(place, held) for p in held]
     return _canonicalize(checkpoint, "", pointers)
 

@@ -15,6 +15,7 @@ from archfind.heads import headed
 from archfind.match import match, plain
 from archfind.nearest import CLOSE, Fit, chosen, is_, is_close, is_member, near
 from archfind.parts import children, common_prefix, flat, places, resolve
+from archfind.quantised import is_by_torch
 from archfind.renamed import renamings
 from archfind.types import Assumed, Canonical, Guess
 from archfind.work import Work
@@ -202,6 +203,13 @@ def in_state_dict(
 ) -> dict[str, Guess]:
     """The networks in one state dict by prefix; "" for the whole of it. Beyond registered networks
     only as much is tried as the work allows."""
+    if canonical.quantisation is None and is_by_torch(canonical.index):
+        from archfind.torch_quantised import unquantised  # late: of few files
+
+        for plain in unquantised(canonical, database):
+            whole = in_state_dict(plain, database, choose, work)
+            if len(whole) == 1 and "" in whole and whole[""].status in _SURE:
+                return whole
     best, fits = canonical, []
     tries: list[tuple[Canonical, list[Fit]]] = []
     for reading in readings(canonical):

@@ -67,6 +67,17 @@ def build(
     path = guess.canonical.checkpoint.path
     if found.pretrained is not None:
         return built_from_config(guess, found, rest)
+    if guess.canonical.quantisation is not None and found.head is None:
+        from archfind.rebuild_quantised import build_quantised  # late: of few files
+
+        plain = {name: value for name, value in config.items() if name != "qconfig"}
+
+        def create(library: str, name: str) -> nn.Module:
+            if (library, name) == (found.entry.provider, found.entry.name):
+                return _create(found, plain, path)
+            return provider(library).create(name, **plain)
+
+        return build_quantised(guess, found, create)
     module = _create(found, config, path)
     if found.head is not None:
         module = rebuilt(module, found.head)

@@ -36,7 +36,24 @@ _AFFINE = (
     "PlainAQTTensorImpl", "LinearActivationQuantizedTensor", "Float8AQTTensorImpl",
 )  # fmt: skip
 NOTE_BYTES = 4096  # of JSON in a tensor; bitsandbytes writes about 200
+# torch's own quantised numbers, and where its packed layers keep (weight, bias)
+INTEGERS = ("qint8", "quint8")
+PACKED = "_packed_params._packed_params"
 _BYTES = ("int8", "uint8", "float8_e4m3fn", "float8_e5m2")
+
+
+def packed_place(place: str) -> str:
+    """The place of a state dict that has a packed layer's weight and bias in a tuple there."""
+    above, _, last = place.rpartition("/")
+    return above if last.endswith(PACKED) else place
+
+
+def is_by_torch(index: Index) -> bool:
+    """Whether torch's quantisation made these tensors."""
+    return any(
+        spec.dtype in INTEGERS or key.endswith(("fake_quant_enabled", "post_process.min_val"))
+        for key, spec in index.items()
+    )
 
 
 def seen_through(canonical: Canonical) -> Canonical:

@@ -18,10 +18,12 @@ from archfind.errors import BuildError, CheckpointError
 from archfind.formats.dtypes import ITEMSIZE
 from archfind.formats.escape import escape
 from archfind.formats.source import Source, opened
-from archfind.types import Storage, TensorSpec
+from archfind.frozen import replace
+from archfind.types import Quantiser, Storage, TensorSpec
 
 _SHARED = 4  # a storage of so many times the tensor's bytes is read whole, for what is tied to it
 _SMALL = 1 << 20  # bytes of a storage that is read whole anyway
+_INTEGERS = {"qint8": "int8", "quint8": "uint8", "qint32": "int32"}  # by torch's quantised ones
 _State = tuple[int, int, int]  # a file's inode, size and time of change
 
 
@@ -53,6 +55,8 @@ class TensorReader:
         storage = spec.storage
         if storage.inside is not None and storage.inside[0] == "absent":
             raise BuildError(f"{storage.inside[1]}; its values are not read", storage.file)
+        if spec.quantiser is not None and name in _INTEGERS:
+            return self._quantised(spec, spec.quantiser)
         if not isinstance(dtype, torch.dtype) or name not in ITEMSIZE or name[0] == "q":
             raise BuildError(f"holds {escape(name, 40)} tensors, which are not read", storage.file)
         if spec.pieces:
@@ -72,6 +76,22 @@ class TensorReader:
             raw = self._bytes(storage.file, start, (last + 1) * dtype.itemsize)
             return torch.as_strided(torch.from_numpy(raw).view(dtype), spec.shape, stride)
         return torch.as_strided(self._flat(spec, dtype, count), spec.shape, stride, spec.offset)
+
+    def _quantised(self, spec: TensorSpec, means: Quantiser) -> torch.Tensor:
+        """torch's quantised tensor, made of the integers and of what they stand for."""
+        plain = replace(spec, dtype=_INTEGERS[spec.dtype], quantiser=None)
+        numbers = self._read(plain)
+        scale, zero = means.scale, means.zero_point
+        try:
+            if isinstance(scale, TensorSpec) and isinstance(zero, TensorSpec):
+                # Named as torch's own loader calls them, which is all that makes these tensors.
+                return torch._make_per_channel_quantized_tensor(  # pyright: ignore
+                    numbers, self._read(scale), self._read(zero).long(), means.axis
+                )
+            return torch._make_per_tensor_quantized_tensor(numbers, scale, zero)  # pyright: ignore
+        except RuntimeError as error:
+            text = f"its scales don't fit it: {str(error).splitlines()[0]}"
+            raise BuildError(text, spec.storage.file) from error
 
     def _flat(self, spec: TensorSpec, dtype: torch.dtype, count: int) -> torch.Tensor:
         """The storage's first `count` elements at least, as one run."""

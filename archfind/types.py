@@ -40,11 +40,22 @@ class Storage:
 
 
 @row
+class Quantiser:
+    """What a number of a quantised tensor stands for: (number - zero_point) * scale. One of each
+    for the tensor, or tensors with one for each place along `axis`."""
+
+    scale: float | TensorSpec
+    zero_point: int | TensorSpec
+    axis: int = -1  # of a tensor that has one for all
+
+
+@row
 class TensorSpec:
     """A tensor known by its header. `offset` and `stride` count elements; stride None =
     contiguous. A tensor that is kept in several parts (shards of one weight) has `pieces`, and a
     storage without bytes. `applied` is what loading does to the numbers as they are stored, in this
-    order: "conj", "neg", or "from float32", a cast of what is stored as float32."""
+    order: "conj", "neg", or "from float32", a cast of what is stored as float32. `quantiser` is
+    there for torch's quantised tensors ("qint8")."""
 
     dtype: str  # torch's own name: "float32", "bfloat16", "int64", "qint8" ...
     shape: tuple[int, ...]
@@ -53,6 +64,7 @@ class TensorSpec:
     stride: tuple[int, ...] | None = None
     pieces: tuple[Piece, ...] = ()
     applied: tuple[str, ...] = ()
+    quantiser: Quantiser | None = None
 
 
 @frozen
@@ -103,6 +115,22 @@ class Step:
 
 
 @frozen
+class Quantisation:
+    """What torch's own quantisation did to a network: `kind` is static, dynamic or training (fake
+    quantisation), `style` eager or fx. `layers` are those that it changed, by their paths below
+    `prefix`; `by_channel`: weights have a scale for each output. `keys` has the file's keys by
+    the names in the state dict; `folded`: norms went into the layers before them."""
+
+    kind: str
+    style: str
+    layers: tuple[str, ...]
+    by_channel: bool
+    prefix: str
+    keys: Mapping[str, str]
+    folded: bool = False
+
+
+@frozen
 class Canonical:
     """The state dict inside a checkpoint, under the names its network would use.
 
@@ -110,7 +138,8 @@ class Canonical:
     holds the file's keys that belong to no network (optimizer state, raw weights beside averaged).
     `merged` has, for a weight stored as a parametrisation, how to compute it and from which keys.
     `whole` is the state dict under its own names where `index` has only what is below a prefix, and
-    the answer is about all of it; else it's empty.
+    the answer is about all of it; else it's empty. `quantisation` is there where the tensors are
+    those that the network had before torch quantised it.
     """
 
     checkpoint: Checkpoint
@@ -120,6 +149,7 @@ class Canonical:
     aside: tuple[str, ...] = ()
     merged: Mapping[str, tuple[str, ...]] = NOTHING
     whole: Mapping[str, TensorSpec] = NOTHING
+    quantisation: Quantisation | None = None
 
 
 @frozen
@@ -229,7 +259,9 @@ class Variant:
     "depths.#": 4} (`#` is a list's length). `direct`: the library's own builder takes them too.
     `function` numbers what the entry computes among all. `doubtful`: the rules that gave the answer
     were wrong about many networks of the class, and it turns switches or moves a lot. `oblong`
-    names an argument that the entry has as a square, and that was read as anything else.
+    names an argument that the entry has as a square, and that was read as anything else. `instead`
+    has arguments that may have been moved in place of others, with what each may be then, and
+    the leaves of those: {"stride": ((14,), ("img_size.0", "img_size.1"))}.
     """
 
     cls: str
@@ -239,6 +271,7 @@ class Variant:
     plain: bool = False  # the entry is one that the prior names
     doubtful: bool = False
     oblong: str = ""
+    instead: Mapping[str, tuple[tuple[object, ...], tuple[str, ...]]] = NOTHING
 
 
 @frozen

@@ -9,14 +9,15 @@ library offers, and what no tensor shows is only taken from the nearest entry.
 from __future__ import annotations
 
 from archfind.frozen import replace
+from archfind.ordinary import is_ordinary
 from archfind.types import Assumed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from archfind.types import Match
 
-# Arguments that people change in a published network without making it another one.
-_ORDINARY = frozenset("num_classes in_chans img_size image_size".split())
 # What does nothing in eval mode, or is only where weights come from.
 _SILENT = ("drop", "init", "checkpoint", "memory_efficient", "num_classes", "inference_mode")
 _HEAD_SIZES = (64, 32, 48, 96, 128, 16, 24, 8)
@@ -28,8 +29,8 @@ def with_assumed(match: Match, choose: str) -> Match:
     """The match with what is assumed about it. `choose` is the entry that the user names, whose
     arguments then hold where nothing shows others."""
     assert match.variant is not None
-    if {path.partition(".")[0] for path in match.variant.moved} <= _ORDINARY:
-        return match
+    if all(map(is_ordinary, match.variant.moved)):
+        return replace(match, assumed=(*match.assumed, *_instead(match)))
     items = [*match.assumed, *_arguments(match)]
     if choose in (match.entry.id, match.entry.name):
         # Its arguments hold, but that heads go with a width, and that is another.
@@ -38,6 +39,23 @@ def with_assumed(match: Match, choose: str) -> Match:
         what = "what no tensor shows (strides, activations, eps) is that of"
         items.append(Assumed("arguments", what, match.entry.id))
     return replace(match, assumed=tuple({item.place: item for item in items}.values()))
+
+
+def _instead(match: Match) -> list[Assumed]:
+    """What may have been moved in place of an ordinary argument."""
+    assert match.variant is not None
+    return [
+        Assumed(path, f"{path}, with this {_roots(leaves)}", _value(match, path), others)
+        for path, (others, leaves) in match.variant.instead.items()
+    ]
+
+
+def _roots(leaves: Sequence[str]) -> str:
+    return ", ".join(dict.fromkeys(leaf.partition(".")[0] for leaf in leaves))
+
+
+def _value(match: Match, path: str) -> object:
+    return match.config[path].value if path in match.config else None
 
 
 def _goes_with_width(place: str, match: Match) -> bool:
@@ -53,7 +71,7 @@ def _arguments(match: Match) -> list[Assumed]:
         Assumed(path, path, setting.value, _others(match, path, setting.value))
         for path, setting in match.config.items()
         if setting.source == "default"
-        and path not in _ORDINARY
+        and not is_ordinary(path)
         and "." not in path
         and not any(word in path for word in _SILENT)
     ]

@@ -13,6 +13,7 @@ from archfind.families.score import Solution, within
 from archfind.families.solutions import solutions, unexplained_masks
 from archfind.frozen import replace
 from archfind.match import compared
+from archfind.ordinary import is_ordinary
 from archfind.parts import common_prefix
 from archfind.shortlist import by_name
 from archfind.shortlist import prefixes as prefixes_of
@@ -141,6 +142,8 @@ def variants(
     What no tensor shows is that of the entry that `choose` names, if it is one of a family's."""
     found: list[tuple[float, int, bool, int, int, int, Match]] = []
     settled = solutions(index, families, choose, near, work)
+    # Nothing else need be moved where a registered network has the file's tensors without.
+    settled = [item for item in settled if item[1].fitting] or settled
     most = max((solution.score for _, solution in settled), default=0.0)
     for number, solution in settled:
         if solution.score and solution.score == most:  # beside what fits best, nothing else
@@ -167,11 +170,14 @@ def variant_match(index: Index, known: Known, solution: Solution, choose: str) -
     family = known.family
     chosen = [n for n in family.presets if choose and choose in (n, n.partition("/")[2])]
     shown = {path: solution.values[path] for path in solution.solved}
-    name = chosen[0] if chosen else _nearest(known, shown)
+    name = chosen[0] if chosen else _nearest(known, shown, solution.fitting)
     preset = family.presets[name]
-    values, solved = _completed(family, solution, preset)
+    if name in solution.fitting:
+        values, solved = solution.fitting[name], solution.solved
+    else:
+        values, solved = _completed(family, solution, preset)
     values = within(values)
-    values = {p: v for p, v in values.items() if not _is_inside(p, v, family, preset)}
+    values = {p: v for p, v in values.items() if p in solved or not _is_untold(p, preset)}
     moved = {
         path: value
         for path, value in values.items()
@@ -189,6 +195,7 @@ def variant_match(index: Index, known: Known, solution: Solution, choose: str) -
         reasons=(f"{_HELD} {right} of {drawn} networks drawn to try them",)
         if right < drawn
         else (),
+        twins=_others(name, solution, family),
         variant=Variant(
             family.cls,
             moved,
@@ -197,8 +204,25 @@ def variant_match(index: Index, known: Known, solution: Solution, choose: str) -
             known.members[name].plain,
             doubtful or _is_enumerated(family, values) or bool(oblong),
             oblong,
+            {p: other for p, other in solution.instead.items() if name in solution.fitting},
         ),
     )
+
+
+def _others(name: str, solution: Solution, family: Family) -> tuple[Twin, ...]:
+    """Entries that give the same tensors with their own ordinary arguments moved, and differ in
+    others that no tensor shows: 3 heads of 48 are as wide as 4 of 36."""
+    found: list[Twin] = []
+    preset = family.presets[name]
+    for other in solution.fitting:
+        theirs = family.presets[other]
+        paths = [p for p in theirs.keys() | preset.keys() if theirs.get(p) != preset.get(p)]
+        paths = sorted(p for p in paths if not is_ordinary(p))
+        if paths:
+            path, more = paths[0], " ..." if len(paths) > 1 else ""
+            differs = f"{path}={theirs.get(path)}, not {preset.get(path)}{more}"
+            found.append(Twin(*other.split("/", 1), same_function=False, differs=differs))
+    return tuple(found)
 
 
 def _oblong(family: Family, preset: Mapping[str, Any], values: Mapping[str, Any]) -> str:
@@ -258,16 +282,17 @@ def _is_same(family: Family, values: Mapping[str, Any], solution: Solution) -> b
         return False
 
 
-def _is_inside(path: str, value: object, family: Family, preset: Mapping[str, Any]) -> bool:
-    """Whether a preset has an object with leaves of its own (a norm with its epsilon) where the
-    value is the family's usual one: what the rules say of that, they say of the object."""
-    if path in preset or value != family.leaves.get(path, _NONE):
+def _is_untold(path: str, preset: Mapping[str, Any]) -> bool:
+    """Whether a preset has an object in a leaf's place (a layer's class, a norm with its epsilon),
+    of which leaves can't tell; not where it has nothing there, as beyond the end of a list."""
+    above, _, last = path.rpartition(".")
+    if path in preset or last.isdecimal() or last == "#":
         return False
-    return any(name.startswith(f"{path}.") for name in preset)
+    return not above or any(name.startswith(f"{above}.") for name in preset)
 
 
-def _nearest(known: Known, values: Mapping[str, Any]) -> str:
-    """The preset from which the fewest arguments are moved, none of them within one that it has
+def _nearest(known: Known, values: Mapping[str, Any], fitting: Sequence[str]) -> str:
+    """The preset, of those `fitting` if there are any, from which the fewest arguments are moved, none of them within one that it has
     nothing for; of several, the one that the prior names, then the one whose moved arguments the
     fewest tensors are made of (a network as wide is nearer than one as deep), then the nearest in
     size."""
@@ -283,7 +308,7 @@ def _nearest(known: Known, values: Mapping[str, Any]) -> str:
         apart = sum(_apart(preset.get(path), values[path]) for path in moved)
         return lacking, len(roots), not plain, widest, apart, len(name), name
 
-    return min(known.family.presets, key=distance)
+    return min(fitting or known.family.presets, key=distance)
 
 
 def _apart(one: object, other: object) -> float:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from archfind.families.inverse import known_values, other_side, side, values_for
 from archfind.families.score import Solution, score
+from archfind.ordinary import is_ordinary
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def adjusted(
         return None
     moved = set(start.solved)
     for _ in range(_ROUNDS):
-        best: tuple[int, bool, bool, Values] = 0, False, False, {}
+        best: tuple[bool, int, bool, bool, Values] = False, 0, False, False, {}
         tried: set[str] = set()
         for one in equations:
             if state[id(one)] is not False:
@@ -63,16 +64,17 @@ def adjusted(
                         other.votes * ((_state(other, beside) is True) - (state[id(other)] is True))
                         for other in _reading(reading, move)
                     )
-                    # of leaves that do as much, one that was moved already, or gets a usual value
+                    # What people change comes first; of leaves that do as much, one that was
+                    # moved already, or gets a usual value.
                     usual = move[name] in known_values(name, family)
-                    told = gain, name in moved, usual
-                    if gain and told > best[:3]:
+                    told = is_ordinary(name), gain, name in moved, usual
+                    if gain > 0 and told > best[:4]:
                         best = *told, move
-        if not best[0]:
+        if not best[1]:
             break
-        values |= best[3]
-        moved |= best[3].keys()
-        for other in _reading(reading, best[3]):
+        values |= best[4]
+        moved |= best[4].keys()
+        for other in _reading(reading, best[4]):
             state[id(other)] = _state(other, values)
     if exact and any(state[id(one)] is False and type(one.value) is int for one in equations):
         return None  # a size or a count that is another
@@ -93,7 +95,10 @@ def _moves(equation: Equation, name: str, values: Values, family: Family) -> lis
         if equation.holds({**values, **square}):
             return [square]
     found = values_for(equation, name, values, family)[:_TRIED]
-    return [{name: value} for value in found if value != values.get(name)]
+    moves = [{name: value} for value in found if value != values.get(name)]
+    if is_size and other in values and values[other] == values.get(name):
+        moves += [{**move, other: move[name]} for move in moves]
+    return moves
 
 
 def _reading(reading: Mapping[str, list[Equation]], move: Values) -> list[Equation]:

@@ -31,14 +31,28 @@ _PLACES = 200  # of repeats, for each tensor: rows of lines for one number each 
 class Solution:
     """Leaves with their values; `solved` are those that shapes gave, the rest are the preset's.
     `expected` is what the program then gives, key -> shape and dtype; `rows` has the same line by
-    line, and is empty where the program gave too much, or can't be expanded."""
+    line, and is empty where the program gave too much, or can't be expanded. `fitting` are the
+    presets that give the file with ordinary arguments moved alone, each with its leaves then;
+    `instead` are numbers that may have been moved in their place."""
 
-    __slots__ = ("expected", "least", "preset", "rows", "score", "solved", "values")
+    __slots__ = (
+        "expected",
+        "fitting",
+        "instead",
+        "least",
+        "preset",
+        "rows",
+        "score",
+        "solved",
+        "values",
+    )
 
     def __init__(self, values: Values, solved: set[str], preset: str) -> None:
         self.values = values
         self.solved = solved
         self.preset = preset
+        self.fitting: dict[str, Values] = {}
+        self.instead: dict[str, tuple[tuple[object, ...], tuple[str, ...]]] = {}
         self.expected: dict[str, tuple[Shape, str]] = {}
         self.rows: list[list[Tensor]] = []
         self.score = 0.0

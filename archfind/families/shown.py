@@ -3,7 +3,8 @@ equation still fulfilled. On the cold path of `archfind guess`."""
 
 from __future__ import annotations
 
-from archfind.families.inverse import inverted, known_values
+from archfind.families.inverse import inverted, known_values, other_side
+from archfind.ordinary import is_ordinary
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
     from archfind.families.equations import Equation
     from archfind.families.score import Solution
     from archfind.families.text import Family
+
+
+_FEW = 6  # values of a number that a rounded size leaves open
 
 
 def shown(solution: Solution, family: Family, equations: Sequence[Equation]) -> set[str]:
@@ -79,12 +83,54 @@ def _hangs(
             for other in (*known_values(name, family), 2 * own, own // 2):
                 if type(other) is not int or other in (own, 0):
                     continue
-                env = {**values, name: other}
+                beside = _sides(name, values)
+                env = {**values, **dict.fromkeys(beside, other)}
                 number = inverted(equation, path, env)
-                both = (*reading[path], *reading.get(name, ()))
-                if number is not None and all(_fulfilled(e, {**env, path: number}) for e in both):
-                    return path, name
+                if number is None:
+                    continue
+                moved = _sides(path, values)
+                env |= dict.fromkeys(moved, number)
+                every = [e for leaf in (*moved, *beside) for e in reading.get(leaf, ())]
+                if all(_fulfilled(e, env) for e in every):
+                    return *moved, *beside
     return ()
+
+
+def instead(
+    solution: Solution, family: Family, equations: Sequence[Equation]
+) -> dict[str, tuple[tuple[object, ...], tuple[str, ...]]]:
+    """Numbers that may have been moved in place of an ordinary argument, with what each may be then,
+    and the leaves that are as they were: 15 patches a side are those of 128 pixels 8 apart, or of
+    224 pixels 14 apart."""
+    found: dict[str, tuple[tuple[object, ...], tuple[str, ...]]] = {}
+    values, preset = solution.values, family.presets[solution.preset]
+    for path in (p for p in values if is_ordinary(p) and preset.get(p, values[p]) != values[p]):
+        own = _sides(path, values)
+        env = {**values, **{leaf: preset[leaf] for leaf in own if leaf in preset}}
+        reading = [e for e in equations if not {*own}.isdisjoint(e.names) and type(e.value) is int]
+        broken = [e for e in reading if e.stands(env) is True and not e.holds(env)]
+        names = {name for e in broken for name in e.names}
+        for name in sorted(n for n in names if n in family.options and not is_ordinary(n)):
+            number = inverted(broken[0], name, env) if name in broken[0].names else None
+            if number is None or type(number) is not int:
+                continue
+            beside = _sides(name, values)
+            every = [e for e in equations if not {*own, *beside}.isdisjoint(e.names)]
+            every = [e for e in every if _fulfilled(e, values)]
+            others = [
+                n
+                for n in range(number, number + _FEW)
+                if all(_fulfilled(e, {**env, **dict.fromkeys(beside, n)}) for e in every)
+            ]
+            if others:
+                found[name] = tuple(others), own
+    return found
+
+
+def _sides(path: str, values: dict[str, object]) -> tuple[str, ...]:
+    """The leaf, with the other side of what is a square."""
+    other = other_side(path)
+    return (path, other) if other and values.get(other) == values[path] else (path,)
 
 
 def _fulfilled(equation: Equation, values: dict[str, object]) -> bool:

@@ -7,6 +7,7 @@ from archfind.canonical import is_table, kind
 from archfind.families.adjust import adjusted
 from archfind.families.equations import equations_of
 from archfind.families.polish import polished
+from archfind.families.registered import registered
 from archfind.families.score import Solution
 from archfind.families.shown import shown
 from archfind.families.solve import solve
@@ -73,7 +74,9 @@ def _solutions(
         solution = None
         if family.cls not in done and not _is_of_other_ranks(index, family):
             equations = list(equations_of(index, family))
-            solution = _close_to(index, family, near, equations) or solve(index, family, equations)
+            solution = registered(index, family, near, equations)
+            solution = solution or _close_to(index, family, near, equations)
+            solution = solution or solve(index, family, equations)
             asked[number] = equations
         if solution is not None:
             solved.append((number, solution))
@@ -94,7 +97,7 @@ def _solutions(
                 solution = _bettered(index, known.family, first, asked[number])
             if _is_whole(index, solution) and not choose:
                 done.add(known.family.cls)
-        if solution.score == 1:
+        if solution.score == 1 and not solution.fitting:
             solution.solved = shown(solution, known.family, asked[number])
         settled.append((number, solution))
     return settled

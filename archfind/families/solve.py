@@ -17,10 +17,12 @@ from archfind.families.inverse import (
     inverted,
     is_sure,
     known_values,
+    other_side,
     pair,
     values_for,
 )
 from archfind.families.score import Solution, score
+from archfind.ordinary import is_ordinary
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -58,12 +60,12 @@ def solve(
     values = _fixed(equations, family)
     solved: set[str] = set()
     _propagate(equations, values, solved, family)
-    if exact and any(_is_refuted(one, values) for one in equations):
+    if exact and any(is_refuted(one, values) for one in equations):
         return None
     return _completed(index, family, equations, values, solved, whole)
 
 
-def _is_refuted(equation: Equation, values: Values) -> bool:
+def is_refuted(equation: Equation, values: Values) -> bool:
     """Whether an equation doesn't hold, and has to."""
     known = all(name in values for name in equation.names)
     told = known and equation.value is not False  # what is absent may be tied
@@ -76,12 +78,14 @@ def solved_with(
     equations: Sequence[Equation],
     given: Values,
     whole: Thinned | None = None,
+    preset: str = "",
 ) -> Solution:
-    """The best values with those `given`."""
+    """The best values with those `given`; what is open is as `preset` has it, or the preset that
+    agrees most."""
     values = _fixed(equations, family) | given
     solved: set[str] = set(given)
     _propagate(equations, values, solved, family)
-    return _completed(index, family, equations, values, solved, whole)
+    return _completed(index, family, equations, values, solved, whole, preset)
 
 
 def _completed(
@@ -91,16 +95,19 @@ def _completed(
     values: Values,
     solved: set[str],
     whole: Thinned | None,
+    preset: str = "",
 ) -> Solution:
-    """With what the equations don't give taken from the preset that agrees most."""
+    """With what the equations don't give taken from the preset, or the one that agrees most."""
     assumed: set[str] = set()
-    preset = _nearest(values, family)
+    preset = preset or _nearest(values, family)
     usual = {**family.leaves, **family.presets[preset]}
     places = _places(equations)
     usual |= {name: is_item(name, usual) for name in places}
-    # Switches first: they say which of its numbers a size is made of.
+    # Switches first: they say which of its numbers a size is made of. What people change last: of
+    # 27 patches a side, the picture's size is solved with the stride assumed.
     unknown = sorted(
-        (p for p in usual if p not in values), key=lambda p: type(usual[p]) in (int, float)
+        (p for p in usual if p not in values),
+        key=lambda p: (type(usual[p]) in (int, float), is_ordinary(p)),
     )
     while unknown:
         # One leaf from the preset may be all that several others waited for.
@@ -114,6 +121,9 @@ def _completed(
         if path not in values and path in places:
             _place(path, equations, values, solved, family)
         elif path not in values:
+            other = other_side(path)
+            if other in solved and usual.get(other) == value:
+                value = values[other]  # what is a square stays one
             value = _possible(path, value, equations, values, family)
             values[path] = _agreeing(path, value, equations, values, family)
             if values[path] == value:

@@ -128,6 +128,19 @@ class Altered:
         self.stored = stored
 
 
+class Quantised:
+    """A storage of quantised numbers, and what they stand for: a scale and a zero point, or
+    tensors of them along an axis."""
+
+    __slots__ = ("axis", "scale", "storage", "zero_point")
+
+    def __init__(self, storage: object, scale: object, zero_point: object, axis: int) -> None:
+        self.storage = storage
+        self.scale = scale
+        self.zero_point = zero_point
+        self.axis = axis
+
+
 class Unread:
     """In place of a tensor's storage: why its values are not to be had."""
 

@@ -7,7 +7,7 @@ is left out in silence.
 from __future__ import annotations
 
 from . import dtypes, numpy_objects
-from .nodes import Call, Global, Packed, StorageRef, Tensor, Unread
+from .nodes import Call, Global, Packed, Quantised, StorageRef, Tensor, Unread
 from .numpy_objects import arguments
 
 
@@ -77,13 +77,32 @@ def nested(args: object) -> object:
 
 
 def quantised(args: object) -> object:
-    """The dtype is that of the storage; the reader refuses those of quantised numbers."""
+    """The dtype is that of the storage; beside it stands what the numbers mean."""
     made = tensor(args)
-    if type(made) is not Tensor or str(made.dtype).startswith("q"):
+    if type(made) is not Tensor:
+        return made
+    if str(made.dtype).startswith("q"):
+        found = _quantiser(arguments(args, 5)[4])
+        if found is not None:
+            made.storage = Quantised(made.storage, *found)
         return made
     from .tensor_changes import unread
 
     return unread(made, f"it is a quantised tensor of {made.dtype}, which torch hasn't")
+
+
+def _quantiser(said: object) -> tuple[object, object, int] | None:
+    """Scale, zero point and axis; None, so that the reader refuses the tensor, for schemes that
+    aren't affine."""
+    if type(said) is not tuple or not said or type(said[0]) is not Global:
+        return None
+    scheme, *values = said
+    kinds = [type(value) for value in values]
+    if scheme.name == "torch.per_tensor_affine" and kinds in ([float, int], [int, int]):
+        return float(values[0]), values[1], -1
+    if scheme.name == "torch.per_channel_affine" and kinds == [Tensor, Tensor, int]:
+        return values[0], values[1], values[2]
+    return None
 
 
 def sparse(args: object) -> object:

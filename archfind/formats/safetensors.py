@@ -119,8 +119,8 @@ def _tensors(source: Source, header: dict[str, object], base: int) -> dict[str, 
             for name, (begin, end) in zip(header, spans, strict=True)
         ],
     )
-    none = repeat(())
-    each = zip(kinds, shapes, storages, repeat(0), repeat(None), none, none, strict=False)
+    none, no = repeat(()), repeat(None)
+    each = zip(kinds, shapes, storages, repeat(0), no, none, none, no, strict=False)
     return dict(zip(header, rows(TensorSpec, each), strict=True))
 
 

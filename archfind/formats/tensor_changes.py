@@ -7,7 +7,7 @@ from archfind.types import Storage
 
 from . import dtypes
 from .escape import escape
-from .nodes import Altered, Call, Global, Packed, StorageRef, Tensor, Unread
+from .nodes import Altered, Call, Global, Packed, Quantised, StorageRef, Tensor, Unread
 from .numpy_objects import array_of
 
 _STEPS = 8  # of one tensor; honest files have two
@@ -28,6 +28,8 @@ def altered(tensor: Tensor, steps: tuple[str, ...], dtype: object) -> Tensor:
     storage, stored = tensor.storage, tensor.dtype
     if type(storage) is Unread:
         return Tensor(storage, 0, tensor.size, None, dtype)
+    if type(storage) is Quantised:
+        return unread(tensor, "its quantised numbers are changed")
     if type(storage) is Altered:
         storage, stored, steps = storage.storage, storage.stored, storage.steps + steps
     if len(steps) > _STEPS:
@@ -107,7 +109,7 @@ def write_into(value: object, reason: str) -> None:
         elif kind is Tensor:
             stack.append(one.storage)  # pyright: ignore
             one.storage, one.offset, one.stride = Unread(reason), 0, None  # pyright: ignore
-        elif kind is Altered:
+        elif kind is Altered or kind is Quantised:
             stack.append(one.storage)  # pyright: ignore
         elif kind is StorageRef:
             empty(one, reason)  # pyright: ignore

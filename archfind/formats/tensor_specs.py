@@ -6,12 +6,12 @@ from itertools import repeat
 from operator import attrgetter, gt, is_, mul
 
 from archfind.frozen import replace, rows
-from archfind.types import Storage, TensorSpec
+from archfind.types import Quantiser, Storage, TensorSpec
 
 from . import limits
 from .dtypes import ITEMSIZE
 from .escape import escape
-from .nodes import Altered, Bytes, StorageRef, Tensor, Unread
+from .nodes import Altered, Bytes, Quantised, StorageRef, Tensor, Unread
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -67,7 +67,10 @@ class Specs:
         if type(offset) is not int or offset < 0:
             self._doubt(pointer, "starts before its storage")
             offset = 0
-        ref, steps, stored = tensor.storage, (), dtype
+        ref, steps, stored, means = tensor.storage, (), dtype, None
+        if type(ref) is Quantised:
+            means = self._quantiser(ref, pointer)
+            ref = ref.storage
         if type(ref) is Altered:
             ref, steps, stored = ref.storage, ref.steps, ref.stored
         width = ITEMSIZE.get(stored, 0)  # pyright: ignore
@@ -86,7 +89,15 @@ class Specs:
                 return TensorSpec(dtype, size, storage, 0, stride, (), steps)  # pyright: ignore
         if numel and (offset + last + 1) * width > storage.nbytes:
             self._doubt(pointer, "reaches beyond its storage")
-        return TensorSpec(dtype, size, storage, offset, stride, (), steps)  # pyright: ignore
+        return TensorSpec(dtype, size, storage, offset, stride, (), steps, means)  # pyright: ignore
+
+    def _quantiser(self, ref: Quantised, pointer: str) -> Quantiser | None:
+        """What quantised numbers stand for; None where the tensors of it aren't any."""
+        scale, zero = (
+            self.of(value, pointer) if type(value) is Tensor else value
+            for value in (ref.scale, ref.zero_point)
+        )
+        return None if scale is None or zero is None else Quantiser(scale, zero, ref.axis)  # pyright: ignore
 
     def of_all(self, named: dict[str, Tensor]) -> dict[str, TensorSpec]:
         """The specs of tensors by their pointers."""
@@ -142,9 +153,10 @@ class Specs:
                 self._claimed(ref)
                 if end * width > ref.record.nbytes:
                     self._doubt(pointer, "reaches beyond its storage")
-        none = repeat(())
+        none, no = repeat(()), repeat(None)
         return rows(
-            TensorSpec, zip(kinds, sizes, storages, repeat(0), strides, none, none, strict=False)
+            TensorSpec,
+            zip(kinds, sizes, storages, repeat(0), strides, none, none, no, strict=False),
         )
 
     def _extent(self, tensor: Tensor, pointer: str) -> _Extent | None:
