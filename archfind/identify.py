@@ -5,6 +5,7 @@ from __future__ import annotations
 from archfind import shortlist
 from archfind.alignment import SPELLING
 from archfind.assumed import judged
+from archfind.by_origin import code_of, of_code, preferred, renamed_by
 from archfind.canonical import AVERAGED, joined, networks, readings, strip
 from archfind.errors import UnknownError
 from archfind.evidence.hints import named_in_file
@@ -16,7 +17,7 @@ from archfind.match import match, plain
 from archfind.nearest import CLOSE, Fit, chosen, is_, is_close, is_member, near
 from archfind.parts import children, common_prefix, flat, places, resolve
 from archfind.renamed import renamings
-from archfind.types import Assumed, Canonical, Guess
+from archfind.types import Canonical, Guess
 from archfind.work import Work
 
 TYPE_CHECKING = False
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from archfind.database import Database
-    from archfind.types import Checkpoint, Kind, Match
+    from archfind.evidence.origins import Origin
+    from archfind.types import Checkpoint, Head, Kind
 
 _SURE = ("exact", "ambiguous")
 _NEAREST = 3  # signatures compared although ...
@@ -209,6 +211,7 @@ def in_state_dict(
         if whole:
             answer = _decided(strip(reading, whole[0].prefix), whole, choose)
             if whole[0].prefix:
+                answer = _of_code(answer)
                 from archfind.wrapper import with_wrapper  # late: of few files
 
                 answer = with_wrapper(answer, reading, whole[0].prefix, database, choose, work)
@@ -256,7 +259,8 @@ def in_state_dict(
             parts.setdefault(fit.prefix, []).append(fit)
     order = {p: n for n, p in enumerate(dict.fromkeys(_head(k, parts) for k in best.index))}
     guesses = {
-        p: _decided(strip(best, p), parts[p], choose) for p in sorted(parts, key=order.__getitem__)
+        p: _of_code(_decided(strip(best, p), parts[p], choose))
+        for p in sorted(parts, key=order.__getitem__)
     }
     # Where the nearest is all below one prefix, and there is more, it may stand there otherwise.
     inner = [fits[0].prefix] if fits and fits[0].outside and fits[0].prefix else []
@@ -319,9 +323,10 @@ def _headed(canonical: Canonical, fits: list[Fit], choose: str) -> Guess | None:
             found.append(Fit(prefix, fit.signature, other, total, total, fit.rare))
     # A head in the library's own place says more than one of any name.
     placed = [fit for fit in found if fit.match.head and not fit.match.head.beside]
-    if not found:
+    code = code_of(canonical) if found else None
+    if not found or (code is not None and code.head and _is_head(found[0].match.head, code.head)):
         return None
-    answer = _decided(strip(canonical, outer), placed or found, choose)
+    answer = _of_code(_decided(strip(canonical, outer), placed or found, choose))
     if answer.chosen_by == "prior" and len(answer.matches) > 1:
         # The prior chooses among twins; these are networks that differ in the head they had.
         answer = replace(answer, status="ambiguous", chosen_by="")
@@ -334,30 +339,40 @@ def _renamed(
     """The library's network under other names. Where nearly all names fit, those that don't are a
     change to the network: another pooling before the same last layer, say."""
     found = [] if fits and fits[0].share >= CLOSE else renamings(canonical, database)
-    if choose:
-        found = [one for one in found if is_member(one.signature, choose)] or found
+    code = code_of(canonical) if found else None
+    own = preferred([Fit("", one.signature, one.match, 0, 0) for one in found], code)
+    wanted = choose or own
+    if wanted:
+        found = [one for one in found if is_member(one.signature, wanted)] or found
     if not found or (fits and found[0].match.matched <= fits[0].match.matched):
         return None
     first = found[0]
     fit = Fit("", first.signature, first.match, 0, 0)
     if not first.whole:
-        best = (chosen(fit, first.canonical, choose),)
+        best = (chosen(fit, first.canonical, wanted),)
         return Guess(first.canonical, "close", best, warnings=first.notes)
-    answer = _decided(first.canonical, [fit], choose)
+    answer = _decided(first.canonical, [fit], choose, code)
     if answer.chosen_by != "user" and (len(found) > 1 or not first.enough):
         every = (*answer.matches, *(one.match for one in found[1:]))
         answer = replace(answer, status="ambiguous", matches=every, chosen_by="")
-    if first.likeness < SPELLING and answer.chosen_by not in ("user", "file"):
-        answer = replace(answer, matches=tuple(map(_of_other_code, answer.matches)))
+    if answer.chosen_by not in ("user", "file"):
+        is_spelling = first.likeness >= SPELLING
+        known = tuple(renamed_by(one, code, is_spelling) for one in answer.matches)
+        answer = replace(answer, matches=known)
     return replace(answer, warnings=first.notes)
 
 
-def _of_other_code(found: Match) -> Match:
-    """A match under names that nobody gives the library's own modules: the code that wrote them is
-    another, and may have other strides or activations."""
-    what = "what no tensor shows (strides, padding, activations, eps) is that of"
-    item = Assumed("implementation", what, found.entry.id)
-    return replace(found, assumed=(*found.assumed, item))
+def _is_head(head: Head | None, module: str) -> bool:
+    """Whether a head stands beside its network, in this module."""
+    return head is not None and head.beside and f"{head.layers[0].name}.".startswith(f"{module}.")
+
+
+def _of_code(answer: Guess) -> Guess:
+    """The answer about a network within a larger one, whose code may have changed it."""
+    code = code_of(answer.canonical)
+    if code is None or answer.chosen_by == "user":
+        return answer
+    return replace(answer, matches=tuple(of_code(one, code) for one in answer.matches))
 
 
 def _head(key: str, prefixes: Iterable[str]) -> str:
@@ -400,14 +415,22 @@ def _overlap(one: str, other: str) -> bool:
     return one.startswith(other) or other.startswith(one)
 
 
-def _decided(canonical: Canonical, fits: list[Fit], choose: str) -> Guess:
-    """Exact where one function stands out among everything that fits, ambiguous otherwise."""
-    matches = [chosen(fit, canonical, choose) for fit in fits if fit.match.fits]
+def _decided(
+    canonical: Canonical, fits: list[Fit], choose: str, code: Origin | None = None
+) -> Guess:
+    """Exact where one function stands out among everything that fits, ambiguous otherwise. `code`
+    is whose names the file has, where they aren't the library's."""
+    fits = [fit for fit in fits if fit.match.fits]
+    own = preferred(fits, code)
+    matches = [chosen(fit, canonical, choose or own) for fit in fits]
     picked = [m for m in matches if is_(m, choose)] if choose else []
     if picked:
         return Guess(canonical, "exact", (picked[0],), "user")
     if len(matches) == 1 and all(twin.same_function for twin in matches[0].twins):
         return Guess(canonical, "exact", tuple(matches), "only")
+    if own:
+        picked = [m for m in matches if is_(m, own)]
+        return Guess(canonical, "exact", (picked[0],), "origin")
     named = [m for m in matches if named_in_file(canonical.checkpoint, [m.entry])]
     if named:
         return Guess(canonical, "exact", tuple(named[:1]), "file")

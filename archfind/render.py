@@ -230,7 +230,11 @@ def _twin_lines(document: dict) -> list[str]:  # pyright: ignore
     for twin in document["twins"]:
         if not twin["same_function"]:
             name = f"{twin['provider']}/{twin['architecture']}"
-            chosen = {"prior": "the plain one is chosen", "file": "the file names this one"}
+            chosen = {
+                "prior": "the plain one is chosen",
+                "file": "the file names this one",
+                "origin": "the keys are of code that has this one",
+            }
             why = chosen.get(str(document["chosen_by"]), "")
             differs = twin.get("differs") or "another function"
             lines.append(

@@ -27,7 +27,7 @@ LAYERS = [
     {"head_layers", "head_assumptions", "parts", "rebuild_head", "renamed", "storage_bound"},
     {"heads"},
     {"assumed", "nearest", "variants", "pretrained"},
-    {"quantised_values", "variant_heads", "wrapper"},
+    {"by_origin", "quantised_values", "variant_heads", "wrapper"},
     {"identify", "harvest", "tensors"},
     {"probing"},
     {"claimed_size"},
