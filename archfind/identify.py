@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from archfind.database import Database
     from archfind.evidence.origins import Origin
-    from archfind.types import Checkpoint, Head, Kind
+    from archfind.types import Checkpoint, Kind
 
 _SURE = ("exact", "ambiguous")
 _NEAREST = 3  # signatures compared although ...
@@ -234,13 +234,15 @@ def in_state_dict(
             return {"": other}
         if other is not None:
             nearly.append((share, other))
-    for reading, tried in tries:
+    code = code_of(canonical)
+    rows = [] if code is not None and code.head else tries  # whose heads may be layers in a row
+    for reading, tried in rows:
         other = _headed(reading, tried, choose)
         if other is not None:
             return {"": other}
     from archfind.variant_heads import headed_variant
 
-    for reading, tried in tries:
+    for reading, tried in rows:
         near_ids = [member.entry.id for fit in tried[:_NEAR] for member in fit.signature.members]
         other = headed_variant(reading, database, choose, near_ids, work)
         if other is not None:
@@ -323,8 +325,7 @@ def _headed(canonical: Canonical, fits: list[Fit], choose: str) -> Guess | None:
             found.append(Fit(prefix, fit.signature, other, total, total, fit.rare))
     # A head in the library's own place says more than one of any name.
     placed = [fit for fit in found if fit.match.head and not fit.match.head.beside]
-    code = code_of(canonical) if found else None
-    if not found or (code is not None and code.head and _is_head(found[0].match.head, code.head)):
+    if not found:
         return None
     answer = _of_code(_decided(strip(canonical, outer), placed or found, choose))
     if answer.chosen_by == "prior" and len(answer.matches) > 1:
@@ -360,11 +361,6 @@ def _renamed(
         known = tuple(renamed_by(one, code, is_spelling) for one in answer.matches)
         answer = replace(answer, matches=known)
     return replace(answer, warnings=first.notes)
-
-
-def _is_head(head: Head | None, module: str) -> bool:
-    """Whether a head stands beside its network, in this module."""
-    return head is not None and head.beside and f"{head.layers[0].name}.".startswith(f"{module}.")
 
 
 def _of_code(answer: Guess) -> Guess:
