@@ -17,6 +17,7 @@ from archfind.match import match, plain
 from archfind.nearest import CLOSE, Fit, chosen, is_, is_close, is_member, near
 from archfind.parts import children, common_prefix, flat, places, resolve
 from archfind.renamed import renamings
+from archfind.told import told
 from archfind.types import Canonical, Guess
 from archfind.work import Work
 
@@ -42,7 +43,7 @@ def guess(checkpoint: Checkpoint, database: Database, choose: str = "", part: st
     kind = kind_of(checkpoint)
     if kind is not None:
         return _no_network(checkpoint, kind, choose, part)
-    return judged(_guess(checkpoint, database, choose, part))
+    return judged(told(_guess(checkpoint, database, choose, part), database))
 
 
 def _guess(checkpoint: Checkpoint, database: Database, choose: str, part: str) -> Guess:

@@ -40,6 +40,7 @@ class Origin:
     told_by: str = ""
     fields: tuple[Open, ...] = ()
     head: str = ""
+    words: tuple[tuple[str, str], ...] = ()
 
 
 _STRIDE = "which convolution of a bottleneck has the stride"
@@ -183,6 +184,21 @@ ORIGINS: tuple[Origin, ...] = (
             "config",
         ),
         fields=(("activation_function", "gelu", ("gelu_new", "relu")),),
+        words=(("block_size", "n_positions"),),
+    ),
+    Origin(
+        "OpenAI Whisper's",
+        "github.com/openai/whisper: whisper/model.py, class ModelDimensions",
+        ("encoder.blocks.0.attn.query.weight", "decoder.blocks.0.cross_attn.query.weight"),
+        confirms=("activation_function", "scale_embedding", "config"),
+        words=(
+            ("n_vocab", "vocab_size"),
+            ("n_mels", "num_mel_bins"),
+            ("n_audio_head", "encoder_attention_heads"),
+            ("n_text_head", "decoder_attention_heads"),
+            ("n_audio_layer", "encoder_layers"),
+            ("n_text_layer", "decoder_layers"),
+        ),
     ),
     # QuickGELU is in clip/model.py itself; the three numbers are constants of its TorchScript.
     Origin(

@@ -1,0 +1,113 @@
+"""What a file's own words tell about an answer: they settle what no tensor shows, and where they
+contradict the tensors, the tensors win and the answer isn't exact. On the cold path of
+`archfind guess`."""
+
+from __future__ import annotations
+
+from archfind.assumed import REST, with_setting
+from archfind.errors import BuildError
+from archfind.evidence.said import bare, fields, named, words
+from archfind.formats.escape import escape
+from archfind.formats.side_files import like
+from archfind.frozen import replace
+from archfind.types import Assumed, Setting
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from archfind.database import Database
+    from archfind.evidence.said import Words
+    from archfind.types import Guess, Match
+
+_SURE = ("exact", "ambiguous")
+_SHORT = 3  # letters, which stand in many names
+_CLASSES = ("num_classes", "n_classes", "nb_classes", "num_labels")
+
+
+def told(guess: Guess, database: Database) -> Guess:
+    """The guess with what the file says of it, so with its parts."""
+    own = words(guess.canonical.checkpoint)
+    return _told(guess, own, database) if own else guess
+
+
+def _told(guess: Guess, own: Words, database: Database) -> Guess:
+    parts = {name: _settled(one, own) for name, one in guess.parts.items()}
+    guess = replace(_settled(guess, own), parts=parts)
+    if guess.chosen_by == "user" or not guess.matches:
+        return guess
+    notes = [*_other_name(guess, own, database), *_other_classes(guess, own)]
+    if not notes or guess.status not in _SURE:
+        return guess
+    first, *rest = guess.matches
+    item = Assumed("said", f"{'; '.join(notes)}; the tensors are of", first.entry.id)
+    first = replace(first, assumed=(item, *first.assumed))
+    return replace(guess, matches=(first, *rest))
+
+
+def _settled(guess: Guess, own: Words) -> Guess:
+    """The guess with assumptions that the file settles, by fields of the same name."""
+    if guess.status not in _SURE or not guess.matches or not guess.matches[0].assumed:
+        return guess
+    said = fields(own)
+    match, notes = guess.matches[0], list[str]()
+    for item in match.assumed:
+        name = item.place.rpartition(".")[2]
+        if item.place in REST or name.isdigit() or name not in said or match.pretrained is not None:
+            continue
+        value = like(said[name], item.value)
+        try:
+            found = with_setting(match, item.place, value) if value is not None else None
+        except BuildError:
+            found = None
+        if found is None:
+            notes.append(f"the file's {name}={escape(repr(said[name]), 60)} can't be: left aside")
+            continue
+        setting = found.config.get(item.place)
+        if setting is not None and setting.source == "user":
+            config = {**found.config, item.place: Setting(value, "file")}
+            found = replace(found, config=config)
+        match = found
+    return replace(guess, matches=(match, *guess.matches[1:]), warnings=(*guess.warnings, *notes))
+
+
+def _other_name(guess: Guess, own: Words, database: Database) -> list[str]:
+    """A line where the file names a network that libraries have, and the tensors are another's."""
+    names = named(own)
+    if not names:
+        return []
+    every = [*guess.matches, *(match for one in guess.parts.values() for match in one.matches)]
+    fitting = {name for match in every for name in _names(match)}
+    said = {bare(name): (place, name) for place, name in names}
+    if any(_is_of(name, fitting) for name in said):
+        return []
+    for name, (place, whole) in said.items():
+        entries = database.beginning(name)
+        # Of a class with other arguments, the entry that is named is only one near to it.
+        varied = {match.entry.cls for match in every if match.variant is not None}
+        if entries and not any(entry.cls in varied for entry in entries):
+            return [f"the file says {escape(whole, 60)} at {escape(place, 60)}"]
+    return []
+
+
+def _names(match: Match) -> list[str]:
+    return [match.entry.name, *(twin.architecture for twin in match.twins)]
+
+
+def _is_of(name: str, fitting: set[str]) -> bool:
+    """Whether a name is that of a network that fits, or of what it's made of (a detector's
+    backbone), or the other way round."""
+    whole = name.replace("_", "")
+    others = [other.replace("_", "") for other in fitting]
+    return len(whole) < _SHORT or any(whole in other or other in whole for other in others)
+
+
+def _other_classes(guess: Guess, own: Words) -> list[str]:
+    """A line where the file's number of classes isn't the tensors'."""
+    shown = guess.matches[0].config.get("num_classes")
+    if shown is None or shown.source != "shape" or not shown.value:
+        return []
+    said = fields(own)
+    claims = [(name, said[name]) for name in _CLASSES if type(said.get(name)) is int]
+    if not claims or any(value == shown.value for _, value in claims):
+        return []
+    name, value = claims[0]
+    return [f"the file says {name}={value}, and the tensors {shown.value}"]
