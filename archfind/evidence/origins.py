@@ -183,7 +183,7 @@ ORIGINS: tuple[Origin, ...] = (
             "scale_attn_by_inverse_layer_idx",
             "config",
         ),
-        fields=(("activation_function", "gelu", ("gelu_new", "relu")),),
+        fields=(("activation_function", "gelu", ("gelu_new",)),),
         words=(("block_size", "n_positions"),),
     ),
     Origin(
