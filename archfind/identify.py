@@ -47,6 +47,12 @@ def guess(checkpoint: Checkpoint, database: Database, choose: str = "", part: st
 
 
 def _guess(checkpoint: Checkpoint, database: Database, choose: str, part: str) -> Guess:
+    if checkpoint.format == "onnx" and not choose and not part:
+        from archfind.own_exports import exported  # late: of few files
+
+        own = exported(checkpoint, database)
+        if own is not None:
+            return own
     found = _unasked(checkpoint, database, choose, part)
     kind = None if found.canonical.index or found.parts else training_state(checkpoint)
     if kind is not None:

@@ -222,6 +222,7 @@ def _evidence(document: dict) -> str:  # pyright: ignore
     )
     size = f"{document['parameters'] / 1e6:.2f} M parameters, {document['dtype']}"
     counted = f"{keys['matched']}/{keys['expected']} keys and shapes"
+    counted = counted if keys["expected"] else "as archfind noted when it wrote the file"
     tolerated = len(keys["tolerated"])
     if tolerated:
         counted += f" (and {tolerated} derived buffers)"

@@ -5,10 +5,10 @@ contradict the tensors, the tensors win and the answer isn't exact. On the cold 
 from __future__ import annotations
 
 from archfind.assumed import REST, with_setting
-from archfind.errors import BuildError
-from archfind.evidence.said import bare, fields, named, words
+from archfind.errors import BuildError, CheckpointError
+from archfind.evidence.said import ASSUMED, bare, fields, named, words
 from archfind.formats.escape import escape
-from archfind.formats.side_files import like
+from archfind.formats.side_files import like, parse_text, word
 from archfind.frozen import replace
 from archfind.types import Assumed, Setting
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from archfind.types import Guess, Match
 
 _SURE = ("exact", "ambiguous")
+_ITEMS = 50  # assumptions that one export lists
 _SHORT = 3  # letters, which stand in many names
 _CLASSES = ("num_classes", "n_classes", "nb_classes", "num_labels")
 
@@ -34,6 +35,7 @@ def _told(guess: Guess, own: Words, database: Database) -> Guess:
     guess = replace(_settled(guess, own), parts=parts)
     if guess.chosen_by == "user" or not guess.matches:
         return guess
+    guess = _exported_so(guess, own)
     notes = [*_other_name(guess, own, database), *_other_classes(guess, own)]
     if not notes or guess.status not in _SURE:
         return guess
@@ -67,6 +69,30 @@ def _settled(guess: Guess, own: Words) -> Guess:
             found = replace(found, config=config)
         match = found
     return replace(guess, matches=(match, *guess.matches[1:]), warnings=(*guess.warnings, *notes))
+
+
+def _exported_so(guess: Guess, own: Words) -> Guess:
+    """The guess about an export of archfind's own with what was assumed when it was written."""
+    text = next((value for at, value in own.items() if at.endswith(ASSUMED)), "[]")
+    if text == "[]" or not isinstance(text, str) or guess.status not in _SURE:
+        return guess
+    first, *rest = guess.matches
+    held = {item.place for item in first.assumed}
+    told = fields(own)
+    try:
+        listed = parse_text(text, ASSUMED)
+    except CheckpointError:
+        return guess
+    items = [
+        Assumed(place, what, one.get("value"))
+        for one in (listed if isinstance(listed, list) else [])[:_ITEMS]
+        if isinstance(one, dict)
+        and (place := word(one.get("place")))
+        and (what := word(one.get("what")))
+        and place not in held
+        and place not in told
+    ]
+    return replace(guess, matches=(replace(first, assumed=(*first.assumed, *items)), *rest))
 
 
 def _other_name(guess: Guess, own: Words, database: Database) -> list[str]:

@@ -27,7 +27,7 @@ LAYERS = [
     {"head_layers", "head_assumptions", "parts", "rebuild_head", "renamed", "storage_bound"},
     {"heads"},
     {"assumed", "nearest", "variants", "pretrained"},
-    {"by_origin", "told", "quantised_values", "variant_heads", "wrapper"},
+    {"by_origin", "own_exports", "told", "quantised_values", "variant_heads", "wrapper"},
     {"identify", "harvest", "tensors"},
     {"probing"},
     {"claimed_size"},

@@ -38,7 +38,12 @@ _WRITERS = {"encoder_name": "smp"}
 _LIMIT = 2_000  # words of one file that are looked at
 _SHOWN = 80  # characters of a name
 _TEXTS = ("config", "cfg", "model_config", "hparams", "hyper_parameters", "args", "archfind.hints")
+# What archfind writes into its exports, and of that what names and settles.
 _EXPORT = "archfind."
+EXPORTED_AS = "archfind.architecture"
+ASSUMED = "archfind.assumed"
+_OWN_CONFIG = "archfind.config"
+_READ = (EXPORTED_AS, ASSUMED, "archfind.hints")
 _CONFIG = "config.json"
 
 
@@ -80,9 +85,14 @@ def words(checkpoint: Checkpoint) -> Words:
         if checkpoint.format == "onnx" and not pointer.startswith("metadata_props/"):
             continue
         place = _place(pointer)
-        if place is None or (isinstance(value, str) and _is_export(place)):
+        if place is None:
             continue
-        if isinstance(value, str) and place.rpartition("/")[2] in _TEXTS:
+        last = place.rpartition("/")[2]
+        if isinstance(value, str) and last == _OWN_CONFIG:
+            found.update(_own_config(place, value))
+        elif last.startswith(_EXPORT) and last not in _READ:
+            continue
+        elif isinstance(value, str) and last in _TEXTS:
             found.update(_in_text(place, value))
         elif value is not None:
             found[place] = value
@@ -142,9 +152,17 @@ def _place(pointer: str) -> str | None:
     return "/".join(part for part in parts if part not in _BOXES)
 
 
-def _is_export(place: str) -> bool:
-    last = place.rpartition("/")[2]
-    return last.startswith(_EXPORT) and last != "archfind.hints"
+def _own_config(place: str, text: str) -> Words:
+    """The config that archfind wrote into an export, less what it had only assumed."""
+    from archfind.formats.side_files import object_in
+
+    return {
+        f"{place}/{name}": one["value"]
+        for name, one in object_in(text).items()
+        if isinstance(one, dict)
+        and one.get("value") is not None
+        and one.get("source") in ("user", "file", "value", "preset", "origin")
+    }
 
 
 def _in_text(place: str, text: str) -> Words:
@@ -250,6 +268,9 @@ def _sentence(named: list[tuple[str, str]], cls: str) -> str:
     writer = next(
         (_WRITERS[last] for place, _ in named if (last := place.rpartition("/")[2]) in _WRITERS), ""
     )
+    for place, name in named:
+        if place.rpartition("/")[2] == EXPORTED_AS:
+            return f"exported by archfind from {name}"
     parts = [cls] if cls else []
     names = dict.fromkeys(name for _, name in whole if name != cls)
     if names:

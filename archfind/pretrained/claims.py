@@ -4,7 +4,7 @@ leave open, and where it contradicts them the tensors win, and it is said."""
 from __future__ import annotations
 
 from archfind.evidence.origins import origin
-from archfind.evidence.said import config_beside, fields, words
+from archfind.evidence.said import EXPORTED_AS, config_beside, fields, words
 from archfind.formats.side_files import like, word
 from archfind.formats.side_files import words as texts
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 # Under these a file keeps what its network was made with.
 _CONFIGS = frozenset(
     "config model_config hf_config model_args model_kwargs kwargs args dims hyper_parameters hparams "
-    "cfg model params".split()
+    "cfg model params archfind.config".split()
 )
 
 
@@ -74,6 +74,8 @@ def claims_of(checkpoint: Checkpoint) -> Claims:
         if last and (not above or not _CONFIGS.isdisjoint(above.split("/"))):
             own[last] = value
     own = {name: value for name, value in fields(every).items() if name in own}
+    exported = [name for at, name in every.items() if at.endswith(EXPORTED_AS)]
+    own |= {"architectures": [str(name).rpartition("/")[2]] for name in exported}
     code = origin(checkpoint.index) if own else None
     for theirs, name in code.words if code is not None else ():
         if theirs in own:
