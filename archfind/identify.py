@@ -365,7 +365,7 @@ def _renamed(
         answer = replace(answer, status="ambiguous", matches=every, chosen_by="")
     if answer.chosen_by not in ("user", "file"):
         is_spelling = first.likeness >= SPELLING
-        known = tuple(renamed_by(one, code, is_spelling) for one in answer.matches)
+        known = tuple(renamed_by(one, code, canonical, is_spelling) for one in answer.matches)
         answer = replace(answer, matches=known)
     return replace(answer, warnings=first.notes)
 
@@ -375,7 +375,8 @@ def _of_code(answer: Guess) -> Guess:
     code = code_of(answer.canonical)
     if code is None or answer.chosen_by == "user":
         return answer
-    return replace(answer, matches=tuple(of_code(one, code) for one in answer.matches))
+    of = answer.canonical.checkpoint
+    return replace(answer, matches=tuple(of_code(one, code, of) for one in answer.matches))
 
 
 def _head(key: str, prefixes: Iterable[str]) -> str:

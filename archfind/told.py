@@ -6,9 +6,8 @@ from __future__ import annotations
 
 from archfind.assumed import REST, with_setting
 from archfind.errors import BuildError, CheckpointError
-from archfind.evidence.said import ASSUMED, bare, fields, named, words
+from archfind.evidence.said import ASSUMED, bare, config_beside, fields, named, words
 from archfind.formats.escape import escape
-from archfind.formats.side_files import like, parse_text, word
 from archfind.frozen import replace
 from archfind.types import Assumed, Setting
 
@@ -27,7 +26,12 @@ _CLASSES = ("num_classes", "n_classes", "nb_classes", "num_labels")
 def told(guess: Guess, database: Database) -> Guess:
     """The guess with what the file says of it, so with its parts."""
     own = words(guess.canonical.checkpoint)
-    return _told(guess, own, database) if own else guess
+    if own:
+        guess = _told(guess, own, database)
+    note = config_beside(guess.canonical.checkpoint)[1]
+    if note and note not in guess.warnings:
+        guess = replace(guess, warnings=(*guess.warnings, note))
+    return guess
 
 
 def _told(guess: Guess, own: Words, database: Database) -> Guess:
@@ -49,6 +53,8 @@ def _settled(guess: Guess, own: Words) -> Guess:
     """The guess with assumptions that the file settles, by fields of the same name."""
     if guess.status not in _SURE or not guess.matches or not guess.matches[0].assumed:
         return guess
+    from archfind.formats.side_files import like  # late, as below: few files have words
+
     said = fields(own)
     match, notes = guess.matches[0], list[str]()
     for item in match.assumed:
@@ -56,19 +62,37 @@ def _settled(guess: Guess, own: Words) -> Guess:
         if item.place in REST or name.isdigit() or name not in said or match.pretrained is not None:
             continue
         value = like(said[name], item.value)
-        try:
-            found = with_setting(match, item.place, value) if value is not None else None
-        except BuildError:
-            found = None
+        found = _with(match, item, value) if _can_be(match, item, value) else None
         if found is None:
             notes.append(f"the file's {name}={escape(repr(said[name]), 60)} can't be: left aside")
             continue
-        setting = found.config.get(item.place)
-        if setting is not None and setting.source == "user":
-            config = {**found.config, item.place: Setting(value, "file")}
-            found = replace(found, config=config)
         match = found
     return replace(guess, matches=(match, *guess.matches[1:]), warnings=(*guess.warnings, *notes))
+
+
+def _can_be(match: Match, item: Assumed, value: object) -> bool:
+    """Whether a place may have the value that the file says: a count of heads divides the width."""
+    if value is None or "head" not in item.place or type(value) is not int:
+        return value is not None
+    from archfind.variant_assumptions import WIDTHS
+
+    widths = [match.config[name].value for name in WIDTHS if name in match.config]
+    return value > 0 and all(type(width) is int and width % value == 0 for width in widths)
+
+
+def _with(match: Match, item: Assumed, value: object) -> Match | None:
+    """The match with what the file says of a place; None where that can't be."""
+    if value != item.value:
+        try:
+            found = with_setting(match, item.place, value)
+        except BuildError:
+            return None
+    else:
+        left = tuple(one for one in match.assumed if one.place != item.place)
+        found = replace(match, assumed=left)
+    if found is None or item.place not in found.config:
+        return found
+    return replace(found, config={**found.config, item.place: Setting(value, "file")})
 
 
 def _exported_so(guess: Guess, own: Words) -> Guess:
@@ -76,6 +100,8 @@ def _exported_so(guess: Guess, own: Words) -> Guess:
     text = next((value for at, value in own.items() if at.endswith(ASSUMED)), "[]")
     if text == "[]" or not isinstance(text, str) or guess.status not in _SURE:
         return guess
+    from archfind.formats.side_files import parse_text, word
+
     first, *rest = guess.matches
     held = {item.place for item in first.assumed}
     told = fields(own)
@@ -136,4 +162,5 @@ def _other_classes(guess: Guess, own: Words) -> list[str]:
     if not claims or any(value == shown.value for _, value in claims):
         return []
     name, value = claims[0]
-    return [f"the file says {name}={value}, and the tensors {shown.value}"]
+    place = next(place for place in own if place.rpartition("/")[2] == name)
+    return [f"the file says {value} at {escape(place, 60)}, and the tensors {shown.value}"]

@@ -25,8 +25,8 @@ class Origin:
     None of `without` is. `source` is where the names and the claims below stand. `prefers` is what
     the names of the entries begin or end with that its code computes. `as_library`: where no twin
     is left, its code is the library's in all but names. `confirms` are places of assumptions whose
-    value is its code's. `leaves` says in words what its configs decide of an entry's network, and
-    `fields` which of a transformers class: with the value of today's code, and other values.
+    value is its code's. `leaves` says in words what its configs decide of an entry's network,
+    `told_by` which word of a file says that it's as the library's, and `fields` which of a transformers class: with the value of today's code, and other values.
     """
 
     name: str
@@ -37,7 +37,7 @@ class Origin:
     as_library: bool = False
     confirms: tuple[str, ...] = ()
     leaves: str = ""
-    told_by: str = ""
+    told_by: tuple[str, object] = ("", None)
     fields: tuple[Open, ...] = ()
     head: str = ""
     words: tuple[tuple[str, str], ...] = ()
@@ -74,7 +74,7 @@ ORIGINS: tuple[Origin, ...] = (
         "github.com/facebookresearch/detectron2: modeling/backbone/resnet.py, config/defaults.py",
         ("stem.conv1.norm.weight", "res2.0.conv3.norm.weight"),
         leaves=f"{_STRIDE} (STRIDE_IN_1X1)",
-        told_by="STRIDE_IN_1X1",
+        told_by=("STRIDE_IN_1X1", False),
     ),
     Origin(
         "detectron2's",
@@ -88,7 +88,7 @@ ORIGINS: tuple[Origin, ...] = (
         "github.com/facebookresearch/maskrcnn-benchmark: modeling/backbone/resnet.py",
         ("body.stem.conv1.weight", "body.layer1.0.conv3.weight"),
         leaves=f"{_STRIDE} (STRIDE_IN_1X1)",
-        told_by="STRIDE_IN_1X1",
+        told_by=("STRIDE_IN_1X1", False),
     ),
     # Its resnet.py puts the stride into the 1x1 convolution, for weights of Caffe.
     Origin(
@@ -111,14 +111,14 @@ ORIGINS: tuple[Origin, ...] = (
                 "mmdetection",
                 ("bbox_head.", "rpn_head.", "roi_head.", "mask_head."),
                 _CAFFE_STYLE,
-                "style",
+                ("style", "pytorch"),
             ),
             (
                 "mmsegmentation's",
                 "mmsegmentation",
                 ("decode_head.",),
                 f"{_CAFFE_STYLE}, and strides and dilations of the last two stages",
-                "",
+                ("", None),
             ),
         )
         for head in heads
@@ -134,14 +134,14 @@ ORIGINS: tuple[Origin, ...] = (
         "mmpretrain's",
         "github.com/open-mmlab/mmpretrain: models/heads/linear_head.py, necks/gap.py",
         ("backbone.layer1.0.conv1.weight", "head.fc.weight"),
-        confirms=("features",),
+        confirms=("features", "head.fc.after"),
     ),
     # modify_resnets calls torchvision's fc last_linear, and runs it on what its avgpool gives.
     Origin(
         "pretrainedmodels'",
         "github.com/Cadene/pretrained-models.pytorch: models/torchvision_models.py",
         ("layer1.0.conv1.weight", "layer4.0.conv1.weight", "last_linear.weight"),
-        confirms=("features",),
+        confirms=("features", "last_linear.after"),
     ),
     # DeepLab's encoders are dilated in the last stages.
     Origin(
