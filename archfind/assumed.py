@@ -6,7 +6,7 @@ from __future__ import annotations
 from archfind.errors import BuildError
 from archfind.frozen import replace
 from archfind.head_assumptions import assumed as head_assumed
-from archfind.head_assumptions import with_setting
+from archfind.head_assumptions import with_setting as head_with_setting
 from archfind.heads import head_settings
 from archfind.types import Setting
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 # Places of what can't be listed one by one: a setting only says yes to what is assumed there.
 _SHOWN = 4  # assumptions in one line
-REST = ("arguments", "config", "implementation")
+REST = ("arguments", "config", "implementation", "said")
 
 
 def judged(guess: Guess) -> Guess:
@@ -39,7 +39,7 @@ def settled(guess: Guess, settings: Mapping[str, object]) -> tuple[Guess, dict[s
     rest: dict[str, object] = {}
     for place, value in settings.items():
         try:
-            told = [_with(match, place, value) for match in matches]
+            told = [with_setting(match, place, value) for match in matches]
         except BuildError as error:
             raise BuildError(error.message, guess.canonical.checkpoint.path) from error
         if any(one is not None for one in told):
@@ -84,12 +84,12 @@ def _list(match: Match) -> str:
     return ", ".join(items) + (f" and {more} more" if more > 0 else "")
 
 
-def _with(match: Match, place: str, value: object) -> Match | None:
-    """The match with one setting; None where it tells nothing that is assumed."""
+def with_setting(match: Match, place: str, value: object) -> Match | None:
+    """The match with one setting of the user's; None where it tells nothing that is assumed."""
     items = [item for item in match.assumed if item.place == place]
     left = tuple(item for item in match.assumed if item.place != place)
     if match.head is not None:
-        head = with_setting(match.head, place, value)
+        head = head_with_setting(match.head, place, value)
         if head is not None:
             still = {item.place for item in left} & {item.place for item in head_assumed(head)}
             own = head_settings(head, "assumed" if still else "user")

@@ -147,6 +147,23 @@ class Database:
                 found.append(number)
         return found
 
+    def beginning(self, name: str) -> list[Entry]:
+        """The entries called so, or so and more ("vit_small": "vit_small_patch16_224"), or so but
+        for underscores. As slow."""
+        found: list[Entry] = []
+        whole = name.replace("_", "")
+        for number in range(len(self)):
+            blob = self._text[self._blobs[number] : self._blobs[number + 1]]
+            heads = zlib.decompress(blob).partition(b"\n\n")[0].decode()
+            if name in heads or whole in heads:
+                entries = (Member(line).entry for line in heads.split("\n"))
+                found += [
+                    one
+                    for one in entries
+                    if f"{one.name}_".startswith(f"{name}_") or one.name.replace("_", "") == whole
+                ]
+        return found
+
     def signature(self, number: int) -> Signature:
         """A signature, expanded; kept, since guessing again is common."""
         found = self._signatures.get(number)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from archfind import shortlist
 from archfind.alignment import SPELLING
 from archfind.assumed import judged
+from archfind.by_origin import code_of, of_code, preferred, renamed_by
 from archfind.canonical import AVERAGED, joined, networks, readings, strip
 from archfind.errors import UnknownError
 from archfind.evidence.hints import named_in_file
@@ -17,7 +18,8 @@ from archfind.nearest import CLOSE, Fit, chosen, is_, is_close, is_member, near
 from archfind.parts import children, common_prefix, flat, places, resolve
 from archfind.quantised import is_by_torch
 from archfind.renamed import renamings
-from archfind.types import Assumed, Canonical, Guess
+from archfind.told import told
+from archfind.types import Canonical, Guess
 from archfind.work import Work
 
 TYPE_CHECKING = False
@@ -25,7 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from archfind.database import Database
-    from archfind.types import Checkpoint, Kind, Match
+    from archfind.evidence.origins import Origin
+    from archfind.types import Checkpoint, Kind
 
 _SURE = ("exact", "ambiguous")
 _NEAREST = 3  # signatures compared although ...
@@ -42,10 +45,16 @@ def guess(checkpoint: Checkpoint, database: Database, choose: str = "", part: st
     kind = kind_of(checkpoint)
     if kind is not None:
         return _no_network(checkpoint, kind, choose, part)
-    return judged(_guess(checkpoint, database, choose, part))
+    return judged(told(_guess(checkpoint, database, choose, part), database))
 
 
 def _guess(checkpoint: Checkpoint, database: Database, choose: str, part: str) -> Guess:
+    if checkpoint.format == "onnx" and not choose and not part:
+        from archfind.own_exports import exported  # late: of few files
+
+        own = exported(checkpoint, database)
+        if own is not None:
+            return own
     found = _unasked(checkpoint, database, choose, part)
     kind = None if found.canonical.index or found.parts else training_state(checkpoint)
     if kind is not None:
@@ -221,6 +230,7 @@ def in_state_dict(
         if whole:
             answer = _decided(strip(reading, whole[0].prefix), whole, choose)
             if whole[0].prefix:
+                answer = _of_code(answer)
                 from archfind.wrapper import with_wrapper  # late: of few files
 
                 answer = with_wrapper(answer, reading, whole[0].prefix, database, choose, work)
@@ -243,13 +253,15 @@ def in_state_dict(
             return {"": other}
         if other is not None:
             nearly.append((share, other))
-    for reading, tried in tries:
+    code = code_of(canonical)
+    rows = [] if code is not None and code.head else tries  # whose heads may be layers in a row
+    for reading, tried in rows:
         other = _headed(reading, tried, choose)
         if other is not None:
             return {"": other}
     from archfind.variant_heads import headed_variant
 
-    for reading, tried in tries:
+    for reading, tried in rows:
         near_ids = [member.entry.id for fit in tried[:_NEAR] for member in fit.signature.members]
         other = headed_variant(reading, database, choose, near_ids, work)
         if other is not None:
@@ -268,7 +280,8 @@ def in_state_dict(
             parts.setdefault(fit.prefix, []).append(fit)
     order = {p: n for n, p in enumerate(dict.fromkeys(_head(k, parts) for k in best.index))}
     guesses = {
-        p: _decided(strip(best, p), parts[p], choose) for p in sorted(parts, key=order.__getitem__)
+        p: _of_code(_decided(strip(best, p), parts[p], choose))
+        for p in sorted(parts, key=order.__getitem__)
     }
     # Where the nearest is all below one prefix, and there is more, it may stand there otherwise.
     inner = [fits[0].prefix] if fits and fits[0].outside and fits[0].prefix else []
@@ -333,7 +346,7 @@ def _headed(canonical: Canonical, fits: list[Fit], choose: str) -> Guess | None:
     placed = [fit for fit in found if fit.match.head and not fit.match.head.beside]
     if not found:
         return None
-    answer = _decided(strip(canonical, outer), placed or found, choose)
+    answer = _of_code(_decided(strip(canonical, outer), placed or found, choose))
     if answer.chosen_by == "prior" and len(answer.matches) > 1:
         # The prior chooses among twins; these are networks that differ in the head they had.
         answer = replace(answer, status="ambiguous", chosen_by="")
@@ -346,30 +359,36 @@ def _renamed(
     """The library's network under other names. Where nearly all names fit, those that don't are a
     change to the network: another pooling before the same last layer, say."""
     found = [] if fits and fits[0].share >= CLOSE else renamings(canonical, database)
-    if choose:
-        found = [one for one in found if is_member(one.signature, choose)] or found
+    code = code_of(canonical) if found else None
+    own = preferred([Fit("", one.signature, one.match, 0, 0) for one in found], code)
+    wanted = choose or own
+    if wanted:
+        found = [one for one in found if is_member(one.signature, wanted)] or found
     if not found or (fits and found[0].match.matched <= fits[0].match.matched):
         return None
     first = found[0]
     fit = Fit("", first.signature, first.match, 0, 0)
     if not first.whole:
-        best = (chosen(fit, first.canonical, choose),)
+        best = (chosen(fit, first.canonical, wanted),)
         return Guess(first.canonical, "close", best, warnings=first.notes)
-    answer = _decided(first.canonical, [fit], choose)
+    answer = _decided(first.canonical, [fit], choose, code)
     if answer.chosen_by != "user" and (len(found) > 1 or not first.enough):
         every = (*answer.matches, *(one.match for one in found[1:]))
         answer = replace(answer, status="ambiguous", matches=every, chosen_by="")
-    if first.likeness < SPELLING and answer.chosen_by not in ("user", "file"):
-        answer = replace(answer, matches=tuple(map(_of_other_code, answer.matches)))
+    if answer.chosen_by not in ("user", "file"):
+        is_spelling = first.likeness >= SPELLING
+        known = tuple(renamed_by(one, code, canonical, is_spelling) for one in answer.matches)
+        answer = replace(answer, matches=known)
     return replace(answer, warnings=first.notes)
 
 
-def _of_other_code(found: Match) -> Match:
-    """A match under names that nobody gives the library's own modules: the code that wrote them is
-    another, and may have other strides or activations."""
-    what = "what no tensor shows (strides, padding, activations, eps) is that of"
-    item = Assumed("implementation", what, found.entry.id)
-    return replace(found, assumed=(*found.assumed, item))
+def _of_code(answer: Guess) -> Guess:
+    """The answer about a network within a larger one, whose code may have changed it."""
+    code = code_of(answer.canonical)
+    if code is None or answer.chosen_by == "user":
+        return answer
+    of = answer.canonical.checkpoint
+    return replace(answer, matches=tuple(of_code(one, code, of) for one in answer.matches))
 
 
 def _head(key: str, prefixes: Iterable[str]) -> str:
@@ -413,14 +432,22 @@ def _overlap(one: str, other: str) -> bool:
     return one.startswith(other) or other.startswith(one)
 
 
-def _decided(canonical: Canonical, fits: list[Fit], choose: str) -> Guess:
-    """Exact where one function stands out among everything that fits, ambiguous otherwise."""
-    matches = [chosen(fit, canonical, choose) for fit in fits if fit.match.fits]
+def _decided(
+    canonical: Canonical, fits: list[Fit], choose: str, code: Origin | None = None
+) -> Guess:
+    """Exact where one function stands out among everything that fits, ambiguous otherwise. `code`
+    is whose names the file has, where they aren't the library's."""
+    fits = [fit for fit in fits if fit.match.fits]
+    own = preferred(fits, code)
+    matches = [chosen(fit, canonical, choose or own) for fit in fits]
     picked = [m for m in matches if is_(m, choose)] if choose else []
     if picked:
         return Guess(canonical, "exact", (picked[0],), "user")
     if len(matches) == 1 and all(twin.same_function for twin in matches[0].twins):
         return Guess(canonical, "exact", tuple(matches), "only")
+    if own:
+        picked = [m for m in matches if is_(m, own)]
+        return Guess(canonical, "exact", (picked[0],), "origin")
     named = [m for m in matches if named_in_file(canonical.checkpoint, [m.entry])]
     if named:
         return Guess(canonical, "exact", tuple(named[:1]), "file")

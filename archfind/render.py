@@ -14,6 +14,7 @@ from archfind.render_pretrained import (
     pretrained_document,
     pretrained_lines,
 )
+from archfind.render_said import said_document, said_first, said_lines
 from archfind.render_unknown import (
     kind_document,
     no_network_lines,
@@ -42,6 +43,7 @@ def guess_document(guess: Guess) -> dict[str, object]:
         "format": checkpoint.format,
         "status": guess.status,
         **kind_document(guess),
+        **said_document(guess),
         "provider": best.entry.provider if best else None,
         "architecture": best.entry.name if best else None,
         "class": best.entry.cls if best else None,
@@ -143,6 +145,8 @@ def guess_lines(
     if status == "ambiguous" and document["chosen_by"]:
         answer = _assumed
     first, rest = answer(document, path)
+    first += said_first(document)
+    rest = [*said_lines(document, path), *rest]
     if verbose:  # the nearest stand among what was tried, with more said of them
         rest = [line for line in rest if not line.startswith("nearest   ")]
     lines = [f"{escape(path)}: {first}"]
@@ -182,7 +186,9 @@ def _assumed(document: dict, path: str) -> tuple[str, list[str]]:  # pyright: ig
     """One network that stands out, with what is assumed about it."""
     title, rest = _exact(document, path)
     rest = [*assumed_lines(document), *rest, assumed_choice(path)]
-    return f"ambiguous: {title}; what no tensor shows is assumed", rest
+    places = {item["place"] for item in document["assumed"]}
+    why = "the file says another" if places == {"said"} else "what no tensor shows is assumed"
+    return f"ambiguous: {title}; {why}", rest
 
 
 def _title(document: dict) -> str:  # pyright: ignore
@@ -216,6 +222,7 @@ def _evidence(document: dict) -> str:  # pyright: ignore
     )
     size = f"{document['parameters'] / 1e6:.2f} M parameters, {document['dtype']}"
     counted = f"{keys['matched']}/{keys['expected']} keys and shapes"
+    counted = counted if keys["expected"] else "as archfind noted when it wrote the file"
     tolerated = len(keys["tolerated"])
     if tolerated:
         counted += f" (and {tolerated} derived buffers)"
@@ -230,7 +237,11 @@ def _twin_lines(document: dict) -> list[str]:  # pyright: ignore
     for twin in document["twins"]:
         if not twin["same_function"]:
             name = f"{twin['provider']}/{twin['architecture']}"
-            chosen = {"prior": "the plain one is chosen", "file": "the file names this one"}
+            chosen = {
+                "prior": "the plain one is chosen",
+                "file": "the file names this one",
+                "origin": "the keys are of code that has this one",
+            }
             why = chosen.get(str(document["chosen_by"]), "")
             differs = twin.get("differs") or "another function"
             lines.append(

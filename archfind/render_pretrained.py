@@ -55,6 +55,7 @@ def also_lines(document: dict[str, Any]) -> list[str]:
     why = {
         "preset": f"chosen by the sizes of {document.get('preset')}",
         "file": "the file names this one",
+        "origin": "the keys are of code that has this one",
         "user": "chosen by you",
     }.get(str(document["chosen_by"]), "")
     return [f"also fits {', '.join(names[:_ALSO])}{more}" + (f"; {why}" if why else "")]

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 # What does nothing in eval mode, or is only where weights come from.
 _SILENT = ("drop", "init", "checkpoint", "memory_efficient", "num_classes", "inference_mode")
 _HEAD_SIZES = (64, 32, 48, 96, 128, 16, 24, 8)
-_WIDTHS = ("embed_dim", "dim", "hidden_dim", "width")
+WIDTHS = ("embed_dim", "dim", "hidden_dim", "width")
 _FEW = 6  # alternatives that are named
 
 
@@ -62,7 +62,7 @@ def _goes_with_width(place: str, match: Match) -> bool:
     assert match.variant is not None
     moved = {path.partition(".")[0] for path in match.variant.moved}
     is_argument = place in match.config and match.config[place].source == "default"
-    return not is_argument or ("head" in place and not moved.isdisjoint(_WIDTHS))
+    return not is_argument or ("head" in place and not moved.isdisjoint(WIDTHS))
 
 
 def _arguments(match: Match) -> list[Assumed]:
@@ -82,7 +82,7 @@ def _others(match: Match, path: str, value: object) -> tuple[object, ...]:
         return (not value,)
     if not isinstance(value, int) or "head" not in path:
         return ()
-    widths = [match.config[name].value for name in _WIDTHS if name in match.config]
+    widths = [match.config[name].value for name in WIDTHS if name in match.config]
     width = next((one for one in widths if isinstance(one, int)), 0)
     counts = dict.fromkeys(width // size for size in _HEAD_SIZES if width and width % size == 0)
     return tuple(count for count in counts if count != value)[:_FEW]

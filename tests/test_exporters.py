@@ -24,7 +24,7 @@ from archfind.types import Built
 
 SMALL = ("timm/test_vit", "timm/test_resnet")
 CONFIG_KEYS = {"architecture", "provider", "config", "build", "version", "source"}
-CONFIG_KEYS |= {"source_sha256", "input_size", "mean", "std", "chosen_by", "assumed"}
+CONFIG_KEYS |= {"source_sha256", "input_size", "mean", "std", "chosen_by", "assumed", "model_type"}
 
 
 def saved(name: str, path: Path, change: Callable[[Tensor], Tensor] = lambda t: t) -> Path:

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
+from archfind.evidence.said import bare, names_in
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from archfind.types import Checkpoint, Entry
 
-_NAMING = frozenset(
-    "arch architecture model model_name name network backbone encoder "
-    "architecture_name arch_name".split()
-)
-
 
 def named_in_file(checkpoint: Checkpoint, entries: list[Entry]) -> list[Entry]:
-    """The entries that a hint names: {"arch": "resnetaa50"}, {"model": "timm/resnet50.a1_in1k"}."""
-    claims: set[str] = set()
-    for pointer, value in checkpoint.hints.items():
-        if isinstance(value, str) and pointer.rpartition("/")[2] in _NAMING:
-            claims.add(value.lower().replace("-", "_"))
+    """The entries that the file names: {"arch": "resnetaa50"}, {"model": "timm/resnet50.a1_in1k"},
+    or an "architecture" in the config.json beside it."""
+    claims = {name.lower().replace("-", "_") for _, name in names_in(checkpoint)}
     if not claims:
         return []
-    # A timm name may carry its library before and a pretrained tag behind.
-    bare = {claim.rpartition("/")[2].partition(".")[0] for claim in claims}
-    return [e for e in entries if e.id in claims] or [e for e in entries if e.name in bare]
+    names = {bare(claim) for claim in claims}
+    return [e for e in entries if e.id in claims] or [e for e in entries if e.name in names]

@@ -97,12 +97,14 @@ def _checked(path: Path, network: Network, batch: str) -> tuple[Written, str]:
     if job.opset is not None and graph.opset != str(job.opset):
         raise ExportError(f"it writes opset {graph.opset}")
     others, odd = cases(network.module, example, graph.free, network.sizes)
-    tried = [network.traced, *others]
+    padded = parity.padded(network.module, example)
+    tried = [network.traced, *others, *([padded] if padded is not None else [])]
     difference, refused = check(path, example.names, tried, odd)
     notes = {"batch": batch, "opset": graph.opset}
     notes |= {"free": ", ".join(graph.words)} if graph.words else {}
     notes |= {"refuses": f"{refused}, which the network takes"} if refused else {}
-    notes |= parity.doubts(tried)
+    notes |= {"padding": "checked, where its mask says there is text"} if padded is not None else {}
+    notes |= parity.doubts([network.traced, *others])
     if not difference.why and job.half:
         _halve(path, job)
         difference, _ = check(path, example.names, tried, odd, HALF)

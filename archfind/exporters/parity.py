@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from archfind.errors import ExportError
-from archfind.providers.example import Axes, tensors
+from archfind.providers.example import Axes, Example, tensors
 
 # An export sums in another order than torch, which moves a float32 output by some 1e-6 of its size
 # for each layer on the way; a wrong operator moves it by percents. RELATIVE is between the two, in
@@ -17,6 +17,7 @@ from archfind.providers.example import Axes, tensors
 RELATIVE = 1e-3
 ABSOLUTE = 1e-5
 
+_PADDED = 3  # places in a text of which a third may be padding
 _LARGER = {"height": 32, "width": 64}
 
 Outputs = dict[str, Tensor]
@@ -24,10 +25,16 @@ Outputs = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class Case:
-    """Inputs, and what the module makes of them."""
+    """Inputs, and what the module makes of them. `there` is a mask of what of a text isn't padding:
+    outputs of the rest mean nothing, and aren't compared."""
 
     args: tuple[object, ...]
     outputs: Outputs
+    there: Tensor | None = None
+
+    def compared(self, outputs: list[Tensor]) -> list[Tensor]:
+        """Outputs with zeros where the text is padded."""
+        return outputs if self.there is None else [_where(t, self.there) for t in outputs]
 
 
 @dataclass(frozen=True)
@@ -49,6 +56,32 @@ def case(module: nn.Module, args: tuple[object, ...]) -> Case:
     # not inference_mode, whose tensors can't be trained on: a network may keep some in a cache
     with torch.no_grad():
         return Case(args, flatten(module(*args)))
+
+
+def padded(module: nn.Module, example: Example) -> Case | None:
+    """The module on the example with a text that is shorter than the others of its batch, as its
+    mask says; None where it takes no mask."""
+    given = iter(example.names)
+    args: list[object] = []
+    there: Tensor | None = None
+    for arg in example.args:
+        if isinstance(arg, Tensor) and next(given).endswith("attention_mask") and arg.dim() == 2:
+            there = arg = arg.clone()
+            arg[-1, -(arg.shape[1] // 3) :] = 0
+        args.append(arg)
+    if there is None or there.shape[1] < _PADDED:
+        return None
+    with torch.no_grad():
+        outputs = flatten(module(*args))
+    return Case(tuple(args), {name: _where(t, there) for name, t in outputs.items()}, there)
+
+
+def _where(output: Tensor, there: Tensor) -> Tensor:
+    """An output with zeros where a text is padded, if it has a row for each of the text's places."""
+    if output.shape[:2] != there.shape or not output.is_floating_point():
+        return output
+    mask = there.reshape(*there.shape, *[1] * (output.dim() - 2)).bool()
+    return torch.where(mask, output, torch.zeros_like(output))
 
 
 def flatten(output: object) -> Outputs:

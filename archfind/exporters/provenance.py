@@ -33,6 +33,7 @@ def metadata(built: Built, example: Example) -> dict[str, str]:
         "archfind.mean": _json(list(example.mean)),
         "archfind.std": _json(list(example.std)),
         "archfind.chosen_by": built.guess.chosen_by,
+        "archfind.model_type": match.pretrained.model_type if match.pretrained else "",
         "archfind.assumed": _json(assumed_document(match)),
     }
 

@@ -6,6 +6,7 @@ import io
 import json
 
 import torch
+from torch import Tensor
 
 from archfind import formats
 from archfind.errors import ExportError
@@ -21,7 +22,8 @@ def write(built: Built, job: Job) -> Written:
     example = job.example
     notes: dict[str, str] = {}
     free = torch.export.Dim("batch", min=1, max=4096)
-    shapes = tuple({0: free} for _ in example.args) if example.dynamic_batch else None
+    batched = tuple({0: free} if isinstance(arg, Tensor) else None for arg in example.args)
+    shapes = batched if example.dynamic_batch else None
     for dynamic in (shapes, None) if shapes else (None,):
         try:
             with quiet(), torch.no_grad():

@@ -12,6 +12,7 @@ from archfind.errors import ExportError
 from archfind.exporters import parity
 from archfind.exporters.job import Job, Written
 from archfind.exporters.onnx import quiet, reason
+from archfind.providers.example import Example
 from archfind.types import Built
 
 
@@ -42,6 +43,8 @@ def checked(built: Built, job: Job, program: object) -> tuple[parity.Difference,
         with quiet():
             parity.expect_numbers(parity.case(built.module, example.args))
     worst = parity.Difference(0.0)
+    with quiet():
+        _check_padding(built, example, program)
     sizes = (0, 1, 3) if example.dynamic_batch else (0,)
     for size in sizes:
         args = parity.other(example.args, size)
@@ -60,3 +63,14 @@ def checked(built: Built, job: Job, program: object) -> tuple[parity.Difference,
         share = max(worst.share, difference.share)
         worst = parity.Difference(max(worst.largest, difference.largest), share=share)
     return worst, "dynamic" if example.dynamic_batch else "static"
+
+
+def _check_padding(built: Built, example: Example, program: object) -> None:
+    """ExportError where a program gives something else for a padded text."""
+    padded = parity.padded(built.module, example)
+    if padded is None:
+        return
+    found = parity.case(program, padded.args).outputs  # pyright: ignore[reportArgumentType]
+    difference = parity.compare(padded.outputs, padded.compared(list(found.values())))
+    if difference.why:
+        raise ExportError(f"on a padded text {difference.why}")

@@ -14,10 +14,14 @@ if TYPE_CHECKING:
     from .source import Source
     from .torch_objects import Reader
 
-HINTS = frozenset(
+# What archfind writes into the files that it exports, and reads.
+EXPORTED = frozenset(
+    "archfind.architecture archfind.build archfind.config archfind.assumed archfind.source".split()
+)
+HINTS = EXPORTED | frozenset(
     """arch architecture args hyper_parameters hparams config cfg model_args model_config dims opt
     meta model_name model_family backbone num_classes classes task size variant kwargs model_kwargs
-    train_args""".split()
+    train_args model_arch model_type model_class encoder_name policy_class policy_kwargs""".split()
 )
 
 
@@ -95,6 +99,7 @@ class Report:
         self.doubts = [*self.doubts, *flat.specs.danger]
         self.work.visits += flat.visits
         add_zero_shapes(flat)
+        flat.metadata.update(self._exported())
         if not flat.index and self.needs_tensors:
             raise NoTensors(f"no tensors: the pickle holds {describe(root)}", source.path)
         return Checkpoint(
@@ -114,14 +119,28 @@ class Report:
             versions=self._versions(),
         )
 
-    def _versions(self) -> dict[str, int]:
-        """Layers' versions in the `_metadata` that torch gives every state dict, those of 1, which
-        most have, left out; {} where there are several state dicts."""
+    def _beside(self) -> dict[object, object]:
+        """The `_metadata` that torch gives every state dict; {} where there are several of those."""
         said = [
             one["_metadata"] for m in self.machines for one in m.attributes if "_metadata" in one
         ]
+        return said[0] if len(said) == 1 and type(said[0]) is dict else {}
+
+    def _exported(self) -> dict[str, object]:
+        """What an export of archfind's own notes in `_metadata`, of which no module has the name."""
+        own = self._beside().get("archfind")
+        if type(own) is not dict:
+            return {}
+        return {
+            name: text[: limits.METADATA_TEXT]
+            for name, text in own.items()
+            if type(name) is str and type(text) is str and name in EXPORTED
+        }
+
+    def _versions(self) -> dict[str, int]:
+        """Layers' versions in `_metadata`, those of 1, which most have, left out."""
         found: dict[str, int] = {}
-        for layer, one in said[0].items() if len(said) == 1 and type(said[0]) is dict else ():
+        for layer, one in self._beside().items():
             version = one.get("version") if type(one) is dict else None  # pyright: ignore
             if type(layer) is str and type(version) is int and version != 1:
                 found[layer] = version

@@ -6,7 +6,7 @@ from __future__ import annotations
 from archfind.canonical import strip
 from archfind.families.text import template
 from archfind.frozen import replace
-from archfind.pretrained.assumptions import assumed, told_by_dialect
+from archfind.pretrained.assumptions import assumed, foreign_code, told_by_dialect
 from archfind.pretrained.claims import claims_of
 from archfind.pretrained.database import beside
 from archfind.pretrained.dialects import dialect
@@ -173,7 +173,8 @@ def answered(
         for one in whole
         if choose in (one.match.entry.name, one.match.entry.id, one.block.type.name) and choose
     ]
-    first = _solved(picked or whole, claims)
+    written = [] if picked else _written(whole)
+    first = _solved(picked or written or whole, claims)
     chosen_by = ""
     rivals = [one for one in whole if _name(one) != _name(first)]
     doubtful = [
@@ -187,6 +188,8 @@ def answered(
         chosen_by = "user"
     elif not rivals and not doubtful:
         chosen_by = "only"
+    elif written:
+        chosen_by = "origin"
     elif claims.names(first.block.type.name, first.block.cls):
         chosen_by = "file"
     elif first.is_public and _is_decided(first, rivals):
@@ -208,6 +211,15 @@ def answered(
     status = "exact" if chosen_by else "ambiguous"
     assert first.canonical is not None
     return Guess(first.canonical, status, (match,), chosen_by, warnings=tuple(warnings))
+
+
+def _written(whole: list[Solved]) -> list[Solved]:
+    """Those that are the class of the code whose names the file has, where that's one class."""
+    code = foreign_code(whole[0])
+    if code is None or not code.prefers:
+        return []
+    own = [one for one in whole if code.prefers in one.block.cls]
+    return own if len({_name(one) for one in own}) == 1 else []
 
 
 def with_assumed(one: Solved, claims: Claims) -> Match:

@@ -8,13 +8,15 @@ people's models needn't have.
 
 from __future__ import annotations
 
-from archfind.pretrained.dialects import OTHER_CODE
+from archfind.evidence.origins import origin
+from archfind.pretrained.dialects import FOREIGN
 from archfind.types import Assumed, Setting
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from archfind.evidence.origins import Origin
     from archfind.pretrained.claims import Claims
     from archfind.pretrained.solve import Solved
 
@@ -31,12 +33,14 @@ _FEW = 6  # alternatives that are named
 def assumed(one: Solved, claims: Claims) -> tuple[Assumed, ...]:
     """What is assumed about a class that fits, the fields first that its tensors would show of
     other networks."""
-    found = list(_of_other_code(one))
+    code = foreign_code(one)
+    found = _of_other_code(one, code)
     refused = claims.refused(one.block.family.leaves)  # what can't be read isn't told
     is_told = claims.model_type == one.block.type.name and not refused
     if one.preset or is_told:
         return tuple(found)
-    named = {item.place for item in found}
+    confirmed = code.confirms if code is not None else ()
+    named = {item.place for item in found}.union(confirmed)
     config = one.match.config
     for path, setting in config.items():
         words = path.rpartition(".")[2]
@@ -46,22 +50,30 @@ def assumed(one: Solved, claims: Claims) -> tuple[Assumed, ...]:
             found.append(Assumed(path, path, setting.value, _others(config, path, setting.value)))
     assert one.match.pretrained is not None
     what = f"fields of {one.match.pretrained.config} that no tensor shows"
-    found.append(Assumed("config", what, "defaults"))
+    if "config" not in confirmed:
+        found.append(Assumed("config", what, "defaults"))
     return tuple(found)
 
 
 def told_by_dialect(one: Solved) -> dict[str, Setting]:
     """Fields that the code computes with from which the file's names are."""
-    return {item.place: Setting(item.value, "assumed") for item in _of_other_code(one)}
+    items = _of_other_code(one, foreign_code(one))
+    return {item.place: Setting(item.value, "assumed") for item in items}
 
 
-def _of_other_code(one: Solved) -> list[Assumed]:
-    steps = one.canonical.steps if one.canonical is not None else ()
+def foreign_code(one: Solved) -> Origin | None:
+    """Whose names a file has that were led back to the library's."""
+    canonical = one.canonical
+    if canonical is None or not any(FOREIGN in step.detail for step in canonical.steps):
+        return None
+    return origin(canonical.checkpoint.index)
+
+
+def _of_other_code(one: Solved, code: Origin | None) -> list[Assumed]:
+    """What a project's configs decide of the class that it wrote itself."""
     return [
-        Assumed(place, f"{place} in {name} code", value, others)
-        for name, items in OTHER_CODE.items()
-        if any(step.kind == "rename" and step.detail.startswith(f"{name} keys") for step in steps)
-        for place, value, others in items
+        Assumed(place, f"{place} in {code.name} code", value, others)
+        for place, value, others in (code.fields if code is not None else ())
         if one.match.config.get(place) is None or one.match.config[place].source != "file"
     ]
 

@@ -3,10 +3,10 @@ leave open, and where it contradicts them the tensors win, and it is said."""
 
 from __future__ import annotations
 
-import os
-
-from archfind.errors import CheckpointError
-from archfind.formats.side_files import beside, like, read_object, word, words
+from archfind.evidence.origins import origin
+from archfind.evidence.said import EXPORTED_AS, config_beside, fields, words
+from archfind.formats.side_files import like, word
+from archfind.formats.side_files import words as texts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,7 +15,11 @@ if TYPE_CHECKING:
 
     from archfind.types import Checkpoint
 
-_CONFIGS = ("config", "model_config", "hf_config")
+# Under these a file keeps what its network was made with.
+_CONFIGS = frozenset(
+    "config model_config hf_config model_args model_kwargs kwargs args dims hyper_parameters hparams "
+    "cfg model params archfind.config".split()
+)
 
 
 class Claims:
@@ -28,7 +32,7 @@ class Claims:
         self.where = where
         self.notes = notes
         self.model_type = word(config.get("model_type")) or ""
-        self.classes = words(config.get("architectures")) or ()
+        self.classes = texts(config.get("architectures")) or ()
         self.fields: dict[str, Any] = {}
         _collect("", config, self.fields)
 
@@ -58,20 +62,25 @@ class Claims:
 
 
 def claims_of(checkpoint: Checkpoint) -> Claims:
-    """The claims of a checkpoint: a config.json beside it, else a config among its own contents."""
-    place = beside(checkpoint.path, "config.json")
-    notes: tuple[str, ...] = ()
-    if os.path.lexists(place):
-        try:
-            return Claims(read_object(place), "config.json")
-        except CheckpointError as error:
-            notes = (f"the config.json beside it is left aside: {error.message}",)
+    """The claims of a checkpoint: a config.json beside it, else a config among its own contents,
+    with the fields under the names that the code has whose keys the file has."""
+    config, note = config_beside(checkpoint)
+    if config:
+        return Claims(config, "config.json")
     own: dict[str, Any] = {}
-    for pointer, value in checkpoint.hints.items():
-        root, _, last = pointer.rpartition("/")
-        if last and root.rpartition("/")[2] in (*_CONFIGS, "") and "/" not in last:
+    every = words(checkpoint)
+    for place, value in every.items():
+        above, _, last = place.rpartition("/")
+        if last and (not above or not _CONFIGS.isdisjoint(above.split("/"))):
             own[last] = value
-    return Claims(own, "the file", notes)
+    own = {name: value for name, value in fields(every).items() if name in own}
+    exported = [name for at, name in every.items() if at.endswith(EXPORTED_AS)]
+    own |= {"architectures": [str(name).rpartition("/")[2]] for name in exported}
+    code = origin(checkpoint.index) if own else None
+    for theirs, name in code.words if code is not None else ():
+        if theirs in own:
+            own.setdefault(name, own[theirs])
+    return Claims(own, "the file", (note,) if note else ())
 
 
 def _collect(path: str, value: Mapping[str, Any], found: dict[str, Any]) -> None:

@@ -39,6 +39,7 @@ def completed(
     stated = block.type.presets.get(preset, {})
     told = {p: v for p, v in stated.items() if p not in solution.solved and p != "class"}
     claimed = plausible(claims, {**stated, **family.leaves})
+    claimed = {p: v for p, v in claimed.items() if _divides(p, v, values)}
     for source, some in (("default", facts), ("preset", told), ("file", claimed)):
         # Heads and what each has of a width are one size: neither can be said without the other.
         free = {p: v for p, v in some.items() if p not in solution.solved and p != "class"}
@@ -54,6 +55,17 @@ def completed(
     if not preset and (solution.score == 1 or len(index) <= _MANY):
         _divided(block, values, sources, solution)
     return values, sources, preset
+
+
+def _divides(path: str, value: object, values: Mapping[str, Any]) -> bool:
+    """Whether a claimed count of heads may be one, where heads have no size of their own."""
+    root, dot, name = path.rpartition(".")
+    if name not in _HEADS or f"{root}{dot}head_dim" in values:
+        return True
+    widths = (values.get(f"{root}{dot}{width}") for width in _WIDTHS)
+    return type(value) is int and value > 0 and not any(
+        width % value for width in widths if type(width) is int
+    )
 
 
 def _keep(

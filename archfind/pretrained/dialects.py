@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     Index = Mapping[str, TensorSpec]
 
+FOREIGN = "keys -> the library's"  # in the step that says whose names were led back
 _HEADS = 1024  # of one layer; the largest networks have 128
 
 Rules = tuple[tuple[str, str, str], ...]  # what a key is, what it becomes, how; first that fits
@@ -100,12 +101,6 @@ _NANOGPT: Rules = (
 )
 
 
-# Whose code computes something else than the library's class, and what: the field, what today's
-# code has there, what it had before. nanoGPT's model.py has nn.GELU, and once had the tanh form.
-OTHER_CODE: Mapping[str, tuple[tuple[str, object, tuple[object, ...]], ...]] = {
-    "nanoGPT's": (("activation_function", "gelu", ("gelu_new",)),),
-}
-
 
 def dialect(canonical: Canonical) -> Canonical | None:
     """The state dict under the library's names where it has those of another source."""
@@ -133,7 +128,7 @@ def _renamed(canonical: Canonical, name: str, rules: Rules) -> Canonical | None:
         whole = matched.expand(to) + key[matched.end() :]
         for new, view in _views(whole, spec, how, size):
             made[new], origin[new] = view, canonical.origin[key]
-    step = Step("rename", f"{name} keys -> the library's")
+    step = Step("rename", f"{name} {FOREIGN}")
     return replace(
         canonical,
         index=made,

@@ -18,13 +18,17 @@ _SAMPLES = 4000  # of sound: a quarter of a second
 _SIDE = 64  # of a picture, where the config has none
 _FRAMES = 128  # of a spectrogram
 
+# Text, and the mask that says which of it is there; the rest fills a batch up.
+MASKS = {"input_ids": "attention_mask", "decoder_input_ids": "decoder_attention_mask"}
+
 # a tensor of `forward`, and its axes that may be free beside the batch
 Input = tuple[Tensor, Axes]
 
 
 def example(name: str, module: nn.Module) -> Example:
     """The fewest inputs that the network runs on: its main one, then with others that its `forward`
-    names. Its cache for generating is turned off: that is an output of another kind; and experts
+    names; with what belongs to text, which people feed: its mask, its segments, and its positions
+    where it's generated. Its cache for generating is turned off: that is an output of another kind; and experts
     are run by plain products, since no exporter knows the operator for groups of them. BuildError
     where it runs on none of them."""
     for layer in module.modules():
@@ -38,17 +42,49 @@ def example(name: str, module: nn.Module) -> Example:
     known = _known(module)
     why = f"it takes {getattr(module, 'main_input_name', 'nothing known')}"
     for chosen in _choices(str(getattr(module, "main_input_name", "")), list(known)):
-        args, names, axes = _called(module, {name: known[name] for name in chosen})
-        try:
-            with torch.no_grad():
-                output = module(*args)
-        except Exception as error:  # the network is anyone's code
-            why = f"{type(error).__name__}: {error}".partition("\n")[0][:120]
+        own = {name: known[name] for name in chosen}
+        why = _refusal(module, own)
+        if why:
             continue
-        if output is not None:
-            size = tuple(known[names[0]][0].shape)[1:]
-            return Example(args, names, size, (), (), axes=axes)
+        beside = _beside(module, own)
+        for fewer in range(len(beside) + 1):
+            more = dict(list(beside.items())[: len(beside) - fewer])
+            if not more or not _refusal(module, own | more):
+                args, names, axes = _called(module, own | more)
+                size = tuple(known[chosen[0]][0].shape)[1:]
+                return Example(args, names, size, (), (), axes=axes)
     raise BuildError(f"{name}: no example input is known for it ({why})")
+
+
+def _refusal(module: nn.Module, chosen: Mapping[str, Input]) -> str:
+    """Why the network doesn't run on these inputs; "" where it does."""
+    try:
+        with torch.no_grad():
+            output = module(*_called(module, chosen)[0])
+    except Exception as error:  # the network is anyone's code
+        return f"{type(error).__name__}: {error}".partition("\n")[0][:120]
+    return "it gives nothing" if output is None else ""
+
+
+def _beside(module: nn.Module, chosen: Mapping[str, Input]) -> dict[str, Input]:
+    """What `forward` takes beside the text that is chosen, the most usual first."""
+    takes = inspect.signature(module.forward).parameters
+    config = getattr(module, "config", None)
+    segments = next((n for c in _configs(config) if (n := getattr(c, "type_vocab_size", 0))), 0)
+    found: dict[str, Input] = {}
+    for ids, mask in MASKS.items():
+        if ids in chosen and mask in takes:
+            found[mask] = torch.ones_like(chosen[ids][0]), chosen[ids][1]
+    if "input_ids" not in chosen:
+        return found
+    ids, axes = chosen["input_ids"]
+    if "token_type_ids" in takes and segments > 1:
+        halves = torch.arange(ids.shape[1]) * 2 // ids.shape[1]
+        found["token_type_ids"] = halves.expand_as(ids).contiguous(), axes
+    generates = getattr(module, "can_generate", lambda: False)()
+    if "position_ids" in takes and generates and not getattr(config, "is_encoder_decoder", False):
+        found["position_ids"] = torch.arange(ids.shape[1]).expand_as(ids).contiguous(), axes
+    return found
 
 
 def _choices(main: str, known: list[str]) -> Iterator[list[str]]:
