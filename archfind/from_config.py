@@ -14,6 +14,9 @@ from torch import nn
 
 from archfind.claimed_size import refuse_larger
 from archfind.errors import BuildError
+from archfind.frozen import replace
+from archfind.pretrained.claims import claims_of
+from archfind.pretrained.stated import more
 from archfind.providers import provider
 from archfind.tensors import TensorReader, merged_weight
 from archfind.types import Built, Guess, Match
@@ -23,8 +26,21 @@ def built_from_config(guess: Guess, found: Match, settings: Mapping[str, object]
     """The class with every tensor of the file in it. Raises BuildError with `.missing`,
     `.unexpected` and `.mismatched` where the library leaves one out, or isn't installed."""
     state = _state(guess, found)
+    found = _stated(guess, found)
     module = with_state(found, state, settings, guess.canonical.checkpoint.path)
     return Built(guess, found, module, len(state), len(state))
+
+
+def _stated(guess: Guess, found: Match) -> Match:
+    """The match with all that a config.json of its type says and the library has a field for."""
+    library: Any = provider("transformers")
+    claims = claims_of(guess.canonical.checkpoint)
+    assert found.pretrained is not None
+    model_type = found.pretrained.model_type
+    if claims.model_type != model_type:
+        return found
+    told = more(found.config, claims, lambda path: library.declares(model_type, path))
+    return replace(found, config={**found.config, **told})
 
 
 def with_state(

@@ -35,6 +35,7 @@ SHARDS = 10_000
 SIDE_BYTES = 1 << 20  # config.json and its like; the largest known one has 200 KB
 SIDE_DEPTH = 32  # levels of JSON in it; a pipeline's configs have about six
 SIDE_WORD = 200  # characters of a field
+SIDE_LIST = 1_000  # entries of a field that is a list; the longest name each of 200 layers
 SIDE_NUMBER = 1 << 24  # a claimed size or count; the longest known context has 10,485,760
 PLAN_BYTES = 64 << 20  # a plan names every key that it moves
 

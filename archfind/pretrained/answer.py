@@ -12,6 +12,7 @@ from archfind.pretrained.database import beside
 from archfind.pretrained.dialects import dialect
 from archfind.pretrained.rank import rank
 from archfind.pretrained.solve import solved
+from archfind.pretrained.stated import stated
 from archfind.pretrained.state_dict import StateDict, is_stale
 from archfind.types import Guess, Step, Twin
 
@@ -224,7 +225,7 @@ def _written(whole: list[Solved]) -> list[Solved]:
 
 def with_assumed(one: Solved, claims: Claims) -> Match:
     """The match with what is assumed about it."""
-    config = {**one.match.config, **told_by_dialect(one)}
+    config = {**one.match.config, **stated(one, claims), **told_by_dialect(one)}
     return replace(one.match, config=config, assumed=assumed(one, claims))
 
 

@@ -36,6 +36,7 @@ def assumed(one: Solved, claims: Claims) -> tuple[Assumed, ...]:
     code = foreign_code(one)
     found = _of_other_code(one, code)
     refused = claims.refused(one.block.family.leaves)  # what can't be read isn't told
+    refused += _not_taken(one.match.config, claims)
     is_told = claims.model_type == one.block.type.name and not refused
     if one.preset or is_told:
         return tuple(found)
@@ -53,6 +54,16 @@ def assumed(one: Solved, claims: Claims) -> tuple[Assumed, ...]:
     if "config" not in confirmed:
         found.append(Assumed("config", what, "defaults"))
     return tuple(found)
+
+
+def _not_taken(config: Mapping[str, Setting], claims: Claims) -> list[str]:
+    """Claims in whose place a default had to stand, as the tensors are of other sizes with them."""
+    return [
+        path
+        for path, value in claims.fields.items()
+        if path in config and config[path].source == "default" and config[path].value != value
+        if path.rpartition(".")[2] != "num_labels"
+    ]
 
 
 def told_by_dialect(one: Solved) -> dict[str, Setting]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from archfind.evidence.origins import origin
 from archfind.evidence.said import EXPORTED_AS, config_beside, fields, words
-from archfind.formats.side_files import like, word
+from archfind.formats.side_files import field, word
 from archfind.formats.side_files import words as texts
 
 TYPE_CHECKING = False
@@ -23,10 +23,10 @@ _CONFIGS = frozenset(
 
 
 class Claims:
-    """`fields` by dotted path, the model type, and the classes that are named; `notes` say what of
-    it can't be read."""
+    """`fields` by dotted path, the model type, and the classes that are named; `others` are fields
+    that are null or lists; `notes` say what of it can't be read."""
 
-    __slots__ = ("classes", "fields", "model_type", "notes", "where")
+    __slots__ = ("classes", "fields", "model_type", "notes", "others", "where")
 
     def __init__(self, config: Mapping[str, Any], where: str, notes: tuple[str, ...] = ()) -> None:
         self.where = where
@@ -34,7 +34,8 @@ class Claims:
         self.model_type = word(config.get("model_type")) or ""
         self.classes = texts(config.get("architectures")) or ()
         self.fields: dict[str, Any] = {}
-        _collect("", config, self.fields)
+        self.others: dict[str, Any] = {}
+        _collect("", config, self.fields, self.others)
 
     def names(self, model_type: str, cls: str) -> bool:
         """Whether the file names this class, or if it names none, its type."""
@@ -45,7 +46,8 @@ class Claims:
     def refused(self, usual: Mapping[str, object]) -> list[str]:
         """Claims about known fields that no field can have, one line for all: what isn't of the
         type of the `usual` value, or out of bounds."""
-        wrong = [p for p, v in self.fields.items() if p in usual and like(v, usual[p]) is None]
+        every = {**self.fields, **{p: v for p, v in self.others.items() if v is not None}}
+        wrong = [p for p, v in every.items() if p in usual and field(p, v, usual[p]) is None]
         return [f"{self.where} has no usable {', '.join(wrong[:5])}: left aside"] if wrong else []
 
     def contradictions(self, values: Mapping[str, Any], model_type: str) -> list[str]:
@@ -83,10 +85,15 @@ def claims_of(checkpoint: Checkpoint) -> Claims:
     return Claims(own, "the file", (note,) if note else ())
 
 
-def _collect(path: str, value: Mapping[str, Any], found: dict[str, Any]) -> None:
-    """Scalars by dotted path; how deep it goes is what the reader lets through."""
+def _collect(
+    path: str, value: Mapping[str, Any], found: dict[str, Any], others: dict[str, Any]
+) -> None:
+    """Scalars by dotted path, and what is null or a list; how deep it goes is what the reader lets
+    through."""
     for key, item in value.items():
         if isinstance(item, dict):
-            _collect(f"{path}{key}.", item, found)
+            _collect(f"{path}{key}.", item, found, others)
         elif isinstance(item, bool | int | float | str):
             found[f"{path}{key}"] = item
+        elif item is None or isinstance(item, list):
+            others[f"{path}{key}"] = item

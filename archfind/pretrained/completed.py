@@ -40,6 +40,7 @@ def completed(
     told = {p: v for p, v in stated.items() if p not in solution.solved and p != "class"}
     claimed = plausible(claims, {**stated, **family.leaves})
     claimed = {p: v for p, v in claimed.items() if _divides(p, v, values)}
+    claimed = _with_head_sizes(claimed, values)
     for source, some in (("default", facts), ("preset", told), ("file", claimed)):
         # Heads and what each has of a width are one size: neither can be said without the other.
         free = {p: v for p, v in some.items() if p not in solution.solved and p != "class"}
@@ -66,6 +67,19 @@ def _divides(path: str, value: object, values: Mapping[str, Any]) -> bool:
     return type(value) is int and value > 0 and not any(
         width % value for width in widths if type(width) is int
     )
+
+
+def _with_head_sizes(claimed: dict[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Claims with the head sizes that they leave to the library, which divides a width by them."""
+    more: dict[str, Any] = {}
+    for path, heads in claimed.items():
+        root, name = path[: path.rfind(".") + 1], path.rpartition(".")[2]
+        width, size = values.get(f"{root}hidden_size"), f"{root}head_dim"
+        if name != "num_attention_heads" or size not in values or size in claimed:
+            continue
+        if type(width) is int and type(heads) is int and heads > 0 and width % heads == 0:
+            more[size] = width // heads
+    return {**claimed, **more}
 
 
 def _keep(

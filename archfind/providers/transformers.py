@@ -229,6 +229,28 @@ def undeclared(config: type) -> dict[str, bool | int | float | str]:
     return found
 
 
+# Parts of the names of fields by which a config asks for other code, other weights or the hub.
+_FOREIGN = ("backbone", "pretrained", "timm", "path", "quanti", "kernel", "implementation", "dtype",
+            "code", "auto", "hub")  # fmt: skip
+
+
+def declares(model_type: str, path: str) -> bool:
+    """Whether a config's field, dotted within nested configs, is the type's own, and names neither
+    code nor weights."""
+    cls, *parts = config_class(model_type), *path.split(".")
+    if any(word in part for part in parts for word in _FOREIGN):
+        return False
+    for part in parts:
+        own = {field.name for field in dataclasses.fields(cls)} - _SHARED | undeclared(cls).keys()
+        if part not in own or part[:1] == "_":
+            return False
+        inner = (getattr(cls, "sub_configs", None) or {}).get(part)
+        if inner is None:
+            return True
+        cls = inner
+    return False
+
+
 @cache
 def derived_from(config: type) -> frozenset[str]:
     """Fields that a config makes others from as it is built: `first_k_dense_replace`."""
