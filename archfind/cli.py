@@ -333,7 +333,7 @@ def _repair(arguments: argparse.Namespace) -> int:
     from archfind.writing import target
 
     if arguments.out:
-        sources = [arguments.file, *([arguments.base] if arguments.base else [])]
+        sources = [name for name in (arguments.file, arguments.base, arguments.plan) if name]
         target.refuse_repair(arguments.out, sources, arguments.force)
     from archfind import repair
     from archfind.render_repair import repair_document, repair_lines
@@ -398,7 +398,7 @@ def _size(text: str) -> int:
         size = float(number) * unit if number else 0
     except ValueError:
         size = -1
-    if not 0 <= size < 2**63:
+    if not (1 <= size < 2**63 or not text):
         raise ExportError(f"--max-shard-size wants a size like 5GB, not {text!r}")
     return int(size)
 
@@ -413,8 +413,8 @@ def _settings(pairs: list[str]) -> dict[str, object]:
             raise BuildError(f"--set wants PLACE=VALUE, not {pair!r}")
         try:
             found[name] = ast.literal_eval(text)
-        except (ValueError, SyntaxError):
-            found[name] = text
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+            found[name] = text  # no literal, or one that Python can't make: a word
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 import torch
 
 import archfind
+from archfind.cli import main
 from archfind.errors import ExportError
 from archfind.writing import signals
 
@@ -181,3 +183,31 @@ def test_handlers_of_the_caller_stay() -> None:
     finally:
         signal.signal(signal.SIGTERM, before)
     assert came == [signal.SIGTERM, 1]
+
+
+def test_the_plan_is_an_input_too(tmp_path: Path) -> None:
+    torch.save({"a.weight": torch.ones(4, 4)}, tmp_path / "s.pth")
+    plan = json.dumps({"source": str(tmp_path / "s.pth"), "edits": []})
+    (tmp_path / "p.bin").write_text(plan)
+    os.link(tmp_path / "p.bin", tmp_path / "same.pth")
+    for out in ("p.bin", "same.pth"):
+        arguments = ["--plan", str(tmp_path / "p.bin"), "-o", str(tmp_path / out), "--force"]
+        assert main(["repair", str(tmp_path / "s.pth"), *arguments]) == 2
+    assert (tmp_path / "p.bin").read_text() == plan
+
+
+@pytest.mark.parametrize("value", ["{[]:1}", "-" * 100_000 + "1", "(" * 9000, "9" * 5000])
+def test_a_setting_that_python_cant_read_is_a_word(
+    value: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.save({"a.weight": torch.ones(4, 4)}, tmp_path / "s.pth")
+    assert main(["guess", str(tmp_path / "s.pth"), "--set", f"a={value}"]) == 2
+    assert "nothing is assumed at a" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("size", ["0", "0.5", "nan", "GB", "-1"])
+def test_no_size_of_a_shard(size: str, tmp_path: Path) -> None:
+    torch.save({"a.weight": torch.ones(4, 4)}, tmp_path / "s.pth")
+    out = str(tmp_path / "o.pth")
+    assert main(["export", str(tmp_path / "s.pth"), out, f"--max-shard-size={size}"]) == 2
+    assert not os.path.exists(out)

@@ -128,6 +128,7 @@ def _pieces(guess: Guess, dtype: str) -> tuple[list[Piece], dict[str, str]]:
             how = one.merged.get(key)
             made = _merged(one, key, how, dtype) if how else piece(prefix + key, spec, dtype)
             pieces.append(made)
+    _refuse_alike(pieces, guess.canonical.checkpoint)
     checkpoint = guess.canonical.checkpoint
     written = {pointer for one in found.values() for pointer in one.origin.values()}
     written |= {p for one in found.values() for _, *parts in one.merged.values() for p in parts}
@@ -146,6 +147,16 @@ def _pieces(guess: Guess, dtype: str) -> tuple[list[Piece], dict[str, str]]:
     return pieces, notes
 
 
+def _refuse_alike(pieces: list[Piece], checkpoint: Checkpoint) -> None:
+    """ExportError where two tensors would have one name, as those of `p[0]` and of `p.0` have."""
+    names: set[str] = set()
+    for one in pieces:
+        if one.key in names:
+            text = f"two tensors would be called {escape(one.key)}; --part takes one network"
+            raise ExportError(text, checkpoint.path)
+        names.add(one.key)
+
+
 def _tensors(guess: Guess) -> dict[str, Canonical]:
     """State dicts by the prefix that their keys get; more than one only where the file has several
     networks and none is asked for."""
@@ -158,7 +169,12 @@ def _tensors(guess: Guess) -> dict[str, Canonical]:
     found = networks(checkpoint)
     if len(found) == 1:
         return {"": next(iter(found.values()))}
-    return {f"{place.replace('/', '.')}." if place else "": one for place, one in found.items()}
+    return {f"{_plain(place)}." if place else "": one for place, one in found.items()}
+
+
+def _plain(place: str) -> str:
+    """A pointer as the names of modules are written."""
+    return place.replace("/", ".").replace("~1", "/").replace("~0", "~")
 
 
 def _merged(canonical: Canonical, key: str, how: tuple[str, ...], dtype: str) -> Piece:
@@ -314,14 +330,14 @@ def write(
         tied = [names for names in ties if len(names) > 1]
         extra = {TIED: json.dumps(tied)} if tied else {}
         write_safetensors(path, pieces, {**metadata, **extra})
-    _check(path, pieces)
+    _check(path, kind, pieces)
 
 
-def _check(path: str, pieces: Sequence[Piece]) -> None:
+def _check(path: str, kind: str, pieces: Sequence[Piece]) -> None:
     """Read the header back with the reader for anyone's files, and both ends of each tensor."""
     index = formats.open(path).index
     expected = {p.key: p for p in pieces}
-    places = {key if key in index else _pointer(key): one for key, one in expected.items()}
+    places = {_pointer(key) if kind == "pth" else key: one for key, one in expected.items()}
     odd = sorted(set(places) ^ set(index))
     if odd:
         raise ExportError(f"read back, the file lacks or adds {escape(odd[0])}")

@@ -4,8 +4,18 @@ from __future__ import annotations
 
 CLIP = 200
 _ZERO_WIDTH_AND_BIDI = frozenset(
-    (0x00AD, 0x034F, 0x061C, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x180E, 0x2028, 0x2029, 0x3164, 0xFEFF)
-) | frozenset((*range(0x200B, 0x2010), *range(0x202A, 0x202F), *range(0x2060, 0x2070)))
+    (0x00AD, 0x034F, 0x061C, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x2028, 0x2029, 0x3164, 0xFEFF, 0xFFA0)
+) | frozenset(
+    (
+        *range(0x180B, 0x1810),
+        *range(0x200B, 0x2010),
+        *range(0x202A, 0x202F),
+        *range(0x2060, 0x2070),
+        *range(0xFFF0, 0xFFFC),
+        *range(0x1BCA0, 0x1BCA4),
+        *range(0x1D173, 0x1D17B),
+    )
+)  # what Unicode calls default ignorable, and the marks of notes between lines
 
 
 def escape(text: str, clip: int = CLIP) -> str:
@@ -42,8 +52,7 @@ def _visible(char: str) -> str:
     code = ord(char)
     if code < 0x20 or 0x7F <= code < 0xA0:
         return f"\\x{code:02x}"
-    if code in _ZERO_WIDTH_AND_BIDI or 0xD800 <= code < 0xE000:
-        return f"\\u{code:04x}"
-    if 0xE0000 <= code < 0xE0080 or 0xFE00 <= code < 0xFE10:  # tags and variation selectors
+    is_variant = 0xE0000 <= code < 0xE1000 or 0xFE00 <= code < 0xFE10  # or a tag
+    if code in _ZERO_WIDTH_AND_BIDI or 0xD800 <= code < 0xE000 or is_variant:
         return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
     return char

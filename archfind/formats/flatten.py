@@ -35,6 +35,7 @@ class Flat:
         self.visits = 0
         self.text = 0
         self.attributes = 0
+        self.tensors = 0
 
     def count(self, visits: int, text: int = 0) -> None:
         """Charges the budgets: one shared list can stand in a tree a million times."""
@@ -50,6 +51,7 @@ class Flat:
         spec = self.specs.of(tensor, pointer)
         if spec is not None:
             self.index[pointer] = spec
+            self.tensors += 1
 
     def packed(self, pointer: str, value: Packed) -> None:
         """Adds a tensor of a class of its own, and what it is made of under torchao's names for a
@@ -195,6 +197,7 @@ def flatten(root: object, flat: Flat) -> None:
                 spec = spec_of(value, pointer)
                 if spec is not None:
                     index[pointer] = spec
+                    flat.tensors += 1
             elif type(value) in SCALARS:
                 flat.note(pointer, value)
             else:
@@ -206,6 +209,15 @@ def flatten(root: object, flat: Flat) -> None:
             path.pop()
             open_ids.discard(identity)
     count(visits, text)
+    _say_alike(flat)
+
+
+def _say_alike(flat: Flat) -> None:
+    """Keys that are no text, `1` beside `"1"`, can have one pointer: its tensor is the last one."""
+    hidden = flat.tensors - len(flat.index)
+    if hidden > 0:
+        text = f"{hidden} tensors are under keys that are written like others'; they aren't shown"
+        flat.warnings.append(text)
 
 
 def _tensors(prefix: str, values: dict[object, object], flat: Flat) -> bool:
@@ -218,7 +230,9 @@ def _tensors(prefix: str, values: dict[object, object], flat: Flat) -> bool:
         return False
     flat.count(len(values), len(names) + len(values) * len(prefix))
     named = {prefix + name: one for name, one in values.items()} if prefix else values  # pyright: ignore
-    flat.index.update(flat.specs.of_all(named))  # pyright: ignore
+    made = flat.specs.of_all(named)  # pyright: ignore
+    flat.index.update(made)
+    flat.tensors += len(made)
     return True
 
 
