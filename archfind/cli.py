@@ -373,6 +373,8 @@ def _signatures(arguments: argparse.Namespace) -> int:
         return EXIT_FAILED if failed else EXIT_EXACT
     elif arguments.action == "families":
         _print(commands.families_lines(arguments.names, arguments.only, arguments.again))
+    elif arguments.sample < 0:
+        raise ArchfindError(f"--sample wants a number of entries, not {arguments.sample}")
     else:
         lines, failed = commands.check_lines(arguments.names, arguments.sample, arguments.seed)
         _print(lines)

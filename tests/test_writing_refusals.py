@@ -211,3 +211,10 @@ def test_no_size_of_a_shard(size: str, tmp_path: Path) -> None:
     out = str(tmp_path / "o.pth")
     assert main(["export", str(tmp_path / "s.pth"), out, f"--max-shard-size={size}"]) == 2
     assert not os.path.exists(out)
+
+
+def test_a_sample_of_less_than_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["signatures", "check", "--sample=-5"]) == 2
+    assert (
+        capsys.readouterr().err == "archfind: error: --sample wants a number of entries, not -5\n"
+    )

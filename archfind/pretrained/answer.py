@@ -12,8 +12,8 @@ from archfind.pretrained.database import beside
 from archfind.pretrained.dialects import dialect
 from archfind.pretrained.rank import rank
 from archfind.pretrained.solve import solved
-from archfind.pretrained.stated import stated
 from archfind.pretrained.state_dict import StateDict, is_stale
+from archfind.pretrained.stated import stated
 from archfind.types import Guess, Step, Twin
 
 TYPE_CHECKING = False

@@ -1,6 +1,8 @@
-"""What a config.json states beside the sizes: positions, kinds of layers, windows, scales. No tensor
-shows them, the library computes with them, and so they are taken from a config of the class's own
-type. On the cold path of `archfind guess`."""
+"""What a config.json states beside the sizes: positions, kinds of layers, windows, scales.
+
+No tensor shows them, the library computes with them, and so they are taken from a config of the
+class's own type. On the cold path of `archfind guess`.
+"""
 
 from __future__ import annotations
 
