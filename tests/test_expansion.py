@@ -177,3 +177,24 @@ def test_gguf_of_nothing(tmp_path: Path) -> None:
     (tmp_path / "x.gguf").write_bytes(gguf())
     archfind.export(tmp_path / "x.gguf", tmp_path / "o.safetensors")
     assert (tmp_path / "o.safetensors").stat().st_size < 10_000
+
+
+@pytest.mark.parametrize("name", _GRAPHS)
+def test_outputs_that_lie_about_their_shape(tmp_path: Path, name: str) -> None:
+    nodes, more = _GRAPHS[name]
+    path = graph(tmp_path, nodes[:-2], more)
+    model = onnx.load(path)
+    del model.graph.output[:]
+    said = helper.make_tensor_value_info(nodes[-3].output[0], TensorProto.FLOAT, ())
+    model.graph.output.append(said)
+    onnx.save(model, path)
+    with pytest.raises(ArchfindError, match="allow_expansion"):
+        archfind.load(path)
+
+
+def test_joins_of_joins(tmp_path: Path) -> None:
+    joins = [node("Concat", f"c{n} c{n}", f"c{n + 1}", axis=0) for n in range(45)]
+    last = [node("ReduceMax", "c45", "r", keepdims=0), node("Cast", "r", "f", to=1)]
+    path = graph(tmp_path, [*joins, *last, node("Add", "m f", "y")], (("c0", [1] * 6),))
+    with pytest.raises(ArchfindError, match="allow_expansion"):
+        archfind.load(path)

@@ -13,6 +13,8 @@ from archfind.from_onnx.inputs import sizes
 
 _TIMES = 1000  # of the inputs' bytes, for a value that is computed from them
 _SMALL = 1024  # numbers of a constant whose values may be a shape
+_RANK = 64  # numbers of a shape that is asked for
+_MOST = 1 << 16  # numbers that Concats may join
 _WIDTH = 8  # bytes, of types that have no fixed width
 
 
@@ -55,7 +57,9 @@ def _inferred(model: onnx.ModelProto) -> dict[str, int]:
     graph = bare.graph
     graph.name = "g"
     graph.node.extend(model.graph.node)
-    graph.output.extend(model.graph.output)
+    for value in model.graph.output:  # by name: what it says of its shape may be a lie
+        kind = value.type.tensor_type.elem_type or onnx.TensorProto.FLOAT
+        graph.output.append(onnx.helper.make_tensor_value_info(value.name, kind, None))
     for tensor in model.graph.initializer:  # large ones by their shapes: data costs memory here
         if prod(tensor.dims) <= _SMALL:
             graph.initializer.append(tensor)
@@ -66,7 +70,7 @@ def _inferred(model: onnx.ModelProto) -> dict[str, int]:
     for name, shape, kind in sizes(model):
         graph.input.append(onnx.helper.make_tensor_value_info(name, kind, shape))
     # onnx would write out what a Range makes, number after number, to see whether it is a shape
-    follow = b"Range" not in bare.SerializeToString()
+    follow = b"Range" not in bare.SerializeToString() and not _grows(graph)
     try:
         made = onnx.shape_inference.infer_shapes(bare, data_prop=follow)
     except Exception:  # of a graph that breaks the rules, which running it will say
@@ -77,6 +81,19 @@ def _inferred(model: onnx.ModelProto) -> dict[str, int]:
         shape = [d.dim_value if d.HasField("dim_value") else 1 for d in kind.shape.dim]
         values[value.name] = prod(shape) * _width(kind.elem_type)
     return values
+
+
+def _grows(graph: onnx.GraphProto) -> bool:
+    """Whether Concats of Concats make more numbers than any shape has: onnx would write them out,
+    and each node can double them."""
+    lengths = {tensor.name: prod(tensor.dims) for tensor in graph.initializer}
+    for node in graph.node:
+        some = [lengths.get(name, _RANK) for name in node.input]
+        length = sum(some) if node.op_type == "Concat" else max(some, default=_RANK)
+        if length > _MOST:
+            return True
+        lengths.update(dict.fromkeys(node.output, length))
+    return False
 
 
 def _width(kind: int) -> int:
