@@ -64,8 +64,10 @@ def _divides(path: str, value: object, values: Mapping[str, Any]) -> bool:
     if name not in _HEADS or f"{root}{dot}head_dim" in values:
         return True
     widths = (values.get(f"{root}{dot}{width}") for width in _WIDTHS)
-    return type(value) is int and value > 0 and not any(
-        width % value for width in widths if type(width) is int
+    return (
+        type(value) is int
+        and value > 0
+        and not any(width % value for width in widths if type(width) is int)
     )
 
 
