@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     Index = Mapping[str, TensorSpec]
 
 
+_MILLIONS = 10_000  # from so many on
+
+
 @frozen
 class Counted:
     """`in_file` are all tensors of the file, an optimizer's and others that were set aside, too."""
@@ -24,6 +27,11 @@ class Counted:
     parameters: int
     dtype: str | None
     in_file: int
+
+
+def count_words(count: int) -> str:
+    """A number of parameters as lines show it: "25.56 M", or "2,570" where millions say nothing."""
+    return f"{count / 1e6:.2f} M" if count >= _MILLIONS else f"{count:,}"
 
 
 def about(guess: Guess) -> list[Index]:

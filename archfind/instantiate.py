@@ -179,8 +179,10 @@ def _match(guess: Guess, accept_ambiguous: bool, accept_assumed: bool) -> Match:
         raise UnknownError(f"is {guess.kind.words}: no network", path, ())
     nearest = f"; nearest: {', '.join(names)}" if names else ""
     program = guess.canonical.checkpoint.format in PROGRAMS
-    run = "; --trust exports the program in the file" if program else ""
-    raise UnknownError(f"unknown, no signature fits{nearest}{run}", path, names)
+    more = "guess --search builds its likes; .safetensors and .pth are written without a network"
+    if program:
+        more = "--trust exports the program in the file"
+    raise UnknownError(f"unknown, no signature fits{nearest}; {more}", path, names)
 
 
 def _is_doubtful(found: Match) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from archfind.counted import counted
+from archfind.counted import count_words, counted
 from archfind.errors import CheckpointError, InternalError
 from archfind.formats.escape import escape, quoted
 from archfind.recipe import assumed_document, recipe
@@ -220,7 +220,7 @@ def _evidence(document: dict) -> str:  # pyright: ignore
         escape(detail) if kind == "rename" else f"{kind} {escape(detail)}"
         for kind, detail in document["steps"]
     )
-    size = f"{document['parameters'] / 1e6:.2f} M parameters, {document['dtype']}"
+    size = f"{count_words(document['parameters'])} parameters, {document['dtype']}"
     counted = f"{keys['matched']}/{keys['expected']} keys and shapes"
     counted = counted if keys["expected"] else "as archfind noted when it wrote the file"
     tolerated = len(keys["tolerated"])

@@ -3,7 +3,7 @@ network, and those that it resembles."""
 
 from __future__ import annotations
 
-from archfind.counted import about
+from archfind.counted import about, count_words
 from archfind.evidence.anatomy import Anatomy, anatomy
 from archfind.formats.escape import escape, quoted
 from archfind.render_parts import part_choice, part_lines
@@ -56,7 +56,7 @@ def _shape(document: dict[str, Any]) -> str:
     more = f" (the file holds {document['in_file']})" if whole else ""
     return (
         f"shape     {document['tensors']} tensors{of}{more}, "
-        f"{document['parameters'] / 1e6:.2f} M numbers, {document['dtype']}"
+        f"{count_words(document['parameters'])} numbers, {document['dtype']}"
     )
 
 
