@@ -76,7 +76,7 @@ def question(match: Match) -> str:
 
 def _list(match: Match) -> str:
     items = [
-        f"{item.place}={item.value}"
+        (f"{item.place}={item.value}" if item.place != "said" else f"{item.what} {item.value}")
         + (f" (or {', '.join(map(str, item.alternatives))})" if item.alternatives else "")
         for item in match.assumed[:_SHOWN]
     ]

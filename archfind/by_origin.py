@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from archfind.evidence.said import fields, words
 from archfind.frozen import replace
+from archfind.head_assumptions import assumed as head_assumed
+from archfind.heads import head_settings
 from archfind.types import Assumed
 
 TYPE_CHECKING = False
@@ -41,7 +43,11 @@ def of_code(match: Match, code: Origin | None, checkpoint: Checkpoint) -> Match:
     if code.leaves and not _is_told(code, checkpoint):
         what = f"{code.leaves}, which {code.name} configs decide, is that of"
         kept += (Assumed("implementation", what, match.entry.id),)
-    return replace(match, assumed=kept)
+    config = dict(match.config)
+    left = {item.place for item in kept}
+    if match.head is not None and left.isdisjoint(o.place for o in head_assumed(match.head)):
+        config |= head_settings(match.head, "origin")
+    return replace(match, assumed=kept, config=config)
 
 
 def renamed_by(match: Match, code: Origin | None, of: Canonical, is_spelling: bool) -> Match:

@@ -206,6 +206,7 @@ def _sources(config: dict) -> str:  # pyright: ignore
         "shape": "shapes",
         "file": "the file",
         "value": "weights",
+        "origin": "names",
         "default": "defaults",
         "assumed": "assumptions",
         "user": "settings",

@@ -154,8 +154,8 @@ class Canonical:
 
 @frozen
 class Setting:
-    """A config value and where it came from: shape | value | file | preset | default | user |
-    assumed."""
+    """A config value and where it came from: shape | value | file | origin | preset | default |
+    user | assumed."""
 
     value: object
     source: str

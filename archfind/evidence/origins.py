@@ -200,6 +200,18 @@ ORIGINS: tuple[Origin, ...] = (
             ("n_text_layer", "decoder_layers"),
         ),
     ),
+    Origin(
+        "LLaMA's own",
+        "github.com/meta-llama/llama: llama/model.py, class ModelArgs",
+        ("tok_embeddings.weight", "layers.0.attention.wq.weight", "layers.0.attention.wk.weight"),
+        words=(
+            ("dim", "hidden_size"),
+            ("n_heads", "num_attention_heads"),
+            ("n_kv_heads", "num_key_value_heads"),
+            ("norm_eps", "rms_norm_eps"),
+            ("rope_theta", "rope_parameters.rope_theta"),
+        ),
+    ),
     # QuickGELU is in clip/model.py itself; the three numbers are constants of its TorchScript.
     Origin(
         "OpenAI CLIP's",

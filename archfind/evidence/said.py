@@ -45,6 +45,7 @@ ASSUMED = "archfind.assumed"
 _OWN_CONFIG = "archfind.config"
 _READ = (EXPORTED_AS, ASSUMED, "archfind.hints")
 _CONFIG = "config.json"
+_PARAMS = "params.json"  # beside Meta's consolidated files
 
 
 @frozen
@@ -96,9 +97,10 @@ def words(checkpoint: Checkpoint) -> Words:
             found.update(_in_text(place, value))
         elif value is not None:
             found[place] = value
-    for place, value in _flat(_CONFIG, config_beside(checkpoint)[0]):
-        if len(found) < _LIMIT:
-            found.setdefault(place, value)
+    for name in (_CONFIG, _PARAMS):
+        for place, value in _flat(name, config_beside(checkpoint, name)[0]):
+            if len(found) < _LIMIT:
+                found.setdefault(place, value)
     return found
 
 
@@ -107,11 +109,13 @@ def names_in(checkpoint: Checkpoint) -> list[tuple[str, str]]:
     return named(words(checkpoint))
 
 
-def config_beside(checkpoint: Checkpoint) -> tuple[Mapping[str, object], str]:
+def config_beside(
+    checkpoint: Checkpoint, name: str = _CONFIG
+) -> tuple[Mapping[str, object], str]:
     """The config.json beside a checkpoint, {} where there is none; and why it can't be read."""
     folder = os.path.isdir(checkpoint.path)
     home = checkpoint.path if folder else os.path.dirname(checkpoint.path)
-    path = os.path.join(home, _CONFIG)
+    path = os.path.join(home, name)
     if not os.path.lexists(path):
         return {}, ""
     from archfind.formats.side_files import read_object
@@ -119,7 +123,7 @@ def config_beside(checkpoint: Checkpoint) -> tuple[Mapping[str, object], str]:
     try:
         return read_object(path), ""
     except CheckpointError as error:
-        return {}, f"the config.json beside it is left aside: {error.message}"
+        return {}, f"the {name} beside it is left aside: {error.message}"
 
 
 def fields(own: Words) -> Words:
@@ -232,7 +236,7 @@ def _rank(place: str) -> int:
     parent = above.rpartition("/")[2]
     if last == "architectures":
         return 0
-    if last in ("name", "type") and parent in _PARENTS:
+    if last in ("name", "type", "__module__") and parent in _PARENTS:
         last = parent
     elif last == "name" and not above:
         last = "arch"

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 # Under these a file keeps what its network was made with.
 _CONFIGS = frozenset(
     "config model_config hf_config model_args model_kwargs kwargs args dims hyper_parameters hparams "
-    "cfg model params archfind.config".split()
+    "cfg model params params.json archfind.config".split()
 )
 
 
@@ -82,6 +82,9 @@ def claims_of(checkpoint: Checkpoint) -> Claims:
     for theirs, name in code.words if code is not None else ():
         if theirs in own:
             own.setdefault(name, own[theirs])
+    width, heads = own.get("hidden_size"), own.get("num_attention_heads")
+    if code is not None and type(width) is int and type(heads) is int and heads > 0:
+        own.setdefault("head_dim", width // heads)  # in code that has no other size of a head
     return Claims(own, "the file", (note,) if note else ())
 
 

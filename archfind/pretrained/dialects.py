@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 
+from archfind.evidence.said import fields, words
 from archfind.frozen import replace
 from archfind.types import Piece, Step
 
@@ -116,7 +117,7 @@ def _renamed(canonical: Canonical, name: str, rules: Rules) -> Canonical | None:
     made: dict[str, TensorSpec] = {}
     origin: dict[str, str] = {}
     aside = list(canonical.aside)
-    size = _head_size(canonical.index)
+    size = _told_size(canonical) or _head_size(canonical.index)
     for key, spec in canonical.index.items():
         found = next(((m, to, how) for own, to, how in compiled if (m := own.match(key))), None)
         if found is None or key in canonical.merged:
@@ -193,6 +194,14 @@ def _halved(spec: TensorSpec, size: int) -> TensorSpec:
                 at = (piece.at[0] + row + odd * (size // 2), *piece.at[1:])
                 made.append(Piece(at, _rows(piece.spec, row + odd, size // 2, 2)))
     return replace(spec, pieces=tuple(made), stride=None, offset=0, applied=())
+
+
+def _told_size(canonical: Canonical) -> int:
+    """Rows of one of LLaMA's heads by the count of heads that the file, or the params.json beside
+    it, says; 0 where none does."""
+    rows = _first_size(canonical.index, "layers.0.attention.wq.weight")
+    count = fields(words(canonical.checkpoint)).get("n_heads") if rows else None
+    return rows // count if type(count) is int and 0 < count <= rows and not rows % count else 0
 
 
 def _head_size(index: Index) -> int:
