@@ -15,12 +15,14 @@ from archfind.providers.example import Axes, Example, images, tensors
 from archfind.types import Match
 
 
-def run(path: str, inputs: list[Tensor]) -> list[Tensor]:
+def run(path: str, inputs: list[Tensor], names: tuple[str, ...] = ()) -> list[Tensor]:
+    """The graph's outputs on inputs in its own order, or by `names`, where it has these."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     wanted = [value.name for value in session.get_inputs()]
-    fed = dict(zip(wanted, (t.numpy() for t in inputs), strict=False))
+    given = names if len(names) == len(inputs) and set(wanted) <= set(names) else wanted
+    fed = {n: t.numpy() for n, t in zip(given, inputs, strict=False) if n in wanted}
     return [torch.from_numpy(np.asarray(value)) for value in session.run(None, fed)]
 
 
@@ -49,7 +51,7 @@ def freed_in(model: onnx.ModelProto, example: Example) -> tuple[Axes, ...]:
 
 def example_for(match: Match, module: nn.Module, model: onnx.ModelProto) -> Example:
     """The network's example in the sizes that the graph takes."""
-    example = example_of(match, module)
+    example = _taken(example_of(match, module), {name for name, _ in _shapes(model)})
     shapes = [shape for _, shape in _shapes(model)]
     alone = len(example.args) == len(shapes) == 1 and isinstance(example.args[0], Tensor)
     if not alone or len(shapes[0]) != len(example.size) + 1:
@@ -61,6 +63,20 @@ def example_for(match: Match, module: nn.Module, model: onnx.ModelProto) -> Exam
     made = images(size, batch=batch)  # pyright: ignore[reportArgumentType]
     made = made.sigmoid() if not example.mean else made
     return replace(example, args=(made,), size=size)
+
+
+def _taken(example: Example, names: set[str]) -> Example:
+    """The example without inputs that the graph doesn't take, where it has others of these names:
+    a graph of text may have no mask."""
+    if not names < set(example.names) or any(isinstance(arg, list) for arg in example.args):
+        return example
+    given = iter(example.names)
+    args = tuple(
+        arg if not isinstance(arg, Tensor) or next(given) in names else None for arg in example.args
+    )
+    kept = [at for at, name in enumerate(example.names) if name in names]
+    axes = tuple(example.axes[at] for at in kept) if example.axes else ()
+    return replace(example, args=args, names=tuple(example.names[at] for at in kept), axes=axes)
 
 
 def inputs(model: onnx.ModelProto) -> list[Tensor] | None:

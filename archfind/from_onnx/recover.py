@@ -304,7 +304,7 @@ def _proven(module: nn.Module, state: Mapping[str, Tensor], example: Example, pa
         with quiet():
             case = parity.case(module, args)
         try:
-            found = run(path, tensors(args))
+            found = run(path, tensors(args), example.names)
         except Exception as error:  # onnxruntime's own
             raise BuildError(f"onnxruntime: {escape(str(error), 160)}") from error
         if len(found) < len(case.outputs):  # the graph may give fewer of them

@@ -21,6 +21,9 @@ _FRAMES = 128  # of a spectrogram
 # Text, and the mask that says which of it is there; the rest fills a batch up.
 MASKS = {"input_ids": "attention_mask", "decoder_input_ids": "decoder_attention_mask"}
 
+# What some make of the text or without it, though people feed it.
+_OPTIONAL = ("bbox", "decoder_input_ids")
+
 # a tensor of `forward`, and its axes that may be free beside the batch
 Input = tuple[Tensor, Axes]
 
@@ -46,6 +49,9 @@ def example(name: str, module: nn.Module) -> Example:
         why = _refusal(module, own)
         if why:
             continue
+        for name in _OPTIONAL if "input_ids" in own else ():
+            given = own | {name: known[name]} if name in known else own
+            own = own if _refusal(module, given) else given
         beside = _beside(module, own)
         for fewer in range(len(beside) + 1):
             more = dict(list(beside.items())[: len(beside) - fewer])
