@@ -43,8 +43,6 @@ def test_a_graph_is_what_it_was_exported_from(exported: Path) -> None:
     assert (best.config["num_classes"].value, best.config["num_classes"].source) == (3, "file")
     text = "\n".join(guess_lines(guess_document(found)))
     assert "says      exported by archfind from timm/test_resnet" in text
-    module: Any = archfind.load(exported)
-    assert module.fc.out_features == 3
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,12 @@ from archfind.providers import example_of
 from archfind.providers.example import Axes, Example, images, tensors
 from archfind.types import Match
 
+# Inputs of a text that a graph may lack, those that most do first.
+_WITHOUT = (
+    "position_ids", "token_type_ids", "bbox", "decoder_attention_mask", "attention_mask",
+    "decoder_input_ids",
+)  # fmt: skip
+
 
 def run(path: str, inputs: list[Tensor], names: tuple[str, ...] = ()) -> list[Tensor]:
     """The graph's outputs on inputs in its own order, or by `names`, where it has these."""
@@ -51,7 +57,7 @@ def freed_in(model: onnx.ModelProto, example: Example) -> tuple[Axes, ...]:
 
 def example_for(match: Match, module: nn.Module, model: onnx.ModelProto) -> Example:
     """The network's example in the sizes that the graph takes."""
-    example = _taken(example_of(match, module), {name for name, _ in _shapes(model)})
+    example = _taken(example_of(match, module), [name for name, _ in _shapes(model)])
     shapes = [shape for _, shape in _shapes(model)]
     alone = len(example.args) == len(shapes) == 1 and isinstance(example.args[0], Tensor)
     if not alone or len(shapes[0]) != len(example.size) + 1:
@@ -65,18 +71,23 @@ def example_for(match: Match, module: nn.Module, model: onnx.ModelProto) -> Exam
     return replace(example, args=(made,), size=size)
 
 
-def _taken(example: Example, names: set[str]) -> Example:
-    """The example without inputs that the graph doesn't take, where it has others of these names:
-    a graph of text may have no mask."""
-    if not names < set(example.names) or any(isinstance(arg, list) for arg in example.args):
+def _taken(example: Example, names: list[str]) -> Example:
+    """The example without inputs that the graph doesn't take: those of other names where it has
+    these, else as many as it has fewer, what a text does without first."""
+    if len(names) >= len(example.names) or any(isinstance(arg, list) for arg in example.args):
         return example
+    kept = set(names)
+    if not kept <= set(example.names):
+        surplus = [name for name in _WITHOUT if name in example.names]
+        surplus = surplus[: len(example.names) - len(names)]
+        kept = set(example.names).difference(surplus)
     given = iter(example.names)
     args = tuple(
-        arg if not isinstance(arg, Tensor) or next(given) in names else None for arg in example.args
+        arg if not isinstance(arg, Tensor) or next(given) in kept else None for arg in example.args
     )
-    kept = [at for at, name in enumerate(example.names) if name in names]
-    axes = tuple(example.axes[at] for at in kept) if example.axes else ()
-    return replace(example, args=args, names=tuple(example.names[at] for at in kept), axes=axes)
+    places = [at for at, name in enumerate(example.names) if name in kept]
+    axes = tuple(example.axes[at] for at in places) if example.axes else ()
+    return replace(example, args=args, names=tuple(example.names[at] for at in places), axes=axes)
 
 
 def inputs(model: onnx.ModelProto) -> list[Tensor] | None:
