@@ -343,9 +343,9 @@ class Guess:
     `status` is exact (one function fits every key and shape), ambiguous (several do, and nothing
     chooses; or something that the outputs depend on was assumed), close (one fits but for the named
     tensors) or unknown. `chosen_by` says what made the first match stand out: only | prior | file |
-    origin (whose names the keys are) | value | preset | user, and "" where nothing did. `parts` has a guess for each
-    other network in the file, by name. `searched`: building classes with other arguments found
-    nothing that fits, either. `kind` says what the file is where it's no network at all.
+    origin (whose names the keys are) | value | preset | user, and "" where nothing did. `parts` has
+    a guess for each other network in the file, by name. `searched`: building classes with other
+    arguments found nothing that fits, either. `kind` says what the file is where it's no network.
     """
 
     canonical: Canonical

@@ -1,5 +1,5 @@
-"""archfind's own exports are recognised as what they were exported from, with what was told and what
-was only assumed."""
+"""archfind's own exports are recognised as what they were exported from, with what was told and
+what was only assumed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whose code a file's names are decides between networks with the same tensors, and what stays open:
+"""Whose code a file's names are decides between networks with the same tensors, and what is open:
 each case is a library's network, its keys as that code writes them."""
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def lukemelas(state: State) -> State:
             rest = key[block.end() + 1 :]
             for conv, name in zip(convs, names, strict=True):
                 rest = re.sub(rf"^{conv}\.", f"_{name}_conv.", rest)
-            rest = re.sub(r"^bn(\d)", lambda m: f"_bn{int(m[1]) - 1 + first}", rest)
+            rest = re.sub(r"^bn(\d)", lambda m, more=first: f"_bn{int(m[1]) - 1 + more}", rest)
             rest = re.sub(r"^se\.conv_(\w+)", r"_se_\1", rest)
             key = f"_blocks.{number}.{rest}"
         found[key] = tensor
@@ -162,7 +162,9 @@ def test_the_chosen_twin_computes_what_the_names_stand_for(tmp_path: Path) -> No
     picture = torch.randn(1, 3, 96, 96)
     with torch.no_grad():
         expected = module(picture)
-        torch.testing.assert_close(archfind.load(tmp_path / "efficientnet-b0.pth")(picture), expected)
+        torch.testing.assert_close(
+            archfind.load(tmp_path / "efficientnet-b0.pth")(picture), expected
+        )
         other: Any = archfind.load(tmp_path / "efficientnet-b0.pth", choose="timm/efficientnet_b0")
         assert (other(picture) - expected).abs().max() > 1e-3 * expected.abs().max()
 

@@ -1,5 +1,5 @@
-"""What files say of their own network: shown, believed where tensors leave something open, told where
-tensors contradict it."""
+"""What files say of their own network: shown, believed where tensors leave something open, told
+where tensors contradict it."""
 
 from __future__ import annotations
 
@@ -66,7 +66,8 @@ def omegaconf(**values: object) -> object:
     ("beside", "sentence"),
     [
         ({"arch": "resnet3d-18"}, "resnet3d-18"),
-        ({"hyper_parameters": {"arch": "Unet", "encoder_name": "resnet34"}}, "smp Unet on resnet34"),
+        ({"hyper_parameters": {"arch": "Unet", "encoder_name": "resnet34"}},
+         "smp Unet on resnet34"),
         ({"hparams": {"encoder_name": "mit_b0"}}, "smp on mit_b0"),
         ({"train_args": {"model": "yolov8n.yaml", "task": "detect"}}, "yolov8n.yaml"),
         ({"args": argparse.Namespace(model="deit_small_patch16_224", lr=0.1)},
@@ -74,7 +75,8 @@ def omegaconf(**values: object) -> object:
         ({"config": {"model": {"name": "unetplusplus", "backbone": "b3"}}}, "unetplusplus on b3"),
         ({"hyper_parameters": {"net": {"_target_": "monai.networks.nets.UNet"}}},
          "monai.networks.nets.UNet"),
-        ({"hyper_parameters": {"model": {"class_path": "my.Net", "init_args": {"n": 3}}}}, "my.Net"),
+        ({"hyper_parameters": {"model": {"class_path": "my.Net", "init_args": {"n": 3}}}},
+         "my.Net"),
         ({"meta": {"config": MMCV.format("FasterRCNN", 50)}}, "FasterRCNN on ResNet-50"),
         ({"hyper_parameters": omegaconf(model={"_target_": "torchvision.models.vit_b_16"})},
          "torchvision.models.vit_b_16"),

@@ -1,5 +1,5 @@
-"""Whose code writes such key names, and what follows from that for the network: a table, reviewed by
-hand. On the cold path of `archfind guess`, and looked at only where tensors leave something open.
+"""Whose code writes such key names, and what follows from that for the network: a table, reviewed
+by hand. On the cold path of `archfind guess`; looked at only where tensors leave something open.
 
 Several networks may have the same tensors, and a library's network under other names may compute
 something else. Names are evidence of the code: they choose among twins, say that what was assumed
@@ -22,11 +22,14 @@ class Origin:
     """A project's code, told by names of its own.
 
     `keys` are all in every state dict of it, below any prefix; one that ends in a dot is a module.
-    None of `without` is. `source` is where the names and the claims below stand. `prefers` is what
-    the names of the entries begin or end with that its code computes. `as_library`: where no twin
-    is left, its code is the library's in all but names. `confirms` are places of assumptions whose
-    value is its code's. `leaves` says in words what its configs decide of an entry's network,
-    `told_by` which word of a file says that it's as the library's, and `fields` which of a transformers class: with the value of today's code, and other values.
+    None of `without` is. `source` is where the names and the claims below stand. `prefers` is a
+    part of the names of the entries, or of the class, that its code computes. `as_library`: where
+    no twin is left, its code is the library's in all but names. `confirms` are places of
+    assumptions whose value is its code's. `leaves` says in words what its configs decide of an
+    entry's network, `told_by` which word of a file says that it's as the library's, and `fields`
+    which of a transformers class: with the value of today's code, and other values. The layers of
+    the module `head` don't run in a row, so that it can't be rebuilt from them. `words` are its
+    names of a config's fields, each with the library's.
     """
 
     name: str

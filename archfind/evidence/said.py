@@ -109,9 +109,7 @@ def names_in(checkpoint: Checkpoint) -> list[tuple[str, str]]:
     return named(words(checkpoint))
 
 
-def config_beside(
-    checkpoint: Checkpoint, name: str = _CONFIG
-) -> tuple[Mapping[str, object], str]:
+def config_beside(checkpoint: Checkpoint, name: str = _CONFIG) -> tuple[Mapping[str, object], str]:
     """The config.json beside a checkpoint, {} where there is none; and why it can't be read."""
     folder = os.path.isdir(checkpoint.path)
     home = checkpoint.path if folder else os.path.dirname(checkpoint.path)

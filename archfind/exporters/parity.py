@@ -77,7 +77,7 @@ def padded(module: nn.Module, example: Example) -> Case | None:
 
 
 def _where(output: Tensor, there: Tensor) -> Tensor:
-    """An output with zeros where a text is padded, if it has a row for each of the text's places."""
+    """An output with zeros where a text is padded, if it has a row for each place of the text."""
     if output.shape[:2] != there.shape or not output.is_floating_point():
         return output
     mask = there.reshape(*there.shape, *[1] * (output.dim() - 2)).bool()

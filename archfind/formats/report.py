@@ -120,14 +120,14 @@ class Report:
         )
 
     def _beside(self) -> dict[object, object]:
-        """The `_metadata` that torch gives every state dict; {} where there are several of those."""
+        """The `_metadata` that torch gives a state dict; {} where there are several of those."""
         said = [
             one["_metadata"] for m in self.machines for one in m.attributes if "_metadata" in one
         ]
         return said[0] if len(said) == 1 and type(said[0]) is dict else {}
 
     def _exported(self) -> dict[str, object]:
-        """What an export of archfind's own notes in `_metadata`, of which no module has the name."""
+        """What an export of archfind's own notes in `_metadata`; no module has its name."""
         own = self._beside().get("archfind")
         if type(own) is not dict:
             return {}

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 # Under these a file keeps what its network was made with.
 _CONFIGS = frozenset(
-    "config model_config hf_config model_args model_kwargs kwargs args dims hyper_parameters hparams "
-    "cfg model params params.json archfind.config".split()
+    "config model_config hf_config model_args model_kwargs kwargs args dims hyper_parameters "
+    "hparams cfg model params params.json archfind.config".split()
 )
 
 
@@ -77,7 +77,8 @@ def claims_of(checkpoint: Checkpoint) -> Claims:
             own[last] = value
     own = {name: value for name, value in fields(every).items() if name in own}
     exported = [name for at, name in every.items() if at.endswith(EXPORTED_AS)]
-    own |= {"architectures": [str(name).rpartition("/")[2]] for name in exported}
+    if exported:
+        own["architectures"] = [str(exported[0]).rpartition("/")[2]]
     code = origin(checkpoint.index) if own else None
     for theirs, name in code.words if code is not None else ():
         if theirs in own:

@@ -31,9 +31,9 @@ Input = tuple[Tensor, Axes]
 def example(name: str, module: nn.Module) -> Example:
     """The fewest inputs that the network runs on: its main one, then with others that its `forward`
     names; with what belongs to text, which people feed: its mask, its segments, and its positions
-    where it's generated. Its cache for generating is turned off: that is an output of another kind; and experts
-    are run by plain products, since no exporter knows the operator for groups of them. BuildError
-    where it runs on none of them."""
+    where it's generated. Its cache for generating is turned off: that is an output of another kind;
+    and experts are run by plain products, since no exporter knows the operator for groups of them.
+    BuildError where it runs on none of them."""
     for layer in module.modules():
         config = getattr(layer, "config", None)
         if config is None:
