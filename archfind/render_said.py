@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from archfind.evidence.origins import origin
 from archfind.evidence.said import said
 from archfind.formats.escape import escape, quoted
 
@@ -15,8 +16,15 @@ _LONG = 160  # characters of a sentence
 
 
 def said_document(guess: Guess) -> dict[str, object]:
-    """`said` of every answer: the sentence, and what it's made of; null where the file says
-    nothing."""
+    """`said` of every answer: the sentence, and what it's made of, null where the file says
+    nothing; and `origin`, whose code writes such keys, null where it's the library's, or unknown.
+    """
+    is_open = guess.status != "exact" and guess.kind is None
+    code = origin(guess.canonical.checkpoint.index) if is_open else None
+    return {"origin": code.name if code is not None else None, **_said(guess)}
+
+
+def _said(guess: Guess) -> dict[str, object]:
     steps = guess.canonical.steps
     place = "/".join(step.detail for step in steps if step.kind == "unwrap")
     found = said(guess.canonical.checkpoint, place)
@@ -36,10 +44,10 @@ def said_document(guess: Guess) -> dict[str, object]:
 def said_lines(document: dict[str, Any], path: str) -> list[str]:
     """The sentence; that there is source to read, or a program to run, where no library's network
     is certain."""
-    own = document["said"]
+    own, code = document["said"], document["origin"]
+    lines = [f"names     are {code}"] if code else []
     if own is None:
-        return []
-    lines: list[str] = []
+        return lines
     if own["sentence"] and not said_first(document):
         places = ", ".join(escape(place, 40) for place in list(own["names"])[:3])
         lines.append(f"says      {escape(own['sentence'], _LONG)}" + f" ({places})" * bool(places))

@@ -15,6 +15,7 @@ from test_identify import State, guess_state, state_of
 
 import archfind
 from archfind.evidence.origins import ORIGINS, origin, origins
+from archfind.render import guess_document, guess_lines
 from archfind.types import Guess
 
 MMCV = "model = dict(type='RetinaNet', backbone=dict(type='ResNet', depth=50, style='{}'))"
@@ -217,4 +218,19 @@ def test_whose_clip_it_is_says_its_activation(own: bool, tmp_path: Path) -> None
 def test_every_row_says_where_it_is_from() -> None:
     for one in ORIGINS:
         assert one.source.startswith("github.com/") and one.keys
-        assert one.prefers or one.as_library or one.confirms or one.leaves or one.head or one.words
+
+
+@pytest.mark.parametrize(
+    ("keys", "name"),
+    [
+        (("decoder.blocks.0.conv1.0.weight", "segmentation_head.0.weight"),
+         "segmentation_models_pytorch's"),
+        (("model.0.conv.weight", "model.0.bn.weight", "model.9.dfl.conv.weight"), "ultralytics'"),
+    ],
+)  # fmt: skip
+def test_whose_names_an_unknown_network_has_is_said(keys: tuple[str, ...], name: str) -> None:
+    shapes = [(7, 5, 3, 3), (7,), (1, 7, 1, 1)]
+    state = {f"net.{key}": torch.zeros(shape) for key, shape in zip(keys, shapes, strict=False)}
+    document = guess_document(guess_state(state))
+    assert (document["status"], document["origin"]) == ("unknown", name)
+    assert f"  names     are {name}" in guess_lines(document)

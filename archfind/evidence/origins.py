@@ -153,6 +153,21 @@ ORIGINS: tuple[Origin, ...] = (
         ("encoder.layer1.0.conv1.weight", "decoder.aspp.", "segmentation_head.0.weight"),
         leaves="strides and dilations of the last stages (encoder_output_stride)",
     ),
+    # Known by name alone: the whole is in no library here.
+    *(
+        Origin(
+            "segmentation_models_pytorch's",
+            "github.com/qubvel-org/segmentation_models.pytorch: base/heads.py, decoders/",
+            (decoder, "segmentation_head.0.weight"),
+            without=("decoder.aspp.",),
+        )
+        for decoder in ("decoder.blocks.", "decoder.seg_blocks.", "decoder.psp.", "decoder.pab.")
+    ),
+    Origin(
+        "ultralytics'",
+        "github.com/ultralytics/ultralytics: nn/tasks.py, nn/modules/head.py",
+        ("model.0.conv.weight", "model.0.bn.weight", "dfl.conv.weight"),
+    ),
     # LayerNorm eps 1e-6, exact GELU: the networks that the library took over, renamed.
     Origin(
         "facebookresearch/ConvNeXt's",
