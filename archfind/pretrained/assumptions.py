@@ -82,9 +82,11 @@ def foreign_code(one: Solved) -> Origin | None:
 
 def _of_other_code(one: Solved, code: Origin | None) -> list[Assumed]:
     """What a project's configs decide of the class that it wrote itself."""
+    if code is None:
+        return []
     return [
         Assumed(place, f"{place} in {code.name} code", value, others)
-        for place, value, others in (code.fields if code is not None else ())
+        for place, value, others in code.fields
         if one.match.config.get(place) is None or one.match.config[place].source != "file"
     ]
 
