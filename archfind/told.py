@@ -124,7 +124,7 @@ def _exported_so(guess: Guess, own: Words) -> Guess:
 def _other_name(guess: Guess, own: Words, database: Database) -> list[str]:
     """A line where the file names a network that libraries have, and the tensors are another's."""
     names = named(own)
-    if not names:
+    if not names or guess.matches[0].pretrained is not None:  # whose claims are judged with it
         return []
     every = [*guess.matches, *(match for one in guess.parts.values() for match in one.matches)]
     fitting = {name for match in every for name in _names(match)}
@@ -148,7 +148,7 @@ def _is_of(name: str, fitting: set[str]) -> bool:
     """Whether a name is that of a network that fits, or of what it's made of (a detector's
     backbone), or the other way round."""
     whole = name.replace("_", "")
-    others = [other.replace("_", "") for other in fitting]
+    others = [other.replace("_", "").lower() for other in fitting]
     return len(whole) < _SHORT or any(whole in other or other in whole for other in others)
 
 

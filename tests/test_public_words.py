@@ -254,3 +254,24 @@ def test_words_are_bounded(tmp_path: Path) -> None:
     found = archfind.open(tmp_path / "x.pth")
     assert len(words(found)) <= 2_000
     assert len(said(found).sentence) < 1_000
+
+
+@pytest.mark.parametrize(
+    ("config", "told"),
+    [
+        ({"model_type": "bert", "architectures": ["BertModel"]}, ""),
+        ({"model_type": "bert", "vocab_size": 9}, "vocab_size=9"),
+        ({"model_type": "gpt2"}, "model_type=gpt2"),
+    ],
+)
+def test_a_config_that_its_tensors_contradict(
+    config: dict[str, object], told: str, minilm: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "model.safetensors"
+    path.symlink_to(minilm)
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    found = archfind.guess(path)
+    assert found.matches[0].entry.name == "BertModel"
+    assert found.status == ("ambiguous" if told else "exact")
+    said_items = [item.what for item in found.matches[0].assumed if item.place == "said"]
+    assert [told in what for what in said_items] == [True] * bool(told)

@@ -14,7 +14,7 @@ from archfind.pretrained.rank import rank
 from archfind.pretrained.solve import solved
 from archfind.pretrained.state_dict import StateDict, is_stale
 from archfind.pretrained.stated import stated
-from archfind.types import Guess, Step, Twin
+from archfind.types import Assumed, Guess, Step, Twin
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -201,11 +201,15 @@ def answered(
         for name, kind in dict.fromkeys([_name(one) for one in rivals] or doubtful)
     )
     match = replace(with_assumed(first, claims), twins=twins)
+    against = claims.contradictions(first.values, first.block.type.name)
+    if against and not picked:
+        item = Assumed("said", f"{against[0]}; the tensors are of", match.entry.id)
+        match = replace(match, assumed=(item, *match.assumed))
     warnings = [
         *claims.notes,
         *_notes(first),
         *claims.refused(first.block.family.leaves),
-        *claims.contradictions(first.values, first.block.type.name),
+        *against,
     ]
     if chosen_by == "only" and not first.is_public:
         warnings.append(f"of the {known} model types that are known; a rarer one may fit, too")
