@@ -43,6 +43,8 @@ def test_a_graph_is_what_it_was_exported_from(exported: Path) -> None:
     assert (best.config["num_classes"].value, best.config["num_classes"].source) == (3, "file")
     text = "\n".join(guess_lines(guess_document(found)))
     assert "says      exported by archfind from timm/test_resnet" in text
+    plan = archfind.repair.plan(exported)
+    assert not plan.complete and "lost their names" in plan.problems[0]
 
 
 @pytest.mark.parametrize(

@@ -275,3 +275,12 @@ def test_a_config_that_its_tensors_contradict(
     assert found.status == ("ambiguous" if told else "exact")
     said_items = [item.what for item in found.matches[0].assumed if item.place == "said"]
     assert [told in what for what in said_items] == [True] * bool(told)
+
+
+def test_source_in_the_file_is_pointed_to(tmp_path: Path) -> None:
+    net = nn.Sequential(nn.Linear(7, 5), nn.Tanh(), nn.Linear(5, 3))
+    torch.save(torch.fx.symbolic_trace(net), tmp_path / "net.pt")
+    found = document(tmp_path / "net.pt")
+    assert found["said"]["sources"]
+    lines = guess_lines(found)
+    assert any(line.startswith("  source    of ") and "inspect" in line for line in lines)

@@ -37,6 +37,11 @@ def planned(guess: Guess, choose: str = "") -> Plan:
         return _with(whole, f"holds {len(guess.parts)} networks; choose one with --part: {names}")
     if guess.status in ("exact", "ambiguous"):
         found = guess.matches[0]
+        if not found.expected:  # a graph, recognised by what is noted in it
+            text = (
+                f"its tensors have lost their names; {found.entry.id} is led back by a conversion"
+            )
+            return _with(whole, f"{text}:  archfind export FILE OUT.safetensors")
         return Plan(
             source,
             (*opening(guess), *_stray(guess, found)),
