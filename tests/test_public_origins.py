@@ -14,7 +14,7 @@ from test_dialects import Clip, NanoGpt, saved
 from test_identify import State, guess_state, state_of
 
 import archfind
-from archfind.evidence.origins import ORIGINS, origin, origins
+from archfind.evidence.origins import ORIGINS, Origin, origin, origins
 from archfind.render import guess_document, guess_lines
 from archfind.types import Guess
 
@@ -218,6 +218,26 @@ def test_whose_clip_it_is_says_its_activation(own: bool, tmp_path: Path) -> None
 def test_every_row_says_where_it_is_from() -> None:
     for one in ORIGINS:
         assert one.source.startswith("github.com/") and one.keys
+
+
+@pytest.mark.parametrize("row", ORIGINS, ids=lambda one: f"{one.name} {one.keys[0]}")
+def test_every_row_knows_its_own_names_below_any_prefix(row: Origin) -> None:
+    own = [f"{key}weight" if key.endswith(".") else key for key in row.keys]
+    for prefix in ("", "module.", "model/net."):
+        found = origin([f"{prefix}{key}" for key in own])
+        assert found is not None and found.name == row.name
+    for missing in own:
+        assert row not in origins([key for key in own if key != missing])
+
+
+def test_an_encoder_may_be_dilated() -> None:
+    own = {f"encoder.{k}": t for k, t in state_of("timm/resnet18", num_classes=0).items()}
+    head = {"segmentation_head.0.weight": torch.zeros(5, 256, 1, 1)}
+    unet = {f"decoder.blocks.0.conv1.0.{k}": torch.zeros(7, 9, 3, 3) for k in ("weight",)}
+    aspp = {"decoder.aspp.0.convs.0.0.weight": torch.zeros(256, 512, 1, 1)}
+    assert guess_state({**own, **unet, **head}).parts["encoder"].status == "exact"
+    part = guess_state({**own, **aspp, **head}).parts["encoder"]
+    assert part.is_assumed and "dilations" in part.matches[0].assumed[0].what
 
 
 @pytest.mark.parametrize(

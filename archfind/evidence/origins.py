@@ -189,6 +189,12 @@ ORIGINS: tuple[Origin, ...] = (
         ("head.mlp.0.weight", "head.last_layer."),
         head="head",
     ),
+    Origin(
+        "DINOv2's",
+        "github.com/facebookresearch/dinov2: dinov2/layers/dino_head.py",
+        ("dino_head.mlp.0.weight", "dino_head.last_layer."),
+        head="dino_head",
+    ),
     # nn.GELU today, its tanh form before; eps 1e-5; no scale but 1/sqrt(size of a head).
     Origin(
         "nanoGPT's",
