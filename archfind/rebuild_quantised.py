@@ -13,12 +13,12 @@ from torch import nn
 from torch.ao import quantization as ao
 
 from archfind.errors import BuildError
-_PRINTED = 300  # of what torch says
 from archfind.providers import provider
 from archfind.quantised import PACKED
 from archfind.tensors import TensorReader
 from archfind.types import Built, Guess, Match, Quantisation
 
+_PRINTED = 300  # of what torch says
 State = OrderedDict[str, Any]
 Create = Callable[[str, str], nn.Module]  # of a library's name, and one of its networks
 
@@ -77,8 +77,13 @@ def _quantised(
         return ao.quantize_dynamic(module, {*made.layers}, dtype=torch.qint8, inplace=True)
     if made.style == "fx":
         return _traced(module, training, backend, library, name)
-    if made.folded:
+    if made.folded and hasattr(module, "fuse_model"):
         module.fuse_model(is_qat=training)  # pyright: ignore[reportCallIssue]
+    elif made.folded:
+        fuse = ao.fuse_modules_qat if training else ao.fuse_modules
+        fuse(module, [list(pair) for pair in made.folded], inplace=True)
+    if made.prefix == "module.":
+        module = ao.QuantWrapper(module)
     if training:
         vars(module)["qconfig"] = ao.get_default_qat_qconfig(backend)
         return ao.prepare_qat(module, inplace=True)
@@ -86,9 +91,7 @@ def _quantised(
     return ao.convert(ao.prepare(module, inplace=True), inplace=True)
 
 
-def _traced(
-    module: nn.Module, training: bool, backend: str, library: str, name: str
-) -> nn.Module:
+def _traced(module: nn.Module, training: bool, backend: str, library: str, name: str) -> nn.Module:
     """The same by torch.fx, which traces the network."""
     from torch.ao.quantization import quantize_fx
 
@@ -106,12 +109,13 @@ def _state(guess: Guess, made: Quantisation) -> State:
     reader = TensorReader()
     state: State = OrderedDict()
     for key, pointer in made.keys.items():
-        if not key.startswith(made.prefix):
+        cut = 0 if made.prefix == "module." else len(made.prefix)
+        if not key.startswith(made.prefix[:cut]):
             continue
         value = reader.read(checkpoint.index[pointer], key)
-        name, _, number = key[len(made.prefix) :].rpartition(".")
+        name, _, number = key[cut:].rpartition(".")
         if not name.endswith(PACKED):
-            state[key[len(made.prefix) :]] = value
+            state[key[cut:]] = value
             continue
         pair = state.setdefault(name, [None, None])
         pair[number == "1"] = value

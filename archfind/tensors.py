@@ -6,6 +6,7 @@ Files are read and not mapped: one that is cut while it is mapped kills the proc
 from __future__ import annotations
 
 import os
+import warnings
 import zlib
 from collections.abc import Iterable, Iterator
 from math import prod
@@ -82,14 +83,17 @@ class TensorReader:
         plain = replace(spec, dtype=_INTEGERS[spec.dtype], quantiser=None)
         numbers = self._read(plain)
         scale, zero = means.scale, means.zero_point
+        if isinstance(scale, TensorSpec) and isinstance(zero, TensorSpec):
+            arguments = numbers, self._read(scale), self._read(zero).long(), means.axis
+            make = torch._make_per_channel_quantized_tensor  # pyright: ignore
+        else:
+            arguments = numbers, scale, zero
+            make = torch._make_per_tensor_quantized_tensor  # pyright: ignore
         try:
-            if isinstance(scale, TensorSpec) and isinstance(zero, TensorSpec):
-                # Named as torch's own loader calls them, which is all that makes these tensors.
-                return torch._make_per_channel_quantized_tensor(  # pyright: ignore
-                    numbers, self._read(scale), self._read(zero).long(), means.axis
-                )
-            return torch._make_per_tensor_quantized_tensor(numbers, scale, zero)  # pyright: ignore
-        except RuntimeError as error:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # torch means to drop such tensors one day
+                return make(*arguments)
+        except (RuntimeError, IndexError) as error:
             text = f"its scales don't fit it: {str(error).splitlines()[0]}"
             raise BuildError(text, spec.storage.file) from error
 
@@ -242,8 +246,6 @@ def _casts(spec: TensorSpec) -> list[str]:
 
 def _applied(value: torch.Tensor, spec: TensorSpec) -> torch.Tensor:
     """What loading makes of a tensor's numbers."""
-    import warnings
-
     targets = iter((*_casts(spec)[1:], spec.dtype))
     for step in spec.applied:
         if step == "conj":
