@@ -326,12 +326,15 @@ def merged_weight(recipe: str, parts: list[torch.Tensor]) -> torch.Tensor:
         axis = 0 if weight.shape[0] == u.numel() else 1
         matrix = weight.movedim(axis, 0).flatten(1)
         return weight / torch.dot(u, matrix @ v)
+    if recipe == "mask":
+        weight, mask = parts
+        return weight * mask.to(weight.dtype)
     raise BuildError(f"no recipe {recipe!r} to merge weights")
 
 
 def computed(recipe: str, parts: list[torch.Tensor], shape: Iterable[int]) -> torch.Tensor:
     """A weight of `shape` that the file holds in parts, parametrised or packed."""
-    if recipe in ("weight_norm", "spectral_norm"):
+    if recipe in ("weight_norm", "spectral_norm", "mask"):
         return merged_weight(recipe, parts)
     from archfind.quantised_values import dequantised
 
