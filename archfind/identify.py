@@ -209,7 +209,7 @@ def in_state_dict(
                 def of_entry(name: str, plain: Canonical = plain) -> Guess | None:
                     return in_state_dict(plain, database, name, work).get("")
 
-                return {"": told(whole, of_entry)}
+                return {"": told(whole, of_entry, choose)}
     best, fits = canonical, []
     tries: list[tuple[Canonical, list[Fit]]] = []
     for reading in readings(canonical):

@@ -119,6 +119,11 @@ def _state(guess: Guess, made: Quantisation) -> State:
             continue
         pair = state.setdefault(name, [None, None])
         pair[number == "1"] = value
+    for layer in made.layers:
+        prefix = made.prefix if made.prefix == "module." else ""
+        weight = state.get(f"{prefix}{layer}.weight")
+        if weight is not None and weight.is_quantized:  # torch keeps that there is no bias
+            state.setdefault(f"{prefix}{layer}.bias", None)
     for key in [key for key in state if key.endswith(PACKED)]:
         weight, bias = state[key]
         state[key] = weight, bias

@@ -204,10 +204,10 @@ def _with(
     )
 
 
-def told(found: Guess, of_entry: Callable[[str], Guess | None]) -> Guess:
+def told(found: Guess, of_entry: Callable[[str], Guess | None], choose: str) -> Guess:
     """The answer about a quantised network, with what its quantisation adds: a network that is
     computed in integers is the one that its library writes for that (`of_entry` answers with an
-    entry); the ranges of fake quantisation are in no tensor."""
+    entry), unless the user chose one; the ranges of fake quantisation are in no tensor."""
     made, first = found.canonical.quantisation, found.matches[0]
     assert made is not None
     if made.kind == "training":
@@ -215,7 +215,7 @@ def told(found: Guess, of_entry: Callable[[str], Guess | None]) -> Guess:
         other = "qnnpack" if made.by_channel else "x86"
         item = Assumed("qconfig", "ranges of fake quantisation", usual, (other,))
         first = replace(first, assumed=(*first.assumed, item))
-    elif made.kind == "static" and made.style == "eager":
+    elif made.kind == "static" and made.style == "eager" and not choose:
         every = [t for t in first.twins if t.same_function and t.architecture[:10] == "quantized_"]
         entry = of_entry(f"{every[0].provider}/{every[0].architecture}") if every else None
         if entry is not None and entry.status == "exact":
