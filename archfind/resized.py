@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     # of a layer: (in, out) as the network has it, and as the file has it
     Sizes = tuple[tuple[int, int], tuple[int, int]]
 
-_CANDIDATES = 4
+_CANDIDATES = 24  # networks of the same keys: a family at all its widths
 _OF_LAYERS = frozenset("weight bias running_mean running_var".split())
 _DIGITS = 6
 _COLOURS = 16  # channels that a picture may have
