@@ -293,7 +293,8 @@ _PARAMETRISED = (
 
 def merge_parametrisations(canonical: Canonical) -> Canonical:
     """The parts of weight_norm, spectral_norm and masks as the one weight that they stand for;
-    itself where there are none. `merged` names the recipe and the file's keys, in the recipe's order."""
+    itself where there are none. `merged` names the recipe and the file's keys, in the recipe's
+    order."""
     every = "\n".join(canonical.index) + "\n"
     present = [row for row in _PARAMETRISED if f"{row[0][0]}\n" in every]
     if not present:

@@ -84,6 +84,10 @@ class TensorReader:
         numbers = self._read(plain)
         scale, zero = means.scale, means.zero_point
         if isinstance(scale, TensorSpec) and isinstance(zero, TensorSpec):
+            # torch believes what it's told, and reads beyond scales that are too few.
+            along = spec.shape[means.axis : means.axis + 1] if means.axis >= 0 else ()
+            if not along or scale.shape != along or zero.shape != along:
+                raise BuildError("its scales don't fit it", spec.storage.file)
             arguments = numbers, self._read(scale), self._read(zero).long(), means.axis
             make = torch._make_per_channel_quantized_tensor  # pyright: ignore
         else:
@@ -93,8 +97,8 @@ class TensorReader:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # torch means to drop such tensors one day
                 return make(*arguments)
-        except (RuntimeError, IndexError) as error:
-            text = f"its scales don't fit it: {str(error).splitlines()[0]}"
+        except (RuntimeError, TypeError) as error:
+            text = f"its scales make no sense: {str(error).splitlines()[0]}"
             raise BuildError(text, spec.storage.file) from error
 
     def _flat(self, spec: TensorSpec, dtype: torch.dtype, count: int) -> torch.Tensor:
