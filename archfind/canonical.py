@@ -285,12 +285,16 @@ _PARAMETRISED = (
         0,
         "spectral_norm",
     ),
+    # torch.nn.utils.prune
+    (("weight_orig", "weight_mask"), 0, "mask"),
+    (("bias_orig", "bias_mask"), 0, "mask"),
 )
 
 
 def merge_parametrisations(canonical: Canonical) -> Canonical:
-    """weight_norm and spectral_norm parts as the one weight that they stand for; itself where there
-    are none. `merged` names the recipe and the file's keys, in the recipe's order."""
+    """The parts of weight_norm, spectral_norm and masks as the one weight that they stand for;
+    itself where there are none. `merged` names the recipe and the file's keys, in the recipe's
+    order."""
     every = "\n".join(canonical.index) + "\n"
     present = [row for row in _PARAMETRISED if f"{row[0][0]}\n" in every]
     if not present:
@@ -305,11 +309,12 @@ def merge_parametrisations(canonical: Canonical) -> Canonical:
             if any(part not in index for part in parts):
                 continue
             spec = index[parts[full]]
-            merged[base + "weight"] = (recipe, *(origin[part] for part in parts))
+            made = base + ("bias" if suffixes[0] == "bias_orig" else "weight")
+            merged[made] = (recipe, *(origin[part] for part in parts))
             whole = origin[parts[full]]
             for part in parts:
                 del index[part], origin[part]
-            index[base + "weight"], origin[base + "weight"] = spec, whole
+            index[made], origin[made] = spec, whole
             counts[recipe] = counts.get(recipe, 0) + 1
     if not merged:
         return canonical

@@ -213,12 +213,16 @@ def in_state_dict(
     """The networks in one state dict by prefix; "" for the whole of it. Beyond registered networks
     only as much is tried as the work allows."""
     if canonical.quantisation is None and is_by_torch(canonical.index):
-        from archfind.torch_quantised import unquantised  # late: of few files
+        from archfind.torch_quantised import told, unquantised  # late: of few files
 
         for plain in unquantised(canonical, database):
-            whole = in_state_dict(plain, database, choose, work)
-            if len(whole) == 1 and "" in whole and whole[""].status in _SURE:
-                return whole
+            whole = in_state_dict(plain, database, choose, work).get("")
+            if whole is not None and whole.status in _SURE:
+
+                def of_entry(name: str, plain: Canonical = plain) -> Guess | None:
+                    return in_state_dict(plain, database, name, work).get("")
+
+                return {"": told(whole, of_entry, choose)}
     best, fits = canonical, []
     tries: list[tuple[Canonical, list[Fit]]] = []
     for reading in readings(canonical):
@@ -264,6 +268,12 @@ def in_state_dict(
     for reading, tried in rows:
         near_ids = [member.entry.id for fit in tried[:_NEAR] for member in fit.signature.members]
         other = headed_variant(reading, database, choose, near_ids, work)
+        if other is not None:
+            return {"": other}
+    from archfind.resized import resized
+
+    for reading, _ in tries:
+        other = resized(reading, database, choose, work)
         if other is not None:
             return {"": other}
     nearly = [(share, one) for share, one in nearly if share >= CLOSE and _is_close(one)]

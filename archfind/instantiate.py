@@ -70,7 +70,8 @@ def build(
     if guess.canonical.quantisation is not None and found.head is None:
         from archfind.rebuild_quantised import build_quantised  # late: of few files
 
-        plain = {name: value for name, value in config.items() if name != "qconfig"}
+        own = ("qconfig", "quantize")  # torch's, once the float network is made
+        plain = {name: value for name, value in config.items() if name not in own}
 
         def create(library: str, name: str) -> nn.Module:
             if (library, name) == (found.entry.provider, found.entry.name):
@@ -81,8 +82,14 @@ def build(
     module = _create(found, config, path)
     if found.head is not None:
         module = rebuilt(module, found.head)
-    own = module.state_dict()
     index = guess.canonical.index
+    if found.resized:
+        from archfind.evidence.listed import listing  # late: of few files
+        from archfind.resize_layers import resize
+
+        listed = listing(guess.canonical)
+        resize(module, {key: spec.shape for key, spec in index.items()}, listed)
+    own = module.state_dict()
     # Masks and tables that both have are the file's: they may tell what no argument was seen to.
     alike = {
         k for k in found.tolerated if k in own and k in index and own[k].shape == index[k].shape
@@ -96,6 +103,13 @@ def build(
     left = [k for k, t in [*module.named_parameters(), *module.named_buffers()] if t.is_meta]
     if left:
         raise BuildError(f"{len(left)} tensors have no values after loading: {left[0]} ...", path)
+    if found.resized:
+        from archfind.resize_layers import flows
+
+        example = provider(found.entry.provider).example(found.entry.name, module)
+        why = flows(module.eval(), example.args)
+        if why:
+            raise BuildError(f"{found.entry.id} can't have the file's sizes: {why}", path)
     return Built(guess, found, module.eval(), loaded, loaded)
 
 

@@ -6,7 +6,12 @@ from archfind.counted import count_words, counted
 from archfind.errors import CheckpointError, InternalError
 from archfind.formats.escape import escape, quoted
 from archfind.recipe import assumed_document, recipe
-from archfind.render_assumed import assumed_choice, assumed_lines
+from archfind.render_assumed import (
+    assumed_choice,
+    assumed_lines,
+    quantisation_document,
+    sizes_words,
+)
 from archfind.render_parts import head_document, head_words, part_choice, part_document, part_lines
 from archfind.render_pretrained import (
     also_lines,
@@ -56,9 +61,11 @@ def guess_document(guess: Guess) -> dict[str, object]:
         "assumed": assumed_document(best) if best else [],
         "keys": _keys(best) if best else {},
         "head": head_document(best) if best else [],
+        "resized": {k: list(v) for k, v in best.resized.items()} if best else {},
         "chosen_by": guess.chosen_by or None,
         "twins": _twins(best) if best else [],
         "key_map": dict(guess.key_map),
+        **quantisation_document(guess),
         "steps": [[step.kind, step.detail] for step in guess.canonical.steps],
         "candidates": [_candidate(found) for found in guess.matches],
         "searched": guess.searched,
@@ -178,7 +185,8 @@ def _exact(document: dict, path: str) -> tuple[str, list[str]]:  # pyright: igno
     build = document["build"]
     words = [repr(a) for a in build["args"]] + [f"{k}={v!r}" for k, v in build["kwargs"].items()]
     words = [*config_words(document), *words]
-    rest.append(f"build     {build['callable']}({', '.join(words)}){head_words(document)}")
+    after = head_words(document) + sizes_words(document)
+    rest.append(f"build     {build['callable']}({', '.join(words)}){after}")
     return _title(document), rest
 
 
@@ -194,6 +202,8 @@ def _assumed(document: dict, path: str) -> tuple[str, list[str]]:  # pyright: ig
 def _title(document: dict) -> str:  # pyright: ignore
     cls = str(document["class"]).rpartition(".")[2]
     other = " with other arguments" if document["variant"] else ""
+    if document["resized"]:
+        other += " with layers of other sizes"
     if document["head"]:
         other += " and another head" if other else " with another head"
     if document.get("model_type"):

@@ -8,6 +8,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from archfind.types import Guess
+
 _SHOWN = 12  # assumptions
 _ALSO = 4  # alternatives of one
 
@@ -28,6 +30,22 @@ def _line(item: dict[str, Any]) -> str:
     fits = ", ".join(others[:_ALSO]) + (" ..." if len(others) > _ALSO else "")
     also = f"{fits} would fit as well; " if others else ""
     return f"{said:<42} {also}--set {escape(item['place'])}={escape(example)}"
+
+
+def quantisation_document(guess: Guess) -> dict[str, object]:
+    """What torch's own quantisation did to the network; nothing where it did nothing."""
+    made = guess.canonical.quantisation
+    if made is None:
+        return {}
+    layers = {"layers": list(made.layers), "folded": [list(pair) for pair in made.folded]}
+    return {"quantisation": {"kind": made.kind, "style": made.style, **layers}}
+
+
+def sizes_words(document: dict[str, Any]) -> str:
+    """Which layers get the file's sizes once the network is built; "" for none."""
+    layers = [escape(path) for path in document["resized"]]
+    shown = ", ".join(layers[:_ALSO]) + (" ..." if len(layers) > _ALSO else "")
+    return f", then the file's sizes for {shown} ({len(layers)} layers)" if layers else ""
 
 
 def assumed_choice(path: str) -> str:

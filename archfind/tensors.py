@@ -6,6 +6,7 @@ Files are read and not mapped: one that is cut while it is mapped kills the proc
 from __future__ import annotations
 
 import os
+import warnings
 import zlib
 from collections.abc import Iterable, Iterator
 from math import prod
@@ -82,15 +83,22 @@ class TensorReader:
         plain = replace(spec, dtype=_INTEGERS[spec.dtype], quantiser=None)
         numbers = self._read(plain)
         scale, zero = means.scale, means.zero_point
+        if isinstance(scale, TensorSpec) and isinstance(zero, TensorSpec):
+            # torch believes what it's told, and reads beyond scales that are too few.
+            along = spec.shape[means.axis : means.axis + 1] if means.axis >= 0 else ()
+            if not along or scale.shape != along or zero.shape != along:
+                raise BuildError("its scales don't fit it", spec.storage.file)
+            arguments = numbers, self._read(scale), self._read(zero).long(), means.axis
+            make = torch._make_per_channel_quantized_tensor  # pyright: ignore
+        else:
+            arguments = numbers, scale, zero
+            make = torch._make_per_tensor_quantized_tensor  # pyright: ignore
         try:
-            if isinstance(scale, TensorSpec) and isinstance(zero, TensorSpec):
-                # Named as torch's own loader calls them, which is all that makes these tensors.
-                return torch._make_per_channel_quantized_tensor(  # pyright: ignore
-                    numbers, self._read(scale), self._read(zero).long(), means.axis
-                )
-            return torch._make_per_tensor_quantized_tensor(numbers, scale, zero)  # pyright: ignore
-        except RuntimeError as error:
-            text = f"its scales don't fit it: {str(error).splitlines()[0]}"
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # torch means to drop such tensors one day
+                return make(*arguments)
+        except (RuntimeError, TypeError) as error:
+            text = f"its scales make no sense: {str(error).splitlines()[0]}"
             raise BuildError(text, spec.storage.file) from error
 
     def _flat(self, spec: TensorSpec, dtype: torch.dtype, count: int) -> torch.Tensor:
@@ -242,8 +250,6 @@ def _casts(spec: TensorSpec) -> list[str]:
 
 def _applied(value: torch.Tensor, spec: TensorSpec) -> torch.Tensor:
     """What loading makes of a tensor's numbers."""
-    import warnings
-
     targets = iter((*_casts(spec)[1:], spec.dtype))
     for step in spec.applied:
         if step == "conj":
@@ -324,12 +330,15 @@ def merged_weight(recipe: str, parts: list[torch.Tensor]) -> torch.Tensor:
         axis = 0 if weight.shape[0] == u.numel() else 1
         matrix = weight.movedim(axis, 0).flatten(1)
         return weight / torch.dot(u, matrix @ v)
+    if recipe == "mask":
+        weight, mask = parts
+        return weight * mask.to(weight.dtype)
     raise BuildError(f"no recipe {recipe!r} to merge weights")
 
 
 def computed(recipe: str, parts: list[torch.Tensor], shape: Iterable[int]) -> torch.Tensor:
     """A weight of `shape` that the file holds in parts, parametrised or packed."""
-    if recipe in ("weight_norm", "spectral_norm"):
+    if recipe in ("weight_norm", "spectral_norm", "mask"):
         return merged_weight(recipe, parts)
     from archfind.quantised_values import dequantised
 

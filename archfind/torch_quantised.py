@@ -14,14 +14,14 @@ from archfind.match import match
 from archfind.quantised import INTEGERS, PACKED
 from archfind.shortlist import below, prefixes, signatures
 from archfind.signature import ordered
-from archfind.types import Quantisation, Step, Storage, TensorSpec
+from archfind.types import Assumed, Quantisation, Setting, Step, Storage, TensorSpec
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from archfind.database import Database, Signature
-    from archfind.types import Canonical, Match
+    from archfind.types import Canonical, Guess, Match
 
     Index = Mapping[str, TensorSpec]
 
@@ -120,10 +120,10 @@ def _is_by_channel(index: Index) -> bool:
 
 def _folded_into(
     index: Index, signature: Signature, found: Match
-) -> tuple[dict[str, TensorSpec], dict[str, str], bool] | None:
+) -> tuple[dict[str, TensorSpec], dict[str, str], tuple[tuple[str, str], ...]] | None:
     """The state dict completed with the norms that were folded into its layers, or stand within
     them, as one signature has them; the keys of the file for those that it hasn't by name, and
-    whether any norm was folded. None where more than norms is missing."""
+    the layers with their norms. None where more than norms is missing."""
     missing = {*found.missing}
     if found.mismatched or not all(_is_of_norm(key, missing, signature) for key in missing):
         return None
@@ -131,13 +131,14 @@ def _folded_into(
     made, renamed = dict(index), {}
     layer = ""
     left = {key.rpartition(".")[0] for key in missing}
-    folded = bool(left)
+    pairs: list[tuple[str, str]] = []
     for key in names:
         module = key.rpartition(".")[0]
         if len(made[f"{module}.weight"].shape if f"{module}.weight" in made else ()) > 1:
             layer = module
         elif module in left and layer:
             left.discard(module)
+            pairs.append((layer, module))
             renamed |= _norm_of(made, layer, module, signature)
             if f"{layer}.bias" not in signature.fixed:
                 made.pop(f"{layer}.bias", None)
@@ -146,7 +147,7 @@ def _folded_into(
         return None
     order = {key: n for n, key in enumerate(names)}
     keys = sorted(made, key=lambda key: order.get(key, len(order)))
-    return {key: made[key] for key in keys}, renamed, folded
+    return {key: made[key] for key in keys}, renamed, tuple(pairs)
 
 
 def _is_of_norm(key: str, missing: set[str], signature: Signature) -> bool:
@@ -201,6 +202,26 @@ def _with(
         steps=(*canonical.steps, *steps),
         quantisation=made,
     )
+
+
+def told(found: Guess, of_entry: Callable[[str], Guess | None], choose: str) -> Guess:
+    """The answer about a quantised network, with what its quantisation adds: a network that is
+    computed in integers is the one that its library writes for that (`of_entry` answers with an
+    entry), unless the user chose one; the ranges of fake quantisation are in no tensor."""
+    made, first = found.canonical.quantisation, found.matches[0]
+    assert made is not None
+    if made.kind == "training":
+        usual = "x86" if made.by_channel else "qnnpack"
+        other = "qnnpack" if made.by_channel else "x86"
+        item = Assumed("qconfig", "ranges of fake quantisation", usual, (other,))
+        first = replace(first, assumed=(*first.assumed, item))
+    elif made.kind == "static" and made.style == "eager" and not choose:
+        every = [t for t in first.twins if t.same_function and t.architecture[:10] == "quantized_"]
+        entry = of_entry(f"{every[0].provider}/{every[0].architecture}") if every else None
+        if entry is not None and entry.status == "exact":
+            config = {**entry.matches[0].config, "quantize": Setting(True, "file")}
+            first = replace(entry.matches[0], config=config)
+    return replace(found, matches=(first, *found.matches[1:]))
 
 
 def words(made: Quantisation) -> str:

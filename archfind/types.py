@@ -119,7 +119,7 @@ class Quantisation:
     """What torch's own quantisation did to a network: `kind` is static, dynamic or training (fake
     quantisation), `style` eager or fx. `layers` are those that it changed, by their paths below
     `prefix`; `by_channel`: weights have a scale for each output. `keys` has the file's keys by
-    the names in the state dict; `folded`: norms went into the layers before them."""
+    the names in the state dict; `folded` are pairs of a layer and the norm that went into it."""
 
     kind: str
     style: str
@@ -127,7 +127,7 @@ class Quantisation:
     by_channel: bool
     prefix: str
     keys: Mapping[str, str]
-    folded: bool = False
+    folded: tuple[tuple[str, str], ...] = ()
 
 
 @frozen
@@ -299,7 +299,8 @@ class Match:
     `head` is there where everything but the head is the entry's own, `variant` where its class has
     other arguments, `pretrained` where it takes a config. `in_common`, of one that doesn't fit,
     counts its keys in the file whatever their shapes, and its shapes whatever their keys. `assumed`
-    is what its outputs depend on without a trace: with such an item, no answer is exact."""
+    is what its outputs depend on without a trace: with such an item, no answer is exact. `resized`
+    has the weights' shapes of layers, by their paths, that have other sizes than the entry's."""
 
     entry: Entry
     config: Mapping[str, Setting]
@@ -316,6 +317,7 @@ class Match:
     pretrained: Pretrained | None = None
     in_common: tuple[int, int] = (0, 0)
     assumed: tuple[Assumed, ...] = ()
+    resized: Mapping[str, tuple[int, ...]] = NOTHING
 
     @property
     def fits(self) -> bool:

@@ -292,8 +292,9 @@ def _is_untold(path: str, preset: Mapping[str, Any]) -> bool:
 
 
 def _nearest(known: Known, values: Mapping[str, Any], fitting: Sequence[str]) -> str:
-    """The preset, of those `fitting` if there are any, from which the fewest arguments are moved, none of them within one that it has
-    nothing for; of several, the one that the prior names, then the one whose moved arguments the
+    """The preset, of those `fitting` if there are any, from which the fewest arguments are moved,
+    none of them within one that it has nothing for; of several, the one that the prior names, then
+    the one whose moved arguments the
     fewest tensors are made of (a network as wide is nearer than one as deep), then the nearest in
     size."""
     lines = known.family.program.lines

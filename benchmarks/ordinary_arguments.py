@@ -6,7 +6,7 @@ up for them: named, built, and held against the original.
 Each case draws one of timm's names, and of its picture's size, its colours and its classes some;
 one case in four draws a patch, a stride, a width or a depth beside. The network is made on the meta
 device, and its header guessed. It counts as
-    named    the class is named with one network that stands out (ambiguous: what is assumed is told)
+    named    the class is named
     right    the built answer has the original's tensors, and in every module the original's
              numbers, words and switches: strides, heads, activations, eps
     wrong    exact, and not right, nor with the original named as the answer's twin
@@ -127,7 +127,9 @@ def differs(one: nn.Module, other: nn.Module) -> str:
             return f"{path}: {type(module).__name__}, not {type(theirs.get(path)).__name__}"
         for name, value in vars(module).items():
             plain = isinstance(value, int | float | str | tuple | torch.Size)
-            told = plain and not any(word in name for word in ("img", "size", "drop", "feat", "patches", "training"))
+            told = plain and not any(
+                word in name for word in ("img", "size", "drop", "feat", "patches", "training")
+            )
             if told and getattr(theirs[path], name, None) != value and name[0] != "_":
                 return f"{path}.{name}: {value}, not {getattr(theirs[path], name, None)}"
     return ""

@@ -64,6 +64,9 @@ def convert(
     checkpoint = guess.canonical.checkpoint
     sources = target.sources_of(guess)
     target.refuse_export(out, sources, force=force, dtype=dtype, max_shard_size=max_shard_size)
+    if guess.canonical.quantisation is not None:
+        text = "torch quantised this network, and only its quantised form reads these tensors"
+        raise ExportError(f"{text}; a .ts holds that", checkpoint.path)
     pieces, notes = _pieces(guess, DTYPES.get(dtype, ""))
     if not pieces:
         raise ExportError("holds no tensors to write", checkpoint.path)

@@ -99,9 +99,9 @@ def _hangs(
 def instead(
     solution: Solution, family: Family, equations: Sequence[Equation]
 ) -> dict[str, tuple[tuple[object, ...], tuple[str, ...]]]:
-    """Numbers that may have been moved in place of an ordinary argument, with what each may be then,
-    and the leaves that are as they were: 15 patches a side are those of 128 pixels 8 apart, or of
-    224 pixels 14 apart."""
+    """Numbers that may have been moved in place of an ordinary argument, with what each may be
+    then, and the leaves that are as they were: 15 patches a side are those of 128 pixels 8 apart,
+    or of 224 pixels 14 apart."""
     found: dict[str, tuple[tuple[object, ...], tuple[str, ...]]] = {}
     values, preset = solution.values, family.presets[solution.preset]
     for path in (p for p in values if is_ordinary(p) and preset.get(p, values[p]) != values[p]):

@@ -168,7 +168,7 @@ def opening(guess: Guess) -> list[Edit]:
 
 
 def _merge(key: str, how: str, parts: list[str], spec: TensorSpec) -> Edit:
-    if how in ("weight_norm", "spectral_norm"):
+    if how in ("weight_norm", "spectral_norm", "mask"):
         return Edit("merge", tuple(parts), (key,), {"how": how})
     options = {"scheme": how, "shape": list(spec.shape)}
     return Edit("dequantise", tuple(parts), (key,), options, lossless=False)

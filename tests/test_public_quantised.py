@@ -1,0 +1,138 @@
+"""Networks that torch itself quantised: found, and loaded as torch computes them."""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+import timm
+import torch
+import torchvision
+from torch import nn
+from torch.ao import quantization as ao
+
+import archfind
+from archfind.cli import main
+from archfind.errors import BuildError, ExportError
+from archfind.frozen import replace
+from archfind.tensors import TensorReader
+from archfind.twins import randomise
+
+sys.path.append(str(Path(__file__).parent.parent / "benchmarks"))
+
+import quantised_and_pruned
+from quantised_and_pruned import judged
+
+SMALL = ("timm/test_resnet", "timm/mobilenetv2_050", "torchvision/resnet18")
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+@pytest.mark.parametrize("way", ["fx", "eager", "dynamic"])
+def test_a_drawn_network_loads_and_computes_the_same(
+    way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    monkeypatch.setattr(quantised_and_pruned, "PLAIN", SMALL)
+    monkeypatch.setattr(quantised_and_pruned, "TRANSFORMERS", ("timm/test_vit",))
+    monkeypatch.setattr(quantised_and_pruned, "QUANTISABLE", ("mobilenet_v2", "resnet18"))
+    counts: Counter[str] = Counter()
+    assert judged(way, random.Random(f"{way} 1"), counts) == ""
+    assert counts["equal"] == 1
+
+
+def test_the_librarys_own_quantised_network_is_named_with_how_it_is_built(tmp_path: Path) -> None:
+    module = torchvision.models.quantization.mobilenet_v2(weights=None, quantize=True)
+    torch.save(module.state_dict(), tmp_path / "net.pth")
+    found = archfind.guess(tmp_path / "net.pth")
+    assert (found.status, found.matches[0].entry.id) == (
+        "exact",
+        "torchvision/quantized_mobilenet_v2",
+    )
+    assert found.matches[0].config["quantize"].value is True
+    loaded = archfind.load(tmp_path / "net.pth")
+    image = torch.rand(1, 3, 96, 96)
+    assert torch.equal(loaded(image), module(image))
+
+
+def fused_for_training(path: Path) -> nn.Module:
+    module: Any = torchvision.models.quantization.resnet18(weights=None, quantize=False)
+    randomise(module)
+    module.train().fuse_model(is_qat=True)
+    module.qconfig = ao.get_default_qat_qconfig("fbgemm")
+    module = ao.prepare_qat(module)
+    module(torch.rand(2, 3, 96, 96))
+    module.eval().apply(ao.disable_observer)
+    torch.save(module.state_dict(), path)
+    return module
+
+
+def test_training_with_fused_norms_is_the_plain_network_and_its_ranges_are_assumed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module = fused_for_training(tmp_path / "net.pth")
+    found = archfind.guess(tmp_path / "net.pth")
+    assert found.is_assumed and found.matches[0].entry.id == "torchvision/resnet18"
+    assert [item.place for item in found.matches[0].assumed] == ["qconfig"]
+    assert main(["guess", str(tmp_path / "net.pth")]) == 1
+    assert "quantisation-aware training (eager mode, norms fused)" in capsys.readouterr().out
+    image = torch.rand(1, 3, 96, 96)
+    assert torch.equal(archfind.load(tmp_path / "net.pth")(image), module(image))
+    told = archfind.load(tmp_path / "net.pth", settings={"qconfig": "qnnpack"})
+    assert not torch.equal(told(image), module(image))
+
+
+def test_below_a_prefix_and_in_a_wrapper(tmp_path: Path) -> None:
+    module = timm.create_model("test_vit", num_classes=4).eval()
+    quantised = ao.quantize_dynamic(module, {nn.Linear})
+    state = {f"module.{key}": value for key, value in quantised.state_dict().items()}
+    torch.save({"epoch": 3, "state_dict": state}, tmp_path / "net.pth")
+    image = torch.rand(1, 3, 160, 160)
+    assert torch.equal(archfind.load(tmp_path / "net.pth")(image), quantised(image))
+
+
+def test_a_copy_would_lose_what_the_integers_mean(tmp_path: Path) -> None:
+    fused_for_training(tmp_path / "net.pth")
+    with pytest.raises(ExportError, match="torch quantised this network"):
+        archfind.export(tmp_path / "net.pth", tmp_path / "out.safetensors", accept_ambiguous=True)
+    assert not (tmp_path / "out.safetensors").exists()
+
+
+@pytest.mark.parametrize("by_channel", [False, True])
+def test_quantised_tensors_are_read_as_torch_reads_them(by_channel: bool, tmp_path: Path) -> None:
+    weight = torch.randn(5, 4)
+    if by_channel:
+        scales, zeros = torch.rand(5) + 0.1, torch.arange(5)
+        weight = torch.quantize_per_channel(weight, scales, zeros, 0, torch.qint8)
+    else:
+        weight = torch.quantize_per_tensor(weight, 0.1, 3, torch.quint8)
+    torch.save({"weight": weight}, tmp_path / "net.pth")
+    spec = archfind.open(tmp_path / "net.pth").index["weight"]
+    read = TensorReader().read(spec)
+    assert read.qscheme() == weight.qscheme() and read.dtype == weight.dtype
+    assert torch.equal(read.dequantize(), weight.dequantize())
+    if by_channel:
+        assert spec.quantiser is not None
+        fewer = replace(spec.quantiser, axis=1)
+        with pytest.raises(BuildError, match="its scales don't fit it"):
+            TensorReader().read(replace(spec, quantiser=fewer), "weight")
+    with pytest.raises(BuildError, match="which are not read"):
+        TensorReader().read(replace(spec, quantiser=None), "weight")
+
+
+def test_nothing_of_torch_is_imported_to_name_one(tmp_path: Path) -> None:
+    import subprocess
+
+    quantised = torchvision.models.quantization.resnet18(weights=None, quantize=True)
+    torch.save(quantised.state_dict(), tmp_path / "net.pth")
+    code = (
+        "import archfind, sys; found = archfind.guess(sys.argv[1]);"
+        "print(found.matches[0].entry.id, 'torch' in sys.modules, 'numpy' in sys.modules)"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "net.pth")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["torchvision/quantized_resnet18", "False", "False"]
