@@ -294,8 +294,9 @@ def _is_untold(path: str, preset: Mapping[str, Any]) -> bool:
 def _nearest(known: Known, values: Mapping[str, Any], solution: Solution) -> list[str]:
     """The presets, of those that fit if there are any, from which the fewest arguments are moved,
     none of them within one that it has nothing for, switches (a scale that it doesn't have) least
-    of all and sizes of pictures first; of several, the one that the prior names, then the one whose moved arguments the fewest tensors
-    are made of (a network as wide is nearer than one as deep), then the nearest in size."""
+    of all and sizes of pictures first; of several, the one that the prior names, then the one whose
+    moved arguments the fewest tensors are made of (a network as wide is nearer than one as deep),
+    then the nearest in size."""
     lines = known.family.program.lines
     made = {path: sum(path in line.reads for line in lines) for path in values}
     leaves = known.family.leaves
