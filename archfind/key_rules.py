@@ -44,7 +44,7 @@ class Made:
     def __init__(self, key: str, spec: TensorSpec) -> None:
         self.key = key
         self.spec = spec
-        self.piece = (0, 1)
+        self.piece: tuple[int, int] = (0, 1)
         self.recipe = ""
         self.others: tuple[str, ...] = ()
 

@@ -5,8 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
+from torch import Tensor
 
-Tensor = torch.Tensor
+
+def _inverse_log(tau: Tensor) -> Tensor:
+    return torch.log(1 / tau)
+
+
+def _magnitude(weight: Tensor) -> Tensor:
+    """The weight of an InPlace-ABN as a BatchNorm's."""
+    return weight.abs() + 1e-5
 
 
 def _with_first_position(token: Tensor, positions: Tensor) -> Tensor:
@@ -19,16 +27,21 @@ def _frames_added(kernel: Tensor) -> Tensor:
     return kernel.double().sum(2).to(kernel.dtype)
 
 
+def _zeros(beside: Tensor) -> Tensor:
+    """A bias that the loader makes, of the kind of numbers of what stands beside it."""
+    return beside.new_zeros(())
+
+
 RECIPES: dict[str, Callable[..., Tensor]] = {
-    "inverse_log": lambda tau: torch.log(1 / tau),
-    "magnitude": lambda weight: weight.abs() + 1e-5,  # InPlace-ABN's weight
+    "inverse_log": _inverse_log,
+    "magnitude": _magnitude,
     "with_first_position": _with_first_position,
     "frames_added": _frames_added,
-    "zeros": lambda beside: beside.new_zeros(()),  # a bias that the loader makes
+    "zeros": _zeros,
 }
 
 
 def older(recipe: str, parts: list[Tensor], shape: tuple[int, ...]) -> Tensor:
     """The value of `shape` that a recipe makes of the file's tensors."""
     made = RECIPES[recipe](*parts)
-    return made.expand(shape).clone() if recipe == "zeros" else made.reshape(shape)
+    return made.reshape(shape) if made.numel() > 1 else made.expand(shape).clone()

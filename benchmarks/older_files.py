@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
@@ -204,14 +204,18 @@ def upgraded(module: nn.Module, filter_fn: Any, state: Mapping[str, Tensor]) -> 
 def load_as_torchvision(module: nn.Module, state: Mapping[str, Tensor]) -> None:
     """Load a state dict as torchvision loads its own older files. RuntimeError where it can't."""
     if isinstance(module, densenet.DenseNet):
-        weights = SimpleNamespace(get_state_dict=lambda **_: dict(state))
-        densenet._load_state_dict(module, weights, progress=False)  # pyright: ignore
+
+        def published(**_: object) -> State:
+            return dict(state)
+
+        weights: Any = SimpleNamespace(get_state_dict=published)
+        densenet._load_state_dict(module, weights, progress=False)  # pyright: ignore[reportPrivateUsage]
     else:
         module.load_state_dict(dict(state), strict=True)
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def quiet() -> Generator[None]:
     """timm prints and logs where a weight is resized."""
     import logging
 

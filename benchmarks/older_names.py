@@ -42,6 +42,7 @@ from torch import nn
 import archfind
 from archfind.check import checkpoint_of
 from archfind.database import default, folder
+from archfind.errors import ArchfindError
 from archfind.harvest import create_on_meta
 from archfind.identify import guess
 from archfind.older_names import Row, rows
@@ -167,7 +168,7 @@ def loaded(entry: str, row: Row, folder: Path) -> Case:
     inputs, expected, why = run_original(source.example(name, module).args, module)
     try:
         ours = archfind.load(str(path), choose=entry, accept_ambiguous=True)
-    except archfind.errors.ArchfindError as error:
+    except ArchfindError as error:
         return {"loaded": False, "equal": False, "reason": f"{error.message}"[:160]}
     theirs = module.state_dict()
     apart = [
@@ -188,7 +189,7 @@ def loaded(entry: str, row: Row, folder: Path) -> Case:
 
 
 def main() -> None:
-    arguments = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    arguments = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     arguments.add_argument("--out", type=Path)
     arguments.add_argument("--only", default="", help="entries whose name has this")
     arguments.add_argument("--each", type=int, default=0, help="networks of a module; 0: all")
@@ -246,7 +247,7 @@ def report(cases: list[Case], unknown: list[str]) -> None:
 
 def made_in(name: str) -> str:
     """The module of timm that a network is made in."""
-    return timm.models._registry._model_to_module[name]
+    return timm.model_entrypoint(name).__module__.rpartition(".")[2]
 
 
 if __name__ == "__main__":
