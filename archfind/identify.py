@@ -115,7 +115,8 @@ def _asked(
     from archfind.older_names import older_readings
 
     ways = list(readings(whole[0] if len(whole) == 1 else found.canonical))
-    for reading in (*ways, *older_readings(ways[0], os.path.dirname(database.path))):
+    work = Work(len(ways[0].index))
+    for reading in (*ways, *older_readings(ways[0], os.path.dirname(database.path), work)):
         tried: list[Fit] = []
         for prefix in dict.fromkeys(["", *shortlist.prefixes(reading.index, database)]):
             index = shortlist.below(reading.index, prefix)
@@ -258,7 +259,7 @@ def in_state_dict(
         if other is not None:
             nearly.append((share, other))
     older: list[dict[str, Guess]] = []
-    for reading in older_readings(tries[0][0], os.path.dirname(database.path)):
+    for reading in older_readings(tries[0][0], os.path.dirname(database.path), work):
         other = in_state_dict(reading, database, choose, work)
         if any(one.status in _SURE for one in other.values()):
             older.append(other)

@@ -21,6 +21,7 @@ import re
 from math import prod
 
 from archfind.frozen import replace
+from archfind.key_names import number
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ def _values(
             rest.append(given)
         elif count:
             factor, name, add = int(count[1] or 1), count[2], int(count[3] or 0)
-            value, left = divmod(int(given[:9]) - add, factor)
+            value, left = divmod(number(given) - add, factor)
             if left or value < 0 or numbers.setdefault(name, value) != value:
                 return None, [], []
         else:

@@ -15,11 +15,14 @@ if TYPE_CHECKING:
 
     from archfind.key_rules import Made, Rule
     from archfind.types import Canonical, TensorSpec
+    from archfind.work import Work
 
     Index = Mapping[str, TensorSpec]
 
 _LONGEST = 12  # parts of a key that are looked up
 _TRIED = 4  # rows that are tried for one state dict
+_LONG = 512  # characters of a key, which rules read more than once
+_DIGITS = 6  # of a block's number
 _PLACES = 8  # prefixes below which one row's rules are applied
 
 
@@ -57,7 +60,8 @@ class Row:
             return []
         head, _, tail = f"{prefix}{self.stage}".partition("{n}")
         middles = [k[len(head) : -len(tail)] for k in index if k.startswith(head)]
-        found = {int(m) for m in middles if m.isdigit() and f"{head}{m}{tail}" in index}
+        middles = [m for m in middles if m.isdecimal() and len(m) <= _DIGITS]
+        found = {int(m) for m in middles if f"{head}{m}{tail}" in index}
         return sorted({0} | found)
 
 
@@ -76,9 +80,12 @@ def rows(folder: str) -> list[Row]:
     return _read[folder]
 
 
-def older_readings(canonical: Canonical, folder: str) -> Iterator[Canonical]:
-    """The state dict in the library's names of today, for each row whose signs it shows."""
+def older_readings(canonical: Canonical, folder: str, work: Work) -> Iterator[Canonical]:
+    """The state dict in the library's names of today, for each row whose signs it shows, as far as
+    the work allows."""
     if not canonical.index or any(step.kind == "rename" for step in canonical.steps):
+        return
+    if max(map(len, canonical.index)) > _LONG:
         return
     tried = 0
     for row, prefixes in _shown(canonical.index, rows(folder)):
@@ -86,6 +93,8 @@ def older_readings(canonical: Canonical, folder: str) -> Iterator[Canonical]:
             return
         reading = canonical
         for prefix in prefixes:
+            if not work.allows(len(canonical.index)):
+                return
             reading = renamed(reading, row, prefix) or reading
         if reading is not canonical:
             tried += 1

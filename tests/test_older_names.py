@@ -17,14 +17,16 @@ from older_files import older, on_meta, quiet, unshaped
 from older_names import accepted, loaded, named, ways, written
 
 import archfind
+from archfind.canonical import networks
 from archfind.check import checkpoint_of
 from archfind.database import default, folder
 from archfind.harvest import create_on_meta
 from archfind.identify import guess
 from archfind.key_rules import Made, Rule, applied, shaped
-from archfind.older_names import rows
+from archfind.older_names import older_readings, rows
 from archfind.providers import provider
 from archfind.types import Guess, Storage, TensorSpec
+from archfind.work import Work
 
 ROWS = {row.name: row for row in rows(folder())}
 State = dict[str, torch.Tensor]
@@ -282,6 +284,26 @@ def test_names_made_twice_are_left_alone() -> None:
     assert state is not None
     state["head.fc.weight"] = torch.empty(1000, 768, device="meta")
     assert guess_state(state).status not in ("exact", "ambiguous")
+
+
+def test_what_is_read_is_bounded() -> None:
+    """Many keys that show signs cost no more than the work that a file has; keys as long as a page
+    are read by no rule."""
+    canonical = networks(checkpoint_of(many_signs(40)))[""]
+    assert list(older_readings(canonical, folder(), Work(len(canonical.index))))
+    spent = Work(0)
+    spent.allows(10**9)
+    assert not list(older_readings(canonical, folder(), spent))
+    state = many_signs(1) | {".ghost" * 2000 + "bn.": torch.empty(3, device="meta")}
+    assert not list(older_readings(networks(checkpoint_of(state))[""], folder(), Work(10)))
+
+
+def many_signs(count: int) -> State:
+    places = [f"part{n}." for n in range(count)]
+    keys = [place + sign[0] for place in places for row in ROWS.values() for sign in row.signs]
+    return {key.replace("{i}", "٣"): torch.empty(2, 3, device="meta") for key in keys} | {
+        key.replace("{i}", "0"): torch.empty(2, 3, device="meta") for key in keys
+    }
 
 
 def test_every_row_is_taken_by_a_loader_or_has_none() -> None:
