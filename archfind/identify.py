@@ -260,13 +260,12 @@ def in_state_dict(
             nearly.append((share, other))
     older: list[dict[str, Guess]] = []
     for reading in older_readings(tries[0][0], os.path.dirname(database.path), work):
-        other = in_state_dict(reading, database, choose, work)
-        if any(one.status in _SURE for one in other.values()):
-            older.append(other)
-        if len(other) == 1 and all(map(_is_fixed, other.values())):
-            return other
-    if older:
-        return older[0]
+        older.append(in_state_dict(reading, database, choose, work))
+        if len(older[-1]) == 1 and all(map(_is_fixed, older[-1].values())):
+            return older[-1]
+    sure = [other for other in older if any(one.status in _SURE for one in other.values())]
+    if sure:
+        return sure[0]
     for reading, tried in tries:
         near_ids = [member.entry.id for fit in tried[:_NEAR] for member in fit.signature.members]
         share, other = varied(reading, database, choose, near_ids, work)
@@ -329,7 +328,8 @@ def in_state_dict(
     # One known network within an unknown whole is a part of it, not the answer.
     known = with_rest(guesses, best) if guesses else {}
     known = {place.rstrip("."): one for place, one in known.items()}
-    return {"": replace(near(best, fits, choose, database), parts=known)}
+    answer = replace(near(best, fits, choose, database), parts=known)
+    return max([{"": answer}, *older], key=lambda found: _told(found.get("")))
 
 
 def _headed(canonical: Canonical, fits: list[Fit], choose: str) -> Guess | None:
@@ -356,6 +356,14 @@ def _headed(canonical: Canonical, fits: list[Fit], choose: str) -> Guess | None:
         # The prior chooses among twins; these are networks that differ in the head they had.
         answer = replace(answer, status="ambiguous", chosen_by="")
     return answer
+
+
+def _told(found: Guess | None) -> tuple[int, int]:
+    """How much of a state dict is known: parts, and tensors of the network that it is close to."""
+    if found is None:
+        return 0, 0
+    parts = sum(one.status in _SURE for one in found.parts.values())
+    return parts, found.matches[0].matched if found.status == "close" else 0
 
 
 def _is_fixed(found: Guess) -> bool:

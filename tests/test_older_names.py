@@ -250,6 +250,33 @@ def test_what_training_adds_is_set_aside_and_said(tmp_path: Path) -> None:
     assert any("mask_token" in step.detail for step in found.canonical.steps)
 
 
+def test_a_part_in_older_names(tmp_path: Path) -> None:
+    """SAM as its authors publish it: the image's encoder in their names, beside what timm has
+    not."""
+    module, _ = on_meta("samvit_base_patch16")
+    own = module.state_dict()
+    state = written(ROWS["timm: names of SAM"], own)
+    assert state is not None
+    with torch.device("meta"):
+        beside = nn.Sequential(*(nn.Linear(31, 31) for _ in range(12)))
+    state |= {f"mask_decoder.{key}": tensor for key, tensor in beside.state_dict().items()}
+    found = guess_state(state)
+    part = found.parts["image_encoder"]
+    assert part.status == "exact" and part.matches[0].entry.name == "samvit_base_patch16"
+    assert found.parts["mask_decoder"].status == "unknown"
+
+
+def test_a_damaged_file_in_older_names() -> None:
+    module, _ = on_meta("swin_tiny_patch4_window7_224")
+    state = older(ROWS["timm: Swin before 0.8"], module.state_dict())
+    assert state is not None
+    state["layers.2.blocks.1.mlp.fc1.weight"] = torch.empty(1535, 384, device="meta")
+    found = guess_state(state)
+    assert found.status == "close"
+    assert [one.key for one in found.matches[0].mismatched] == ["layers.2.blocks.1.mlp.fc1.weight"]
+    assert not found.matches[0].missing and not found.matches[0].unexpected
+
+
 def test_blocks_in_chunks() -> None:
     """DINOv2 trains with its blocks in a few lists, numbered through."""
     module, _ = on_meta("vit_small_patch14_dinov2")
