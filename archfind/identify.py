@@ -259,7 +259,9 @@ def in_state_dict(
         if other is not None:
             nearly.append((share, other))
     older: list[dict[str, Guess]] = []
-    for reading in older_readings(tries[0][0], os.path.dirname(database.path), work):
+    ways = list(older_readings(tries[0][0], os.path.dirname(database.path), work))
+    # A registered network before another one with other arguments.
+    for reading in sorted(ways, key=lambda way: not any(map(_whole, _fits(way, database)))):
         older.append(in_state_dict(reading, database, choose, work))
         if len(older[-1]) == 1 and all(map(_is_fixed, older[-1].values())):
             return older[-1]

@@ -45,6 +45,12 @@ def older(row: Row, own: Mapping[str, Tensor]) -> State | None:
     for key, (name, ops) in names.items():
         changed = changed or name != key or bool(ops)
         tensor: Tensor | None = own[key]
+        piece = re.match(r"piece \d of (\d)", ops[0]) if ops else None
+        if piece and tensor is not None:
+            count = int(piece[1])
+            for number, part in enumerate(tensor.chunk(count)):
+                made[_piece(row.rules, key, part, f"piece {number} of {count}", starts)] = part
+            continue
         for op in ops:
             rows = re.match(r"rows (\d)\.\.(\d) of (\d)", op)
             if rows and tensor is not None:
@@ -65,8 +71,10 @@ def older(row: Row, own: Mapping[str, Tensor]) -> State | None:
     return made if changed and signs else None
 
 
-def _has(state: State, key: str) -> bool:
-    return any(key.replace("{i}", str(n)) in state for n in range(8))
+def _has(state: State, sign: str) -> bool:
+    """Whether there is such a key below some prefix."""
+    ends = tuple(f".{sign.replace('{i}', str(n))}" for n in range(8))
+    return any(f".{key}".endswith(ends) for key in state)
 
 
 def _back(
@@ -94,6 +102,12 @@ def _back(
     return key, ops
 
 
+def _piece(rules: list[Rule], key: str, part: Tensor, op: str, starts: list[int]) -> str:
+    """The name of one of the tensors that make up another."""
+    some = [rule for rule in rules if not rule.op.startswith("piece") or rule.op == op]
+    return _back(some, key, part.dim(), starts, None)[0]
+
+
 def _swapped(rule: Rule) -> Rule:
     """The rule the other way round; a number that it drops is 0."""
     left = re.sub(r"\{([a-z])\}", lambda m: m[0] if f"{{{m[1]}" in rule.right else "0", rule.left)
@@ -114,8 +128,6 @@ def _value(op: str, tensor: Tensor, made: State) -> Tensor | None:
     words = op.partition(" : ")[0].split()
     if words[0] == "zeros":
         return None
-    if words[0] == "piece":
-        return tensor.chunk(int(words[3]))[int(words[1])]
     if "=" in words:
         return unshaped(tensor, *op.split(" = "))
     if op == "inverse_log":
