@@ -52,7 +52,7 @@ _WRAPPERS = frozenset(
 # Tensors that torch or a profiler makes by itself: a file may have them or not.
 DERIVED = frozenset(
     "num_batches_tracked relative_position_index relative_coords_table attn_mask position_ids "
-    "total_ops total_params n_averaged".split()
+    "attention_bias_idxs total_ops total_params n_averaged".split()
 )
 _LOSSES = frozenset("criterion loss loss_fn loss_func metric metrics".split())
 

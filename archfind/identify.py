@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+import os
+
 from archfind import shortlist
-from archfind.alignment import SPELLING
 from archfind.assumed import judged
-from archfind.by_origin import code_of, of_code, preferred, renamed_by
+from archfind.by_origin import code_of
 from archfind.canonical import AVERAGED, joined, networks, readings, strip
+from archfind.decided import by_code, decided
 from archfind.errors import UnknownError
-from archfind.evidence.hints import named_in_file
 from archfind.evidence.kinds import kind_of, shard_note, training_state
 from archfind.formats.escape import escape
 from archfind.frozen import replace
 from archfind.heads import headed
-from archfind.match import match, plain
-from archfind.nearest import CLOSE, Fit, chosen, is_, is_close, is_member, near
-from archfind.parts import children, common_prefix, flat, places, resolve
+from archfind.match import match
+from archfind.nearest import CLOSE, Fit, is_, is_close, near
+from archfind.parts import common_prefix, flat, places, resolve
 from archfind.quantised import is_by_torch
-from archfind.renamed import renamings
 from archfind.told import told
 from archfind.types import Canonical, Guess
 from archfind.work import Work
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from archfind.database import Database
-    from archfind.evidence.origins import Origin
     from archfind.types import Checkpoint, Kind
 
 _SURE = ("exact", "ambiguous")
@@ -113,7 +112,11 @@ def _asked(
     """What the entry that the user names makes of the file, where `found` is something else."""
     whole = [] if found.part else list(networks(checkpoint).values())
     best, fits = found.canonical, []
-    for reading in readings(whole[0] if len(whole) == 1 else found.canonical):
+    from archfind.older_names import older_readings
+
+    ways = list(readings(whole[0] if len(whole) == 1 else found.canonical))
+    work = Work(len(ways[0].index))
+    for reading in (*ways, *older_readings(ways[0], os.path.dirname(database.path), work)):
         tried: list[Fit] = []
         for prefix in dict.fromkeys(["", *shortlist.prefixes(reading.index, database)]):
             index = shortlist.below(reading.index, prefix)
@@ -122,7 +125,7 @@ def _asked(
                 tried.append(Fit(prefix, signature, one, len(reading.index), len(index)))
         tried.sort(key=lambda fit: (not _whole(fit), -fit.share))
         if _whole(tried[0]):
-            return _decided(strip(reading, tried[0].prefix), tried[:1], choose)
+            return decided(strip(reading, tried[0].prefix), tried[:1], choose)
         other = _headed(reading, tried, choose)
         if other is not None:
             return other
@@ -232,15 +235,24 @@ def in_state_dict(
             best, fits = reading, tried
         whole = [fit for fit in tried if _whole(fit)]
         if whole:
-            answer = _decided(strip(reading, whole[0].prefix), whole, choose)
+            answer = decided(strip(reading, whole[0].prefix), whole, choose)
             if whole[0].prefix:
-                answer = _of_code(answer)
+                answer = by_code(answer)
                 from archfind.wrapper import with_wrapper  # late: of few files
 
                 answer = with_wrapper(answer, reading, whole[0].prefix, database, choose, work)
             return {"": answer}
     # late: a known network, which most files hold, never gets here
+    from archfind.larger_net import (
+        beside_others,
+        overlap,
+        rest_of,
+        under_other_names,
+        with_rest,
+    )
+    from archfind.older_names import older_readings
     from archfind.pretrained.answer import configured
+    from archfind.renamed_guess import renamed
     from archfind.variants import varied
 
     nearly: list[tuple[float, Guess]] = []
@@ -250,6 +262,16 @@ def in_state_dict(
             return {"": other}
         if other is not None:
             nearly.append((share, other))
+    older: list[dict[str, Guess]] = []
+    ways = list(older_readings(tries[0][0], os.path.dirname(database.path), work))
+    # A registered network before another one with other arguments.
+    for reading in sorted(ways, key=lambda way: not any(map(_whole, _fits(way, database)))):
+        older.append(in_state_dict(reading, database, choose, work))
+        if len(older[-1]) == 1 and all(map(_is_fixed, older[-1].values())):
+            return older[-1]
+    sure = [other for other in older if any(one.status in _SURE for one in other.values())]
+    if sure:
+        return sure[0]
     for reading, tried in tries:
         near_ids = [member.entry.id for fit in tried[:_NEAR] for member in fit.signature.members]
         share, other = varied(reading, database, choose, near_ids, work)
@@ -277,20 +299,20 @@ def in_state_dict(
         if other is not None:
             return {"": other}
     nearly = [(share, one) for share, one in nearly if share >= CLOSE and _is_close(one)]
-    varies = bool(nearly)
-    for reading, tried in tries if not varies else ():
-        other = _renamed(reading, tried, database, choose)
+    for reading, tried in tries:
+        is_near = bool(tried) and tried[0].share >= CLOSE
+        other = renamed(reading, tried, database, choose) if is_near or not nearly else None
         if other is not None:
             return {"": other}
     parts: dict[str, list[Fit]] = {}
     for fit in fits:
         if fit.match.fits and not any(
-            _overlap(fit.prefix, other) for other in parts if other != fit.prefix
+            overlap(fit.prefix, other) for other in parts if other != fit.prefix
         ):
             parts.setdefault(fit.prefix, []).append(fit)
     order = {p: n for n, p in enumerate(dict.fromkeys(_head(k, parts) for k in best.index))}
     guesses = {
-        p: _of_code(_decided(strip(best, p), parts[p], choose))
+        p: by_code(decided(strip(best, p), parts[p], choose))
         for p in sorted(parts, key=order.__getitem__)
     }
     # Where the nearest is all below one prefix, and there is more, it may stand there otherwise.
@@ -298,13 +320,17 @@ def in_state_dict(
     if not fits or fits[0].share < CLOSE:
         inner += places(best.index, database)
     for prefix in dict.fromkeys(inner):
-        if any(_overlap(prefix, other) for other in guesses):
+        if any(overlap(prefix, other) for other in guesses):
             continue
         part = strip(best, prefix)
         if work.allows_part(len(part.index)):
             guesses.update(flat(prefix, in_state_dict(part, database, choose, work)))
+    if not guesses:
+        guesses = beside_others(best, fits, choose)
+    rest = rest_of(best, guesses)
+    guesses.update(under_other_names(rest, guesses, database, choose, work))
     if sum(one.status in _SURE for one in guesses.values()) > 1:
-        return _with_rest(guesses, best)
+        return with_rest(guesses, best)
     # What only lacks tensors is cut from the network, not made with other arguments.
     cut = bool(fits) and not (fits[0].match.unexpected or fits[0].match.mismatched)
     if nearly and not guesses and not cut:
@@ -312,29 +338,10 @@ def in_state_dict(
         if share > (fits[0].share if fits else 0.0):
             return {"": other}
     # One known network within an unknown whole is a part of it, not the answer.
-    known = _with_rest(guesses, best) if guesses else {}
+    known = with_rest(guesses, best) if guesses else {}
     known = {place.rstrip("."): one for place, one in known.items()}
-    return {"": replace(near(best, fits, choose, database), parts=known)}
-
-
-def _with_rest(guesses: Mapping[str, Guess], whole: Canonical) -> dict[str, Guess]:
-    """Known networks of one state dict, with its other submodules as parts that are unknown. What
-    stands alone (a queue of keys beside MoCo's encoders) is no network: it's said beside them."""
-    parts = dict(guesses)
-    places = [f"{place.rstrip('.')}." for place in guesses]
-    for prefix in children(whole.index):
-        if not any(_overlap(prefix, place) for place in places):
-            parts[prefix] = Guess(strip(whole, prefix), "unknown", ())
-            places.append(prefix)
-    loose = [key for key in whole.index if not key.startswith(tuple(places))]
-    if not loose:
-        return parts
-    shown = ", ".join(map(escape, loose[:4])) + (" ..." if len(loose) > 4 else "")
-    note = f"belongs to none of its networks: {shown} ({len(loose)} tensors)"
-    return {
-        place: replace(one, warnings=(*one.warnings, note)) if one.status in _SURE else one
-        for place, one in parts.items()
-    }
+    answer = replace(near(best, fits, choose, database), parts=known)
+    return max([{"": answer}, *older], key=lambda found: _told(found.get("")))
 
 
 def _headed(canonical: Canonical, fits: list[Fit], choose: str) -> Guess | None:
@@ -356,49 +363,24 @@ def _headed(canonical: Canonical, fits: list[Fit], choose: str) -> Guess | None:
     placed = [fit for fit in found if fit.match.head and not fit.match.head.beside]
     if not found:
         return None
-    answer = _of_code(_decided(strip(canonical, outer), placed or found, choose))
+    answer = by_code(decided(strip(canonical, outer), placed or found, choose))
     if answer.chosen_by == "prior" and len(answer.matches) > 1:
         # The prior chooses among twins; these are networks that differ in the head they had.
         answer = replace(answer, status="ambiguous", chosen_by="")
     return answer
 
 
-def _renamed(
-    canonical: Canonical, fits: list[Fit], database: Database, choose: str
-) -> Guess | None:
-    """The library's network under other names. Where nearly all names fit, those that don't are a
-    change to the network: another pooling before the same last layer, say."""
-    found = [] if fits and fits[0].share >= CLOSE else renamings(canonical, database)
-    code = code_of(canonical) if found else None
-    own = preferred([Fit("", one.signature, one.match, 0, 0) for one in found], code)
-    wanted = choose or own
-    if wanted:
-        found = [one for one in found if is_member(one.signature, wanted)] or found
-    if not found or (fits and found[0].match.matched <= fits[0].match.matched):
-        return None
-    first = found[0]
-    fit = Fit("", first.signature, first.match, 0, 0)
-    if not first.whole:
-        best = (chosen(fit, first.canonical, wanted),)
-        return Guess(first.canonical, "close", best, warnings=first.notes)
-    answer = _decided(first.canonical, [fit], choose, code)
-    if answer.chosen_by != "user" and (len(found) > 1 or not first.enough):
-        every = (*answer.matches, *(one.match for one in found[1:]))
-        answer = replace(answer, status="ambiguous", matches=every, chosen_by="")
-    if answer.chosen_by not in ("user", "file"):
-        is_spelling = first.likeness >= SPELLING
-        known = tuple(renamed_by(one, code, canonical, is_spelling) for one in answer.matches)
-        answer = replace(answer, matches=known)
-    return replace(answer, warnings=first.notes)
+def _told(found: Guess | None) -> tuple[int, int]:
+    """How much of a state dict is known: parts, and tensors of the network that it is close to."""
+    if found is None:
+        return 0, 0
+    parts = sum(one.status in _SURE for one in found.parts.values())
+    return parts, found.matches[0].matched if found.status == "close" else 0
 
 
-def _of_code(answer: Guess) -> Guess:
-    """The answer about a network within a larger one, whose code may have changed it."""
-    code = code_of(answer.canonical)
-    if code is None or answer.chosen_by == "user":
-        return answer
-    of = answer.canonical.checkpoint
-    return replace(answer, matches=tuple(of_code(one, code, of) for one in answer.matches))
+def _is_fixed(found: Guess) -> bool:
+    """Whether a library's network fits, and nothing was assumed for it."""
+    return found.status in _SURE and not any(one.assumed for one in found.matches)
 
 
 def _head(key: str, prefixes: Iterable[str]) -> str:
@@ -436,31 +418,3 @@ def _is_close(found: Guess) -> bool:
     """A class of transformers is told by its keys, of which it has few in common with another."""
     best = found.matches[0]
     return best.pretrained is not None or is_close(best, found.canonical.index)
-
-
-def _overlap(one: str, other: str) -> bool:
-    return one.startswith(other) or other.startswith(one)
-
-
-def _decided(
-    canonical: Canonical, fits: list[Fit], choose: str, code: Origin | None = None
-) -> Guess:
-    """Exact where one function stands out among everything that fits, ambiguous otherwise. `code`
-    is whose names the file has, where they aren't the library's."""
-    fits = [fit for fit in fits if fit.match.fits]
-    own = preferred(fits, code)
-    matches = [chosen(fit, canonical, choose or own) for fit in fits]
-    picked = [m for m in matches if is_(m, choose)] if choose else []
-    if picked:
-        return Guess(canonical, "exact", (picked[0],), "user")
-    if len(matches) == 1 and all(twin.same_function for twin in matches[0].twins):
-        return Guess(canonical, "exact", tuple(matches), "only")
-    if own:
-        picked = [m for m in matches if is_(m, own)]
-        return Guess(canonical, "exact", (picked[0],), "origin")
-    named = [m for m in matches if named_in_file(canonical.checkpoint, [m.entry])]
-    if named:
-        return Guess(canonical, "exact", tuple(named[:1]), "file")
-    if plain(fits[0].signature):
-        return Guess(canonical, "exact", tuple(matches), "prior")
-    return Guess(canonical, "ambiguous", tuple(matches), "")

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     Index = Mapping[str, TensorSpec]
 
-_FEWEST = 8  # tensors of anything worth a name
+FEWEST = 8  # tensors of anything worth a name
 _SAMPLE = 24  # keys of a submodule that are looked up
 _CUT = 20  # tensors that a network must have before it counts as one without its end
 
@@ -38,7 +38,7 @@ def _children(index: Index) -> dict[str, list[str]]:
         end = key.find(".", start) + 1
         if end:
             held.setdefault(key[:end], []).append(key)
-    return {prefix: keys for prefix, keys in held.items() if len(keys) >= _FEWEST}
+    return {prefix: keys for prefix, keys in held.items() if len(keys) >= FEWEST}
 
 
 def places(index: Index, database: Database) -> list[str]:
@@ -67,11 +67,16 @@ def flat(prefix: str, found: Mapping[str, Guess]) -> dict[str, Guess]:
     for name, one in found.items():
         if one.parts or one.status == "unknown":
             within = prefix + name
-            named.update((within + inner, part) for inner, part in one.parts.items())
+            for inner, part in one.parts.items():
+                # A network by its own name stands at the level that the prefix names.
+                is_level = bool(part.matches) and inner == part.matches[0].entry.name
+                named[within.rstrip(".") if is_level else within + inner] = part
         else:
             # What the answer itself stripped: "backbone." of "backbone.body."
-            steps = one.canonical.steps
-            own = steps[-1].detail if not name and steps[-1].detail != prefix else name
+            own = name
+            stripped = [step.detail for step in one.canonical.steps if step.kind == "strip"]
+            if not name and stripped and stripped[-1] != prefix:
+                own = stripped[-1]
             named[(prefix + own).rstrip(".")] = one
     return named
 

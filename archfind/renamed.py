@@ -20,7 +20,7 @@ from archfind.types import Step
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
     from archfind.database import Database, Signature
     from archfind.key_trees import Token
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 _TENSORS, _SHAPES = 20, 6  # what a network must have at least to be known by its shapes alone
 _SORTED = "safetensors", "torch-sharded"  # formats that sort keys, or spread them over files
 _WAYS = 256  # values of a signature's fields that are tried
+_LONGER = 3.0  # times its tensors that a network may have of which the file has the beginning
 _TRIED = 8  # signatures with the same shapes that are aligned
 
 
@@ -82,6 +83,59 @@ def renamings(canonical: Canonical, database: Database) -> list[Renaming]:
             f"{others} has the same shapes, and other names or another order, which decides",
         )
     return sorted(best, key=lambda one: (not one.whole, -one.match.matched))
+
+
+def partly_renamed(canonical: Canonical, signature: Signature) -> Renaming | None:
+    """The signature with some of its tensors under other names: what is missing and what is
+    unexpected have the same shapes. None where names that are the library's have other shapes."""
+    index, keeps_order = _ordered(canonical)
+    for expected in _expected(index, signature):
+        kept = {k for k, spec in index.items() if expected.get(k) == (kind(spec), spec.shape)}
+        if not kept or any(key in expected for key in index if key not in kept):
+            continue
+        # Blocks that are all numbered one higher have most of their names in common: the names
+        # are what is to be told, first of all.
+        every = _renamed(canonical, index, signature, expected, keeps_order)
+        if every is not None and every.whole:
+            return every
+        return _renamed(canonical, index, signature, expected, keeps_order, kept)
+    return None
+
+
+def beginning(canonical: Canonical, database: Database) -> Renaming | None:
+    """The network whose first tensors the file has, all of them, one after another: what is left
+    where a getter of layers, or a Sequential of some of them, leaves out the end."""
+    index, keeps_order = _ordered(canonical)
+    floats = [(key, spec.shape) for key, spec in index.items() if kind(spec) == "float"]
+    shapes = [shape for _, shape in floats]
+    if not keeps_order or len(floats) < _TENSORS or len(set(shapes)) < _SHAPES:
+        return None
+    for number in shortlist.by_shape(index, database, least=1.0, largest=_LONGER):
+        signature = database.signature(number)
+        theirs = [key for key in ordered(signature.written) if key in signature.fixed]
+        if [signature.fixed[key] for key in theirs[: len(floats)]] == shapes:
+            pairs = dict(zip([key for key, _ in floats], theirs, strict=False))
+            return _paired(canonical, signature, pairs)
+    return None
+
+
+def _paired(canonical: Canonical, signature: Signature, pairs: Mapping[str, str]) -> Renaming:
+    """The state dict with pairs of names."""
+    names = {key: pairs.get(key, key) for key in canonical.index}
+    named = _with_names(canonical, names)
+    result = match(named.index, signature)
+    step = Step("rename", f"renamed, {len(pairs)} of {result.expected}")
+    named = replace(named, steps=(*named.steps, step))
+    return Renaming(named, signature, result, 0, False, True, ())
+
+
+def _with_names(canonical: Canonical, names: Mapping[str, str]) -> Canonical:
+    return replace(
+        canonical,
+        index={names[key]: spec for key, spec in canonical.index.items()},
+        origin={names[key]: at for key, at in canonical.origin.items()},
+        merged={names[key]: how for key, how in canonical.merged.items()},
+    )
 
 
 def _ordered(canonical: Canonical) -> tuple[Index, bool]:
@@ -161,8 +215,11 @@ def _renamed(
     signature: Signature,
     expected: dict[str, Token],
     keeps_order: bool,
+    kept: Collection[str] = (),
 ) -> Renaming | None:
-    ours = {key: (kind(spec), spec.shape) for key, spec in index.items()}
+    """The state dict in the signature's names; `kept` are those that it has already."""
+    ours = {key: (kind(spec), spec.shape) for key, spec in index.items() if key not in kept}
+    expected = {key: token for key, token in expected.items() if key not in kept}
     # Of the integer tensors, which libraries make by themselves, a file has all of a shape or not.
     held, wanted = _counts(iter(ours.values())), _counts(iter(expected.values()))
     ours = {key: token for key, token in ours.items() if held[token] == wanted.get(token)}
@@ -171,15 +228,10 @@ def _renamed(
     names = {key: found.pairs.get(key, key) for key in canonical.index}
     if len(set(names.values())) < len(names):
         return None
-    renamed = replace(
-        canonical,
-        index={names[key]: spec for key, spec in canonical.index.items()},
-        origin={names[key]: at for key, at in canonical.origin.items()},
-        merged={names[key]: how for key, how in canonical.merged.items()},
-    )
+    renamed = _with_names(canonical, names)
     result = match(renamed.index, signature)
-    total = result.expected
-    step = Step("rename", f"renamed, {result.matched} of {total}")
+    count = sum(name != key for key, name in names.items())
+    step = Step("rename", f"renamed, {count} of {result.expected}")
     renamed = replace(renamed, steps=(*renamed.steps, step))
     notes: list[str] = []
     open_keys = [key for key in ours if key not in found.pairs]
@@ -194,7 +246,7 @@ def _renamed(
             f"the keys are renamed; {found.by_order} tensors of equal shapes are told apart by "
             "their order in the file alone"
         )
-    shapes = [shape for number, shape in ours.values() if number == "float"]
+    shapes = [spec.shape for spec in index.values() if kind(spec) == "float"]
     enough = len(shapes) >= _TENSORS and len(set(shapes)) >= _SHAPES
     if not enough:
         notes.append("the keys are renamed, and so few tensors may have these shapes by chance")

@@ -116,9 +116,15 @@ def _named(keys: Iterable[str], database: Database) -> dict[int, int]:
     return counts
 
 
-def by_shape(index: Index, database: Database, most: int = 24) -> list[int]:
-    """Signatures that might have the file's float tensors under other names: about as many, and
-    most of the rare shapes; the likeliest first."""
+def by_shape(
+    index: Index,
+    database: Database,
+    most: int = 24,
+    least: float = _SHARE,
+    largest: float = 1.0,
+) -> list[int]:
+    """Signatures that might have the file's float tensors under other names: `least` to `largest`
+    times as many, and most of the rare shapes; the likeliest first."""
     shapes: dict[tuple[int, ...], int] = {}
     for spec in index.values():
         if "float" in spec.dtype:
@@ -138,7 +144,7 @@ def by_shape(index: Index, database: Database, most: int = 24) -> list[int]:
             break
         seen += classes[holders]
         for number in members:
-            if total * _SHARE <= database.sizes[number] <= total:
+            if total * least <= database.sizes[number] <= total * largest:
                 counts[number] = counts.get(number, 0) + classes[holders]
     likely = [n for n in counts if counts[n] >= seen * _SHARE]
     return sorted(likely, key=lambda n: (-counts[n], total - database.sizes[n], n))[:most]

@@ -340,6 +340,10 @@ def computed(recipe: str, parts: list[torch.Tensor], shape: Iterable[int]) -> to
     """A weight of `shape` that the file holds in parts, parametrised or packed."""
     if recipe in ("weight_norm", "spectral_norm", "mask"):
         return merged_weight(recipe, parts)
+    from archfind import older_values
+
+    if recipe in older_values.RECIPES:
+        return older_values.older(recipe, parts, tuple(shape))
     from archfind.quantised_values import dequantised
 
     return dequantised(recipe, parts, tuple(shape))

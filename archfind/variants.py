@@ -37,6 +37,9 @@ _NONE = object()
 _SURE = 0.8  # share of the networks drawn that a family must give to be believed with switches
 _MUCH = 12  # ... or with more arguments moved
 _HELD = "the rules of its family, which loading proves or refuses, held for"
+# Sizes of pictures, which people change first.
+_PICTURES = frozenset("img_size image_size input_size patch_size in_chans num_classes".split())
+_NEAR = 4  # presets of a family that are looked at
 _RIVALS = 3  # larger networks that are named beside their part
 _RESTORED = 24  # leaves tried as the preset has them
 _WORDS = 2  # of its own that a family must have in its keys, for its name to be sure
@@ -170,12 +173,9 @@ def variant_match(index: Index, known: Known, solution: Solution, choose: str) -
     family = known.family
     chosen = [n for n in family.presets if choose and choose in (n, n.partition("/")[2])]
     shown = {path: solution.values[path] for path in solution.solved}
-    name = chosen[0] if chosen else _nearest(known, shown, solution.fitting)
+    near = chosen[:1] or _nearest(known, shown, solution)
+    name, values, solved = _least_moved(family, near, solution)
     preset = family.presets[name]
-    if name in solution.fitting:
-        values, solved = solution.fitting[name], solution.solved
-    else:
-        values, solved = _completed(family, solution, preset)
     values = within(values)
     values = {p: v for p, v in values.items() if p in solved or not _is_untold(p, preset)}
     moved = {
@@ -291,25 +291,69 @@ def _is_untold(path: str, preset: Mapping[str, Any]) -> bool:
     return not above or any(name.startswith(f"{above}.") for name in preset)
 
 
-def _nearest(known: Known, values: Mapping[str, Any], fitting: Sequence[str]) -> str:
-    """The preset, of those `fitting` if there are any, from which the fewest arguments are moved,
-    none of them within one that it has nothing for; of several, the one that the prior names, then
-    the one whose moved arguments the
-    fewest tensors are made of (a network as wide is nearer than one as deep), then the nearest in
-    size."""
+def _nearest(known: Known, values: Mapping[str, Any], solution: Solution) -> list[str]:
+    """The presets, of those that fit if there are any, from which the fewest arguments are moved,
+    none of them within one that it has nothing for, switches (a scale that it doesn't have) least
+    of all and sizes of pictures first; of several, the one that the prior names, then the one whose
+    moved arguments the fewest tensors are made of (a network as wide is nearer than one as deep),
+    then the nearest in size."""
     lines = known.family.program.lines
     made = {path: sum(path in line.reads for line in lines) for path in values}
+    leaves = known.family.leaves
+    # That there is a scale is seen in the tensors, of what size it was at first is not.
+    every = solution.values
+    given = [p for p, v in every.items() if leaves.get(p, _NONE) is None and v is not None]
+    values = {**values, **{path: every[path] for path in given}}
 
     def distance(name: str) -> tuple[object, ...]:
         preset = known.family.presets[name]
         moved = [path for path, value in values.items() if preset.get(path, _NONE) != value]
+        moved = [path for path in moved if path not in given or preset.get(path) is None]
         roots = {path.partition(".")[0] for path in moved}
         lacking = sum(_is_within_none(path, preset) for path in moved)
-        plain, widest = known.members[name].plain, max((made[path] for path in moved), default=0)
+        turned = sum(not _are_sizes(preset.get(path), values[path]) for path in moved)
+        plain, widest = (
+            known.members[name].plain,
+            max((made.get(path, 0) for path in moved), default=0),
+        )
         apart = sum(_apart(preset.get(path), values[path]) for path in moved)
-        return lacking, len(roots), not plain, widest, apart, len(name), name
+        return (
+            lacking,
+            turned,
+            len(roots - _PICTURES),
+            len(roots),
+            not plain,
+            widest,
+            apart,
+            len(name),
+            name,
+        )
 
-    return min(fitting or known.family.presets, key=distance)
+    return sorted(solution.fitting or known.family.presets, key=distance)[:_NEAR]
+
+
+def _least_moved(
+    family: Family, names: list[str], solution: Solution
+) -> tuple[str, dict[str, Any], set[str]]:
+    """Of presets, the nearest first, the one of whose values the fewest are others, with all of the
+    solution's: switches count before sizes."""
+    found: list[tuple[tuple[int, ...], str, dict[str, Any], set[str]]] = []
+    for name in names if solution.score == 1 else names[:1]:
+        preset = family.presets[name]
+        if name in solution.fitting:
+            values, solved = solution.fitting[name], set(solution.solved)
+        else:
+            values, solved = _completed(family, solution, preset)
+        moved = [path for path, value in values.items() if preset.get(path, value) != value]
+        turned = sum(not _are_sizes(preset[path], values[path]) for path in moved)
+        roots = {path.partition(".")[0] for path in moved}
+        far = turned, len(roots - _PICTURES), len(roots)
+        found.append((far, name, values, solved))
+    return min(found, key=lambda one: one[0])[1:]
+
+
+def _are_sizes(one: object, other: object) -> bool:
+    return all(isinstance(n, int | float) and not isinstance(n, bool) for n in (one, other))
 
 
 def _apart(one: object, other: object) -> float:

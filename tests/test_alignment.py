@@ -406,3 +406,58 @@ def test_loaded_outputs_are_the_originals(name: str, container: str, tmp_path: P
     x = torch.randn(1, 3, 160, 160, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         assert torch.equal(module(x), loaded(x))
+
+
+# --- some names alone --------------------------------------------------------------------------
+
+
+def partly(name: str, *changes: tuple[str, str]) -> tuple[State, dict[str, str]]:
+    """A network with some names changed, and what each key is."""
+    state: State = {}
+    own: dict[str, str] = {}
+    for key, tensor in shapes_of(name).items():
+        new = key
+        for pattern, other in changes:
+            new = re.sub(pattern, other, new)
+        state[new], own[new] = tensor, key
+    return state, own
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        (
+            "torchvision/resnet50",
+            [(r"downsample\.0", "shortcut.conv"), (r"downsample\.1", "shortcut.bn")],
+        ),
+        ("torchvision/maskrcnn_resnet50_fpn", [("rpn.head", "rpn.rpn_head")]),
+        ("timm/convnext_tiny", [("head.norm", "norm_head"), ("head.fc", "head.classifier")]),
+        ("timm/swin_tiny_patch4_window7_224", [("downsample.reduction", "downsample.proj")]),
+    ],
+)
+def test_what_is_missing_is_what_is_unexpected(name: str, changes: list[tuple[str, str]]) -> None:
+    state, own = partly(name, *changes)
+    found = guess_state(state)
+    assert found.status == "ambiguous" and found.is_assumed
+    assert [item.place for item in found.matches[0].assumed] == ["implementation"]
+    assert all(own[at] == key for key, at in found.canonical.origin.items())
+    count = sum(key != new for new, key in own.items())
+    assert found.canonical.steps[-1].detail == f"renamed, {count} of {len(state)}"
+
+
+def test_blocks_numbered_one_higher() -> None:
+    """Eleven of twelve blocks have a name that another block of the network has."""
+    state, own = {}, {}
+    for key, tensor in shapes_of("timm/vit_tiny_patch16_224").items():
+        new = re.sub(r"^blocks\.(\d+)", lambda found: f"blocks.{int(found[1]) + 1}", key)
+        state[new], own[new] = tensor, key
+    found = guess_state(state)
+    assert found.status == "ambiguous"
+    assert all(own[at] == key for key, at in found.canonical.origin.items())
+
+
+def test_shapes_that_changed_places_are_no_other_names() -> None:
+    state = shapes_of("torchvision/resnet50")
+    one, other = "layer1.0.conv2.weight", "layer3.0.conv2.weight"
+    state[one], state[other] = state[other], state[one]
+    assert guess_state(state).status == "close"
