@@ -34,6 +34,7 @@ _SURE = ("exact", "ambiguous")
 _NEAREST = 3  # signatures compared although ...
 _HOPELESS = 0.05  # ... they share fewer of the file's tensors than this
 _NAMES, _NAME = 20, 80  # parts that are named where none is the one asked for; characters of each
+_WHOLE = 0.9  # of the names of a class of transformers, on both sides, are the whole file's
 _NEAR = 2  # fits whose families are tried first
 _SPENT = "not all that resembles it was tried, as a file's work has a bound; guess --search goes on"
 
@@ -236,16 +237,14 @@ def in_state_dict(
                 answer = with_wrapper(answer, reading, whole[0].prefix, database, choose, work)
             return {"": answer}
     # late: a known network, which most files hold, never gets here
-    from archfind.pretrained.answer import configured
+    from archfind.pretrained.answer import configured, named_class
     from archfind.variants import varied
 
     nearly: list[tuple[float, Guess]] = []
     for reading, _ in tries:
-        share, other = configured(reading, database, choose, work)
-        if other is not None and share == 1:
-            return {"": other}
+        other = configured(reading, database, choose, work)
         if other is not None:
-            nearly.append((share, other))
+            return {"": other}
     for reading, tried in tries:
         near_ids = [member.entry.id for fit in tried[:_NEAR] for member in fit.signature.members]
         share, other = varied(reading, database, choose, near_ids, work)
@@ -266,7 +265,18 @@ def in_state_dict(
         other = headed_variant(reading, database, choose, near_ids, work)
         if other is not None:
             return {"": other}
+    for reading, _ in tries:
+        share, other = named_class(reading, database, choose, work)
+        if other is not None and other.status in _SURE:
+            return {"": other}
+        if other is not None:
+            nearly.append((share, other))
     nearly = [(share, one) for share, one in nearly if share >= CLOSE and _is_close(one)]
+    # What only lacks tensors is cut from the network, not made with other arguments.
+    cut = bool(fits) and not (fits[0].match.unexpected or fits[0].match.mismatched)
+    nearest = max(nearly, key=lambda item: item[0], default=None)
+    if nearest and nearest[0] >= _WHOLE and nearest[1].matches[0].pretrained and not cut:
+        return {"": nearest[1]}  # what it is made of is said of the class, not of its parts
     varies = bool(nearly)
     for reading, tried in tries if not varies else ():
         other = _renamed(reading, tried, database, choose)
@@ -295,12 +305,9 @@ def in_state_dict(
             guesses.update(flat(prefix, in_state_dict(part, database, choose, work)))
     if sum(one.status in _SURE for one in guesses.values()) > 1:
         return _with_rest(guesses, best)
-    # What only lacks tensors is cut from the network, not made with other arguments.
-    cut = bool(fits) and not (fits[0].match.unexpected or fits[0].match.mismatched)
-    if nearly and not guesses and not cut:
-        share, other = max(nearly, key=lambda item: item[0])
-        if share > (fits[0].share if fits else 0.0):
-            return {"": other}
+    sure = any(one.status in _SURE for one in guesses.values())
+    if nearest and not sure and not cut and nearest[0] > (fits[0].share if fits else 0.0):
+        return {"": nearest[1]}
     # One known network within an unknown whole is a part of it, not the answer.
     known = _with_rest(guesses, best) if guesses else {}
     known = {place.rstrip("."): one for place, one in known.items()}

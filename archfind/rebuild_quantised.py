@@ -13,6 +13,7 @@ from torch import nn
 from torch.ao import quantization as ao
 
 from archfind.errors import BuildError
+
 _PRINTED = 300  # of what torch says
 from archfind.providers import provider
 from archfind.quantised import PACKED
@@ -86,9 +87,7 @@ def _quantised(
     return ao.convert(ao.prepare(module, inplace=True), inplace=True)
 
 
-def _traced(
-    module: nn.Module, training: bool, backend: str, library: str, name: str
-) -> nn.Module:
+def _traced(module: nn.Module, training: bool, backend: str, library: str, name: str) -> nn.Module:
     """The same by torch.fx, which traces the network."""
     from torch.ao.quantization import quantize_fx
 

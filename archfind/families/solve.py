@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 
 _VAGUE = 1e-3  # the vote of an equation that other values fulfil too
 _PAIRS = 4  # sizes that two leaves make together, looked at before one is assumed
+_SIZES = 3  # whose divisors a number may be, where the usual one contradicts the file
+_DIVISORS = 24  # that are tried
+_LARGEST = 1 << 16  # of such a size
 _RIVALS = 2  # numbers that may be assumed in another's place
 
 
@@ -125,7 +128,8 @@ def _completed(
             if other in solved and usual.get(other) == value:
                 value = values[other]  # what is a square stays one
             value = _possible(path, value, equations, values, family)
-            values[path] = _agreeing(path, value, equations, values, family)
+            number = _agreeing(path, value, equations, values, family)
+            values[path] = _consistent(path, number, equations, values, family)
             if values[path] == value:
                 assumed.add(path)
             else:  # the shapes speak against what would be assumed
@@ -264,6 +268,41 @@ def _agreeing(
         return value
     tried = [*known_values(path, family), *range(1, COUNT + 1)]
     return next((n for n in tried if type(n) is int and leaves_some(n)), value)
+
+
+def _consistent(
+    path: str, value: Any, equations: Sequence[Equation], values: Values, family: Family
+) -> Any:
+    """The value, or where sizes can't all be had with it (16 rows are no heads of 32, the size that
+    32 rows of one head leave), the divisor of a size that most of the file can be had with."""
+    if type(value) is not int:
+        return value
+    own = [e for e in equations if type(e.value) is int and path in e.names]
+    own = [e for e in own if any(n not in values and n != path for n in e.names)]
+    if not own or not _contradicts({**values, path: value}, equations, family):
+        return value
+    sizes = dict.fromkeys(e.value for e in own if 1 < int(e.value) <= _LARGEST)
+    tried: dict[int, float] = {value: _holding({**values, path: value}, equations, family)}
+    for size in list(sizes)[:_SIZES]:
+        for number in range(1, int(size) + 1):
+            if size % number == 0 and number not in tried and len(tried) < _DIVISORS:
+                tried[number] = _holding({**values, path: number}, equations, family)
+    return max(tried, key=lambda number: tried[number])
+
+
+def _contradicts(tried: Values, equations: Sequence[Equation], family: Family) -> bool:
+    """Whether a size can't be had, once these values say what they can of the others."""
+    known = {e for e in equations if all(n in tried for n in e.names)}
+    _propagate(equations, tried, set(), family)
+    for one in equations:
+        unknown = [name for name in one.names if name not in tried]
+        if type(one.value) is not int or one in known or len(unknown) > 1:
+            continue
+        if one.stands(tried) is not True:
+            continue
+        if not (values_for(one, unknown[0], tried, family) if unknown else one.holds(tried)):
+            return True
+    return False
 
 
 def _fixed(equations: Sequence[Equation], family: Family) -> Values:

@@ -101,7 +101,6 @@ _NANOGPT: Rules = (
 )
 
 
-
 def dialect(canonical: Canonical) -> Canonical | None:
     """The state dict under the library's names where it has those of another source."""
     index = canonical.index
