@@ -211,7 +211,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as temporary:
         place = Path(temporary) / "model.safetensors"
         for corpus in options.corpus:
-            for line in Path(corpus).open():
+            for line in Path(corpus).read_text().splitlines():
                 case = json.loads(line)
                 model_type = case["name"].partition("/")[0]
                 if only and model_type not in only:

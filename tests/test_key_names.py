@@ -60,7 +60,7 @@ def _ways(
 
 
 def test_a_text_encoder_as_every_file_on_the_web_has_it(tmp_path: Path) -> None:
-    """Today's library writes `embeddings.`, where the files of the last years have `text_model.`."""
+    """Today's library writes none of the `text_model.` that the files of the last years have."""
     clip = library.create("clip_text_model/CLIPTextModel", vocab_size=99, **TOWER).eval()
     state = {f"text_model.{key}": value.clone() for key, value in clip.state_dict().items()}
     save_file(state, tmp_path / "clip_l.safetensors")
@@ -80,8 +80,8 @@ def test_a_tower_in_older_names_is_not_only_the_class_that_has_them_today(tmp_pa
     state = {f"vision_model.{key}": value for key, value in clip.state_dict().items()}
     save_file(state, tmp_path / "tower.safetensors")
     guess = archfind.guess(tmp_path / "tower.safetensors")
-    assert guess.status == "ambiguous" and guess.matches[0].entry.name == "CLIPVisionModel"
-    assert {"GitVisionModel", "CLIPSegVisionModel"} <= said(guess)[0]
+    assert guess.status == "ambiguous"
+    assert {"CLIPVisionModel", "GitVisionModel", "CLIPSegVisionModel"} <= said(guess)[0]
 
 
 def test_where_rules_do_not_solve_the_search_is_for_the_class_that_names_say(
