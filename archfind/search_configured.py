@@ -9,12 +9,14 @@ from collections.abc import Iterator
 
 from archfind.attempt_configured import ConfiguredAttempt
 from archfind.frozen import replace
-from archfind.pretrained.answer import answered, readings, tried, with_assumed
+from archfind.pretrained.answer import answered, with_assumed
 from archfind.pretrained.claims import claims_of
 from archfind.pretrained.database import ModelTypes
 from archfind.pretrained.named import likest
 from archfind.pretrained.rank import rank
+from archfind.pretrained.readings import readings
 from archfind.pretrained.solve import Solved
+from archfind.pretrained.tried import tried
 from archfind.probing.config import Config
 from archfind.progress import progress
 from archfind.types import Canonical, Guess, Match
