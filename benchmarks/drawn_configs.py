@@ -11,10 +11,10 @@ import io
 import random
 import re
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import transformers
 from transformers import conversion_mapping
 from transformers.core_model_loading import (
     WeightConverter,
@@ -62,7 +62,7 @@ def drawn(model_type: str, cls: str, draw: random.Random) -> tuple[Moves, Any] |
             if not library.is_divided(config):
                 continue
             with _unfilled():
-                module: Any = on_meta(lambda config=config: made(config), {}, _SECONDS)
+                module: Any = on_meta(partial(made, config), {}, _SECONDS)
             if not 0 < len(module.state_dict()) <= _KEYS:
                 continue
             return moves, module
@@ -242,7 +242,3 @@ def public_types() -> dict[str, list[str]]:
         if classes:
             found[model_type] = classes
     return found
-
-
-__all__ = ["drawn", "older", "public_types", "written"]
-assert transformers

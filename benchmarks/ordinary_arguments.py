@@ -127,7 +127,9 @@ def differs(one: nn.Module, other: nn.Module) -> str:
             return f"{path}: {type(module).__name__}, not {type(theirs.get(path)).__name__}"
         for name, value in vars(module).items():
             plain = isinstance(value, int | float | str | tuple | torch.Size)
-            told = plain and not any(word in name for word in ("img", "size", "drop", "feat", "patches", "training"))
+            told = plain and not any(
+                word in name for word in ("img", "size", "drop", "feat", "patches", "training")
+            )
             if told and getattr(theirs[path], name, None) != value and name[0] != "_":
                 return f"{path}.{name}: {value}, not {getattr(theirs[path], name, None)}"
     return ""
