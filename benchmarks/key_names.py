@@ -106,8 +106,8 @@ def guessed(case: dict[str, Any], place: Path) -> Guess:
 
 
 def loaded(case: dict[str, Any], place: Path) -> str:
-    """How far a class of a corpus gets, with weights: "equal", or what it fails at; what begins
-    with "no inputs" says nothing."""
+    """How far a class of a corpus gets, with weights: "equal"; "loaded", where outputs differ or
+    no input is known that it runs on; or what it fails at. "unbuilt" says nothing."""
     import contextlib
     import io
 
@@ -123,13 +123,17 @@ def loaded(case: dict[str, Any], place: Path) -> str:
     try:
         config = library.config_of(model_type, moved(base_of(model_type, cls), case["moves"]))
         module: Any = library.classes(model_type)[cls](config).eval()
+    except Exception as error:  # what is built on meta alone
+        return f"unbuilt: {type(error).__name__}: {str(error)[:80]}"
+    given: dict[str, Any] = {}
+    expected: list[torch.Tensor] = []
+    try:
         with contextlib.redirect_stdout(io.StringIO()):
             given = inputs(case["name"], module)
         expected = outputs(module, given)
-        if not equal(expected, outputs(module, given)):
-            return "no inputs: it is random"
+        why = "" if equal(expected, outputs(module, given)) else "it is random"
     except Exception as error:  # inputs that a class doesn't take
-        return f"no inputs: {type(error).__name__}: {str(error)[:80]}"
+        why = f"{type(error).__name__}: {str(error)[:80]}"
     own = {key: tensor.clone() for key, tensor in module.state_dict().items()}
     state = {"published": library.published, "older": older}.get(case["way"], _plain)(module, own)
     prefix = f"{module.base_model_prefix}." if case["way"] == "based" else ""
@@ -152,9 +156,14 @@ def loaded(case: dict[str, Any], place: Path) -> str:
             settings[path] = value
     try:
         built = archfind.load(guess, settings=settings, accept_ambiguous=True)
+    except Exception as error:
+        return f"refused: {type(error).__name__}: {str(error)[:120]}"
+    if why:
+        return f"loaded: no inputs: {why}"
+    try:
         return "equal" if equal(outputs(built, given), expected) else "loaded: other outputs"
     except Exception as error:
-        return f"load: {type(error).__name__}: {str(error)[:120]}"
+        return f"loaded: it doesn't run: {type(error).__name__}: {str(error)[:80]}"
 
 
 def _plain(module: object, own: dict[str, Any]) -> dict[str, Any]:
@@ -170,14 +179,14 @@ def load_sample(cases: list[dict[str, Any]], count: int) -> None:
             start = time.monotonic()
             word = loaded(case, place)
             reached[word.partition(":")[0]] += 1
-            if word != "equal":
+            reached["others"] += word.startswith(("loaded: other", "loaded: it"))
+            if word != "equal" and "no inputs" not in word:
                 took = time.monotonic() - start
                 print(f"{case['name']} {case['way']}: {word} {took:.0f}s", flush=True)
-    total = sum(reached.values()) - reached["no inputs"]
+    total = sum(reached[word] for word in ("equal", "loaded", "searched", "refused"))
     strictly = reached["equal"] + reached["loaded"]
-    print(
-        f"of {total} with inputs {strictly} loaded strictly, {reached['equal']} gave equal outputs"
-    )
+    equal, others = reached["equal"], reached["others"]
+    print(f"of {total} {strictly} loaded strictly; {equal} gave equal outputs, {others} others")
 
 
 def main() -> int:

@@ -126,8 +126,9 @@ def _completed(
                 value = values[other]  # what is a square stays one
             value = possible(path, value, equations, values, family)
             number = agreeing(path, value, equations, values, family)
-            values[path] = _consistent(path, number, equations, values, family)
-            if values[path] == value:
+            numbers = _consistent(path, number, equations, values, family)
+            values[path] = numbers[0]
+            if values[path] == value or len(numbers) > 1:
                 assumed.add(path)
             else:  # the shapes speak against what would be assumed
                 solved.add(path)
@@ -232,22 +233,22 @@ def _likeliest(
 
 def _consistent(
     path: str, value: Any, equations: Sequence[Equation], values: Values, family: Family
-) -> Any:
+) -> list[Any]:
     """The value, or where sizes can't all be had with it (16 rows are no heads of 32, the size that
-    32 rows of one head leave), the divisor of a size that most of the file can be had with."""
+    32 rows of one head leave), the divisors of a size that most of the file can be had with."""
     if type(value) is not int:
-        return value
+        return [value]
     own = [e for e in equations if type(e.value) is int and path in e.names]
     own = [e for e in own if any(n not in values and n != path for n in e.names)]
     if not own or not _contradicts({**values, path: value}, equations, family):
-        return value
+        return [value]
     sizes = [n for n in dict.fromkeys(e.value for e in own) if isinstance(n, int)]
     tried = {value: _holding({**values, path: value}, equations, family)}
     for size in [n for n in sizes if 1 < n <= _LARGEST][:_SIZES]:
         for number in range(1, size + 1):
             if size % number == 0 and number not in tried and len(tried) < _DIVISORS:
                 tried[number] = _holding({**values, path: number}, equations, family)
-    return max(tried, key=lambda number: tried[number])
+    return [number for number, votes in tried.items() if votes == max(tried.values())]
 
 
 def _contradicts(tried: Values, equations: Sequence[Equation], family: Family) -> bool:
