@@ -271,11 +271,12 @@ def in_state_dict(
             return {"": other}
         if other is not None:
             nearly.append((share, other))
-    nearly = [(share, one) for share, one in nearly if share >= CLOSE and _is_close(one)]
+    nearly = [pair for pair in nearly if _is_close(*pair)]
     # What only lacks tensors is cut from the network, not made with other arguments.
     cut = bool(fits) and not (fits[0].match.unexpected or fits[0].match.mismatched)
     nearest = max(nearly, key=lambda item: item[0], default=None)
-    if nearest and nearest[0] >= _WHOLE and nearest[1].matches[0].pretrained and not cut:
+    lost = cut and nearest is not None and fits[0].share >= nearest[0]
+    if nearest and nearest[0] >= _WHOLE and nearest[1].matches[0].pretrained and not lost:
         return {"": nearest[1]}  # what it is made of is said of the class, not of its parts
     varies = bool(nearly)
     for reading, tried in tries if not varies else ():
@@ -429,10 +430,12 @@ def _whole(fit: Fit) -> bool:
     return fit.match.fits and not fit.outside
 
 
-def _is_close(found: Guess) -> bool:
+def _is_close(share: float, found: Guess) -> bool:
     """A class of transformers is told by its keys, of which it has few in common with another."""
     best = found.matches[0]
-    return best.pretrained is not None or is_close(best, found.canonical.index)
+    if best.pretrained is not None:
+        return True
+    return share >= CLOSE and is_close(best, found.canonical.index)
 
 
 def _overlap(one: str, other: str) -> bool:

@@ -9,7 +9,7 @@ from archfind.pretrained.assumptions import assumed, foreign_code, told_by_diale
 from archfind.pretrained.claims import claims_of
 from archfind.pretrained.database import beside
 from archfind.pretrained.named import likest, named
-from archfind.pretrained.readings import readings
+from archfind.pretrained.readings import is_foreign, readings
 from archfind.pretrained.solve import solved
 from archfind.pretrained.state_dict import StateDict
 from archfind.pretrained.stated import stated
@@ -41,6 +41,9 @@ def configured(canonical: Canonical, database: Database, choose: str, work: Work
     for reading in readings(canonical):
         found, missed = tried(reading, types, claims, work)
         whole = [one for one in found if one.match.fits]
+        if whole and is_foreign(reading):
+            # The names may be the library's own as they are.
+            whole += [one for one in tried(canonical, types, claims, work)[0] if one.match.fits]
         if whole:
             # Found below a prefix, while a class whose own the whole names are is nearly it.
             doubted = whole[0].canonical is not reading and any(

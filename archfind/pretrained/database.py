@@ -182,6 +182,14 @@ class ModelTypes:
             return self._lists[at]
         return -1
 
+    def types_with(self, template: str) -> int:
+        """How many model types have a key template."""
+        held = self.holders(template)
+        if held < 0:
+            return 0
+        blocks = self._postings[self._starts[held] : self._starts[held + 1]]
+        return len({self._blocks[5 * number] for number in blocks})
+
     def prefixes(self, templates: Iterable[str]) -> list[str]:
         """What stands before the key templates of known blocks, the best supported first; numbers
         only within names ("owlv#."), not those of layers."""

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from archfind.types import Canonical
     from archfind.work import Work
 
-SHARE = 0.75  # of the key templates on both sides must be the same for a class to be named
+SHARE = 0.75  # of the key templates on both sides must be the same for a class to be named, ...
+_RARE_SHARE = 0.5  # ... or this, where most of them are in few types
+_FEW = 3  # types
 _LOOKED = 24  # classes whose templates are compared
 _SOLVED = 6  # ... of the likest, whose sizes are solved
 _EQUAL = 0.02  # less of the templates than the likest has, and still as likely
@@ -67,7 +69,8 @@ def likest(reading: Canonical, types: ModelTypes, claims: Claims, work: Work) ->
         if literal is not None:
             best += _candidates(counted, prefix, literal, types)
     most = max((one.share for one in best), default=0.0)
-    if most < SHARE:
+    first = max(best, key=lambda one: one.share, default=None)
+    if first is None or (most < SHARE and not _are_rare(counted, first.prefix, types)):
         return []
     best = [one for one in best if one.share >= most - _EQUAL]
     best.sort(key=lambda one: (-one.share, len(one.block.templates)))
@@ -103,7 +106,7 @@ def _candidates(
     present = set(own)
     found: list[Candidate] = []
     for bound, _, number, common in bounds[:_LOOKED]:
-        if bound < SHARE:
+        if bound < _RARE_SHARE:
             break
         block = types.block(number)
         tied = {template(key) for pair in block.tied.items() for key in pair}
@@ -111,6 +114,13 @@ def _candidates(
         absent = len(block.needed - today - tied)
         found.append(Candidate(block, literal, common / (len(counted) + absent)))
     return found
+
+
+def _are_rare(counted: list[str], prefix: str, types: ModelTypes) -> bool:
+    """Whether most key templates below a prefix, and of those that are known nearly all, are in few
+    types."""
+    kinds = [types.types_with(t[len(prefix) :]) for t in counted if t.startswith(prefix)]
+    return sum(0 < n <= _FEW for n in kinds) > max(len(kinds) / 2, 0.8 * sum(map(bool, kinds)))
 
 
 def _score(one: Candidate) -> float:

@@ -50,6 +50,11 @@ def readings(canonical: Canonical) -> list[Canonical]:
     return [other, *found] if other is not None else found
 
 
+def is_foreign(reading: Canonical) -> bool:
+    """Whether a reading takes the names for those of another's code."""
+    return bool(reading.steps) and reading.steps[-1].detail.endswith("keys -> the library's")
+
+
 def _renamed(key: str, index: Mapping[str, object]) -> str:
     root, _, last = key.rpartition(".")
     if last in ("weight_g", "weight_v") and f"{root}.weight_g" in index:
