@@ -14,7 +14,7 @@ from archfind.formats.escape import escape
 from archfind.frozen import replace
 from archfind.heads import headed
 from archfind.match import match, plain
-from archfind.nearest import CLOSE, Fit, chosen, is_, is_close, is_member, near
+from archfind.nearest import CLOSE, Fit, chosen, is_, is_close, is_member, near, other_kernels
 from archfind.parts import children, common_prefix, flat, places, resolve
 from archfind.quantised import is_by_torch
 from archfind.renamed import renamings
@@ -434,7 +434,7 @@ def _is_close(share: float, found: Guess) -> bool:
     """A class of transformers is told by its keys, of which it has few in common with another."""
     best = found.matches[0]
     if best.pretrained is not None:
-        return True
+        return not other_kernels(best)
     return share >= CLOSE and is_close(best, found.canonical.index)
 
 

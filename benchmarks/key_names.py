@@ -28,7 +28,7 @@ import torch
 import archfind
 from archfind.types import Guess
 
-WORDS = ("named", "first", "type", "exact")  # of which the last is wrong
+WORDS = ("named", "first", "type", "wrong")  # of which the last is wrong
 
 
 def said(guess: Guess) -> tuple[set[str], set[str]]:
@@ -56,7 +56,7 @@ def judged(name: str, guess: Guess) -> set[str]:
         first = guess.matches[0]
         same = any(t.architecture == cls and t.same_function for t in first.twins)
         if first.entry.name != cls and not same:
-            words.add("exact")
+            words.add("wrong")
     return words
 
 
@@ -233,7 +233,7 @@ def main() -> int:
                 count = counts.setdefault("older names" if older else "today's names", Counter())
                 count.update(("cases", guess.status, *words))
                 types.add(model_type)
-                if options.v or "named" not in words or "exact" in words:
+                if options.v or "named" not in words or "wrong" in words:
                     first = guess.matches[0].entry.name if guess.matches else ""
                     text = ", ".join(sorted(words)) or "missed"
                     print(
@@ -246,7 +246,7 @@ def main() -> int:
             f"{word} {count[word] / total:.1%}" for word in ("named", "first", "type")
         )
         status = ", ".join(f"{count[s]} {s}" for s in ("exact", "ambiguous", "close", "unknown"))
-        print(f"{way}: {total} headers: {shares}, wrong exact {count['exact']}; {status}")
+        print(f"{way}: {total} headers: {shares}, wrong exact {count['wrong']}; {status}")
     print(f"{len(types)} types")
     return 0
 

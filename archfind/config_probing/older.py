@@ -33,6 +33,9 @@ def places(module: Any) -> Places:
             return tuple(found)
         some = {_place(key, old): None for old, key in left.items()}
         found.append(_widest(min(some, key=_length), names))
+        before, own, other = found[-1]
+        if own and not before and not other:
+            return ()  # the file of a network that another library has
         names = {renamed_key(old, (found[-1],)): key for old, key in names.items()}
     return ()
 
@@ -72,7 +75,7 @@ def _length(place: tuple[str, str, str]) -> tuple[int, int, str]:
 def _widest(place: tuple[str, str, str], names: Mapping[str, str]) -> tuple[str, str, str]:
     """The place as near to the root as all names allow."""
     before, own, other = place
-    while before:
+    while before and other:
         above = before[:-1].rpartition(".")[0]
         above = f"{above}." if above else ""
         moved = [(old, key) for old, key in names.items() if key.startswith(above + own)]
