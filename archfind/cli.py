@@ -121,8 +121,8 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument(
         "action",
         choices=("list", "show", "build", "families", "check", "compile"),
-        help="list the entries; show the tensors of one; build a provider's entries anew; learn the "
-        "families of classes; check a sample against the libraries; compile the index",
+        help="list the entries; show the tensors of one; build a provider's entries anew; learn "
+        "the families of classes; check a sample against the libraries; compile the index",
     )
     one.add_argument("names", nargs="*", metavar="NAME", help="an entry, or a provider to build")
     one.add_argument("--sample", type=int, default=30, metavar="N", help="check: how many (0: all)")

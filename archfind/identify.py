@@ -15,7 +15,7 @@ from archfind.formats.escape import escape
 from archfind.frozen import replace
 from archfind.heads import headed
 from archfind.match import match
-from archfind.nearest import CLOSE, Fit, is_, is_close, near
+from archfind.nearest import CLOSE, Fit, is_, is_close, near, other_kernels
 from archfind.parts import common_prefix, flat, places, resolve
 from archfind.quantised import is_by_torch
 from archfind.told import told
@@ -33,6 +33,7 @@ _SURE = ("exact", "ambiguous")
 _NEAREST = 3  # signatures compared although ...
 _HOPELESS = 0.05  # ... they share fewer of the file's tensors than this
 _NAMES, _NAME = 20, 80  # parts that are named where none is the one asked for; characters of each
+_NAMED = 0.9  # of the names of a class of transformers, on both sides, are the whole file's
 _NEAR = 2  # fits whose families are tried first
 _SPENT = "not all that resembles it was tried, as a file's work has a bound; guess --search goes on"
 
@@ -251,17 +252,15 @@ def in_state_dict(
         with_rest,
     )
     from archfind.older_names import older_readings
-    from archfind.pretrained.answer import configured
+    from archfind.pretrained.answer import configured, named_class
     from archfind.renamed_guess import renamed
     from archfind.variants import varied
 
     nearly: list[tuple[float, Guess]] = []
     for reading, _ in tries:
-        share, other = configured(reading, database, choose, work)
-        if other is not None and share == 1:
-            return {"": other}
+        other = configured(reading, database, choose, work)
         if other is not None:
-            nearly.append((share, other))
+            return {"": other}
     older: list[dict[str, Guess]] = []
     ways = list(older_readings(tries[0][0], os.path.dirname(database.path), work))
     # A registered network before another one with other arguments.
@@ -298,7 +297,19 @@ def in_state_dict(
         other = resized(reading, database, choose, work)
         if other is not None:
             return {"": other}
-    nearly = [(share, one) for share, one in nearly if share >= CLOSE and _is_close(one)]
+    for reading, _ in tries:
+        share, other = named_class(reading, database, choose, work)
+        if other is not None and other.status in _SURE:
+            return {"": other}
+        if other is not None:
+            nearly.append((share, other))
+    nearly = [pair for pair in nearly if _is_close(*pair)]
+    # What only lacks tensors is cut from the network, not made with other arguments.
+    cut = bool(fits) and not (fits[0].match.unexpected or fits[0].match.mismatched)
+    nearest = max(nearly, key=lambda item: item[0], default=None)
+    lost = cut and nearest is not None and fits[0].share >= nearest[0]
+    if nearest and nearest[0] >= _NAMED and nearest[1].matches[0].pretrained and not lost:
+        return {"": nearest[1]}  # what it is made of is said of the class, not of its parts
     for reading, tried in tries:
         is_near = bool(tried) and tried[0].share >= CLOSE
         other = renamed(reading, tried, database, choose) if is_near or not nearly else None
@@ -331,12 +342,9 @@ def in_state_dict(
     guesses.update(under_other_names(rest, guesses, database, choose, work))
     if sum(one.status in _SURE for one in guesses.values()) > 1:
         return with_rest(guesses, best)
-    # What only lacks tensors is cut from the network, not made with other arguments.
-    cut = bool(fits) and not (fits[0].match.unexpected or fits[0].match.mismatched)
-    if nearly and not guesses and not cut:
-        share, other = max(nearly, key=lambda item: item[0])
-        if share > (fits[0].share if fits else 0.0):
-            return {"": other}
+    is_sure = any(one.status in _SURE for one in guesses.values())
+    if nearest and not is_sure and not cut and nearest[0] > (fits[0].share if fits else 0.0):
+        return {"": nearest[1]}
     # One known network within an unknown whole is a part of it, not the answer.
     known = with_rest(guesses, best) if guesses else {}
     known = {place.rstrip("."): one for place, one in known.items()}
@@ -414,7 +422,9 @@ def _whole(fit: Fit) -> bool:
     return fit.match.fits and not fit.outside
 
 
-def _is_close(found: Guess) -> bool:
+def _is_close(share: float, found: Guess) -> bool:
     """A class of transformers is told by its keys, of which it has few in common with another."""
     best = found.matches[0]
-    return best.pretrained is not None or is_close(best, found.canonical.index)
+    if best.pretrained is not None:
+        return not other_kernels(best)
+    return share >= CLOSE and is_close(best, found.canonical.index)

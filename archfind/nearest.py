@@ -44,8 +44,10 @@ class Fit:
 
 
 def is_(found: Match, choose: str) -> bool:
-    """Whether a match is the entry that the user names, with its library or without."""
-    return choose in (found.entry.id, found.entry.name)
+    """Whether a match is the entry that the user names, with its library or without, or of the
+    model type."""
+    kind = found.pretrained.model_type if found.pretrained is not None else found.entry.id
+    return choose in (found.entry.id, found.entry.name, kind)
 
 
 def is_member(signature: Signature, choose: str) -> bool:
@@ -111,12 +113,12 @@ def near(
     if fit.share < HELPS:
         top = (*_kin(canonical.index, by_name(canonical.index, database), database), *top)
     top = tuple(one for one in top if helps(one, canonical.index))
-    if not top or all(map(_other_kernels, top)):
+    if not top or all(map(other_kernels, top)):
         renamed = _kin(canonical.index, by_shape(canonical.index, database), database)
         top = (*(one for one in renamed if helps(one, canonical.index)), *top)
     ids = [one.entry.id for one in top]
     top = tuple(one for place, one in enumerate(top) if ids.index(one.entry.id) == place)
-    top = tuple(replace(one, reasons=(_OTHER,)) if _other_kernels(one) else one for one in top)
+    top = tuple(replace(one, reasons=(_OTHER,)) if other_kernels(one) else one for one in top)
     named = below if top and top[0].entry is found.entry else canonical
     return Guess(named, "unknown", top[:_CANDIDATES], "")
 
@@ -126,7 +128,7 @@ def is_close(found: Match, index: Index, prefix: str = "") -> bool:
     sides, and as much of the file's weights (norms, which are many, say little), with kernels of as
     many dimensions, and most modules right. The match names keys less `prefix`."""
     total = max(found.expected, len(index) - len(found.tolerated), 1)
-    if found.matched < CLOSE * total or _other_kernels(found):
+    if found.matched < CLOSE * total or other_kernels(found):
         return False
     wrong = {*found.unexpected, *(one.key for one in found.mismatched)}
     weights = [key.removeprefix(prefix) for key, spec in index.items() if len(spec.shape) > 1]
@@ -156,7 +158,7 @@ def helps(found: Match, index: Index) -> bool:
     return max(found.matched, keys) >= HELPS * total or shapes >= _RENAMED * total
 
 
-def _other_kernels(found: Match) -> bool:
+def other_kernels(found: Match) -> bool:
     """Whether convolutions run over another number of dimensions: 3-D where they are 2-D."""
     ranks = [(one.found.count(","), one.expected.count(",")) for one in found.mismatched]
     return any(min(pair) > 1 and pair[0] != pair[1] for pair in ranks)

@@ -70,7 +70,8 @@ def _is_sure(guess: Guess) -> bool:
 
 def _search(guess: Guess, database: Database, choose: str, seconds: float) -> Guess:
     is_cut = _is_cut(guess)
-    is_configured = is_cut and guess.matches[0].pretrained is not None
+    close = guess.matches[0] if guess.status == "close" else None
+    is_configured = close is not None and close.pretrained is not None
     if (
         _is_sure(guess)
         or guess.searched
@@ -89,7 +90,9 @@ def _search(guess: Guess, database: Database, choose: str, seconds: float) -> Gu
     types = configured_beside(database.path)
     if types is not None and (is_configured or not is_cut):
         # Rules may ask for more than the class has, where a file lacks little.
-        configured = search_configured(whole, types, choose, seconds)
+        configured = search_configured(
+            whole, types, choose, seconds, close if is_configured and not choose else None
+        )
         if configured is not None or is_configured:
             return configured or replace(best, searched=True)
     shared = common_prefix(whole.index)

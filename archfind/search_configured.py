@@ -9,11 +9,14 @@ from collections.abc import Iterator
 
 from archfind.attempt_configured import ConfiguredAttempt
 from archfind.frozen import replace
-from archfind.pretrained.answer import answered, readings, tried, with_assumed
+from archfind.pretrained.answer import answered, with_assumed
 from archfind.pretrained.claims import claims_of
 from archfind.pretrained.database import ModelTypes
+from archfind.pretrained.named import likest
 from archfind.pretrained.rank import rank
+from archfind.pretrained.readings import readings
 from archfind.pretrained.solve import Solved
+from archfind.pretrained.tried import tried
 from archfind.probing.config import Config
 from archfind.progress import progress
 from archfind.types import Canonical, Guess, Match
@@ -27,12 +30,16 @@ _SHARE = 0.5  # of the time goes to a first look at all classes
 
 
 def search_configured(
-    canonical: Canonical, types: ModelTypes, choose: str, seconds: float
+    canonical: Canonical, types: ModelTypes, choose: str, seconds: float, close: Match | None = None
 ) -> Guess | None:
-    """The answer where a class comes to have every tensor of the file; None where none does."""
+    """The answer where a class comes to have every tensor of the file; None where none does. Beside
+    the class that the file's key names are `close` to only those that are as like are tried."""
     end = time.monotonic() + seconds
     claims = claims_of(canonical.checkpoint)
     near = list(_near(canonical, types, choose))
+    if close is not None:
+        names = {close.entry.name, *(twin.architecture for twin in close.twins)}
+        near = [one for one in near if one.block.cls in names] or near
     scores = [one.score for one in near]
     few = near[:_CLASSES]
     found: list[Solved] = []
@@ -118,8 +125,10 @@ def _near(canonical: Canonical, types: ModelTypes, choose: str) -> Iterator[Solv
     given."""
     claims = claims_of(canonical.checkpoint)
     work = Work(len(canonical.index))
-    tries = (tried(reading, types, claims, work)[0] for reading in readings(canonical))
-    every = [solved for some in tries for solved in some]
+    every: list[Solved] = []
+    for reading in readings(canonical):
+        every += tried(reading, types, claims, work)[0]
+        every += [one.solved for one in likest(reading, types, claims, work) if one.solved]
     seen: set[str] = set()
     for one in sorted(every, key=lambda one: -one.score):
         name = f"{one.block.type.name}/{one.block.cls} {one.block.dialect}"

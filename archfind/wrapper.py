@@ -22,8 +22,8 @@ def with_wrapper(
     types = beside(database.path)
     if types is None or any(types.holders(one) < 0 for one in templates_of(reading.index)):
         return answer
-    share, other = configured(reading, database, choose, work)
-    if other is None or share < 1 or other.canonical is not reading:
+    other = configured(reading, database, choose, work)
+    if other is None or other.canonical is not reading:
         return answer
     if other.chosen_by == "user":
         return other

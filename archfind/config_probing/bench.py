@@ -12,6 +12,8 @@ import torch
 import transformers
 from torch import nn
 
+from archfind.config_probing.older import places
+from archfind.pretrained.older import Places
 from archfind.probing.config import Config, Leaf, leaves, moved
 from archfind.probing.fit import Failed
 from archfind.probing.probe import Moves, Sample, Shapes, on_meta, shapes_of
@@ -38,6 +40,7 @@ class Built:
         self.shapes: dict[str, Shapes] = {}
         self.tied: dict[str, str] = {}
         self.prefix = ""
+        self.older: Places = ()
         self.reads: set[tuple[str, str]] = set()
         self.inner: set[str] = set()  # model types of the networks inside
         self.sources: dict[str, str] = {}  # published key -> the module's key of the same tensor
@@ -101,6 +104,7 @@ class Bench:
         found.shapes[""] = shapes
         self._publish(module, found)
         found.tied = {} if moves else library.tieable(module)
+        found.older = () if moves else places(module)
         found.prefix = str(getattr(module, "base_model_prefix", ""))
         found.inner = {
             str(m.config.model_type)

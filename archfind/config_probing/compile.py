@@ -8,7 +8,8 @@ Layout, little-endian: the magic, five u32 (how many of each), then the arrays
     starts    u32 x L+1   where a list starts; features that the same blocks have share one
     postings  u32 x P     block numbers
     blocks    u32 x 5B    type number, place in the type, number of templates, crc32 of the lines,
-                          number of templates that every network has
+                          number of templates that every network has; after a type's own blocks
+                          those under the names of older files
     places    u32 x T+1   where a type's text starts
     text      bytes       zlib, one run a type
 """
@@ -27,6 +28,7 @@ from archfind.config_probing.text import Block, TypeText, others, parse
 from archfind.errors import SignatureError
 from archfind.families.text import template, template_of
 from archfind.pretrained.database import MAGIC, feature
+from archfind.pretrained.older import older_key
 from archfind.pretrained.state_dict import STALE
 
 FOLDER = "transformers/types"
@@ -52,6 +54,12 @@ def compile_types(folder: Path) -> bytes:
             lines = "\n".join(sorted(block.flat()))
             mark = zlib.crc32(lines.encode())
             blocks.append((number, place, len(templates), mark, len(needed)))
+        for place, block in enumerate(_with_older(found), len(found.blocks)):
+            mine = next(one for one in blocks if one[0] == number and found.blocks[one[1]] is block)
+            for line in {older_key(template_of(line), block.older) for line in block.whole()}:
+                holders.setdefault(feature(line), []).append(len(blocks))
+            mark = zlib.crc32(repr(block.older).encode(), mine[3])
+            blocks.append((number, place, mine[2], mark, mine[4]))
         texts.append(zlib.compress(_text(found, version, presets.get(found.name, {})).encode(), 9))
     features = sorted(holders)
     lists: dict[tuple[int, ...], int] = {}
@@ -106,7 +114,15 @@ def _text(found: TypeText, version: str, presets: Mapping[str, Mapping[str, Any]
         lines.append(f"[{block.name.partition('/')[2]}\t{block.dialect}\t{block.prefix}\t{rules}")
         lines += [f"tied {key} {other}" for key, other in block.tied.items()]
         lines += block.flat()
+    for block in _with_older(found):
+        lines.append(f"[={found.blocks.index(block)}")
+        lines += ["\t".join(place) for place in block.older]
     return "\n".join(lines) + "\n"
+
+
+def _with_older(found: TypeText) -> list[Block]:
+    """A type's blocks that older files have under other names."""
+    return [block for block in found.blocks if block.older]
 
 
 def _of_lists(found: TypeText) -> dict[str, list[Any]]:

@@ -25,6 +25,8 @@ _MISSING = re.compile(r"'(\w+)' object has no attribute '(\w+)'")
 _WORD = re.compile(r"[a-z_][a-z0-9_]{2,}")
 _DIVISORS = (16, 12, 8, 4, 2, 1)
 _THETA = 10_000.0
+_KINDS = ("full_attention", "sliding_attention")  # of layers, each with rotations of its own
+_RATES = ("1/2",)
 
 Path = tuple[str, ...]
 
@@ -80,6 +82,11 @@ def _proposals(trial: _Trial) -> Iterator[tuple[Path, Any]]:
     missing = _MISSING.search(trial.error)
     words = set(_WORD.findall(trial.error))
     named: list[tuple[Path, str]] = []
+    if any(kind in trial.error for kind in _KINDS):
+        rope = {kind: {"rope_type": "default", "rope_theta": _THETA} for kind in _KINDS}
+        for place, owner, _ in owners:
+            if _annotation(owner, "rope_parameters"):
+                yield (*place, "rope_parameters"), rope
     for place, owner, own in owners:
         if missing and owner.__name__ == missing[1] and missing[2] not in own:
             yield from (((*place, missing[2]), v) for v in _likely(missing[2], own))
@@ -101,7 +108,7 @@ def _values(
 ) -> Iterator[Any]:
     value = own[field]
     if type(value) is int:
-        yield from (n for n in (*_DIVISORS, value + 1, value - 1, 2 * value) if n != value)
+        yield from (n for n in (*_DIVISORS, value + 1, value - 1, 2 * value, 0) if n != value)
     if value is not None:
         return
     words = [w for w in hints.get(field, ()) if isinstance(w, str)]
@@ -109,13 +116,13 @@ def _values(
     layers = next((own[n] for n in ("num_hidden_layers", "num_layers") if n in own), 1)
     if "list" in annotation or "tuple" in annotation:
         yield from ([word] * layers for word in dict.fromkeys(words))
-        yield from ([1], [0, 1])
+        yield from ([1], [0, 1], [[0, 0]])
     if "dict" in annotation:
         yield {"<pad>": 0}
     if "int" in annotation and "list" not in annotation.partition("int")[0]:
         yield from _likely(field, own)
     if "str" in annotation and "list" not in annotation:
-        yield from dict.fromkeys(words)
+        yield from dict.fromkeys([*words, *_RATES] if "rate" in field else words)
     if "float" in annotation:
         yield 1.0
 

@@ -277,6 +277,8 @@ def _finished(learned: Learned, bench: Bench, every: dict[str, Leaf]) -> Block:
     names = {key: new for new, key in bench.first.sources.items()} if block.dialect else {}
     block.tied = {names.get(k, k): names.get(v, v) for k, v in bench.first.tied.items()}
     block.prefix = bench.first.prefix
+    written = "" if bench.first.shapes["published"] is bench.first.shapes[""] else "published"
+    block.older = bench.first.older if block.dialect == written else ()
     block.leaves = every
     return block
 

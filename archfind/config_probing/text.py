@@ -9,6 +9,7 @@
     left     position_embedding_type                 fields without a rule, held at their defaults
     prefix   bert                                    where the class keeps its base network
     tied     cls.predictions.decoder.weight bert.embeddings.word_embeddings.weight
+    older    bert.<TAB><TAB>encoder.                 below `bert.`, older files have one module more
     like     bert/BertModel bert.                    another block, below a prefix
     without  pooler.dense.weight                     that block's lines which aren't there
     cls.predictions.bias  vocab_size
@@ -33,6 +34,7 @@ from archfind.families.expansion import Shape
 from archfind.families.expression import RESERVED
 from archfind.families.numbered import numbered
 from archfind.families.program import FamilyLine, Program, split
+from archfind.pretrained.older import Places
 
 Values = Mapping[str, Any]
 _NAME = re.compile(r"'[^']*'|(?<![\w.{])[A-Za-z_][\w.]*(?:\{[^}]*\}[\w.]*)*")
@@ -92,6 +94,7 @@ class Block:
     prefix: str = ""
     held: tuple[int, int] = (0, 0)
     left: list[str] = field(default_factory=list)
+    older: Places = ()
 
     @property
     def id(self) -> str:
@@ -183,6 +186,7 @@ class TypeText:
             lines += [f"left     {' '.join(block.left)}"] * bool(block.left)
             lines += [f"prefix   {block.prefix}"] * bool(block.prefix)
             lines += [f"tied     {key} {other}" for key, other in block.tied.items()]
+            lines += ["older    " + "\t".join(place) for place in block.older]
             for like in block.likes:
                 lines.append(f"like     {like.block.id}\t{like.prefix}\t{like.root}")
                 lines += [f"without  {line}" for line in like.without]
@@ -226,6 +230,9 @@ def parse(text: str, known: Mapping[str, Block]) -> TypeText:
             elif word == "tied" and not line[4:8].strip():
                 key, _, other = rest.partition(" ")
                 block.tied[key] = other
+            elif word == "older" and "\t" in line:
+                before, today, other = line[9:].split("\t")
+                block.older = (*block.older, (before, today, other))
             elif word == "like" and "\t" in line:
                 other, prefix, root = rest.split("\t")
                 without = []

@@ -8,13 +8,11 @@ every key and shape that it gives against the file's. On the cold path of `archf
 
 from __future__ import annotations
 
+from archfind.families.allowed import agreeing, possible
 from archfind.families.equations import equations_of
 from archfind.families.expression import is_item
 from archfind.families.inverse import (
-    COUNT,
-    chosen,
     fraction,
-    inverted,
     is_sure,
     known_values,
     other_side,
@@ -38,7 +36,9 @@ if TYPE_CHECKING:
     Values = dict[str, Any]
 
 _VAGUE = 1e-3  # the vote of an equation that other values fulfil too
-_PAIRS = 4  # sizes that two leaves make together, looked at before one is assumed
+_SIZES = 3  # whose divisors a number may be, where the usual one contradicts the file
+_DIVISORS = 24  # that are tried
+_LARGEST = 1 << 16  # of such a size
 _RIVALS = 2  # numbers that may be assumed in another's place
 
 
@@ -124,9 +124,11 @@ def _completed(
             other = other_side(path)
             if other in solved and usual.get(other) == value:
                 value = values[other]  # what is a square stays one
-            value = _possible(path, value, equations, values, family)
-            values[path] = _agreeing(path, value, equations, values, family)
-            if values[path] == value:
+            value = possible(path, value, equations, values, family)
+            number = agreeing(path, value, equations, values, family)
+            numbers = _consistent(path, number, equations, values, family)
+            values[path] = numbers[0]
+            if values[path] == value or len(numbers) > 1:
                 assumed.add(path)
             else:  # the shapes speak against what would be assumed
                 solved.add(path)
@@ -229,41 +231,39 @@ def _likeliest(
     return best
 
 
-def _possible(
+def _consistent(
     path: str, value: Any, equations: Sequence[Equation], values: Values, family: Family
-) -> Any:
-    """The preset's value, or where the file's keys rule that out, one that they allow."""
-    allowed: list[Any] | None = None
-    for equation in equations:
-        if {name for name in equation.names if name not in values} == {path}:
-            found = chosen(equation, path, values, family)
-            both = found if allowed is None else [n for n in allowed if n in found]
-            allowed = both or allowed  # an equation that contradicts the others is outvoted
-    return value if not allowed or value in allowed else allowed[0]
+) -> list[Any]:
+    """The value, or where sizes can't all be had with it (16 rows are no heads of 32, the size that
+    32 rows of one head leave), the divisors of a size that most of the file can be had with."""
+    if type(value) is not int:
+        return [value]
+    own = [e for e in equations if type(e.value) is int and path in e.names]
+    own = [e for e in own if any(n not in values and n != path for n in e.names)]
+    if not own or not _contradicts({**values, path: value}, equations, family):
+        return [value]
+    sizes = [n for n in dict.fromkeys(e.value for e in own) if isinstance(n, int)]
+    tried = {value: _holding({**values, path: value}, equations, family)}
+    for size in [n for n in sizes if 1 < n <= _LARGEST][:_SIZES]:
+        for number in range(1, size + 1):
+            if size % number == 0 and number not in tried and len(tried) < _DIVISORS:
+                tried[number] = _holding({**values, path: number}, equations, family)
+    return [number for number, votes in tried.items() if votes == max(tried.values())]
 
 
-def _agreeing(
-    path: str, value: Any, equations: Sequence[Equation], values: Values, family: Family
-) -> Any:
-    """The value, or where what it leaves for another leaf of the same size can't be (18 channels
-    are no 3 of some number of pixels squared), the first for which that can."""
-    beside = {
-        equation: next(iter(rest))
-        for equation in equations
-        if type(equation.value) is int
-        and len(rest := {n for n in equation.names if n not in values} - {path}) == 1
-        and path in equation.names
-    }
-    some = list(beside.items())[:_PAIRS]
-
-    def leaves_some(number: Any) -> bool:
-        env = {**values, path: number}
-        return all(inverted(one, other, env) is not None for one, other in some)
-
-    if type(value) is not int or not some or leaves_some(value):
-        return value
-    tried = [*known_values(path, family), *range(1, COUNT + 1)]
-    return next((n for n in tried if type(n) is int and leaves_some(n)), value)
+def _contradicts(tried: Values, equations: Sequence[Equation], family: Family) -> bool:
+    """Whether a size can't be had, once these values say what they can of the others."""
+    known = {e for e in equations if all(n in tried for n in e.names)}
+    _propagate(equations, tried, set(), family)
+    for one in equations:
+        unknown = [name for name in one.names if name not in tried]
+        if type(one.value) is not int or one in known or len(unknown) > 1:
+            continue
+        if one.stands(tried) is not True:
+            continue
+        if not (values_for(one, unknown[0], tried, family) if unknown else one.holds(tried)):
+            return True
+    return False
 
 
 def _fixed(equations: Sequence[Equation], family: Family) -> Values:

@@ -19,9 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from typing import Any
 
+    from archfind.pretrained.older import Places
     from archfind.types import TensorSpec
 
-MAGIC = b"archcfg3"
+MAGIC = b"archcfg4"
 DEFAULT = "(default)"  # the type's own defaults, as a preset
 _NUMBER = re.compile(r"\d+")
 _VOTERS = 300  # key templates that vote for a prefix
@@ -52,16 +53,37 @@ class ModelType:
         """Whether it, or one of its classes, is called so."""
         return name == self.name or any(block.startswith(f"{name}\t") for block in self._blocks)
 
+    def bases(self, prefix: str, dialect: str) -> dict[str, int]:
+        """The classes that others of the type keep below a prefix, in one dialect, and where their
+        blocks are."""
+        heads = (block.partition("\n")[0].split("\t") for block in self._blocks)
+        return {
+            cls: place
+            for place, (cls, *rest) in enumerate(heads)
+            if rest[:2] == [dialect, prefix] and "For" not in cls and "Head" not in cls
+        }
+
     def block(self, place: int) -> Configured:
         if place not in self._known:
-            made = Configured(self, self._leaves, self._blocks[place])
+            text = self._blocks[place]
+            made = self._older(text) if text[0] == "=" else Configured(self, self._leaves, text)
             self._known.setdefault(place, made)  # another thread may have been faster
         return self._known[place]
+
+    def _older(self, text: str) -> Configured:
+        """A block as older files name its tensors."""
+        head, *lines = text.rstrip("\n").split("\n")
+        made = Configured(self, self._leaves, self._blocks[int(head[1:])])
+        for line in lines:
+            before, own, other = line.split("\t")
+            made.older = (*made.older, (before, own, other))
+        return made
 
 
 class Configured:
     """One class of a type in one dialect, as a family to solve. The rules of some don't give every
-    network that they were tried on: those are doubtful."""
+    network that they were tried on: those are doubtful. `older` says where older files have other
+    modules in their keys, if it's for one of those: its templates and rules are today's."""
 
     __slots__ = (
         "cls",
@@ -69,6 +91,7 @@ class Configured:
         "family",
         "is_doubtful",
         "needed",
+        "older",
         "prefix",
         "templates",
         "tied",
@@ -80,6 +103,7 @@ class Configured:
         self.type = own
         self.cls, self.dialect, self.prefix, rules = head.split("\t")
         self.is_doubtful = bool(rules)
+        self.older: Places = ()
         self.tied = dict(line[5:].split(" ") for line in lines if line.startswith("tied "))
         lines = [line for line in lines if not line.startswith("tied ")]
         self.family = Family("\n".join([f"[{self.path}/1]", *leaves, *lines]))
@@ -158,8 +182,17 @@ class ModelTypes:
             return self._lists[at]
         return -1
 
+    def types_with(self, template: str) -> int:
+        """How many model types have a key template."""
+        held = self.holders(template)
+        if held < 0:
+            return 0
+        blocks = self._postings[self._starts[held] : self._starts[held + 1]]
+        return len({self._blocks[5 * number] for number in blocks})
+
     def prefixes(self, templates: Iterable[str]) -> list[str]:
-        """What stands before the keys of known blocks, the best supported first."""
+        """What stands before the key templates of known blocks, the best supported first; numbers
+        only within names ("owlv#."), not those of layers."""
         votes: dict[str, int] = {}
         for number, item in enumerate(templates):
             if number == _VOTERS:
@@ -174,10 +207,11 @@ class ModelTypes:
         votes.setdefault("", 0)
         ranked = sorted(votes, key=lambda prefix: (-votes[prefix], len(prefix)))
         most = votes[ranked[0]]
-        return [p for p in ranked if "#" not in p and 2 * votes[p] >= most][:_PREFIXES]
+        return [p for p in ranked if "#" not in p.split(".") and 2 * votes[p] >= most][:_PREFIXES]
 
     def alike(self, templates: Iterable[str]) -> list[tuple[int, int, int]]:
-        """Blocks as (number, templates in common, templates of its own), the most alike first."""
+        """Blocks as (number, templates in common, templates of its own), the most alike first. Of
+        those with as many in common those come first whose networks need no others."""
         lists: dict[int, int] = {}
         for item in templates:
             held = self.holders(item)
@@ -188,7 +222,7 @@ class ModelTypes:
             for number in self._postings[self._starts[held] : self._starts[held + 1]]:
                 counts[number] = counts.get(number, 0) + count
         found = [(n, c, self._blocks[5 * n + 2]) for n, c in counts.items()]
-        found.sort(key=lambda item: (-item[1], item[2], item[0]))
+        found.sort(key=lambda t: (-t[1], max(0, self.needed(t[0]) - t[1]), t[2], t[0]))
         return found
 
 

@@ -49,6 +49,16 @@ class StateDict:
             {key: found for key in index if (found := template(key)) in stale} if stale else {}
         )
 
+    def literal(self, prefix: str) -> str | None:
+        """The prefix that keys have whose templates start with one ("owlv#."); None where they have
+        several."""
+        if "#" not in prefix:
+            return prefix
+        depth = prefix.count(".")
+        some = (key for found, key in self.templates.items() if found.startswith(prefix))
+        names = {".".join(key.split(".")[:depth]) for key in some}
+        return f"{names.pop()}." if len(names) == 1 else None
+
     def without_stale(self, templates: Collection[str]) -> dict[str, TensorSpec]:
         """Its tensors, stale ones only where a class has them itself."""
         left = {key for key, found in self._stale.items() if found not in templates}

@@ -189,6 +189,8 @@ def _arguments(config: transformers.PreTrainedConfig) -> Config:
         if (name in _SHARED and name != "tie_word_embeddings") or name[0] == "_":
             continue
         value = _read(config, name)
+        if value is None and isinstance(field.default, bool | int | float | str):
+            continue  # it's another in every layer
         if isinstance(value, transformers.PreTrainedConfig):
             # Some were named differently in the past and are looked up by their type.
             found[name] = {"model_type": value.model_type, **_arguments(value)}
