@@ -25,6 +25,7 @@ from archfind.providers.example import fitted
 from archfind.types import Canonical, Match, Setting, Variant
 from archfind.variants import gathered
 
+_START = 20.0  # seconds from another start
 _QUESTIONS = 5.0  # seconds for whether others would do as well as what was found
 
 
@@ -72,12 +73,21 @@ class Attempt:
     def run(self, end: float, moves: Moves, deep: bool = False) -> None:
         """Go towards the file until `end`, from the network as it is; where that isn't enough, from
         it with these `moves`. The nearer one stays."""
-        if self.descent.run(end - time.monotonic(), deep) or not moves:
+        if self.descent.run(end - time.monotonic(), deep):
             return
-        again = Descent(self._cls, self._config, self._target, self._known)
-        again.start_from(moves)
-        again.run(end - time.monotonic(), deep)
-        self.descent = min(self.descent, again, key=lambda one: one.cost)
+        if moves:
+            again = Descent(self._cls, self._config, self._target, self._known)
+            again.start_from(moves)
+            again.run(end - time.monotonic(), deep)
+            self.descent = min(self.descent, again, key=lambda one: one.cost)
+        # What one word makes may look like another's with wrong numbers: each is a start.
+        for words in self.descent.words() if deep and self.descent.cost else ():
+            again = Descent(self._cls, self._config, self._target, self._known)
+            if time.monotonic() < end and again.start_at(words):
+                again.run(min(_START, end - time.monotonic()), deep=False)
+                self.descent = min(self.descent, again, key=lambda one: one.cost)
+            if not self.descent.cost:
+                break
 
     def compared(self, below: Canonical) -> Match:
         """The tensors of what the network has come to, held against the file's."""

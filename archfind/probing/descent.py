@@ -22,6 +22,7 @@ from archfind.probing.rates import sloped, unmixed
 from archfind.probing.single_moves import choices, counts, lengths, numbers
 
 _CHOICES = 24  # values asked about of a leaf that isn't a number
+_WORDS = 12  # of one argument, from each of which a search may start
 _REFUSED = 12  # choices that are tried with another
 _BESIDE = 6  # values of that other
 _INSTEAD = 3  # ... or of one that is moved in another's place
@@ -36,6 +37,23 @@ class Descent(Candidate):
     def start_from(self, moves: Moves) -> None:
         """Take these moves first, where they help."""
         self.kept(dict(moves))
+
+    def start_at(self, moves: Moves) -> bool:
+        """Take these moves first, whether they help or not; False where the class refuses them."""
+        cost, shapes = self.tried(moves), self.built(moves)
+        if cost is None or shapes is None:
+            return False
+        self.moves, self.cost, self.shapes, self.reach = dict(moves), cost, shapes, {}
+        return True
+
+    def words(self) -> Iterator[Moves]:
+        """Every other word that the class's source and annotations have for an argument, one at a
+        time: kinds of upsampling, say, of which each has sizes of its own."""
+        for path, value in leaves(self.config).items():
+            if isinstance(value, str):
+                hints = [*self.known.get(path, ()), *self.hints.get(leaf_name(path), ())]
+                for item in alternates(path, value, hints)[:_WORDS]:
+                    yield {path: item}
 
     def run(self, seconds: float, deep: bool = True) -> bool:
         """Descend; whether every tensor fits in the end. What seldom helps, and takes most of the

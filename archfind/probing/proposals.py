@@ -92,8 +92,9 @@ def literals(cls: type[nn.Module]) -> dict[str, list[Leaf]]:
         if isinstance(value, str | int) and not isinstance(value, bool):
             found.setdefault(name, {})[value] = None
 
+    hints = _hints(cls)
     for name, parameter in inspect.signature(cls.__init__).parameters.items():
-        for value in typing.get_args(parameter.annotation):
+        for value in typing.get_args(hints.get(name, parameter.annotation)):
             add(name, value)
         add(name, parameter.default)
     for module in {base.__module__ for base in cls.__mro__ if base.__module__[:6] != "torch."}:
@@ -110,6 +111,15 @@ def literals(cls: type[nn.Module]) -> dict[str, list[Leaf]]:
                     for value in values if name else ():
                         add(name, value)
     return {name: list(values) for name, values in found.items()}
+
+
+def _hints(cls: type[nn.Module]) -> dict[str, Any]:
+    """The annotations of a constructor as what they stand for, where its module keeps them as
+    text."""
+    try:
+        return typing.get_type_hints(cls.__init__)
+    except Exception:  # names that are there for type checkers alone, or nothing of Python's
+        return {}
 
 
 def _named(node: ast.expr) -> str:
