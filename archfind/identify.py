@@ -265,7 +265,10 @@ def in_state_dict(
     ways = list(older_readings(tries[0][0], os.path.dirname(database.path), work))
     # A registered network before another one with other arguments.
     for reading in sorted(ways, key=lambda way: not any(map(_whole, _fits(way, database)))):
-        older.append(in_state_dict(reading, database, choose, work))
+        other = in_state_dict(reading, database, choose, work)
+        if any(map(_is_misread, other.values())):
+            continue
+        older.append(other)
         if len(older[-1]) == 1 and all(map(_is_fixed, older[-1].values())):
             return older[-1]
     sure = [other for other in older if any(one.status in _SURE for one in other.values())]
@@ -384,6 +387,11 @@ def _told(found: Guess | None) -> tuple[int, int]:
         return 0, 0
     parts = sum(one.status in _SURE for one in found.parts.values())
     return parts, found.matches[0].matched if found.status == "close" else 0
+
+
+def _is_misread(found: Guess) -> bool:
+    """Whether only a picture that's no square explains older names: it's not these names, then."""
+    return any(one.variant is not None and bool(one.variant.oblong) for one in found.matches)
 
 
 def _is_fixed(found: Guess) -> bool:

@@ -93,6 +93,8 @@ def partly_renamed(canonical: Canonical, signature: Signature) -> Renaming | Non
         kept = {k for k, spec in index.items() if expected.get(k) == (kind(spec), spec.shape)}
         if not kept or any(key in expected for key in index if key not in kept):
             continue
+        if not any(_is_body(key, signature) for key in expected if key not in kept):
+            continue  # another head, which may bring its own pooling
         # Blocks that are all numbered one higher have most of their names in common: the names
         # are what is to be told, first of all.
         every = _renamed(canonical, index, signature, expected, keeps_order)
@@ -100,6 +102,14 @@ def partly_renamed(canonical: Canonical, signature: Signature) -> Renaming | Non
             return every
         return _renamed(canonical, index, signature, expected, keeps_order, kept)
     return None
+
+
+def _is_body(key: str, signature: Signature) -> bool:
+    """Whether a tensor has nothing to do with the number of classes."""
+    line = signature.free.get(key)
+    if line is None:
+        return True
+    return line.condition != "num_classes" and not any(isinstance(n, Size) for n in line.shape)
 
 
 def beginning(canonical: Canonical, database: Database) -> Renaming | None:

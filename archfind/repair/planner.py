@@ -10,9 +10,11 @@ from torch import nn
 from archfind import database
 from archfind.canonical import DERIVED, networks
 from archfind.errors import ArchfindError
+from archfind.formats.escape import escape, quoted
 from archfind.frozen import replace
 from archfind.identify import registered
 from archfind.instantiate import blank
+from archfind.older_values import RECIPES
 from archfind.providers import example_of
 from archfind.repair.edits import Edit, Plan
 from archfind.repair.leftovers import pair
@@ -42,6 +44,9 @@ def planned(guess: Guess, choose: str = "") -> Plan:
                 f"its tensors have lost their names; {found.entry.id} is led back by a conversion"
             )
             return _with(whole, f"{text}:  archfind export FILE OUT.safetensors")
+        changed = _other_views(guess)
+        if changed:
+            return _with(whole, changed)
         return Plan(
             source,
             (*opening(guess), *_stray(guess, found)),
@@ -69,6 +74,24 @@ def planned(guess: Guess, choose: str = "") -> Plan:
     if not (choose or guess.matches or best.complete):
         return _with(whole, "no known network resembles it; --as names one")
     return best if choose else _as_named(guess, best)
+
+
+def _other_views(guess: Guess) -> str:
+    """What is to be said where names of other code stand for other shapes or values, which no edit
+    makes; "" where they don't."""
+    canonical, index = guess.canonical, guess.canonical.checkpoint.index
+    moved = [
+        at
+        for key, at in canonical.origin.items()
+        if (canonical.index[key] != index[at] and key not in canonical.merged)
+        or canonical.merged.get(key, ("",))[0] in RECIPES
+    ]
+    if not moved or not any(step.kind == "rename" for step in canonical.steps):
+        return ""
+    some = f"{len(moved)} tensors have other shapes or values in the library, as {escape(moved[0])}"
+    return (
+        f"{some}: archfind export {quoted(canonical.checkpoint.path)} out.safetensors writes them"
+    )
 
 
 def _as_named(guess: Guess, plan: Plan) -> Plan:
