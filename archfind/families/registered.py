@@ -3,6 +3,7 @@ guess`."""
 
 from __future__ import annotations
 
+from archfind.families.inverse import other_side
 from archfind.families.shown import instead
 from archfind.families.solve import is_refuted, solved_with
 from archfind.ordinary import is_ordinary
@@ -27,6 +28,8 @@ def registered(
     solution of the first; its `fitting` names them all, those `near` before others. None where
     there is none: only then do other arguments have a reason to be moved."""
     free = {path for path in family.options if is_ordinary(path)}
+    # A side that no tensor shows goes with the other.
+    free |= {other_side(path) for path in free if other_side(path) in family.leaves}
     fixed = [one for one in equations if free.isdisjoint(one.names)]
     first: Solution | None = None
     names = [name for name in near if name in family.presets]

@@ -278,8 +278,8 @@ def _fixed(equations: Sequence[Equation], family: Family) -> Values:
 
 
 def _is_fixed(path: str, family: Family) -> bool:
-    """Whether no network of the family has another value here."""
-    if path in family.options:
+    """Whether no network of the family has another value here, nor for the other side of it."""
+    if path in family.options or other_side(path) in family.options:
         return False
     value = family.leaves[path]
     return all(values.get(path) == value for values in family.presets.values())
