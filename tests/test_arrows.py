@@ -14,8 +14,8 @@ ROOT = Path(archfind.__file__).parent
 LAYERS = [
     {"errors", "frozen", "ordinary", "streams", "usual_arguments", "work"},
     {"types", "progress"},
-    {"formats", "signature", "key_names", "key_trees", "key_rules"},
-    {"quantised", "writing"},
+    {"formats", "signature", "key_names", "key_trees"},
+    {"quantised", "writing", "key_rules"},
     {"canonical", "grouping", "database", "recipe", "alignment", "own_errors"},
     {"compile_index", "counted", "older_names"},
     {"families"},
