@@ -39,7 +39,7 @@ def _stated(guess: Guess, found: Match) -> Match:
     model_type = found.pretrained.model_type
     if claims.model_type != model_type:
         return found
-    told = more(found.config, claims, lambda path: library.declares(model_type, path))
+    told = more(found.config, claims, lambda path, value: library.declares(model_type, path, value))
     return replace(found, config={**found.config, **told})
 
 

@@ -177,7 +177,11 @@ def variant_match(index: Index, known: Known, solution: Solution, choose: str) -
     name, values, solved = _least_moved(family, near, solution)
     preset = family.presets[name]
     values = within(values)
-    values = {p: v for p, v in values.items() if p in solved or not _is_untold(p, preset)}
+    values = {
+        path: value
+        for path, value in values.items()
+        if (path in solved and value is not None) or not _is_untold(path, preset)
+    }
     moved = {
         path: value
         for path, value in values.items()

@@ -151,10 +151,10 @@ def test_repeats_without_tensors_are_bounded_too() -> None:
 
 
 def test_a_number_is_a_place_only_among_as_many_keys() -> None:
-    assert repeats(["layers.0.w", "layers.5.w"], 2) == {"layers": 6}
-    assert repeats(["layers.0.w", "layers.999999.w", f"layers.{'9' * 5000}.w"], 3) == {"layers": 1}
+    assert repeats(("layers.0.w", "layers.5.w"), 2) == {"layers": 6}
+    assert repeats(("layers.0.w", "layers.999999.w", f"layers.{'9' * 5000}.w"), 3) == {"layers": 1}
     many = [f"layers.{n}.w" for n in range(100_000)]
-    assert repeats(many, len(many)) == {"layers": 100_000}
+    assert repeats(tuple(many), len(many)) == {"layers": 100_000}
 
 
 def checkpoint(shapes: dict[str, tuple[int, ...]]) -> Checkpoint:

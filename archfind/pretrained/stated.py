@@ -38,13 +38,13 @@ def stated(one: Solved, claims: Claims) -> dict[str, Setting]:
 
 
 def more(
-    config: Mapping[str, Setting], claims: Claims, declares: Callable[[str], bool]
+    config: Mapping[str, Setting], claims: Claims, declares: Callable[[str, object], bool]
 ) -> dict[str, Setting]:
     """All other settings of a config.json that the library's config has a field for."""
     return {
         path: Setting(value, "file")
         for path, value in _free(config, claims)
-        if path not in config and declares(path)
+        if path not in config and declares(path, value)
     }
 
 

@@ -236,21 +236,32 @@ _FOREIGN = ("backbone", "pretrained", "timm", "path", "quanti", "kernel", "imple
             "code", "auto", "hub")  # fmt: skip
 
 
-def declares(model_type: str, path: str) -> bool:
-    """Whether a config's field, dotted within nested configs, is the type's own, and names neither
-    code nor weights."""
+def declares(model_type: str, path: str, value: object) -> bool:
+    """Whether a config's field, dotted within nested configs, is the type's own, takes a value of
+    this type, and names neither code nor weights."""
     cls, *parts = config_class(model_type), *path.split(".")
+    usual: Any = defaults(model_type)
     if any(word in part for part in parts for word in _FOREIGN):
         return False
-    for part in parts:
+    for at, part in enumerate(parts):
         own = {field.name for field in dataclasses.fields(cls)} - _SHARED | undeclared(cls).keys()
         if part not in own or part[:1] == "_":
             return False
         inner = (getattr(cls, "sub_configs", None) or {}).get(part)
+        usual = usual.get(part) if isinstance(usual, dict) else None
         if inner is None:
-            return True
+            nested = at + 1 < len(parts)
+            return isinstance(usual, dict | None) if nested else _takes(usual, value)
         cls = inner
     return False
+
+
+def _takes(usual: object, value: object) -> bool:
+    """Whether a value is of the kind of a field's default: any, where that is None."""
+    if usual is None or value is None or type(usual) is type(value):
+        return True
+    numbers = type(usual) in (int, float) and type(value) in (int, float)
+    return numbers or (isinstance(usual, tuple) and type(value) is list)
 
 
 @cache
