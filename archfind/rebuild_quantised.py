@@ -5,7 +5,6 @@ from __future__ import annotations
 
 # pyright: reportDeprecated=false
 # torch means to move its quantisation elsewhere; until then files that it made need it.
-
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
