@@ -3,6 +3,8 @@ strictly, and the integers are computed with as they were."""
 
 from __future__ import annotations
 
+# pyright: reportDeprecated=false
+# torch means to move its quantisation elsewhere; until then files that it made need it.
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterator

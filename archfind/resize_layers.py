@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+# pyright: reportPrivateUsage=false
+# Layers are changed in place, which torch has no other names for.
 from collections.abc import Mapping
 from typing import Any
 

@@ -136,8 +136,9 @@ def _sizes(own: Shape, theirs: Shape) -> Sizes:
     depthwise convolution as many as it takes."""
 
     def of(shape: Shape) -> tuple[int, int]:
-        deep = len(shape) > 2 and shape[1] == 1 and own[1] == 1
-        return (shape[0] if len(shape) == 1 or deep else shape[1]), shape[0]
+        outs, ins = (*shape[:2], *shape[:1])[:2]
+        deep = len(shape) > 2 and ins == 1 and own[1] == 1
+        return outs if deep else ins, outs
 
     return of(own), of(theirs)
 

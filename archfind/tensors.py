@@ -10,6 +10,7 @@ import warnings
 import zlib
 from collections.abc import Iterable, Iterator
 from math import prod
+from typing import Any
 from weakref import WeakValueDictionary
 
 import numpy as np
@@ -88,7 +89,7 @@ class TensorReader:
             along = spec.shape[means.axis : means.axis + 1] if means.axis >= 0 else ()
             if not along or scale.shape != along or zero.shape != along:
                 raise BuildError("its scales don't fit it", spec.storage.file)
-            arguments = numbers, self._read(scale), self._read(zero).long(), means.axis
+            arguments: Any = numbers, self._read(scale), self._read(zero).long(), means.axis
             make = torch._make_per_channel_quantized_tensor  # pyright: ignore
         else:
             arguments = numbers, scale, zero

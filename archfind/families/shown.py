@@ -84,7 +84,7 @@ def _hangs(
                 if type(other) is not int or other in (own, 0):
                     continue
                 beside = _sides(name, values)
-                env = {**values, **dict.fromkeys(beside, other)}
+                env: dict[str, object] = {**values, **dict.fromkeys(beside, other)}
                 number = inverted(equation, path, env)
                 if number is None:
                     continue
