@@ -84,6 +84,17 @@ def test_a_tower_in_older_names_is_not_only_the_class_that_has_them_today(tmp_pa
     assert {"CLIPVisionModel", "GitVisionModel", "CLIPSegVisionModel"} <= said(guess)[0]
 
 
+def test_a_base_network_below_its_prefix_can_be_chosen(tmp_path: Path) -> None:
+    fields = {**TOWER, "vocab_size": 99, "num_key_value_heads": 2}
+    llama = library.create("llama/LlamaModel", **fields).eval()
+    state = {f"model.{key}": value for key, value in llama.state_dict().items()}
+    save_file(state, tmp_path / "model.safetensors")
+    guess = archfind.guess(tmp_path / "model.safetensors")
+    assert guess.matches[0].entry.name == "LlamaForCausalLM" and "LlamaModel" in said(guess)[0]
+    chosen = archfind.guess(tmp_path / "model.safetensors", choose="LlamaModel")
+    assert chosen.matches[0].entry.name == "LlamaModel" and chosen.matches[0].fits
+
+
 def test_where_rules_do_not_solve_the_search_is_for_the_class_that_names_say(
     tmp_path: Path,
 ) -> None:

@@ -3,6 +3,7 @@ said. On the cold path of `archfind guess`."""
 
 from __future__ import annotations
 
+from archfind.canonical import strip
 from archfind.families.text import template
 from archfind.frozen import replace
 from archfind.pretrained.assumptions import assumed, foreign_code, told_by_dialect
@@ -44,6 +45,13 @@ def configured(canonical: Canonical, database: Database, choose: str, work: Work
         if whole and is_foreign(reading):
             # The names may be the library's own as they are.
             whole += [one for one in tried(canonical, types, claims, work)[0] if one.match.fits]
+        if whole and choose and not any(_is_chosen(one, choose) for one in whole):
+            # A base network that is kept below a prefix, where no head is beside it.
+            prefix = whole[0].block.prefix
+            below = strip(reading, f"{prefix}." if prefix else "")
+            if len(below.index) == len(reading.index):
+                others = tried(below, types, claims, work)[0]
+                whole += [one for one in others if one.match.fits and _is_chosen(one, choose)]
         if whole:
             # Found below a prefix, while a class whose own the whole names are is nearly it.
             doubted = whole[0].canonical is not reading and any(
@@ -86,11 +94,7 @@ def answered(
     """Exact where one class stands out among all that have these tensors, else ambiguous. A class
     with all of the file's keys may have them as well where its rules give others, or weren't
     tried; beside a public model's sizes only if they are doubtful, and it's of the same type."""
-    picked = [
-        one
-        for one in whole
-        if choose in (one.match.entry.name, one.match.entry.id, one.block.type.name) and choose
-    ]
+    picked = [one for one in whole if choose and _is_chosen(one, choose)]
     written = [] if picked else _written(whole)
     first = _solved(picked or written or whole, claims)
     chosen_by = ""
@@ -182,6 +186,10 @@ def _solved(some: list[Solved], claims: Claims) -> Solved:
             whole.canonical = first.canonical
             return whole
     return first
+
+
+def _is_chosen(one: Solved, choose: str) -> bool:
+    return choose in (one.match.entry.name, one.match.entry.id, one.block.type.name)
 
 
 def _name(one: Solved) -> tuple[str, str]:
