@@ -53,7 +53,7 @@ class _Parser(argparse.ArgumentParser):
     """Its errors quote arguments, and those can be names of files."""
 
     def error(self, message: str) -> NoReturn:
-        from archfind.formats.escape import escape
+        from archfind.escape import escape
 
         super().error(escape(message))
 
@@ -427,7 +427,7 @@ def _settings(pairs: list[str]) -> dict[str, object]:
 
 def _print(lines: list[str]) -> None:
     """Lines for a terminal: whatever a file says, it stays within its line."""
-    from archfind.formats.escape import visible
+    from archfind.escape import visible
 
     _put(sys.stdout, "\n".join(map(visible, lines)) + "\n")
 
@@ -466,7 +466,7 @@ def _put(stream: TextIO, text: str) -> None:
 
 
 def _print_danger(path: str, danger: tuple[str, ...]) -> None:
-    from archfind.formats.escape import escape
+    from archfind.escape import escape
 
     for line in danger:
         advice = (
@@ -487,7 +487,7 @@ def _refused(path: str, error: ArchfindError, arguments: argparse.Namespace) -> 
 
 
 def _fail(error: ArchfindError, document: object = None) -> int:
-    from archfind.formats.escape import escape, visible
+    from archfind.escape import escape, visible
 
     if document is not None:
         _print_json(document)

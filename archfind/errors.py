@@ -17,17 +17,11 @@ ArchfindError          what, where and what to do next, in one line; has .path
 
 from __future__ import annotations
 
+from archfind.escape import visible
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-
-def _visible(text: str) -> str:
-    if text.isascii() and text.isprintable():
-        return text
-    from archfind.formats.escape import visible  # late: formats imports these errors
-
-    return visible(text)
 
 
 class ArchfindError(Exception):
@@ -35,13 +29,13 @@ class ArchfindError(Exception):
     message, keys and names, is written out where a terminal would not show it."""
 
     def __init__(self, message: str, path: str | None = None) -> None:
-        message = _visible(message)
+        message = visible(message)
         super().__init__(message)
         self.message = message
         self.path = path
 
     def __str__(self) -> str:
-        return f"{_visible(self.path)}: {self.message}" if self.path else self.message
+        return f"{visible(self.path)}: {self.message}" if self.path else self.message
 
 
 class CheckpointError(ArchfindError):

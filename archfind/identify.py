@@ -10,8 +10,8 @@ from archfind.by_origin import code_of
 from archfind.canonical import AVERAGED, joined, networks, readings, strip
 from archfind.decided import by_code, decided
 from archfind.errors import UnknownError
+from archfind.escape import escape
 from archfind.evidence.kinds import kind_of, shard_note, training_state
-from archfind.formats.escape import escape
 from archfind.frozen import replace
 from archfind.heads import headed
 from archfind.match import match

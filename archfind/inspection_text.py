@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from archfind.formats.escape import escape
+from archfind.escape import escape
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

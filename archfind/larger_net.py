@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from archfind.canonical import strip
 from archfind.decided import by_code, decided
-from archfind.formats.escape import escape
+from archfind.escape import escape
 from archfind.frozen import replace
 from archfind.match import match
 from archfind.nearest import Fit

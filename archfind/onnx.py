@@ -15,7 +15,7 @@ from typing import Any
 
 import archfind
 from archfind.errors import ExportError
-from archfind.formats.escape import escape
+from archfind.escape import escape
 from archfind.types import Built, Checkpoint, Exported, Guess
 from archfind.writing import beside, target
 

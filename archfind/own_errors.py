@@ -59,7 +59,7 @@ def _report(
 ) -> dict[str, str | int | list[str]]:
     """What we need to know to mend it, and no more of the file than that."""
     from archfind import __version__
-    from archfind.formats.escape import escape
+    from archfind.escape import escape
 
     places: list[str] = []
     while at is not None:

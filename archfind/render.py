@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from archfind.counted import count_words, counted
 from archfind.errors import CheckpointError, InternalError
-from archfind.formats.escape import escape, quoted
+from archfind.escape import escape, quoted
 from archfind.recipe import assumed_document, recipe
 from archfind.render_assumed import (
     assumed_choice,

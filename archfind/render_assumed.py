@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from archfind.formats.escape import escape, quoted
+from archfind.escape import escape, quoted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from archfind.formats.escape import escape, quoted
+from archfind.escape import escape, quoted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

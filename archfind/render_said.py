@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from archfind.escape import escape, quoted
 from archfind.evidence.origins import origin
 from archfind.evidence.said import said
-from archfind.formats.escape import escape, quoted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -4,8 +4,8 @@ network, and those that it resembles."""
 from __future__ import annotations
 
 from archfind.counted import about, count_words
+from archfind.escape import escape, quoted
 from archfind.evidence.anatomy import Anatomy, anatomy
-from archfind.formats.escape import escape, quoted
 from archfind.render_parts import part_choice, part_lines
 
 TYPE_CHECKING = False

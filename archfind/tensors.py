@@ -17,8 +17,8 @@ import numpy as np
 import torch
 
 from archfind.errors import BuildError, CheckpointError
+from archfind.escape import escape
 from archfind.formats.dtypes import ITEMSIZE
-from archfind.formats.escape import escape
 from archfind.formats.source import Source, opened
 from archfind.frozen import replace
 from archfind.types import Quantiser, Storage, TensorSpec

@@ -6,8 +6,8 @@ from __future__ import annotations
 
 from archfind.assumed import REST, with_setting
 from archfind.errors import BuildError, CheckpointError
+from archfind.escape import escape
 from archfind.evidence.said import ASSUMED, bare, config_beside, fields, named, words
-from archfind.formats.escape import escape
 from archfind.frozen import replace
 from archfind.types import Assumed, Setting
 

@@ -11,7 +11,7 @@ from drawn_cases import LARGEST, MOST_BOXED, Case
 from outputs import CLOSE_TO
 
 from archfind.database import default
-from archfind.formats.escape import escape
+from archfind.escape import escape
 
 
 @dataclass(frozen=True)

@@ -37,9 +37,9 @@ from torch import Tensor, nn
 import archfind
 from archfind.database import default
 from archfind.errors import ArchfindError, BuildError
+from archfind.escape import escape
 from archfind.exporters.job import Job
 from archfind.exporters.onnx import write_module
-from archfind.formats.escape import escape
 from archfind.providers import provider
 from archfind.types import Entry
 

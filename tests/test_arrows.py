@@ -12,6 +12,7 @@ import archfind
 ROOT = Path(archfind.__file__).parent
 # Each layer may import those before it.
 LAYERS = [
+    {"escape"},
     {"errors", "frozen", "ordinary", "streams", "usual_arguments", "work"},
     {"types", "progress"},
     {"formats", "signature", "key_names", "key_trees"},

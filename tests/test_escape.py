@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 
-from archfind.formats.escape import visible
+from archfind.escape import visible
 
 # Signs that stand before a number, and the joints of hieroglyphs: they are drawn.
 _DRAWN = {*range(0x600, 0x606), 0x6DD, 0x70F, 0x890, 0x891, 0x8E2, 0x110BD, 0x110CD}

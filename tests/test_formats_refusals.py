@@ -23,7 +23,7 @@ from test_formats_torch import assert_tensors
 
 from archfind import formats
 from archfind.errors import ArchfindError, CheckpointError, NotACheckpoint, NoTensors, Truncated
-from archfind.formats.escape import escape
+from archfind.escape import escape
 from archfind.formats.source import Source
 
 STATE = {"layer.weight": torch.arange(12.0).reshape(3, 4), "layer.bias": torch.ones(3)}

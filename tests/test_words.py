@@ -17,7 +17,7 @@ import archfind
 from archfind.check import checkpoint_of
 from archfind.cli import main
 from archfind.database import default
-from archfind.formats.escape import quoted
+from archfind.escape import quoted
 from archfind.harvest import create_on_meta
 from archfind.identify import guess
 from archfind.providers import provider

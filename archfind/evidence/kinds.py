@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 
-from archfind.formats.escape import escape
+from archfind.escape import escape
 from archfind.key_names import number
 from archfind.types import Kind
 

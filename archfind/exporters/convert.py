@@ -17,11 +17,11 @@ from pathlib import Path
 from archfind import expansion, formats
 from archfind.canonical import networks
 from archfind.errors import CheckpointError, ExportError
+from archfind.escape import escape
 from archfind.exporters.pieces import Piece, piece
 from archfind.exporters.safetensors_file import write_safetensors
 from archfind.exporters.torch_file import write_torch
 from archfind.formats.dtypes import ITEMSIZE
-from archfind.formats.escape import escape
 from archfind.formats.side_files import object_in, parse_text, whole, words
 from archfind.formats.source import opened
 from archfind.progress import progress

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from archfind.errors import ExportError
+from archfind.escape import escape
 from archfind.formats.dtypes import ITEMSIZE
-from archfind.formats.escape import escape
 from archfind.formats.source import opened
 
 TYPE_CHECKING = False

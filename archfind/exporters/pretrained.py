@@ -12,9 +12,9 @@ import torch
 
 from archfind import formats
 from archfind.errors import ArchfindError, CheckpointError, ExportError
+from archfind.escape import escape
 from archfind.exporters.onnx import reason
 from archfind.exporters.provenance import sha256
-from archfind.formats.escape import escape
 from archfind.from_config import quiet
 from archfind.types import Built, Exported
 from archfind.writing import beside, target

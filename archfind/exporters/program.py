@@ -17,10 +17,10 @@ import torch
 from torch import Tensor, nn
 
 from archfind.errors import ExportError
+from archfind.escape import escape
 from archfind.exporters import onnx
 from archfind.exporters.job import Job
 from archfind.exporters.provenance import sha256
-from archfind.formats.escape import escape
 from archfind.providers.example import Example
 from archfind.types import Exported
 from archfind.writing import beside, target

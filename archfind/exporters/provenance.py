@@ -7,7 +7,7 @@ import json
 from importlib.metadata import version
 from pathlib import Path
 
-from archfind.formats.escape import escape
+from archfind.escape import escape
 from archfind.providers.example import Example
 from archfind.recipe import assumed_document, recipe
 from archfind.types import Built

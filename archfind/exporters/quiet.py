@@ -9,7 +9,7 @@ import re
 import warnings
 from collections.abc import Generator
 
-from archfind.formats.escape import escape
+from archfind.escape import escape
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from torch import Tensor
 
 from archfind.errors import ExportError
+from archfind.escape import escape
 from archfind.exporters.job import Job, Written
 from archfind.exporters.state import check, state_dict, tied_note
-from archfind.formats.escape import escape
 from archfind.types import Built
 
 

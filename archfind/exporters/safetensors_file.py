@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 
 from archfind.errors import ExportError
+from archfind.escape import escape
 from archfind.exporters.output import Output
 from archfind.formats.dtypes import ITEMSIZE
-from archfind.formats.escape import escape
 from archfind.formats.safetensors import DTYPES
 
 TYPE_CHECKING = False

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from archfind import formats
 from archfind.errors import ExportError
-from archfind.formats.escape import escape
+from archfind.escape import escape
 from archfind.tensors import TensorReader
 from archfind.types import Built
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import struct
 
 from archfind.errors import ExportError
+from archfind.escape import escape
 from archfind.exporters.output import Output, known
 from archfind.formats.dtypes import ITEMSIZE, STORAGE
-from archfind.formats.escape import escape
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from archfind.errors import LimitExceeded, NotACheckpoint, NoTensors
+from archfind.escape import escape
 from archfind.types import Checkpoint, Storage
 
 from .dtypes import ITEMSIZE
-from .escape import escape
 from .flatten import Flat, flatten
 from .nodes import Call, StorageRef
 from .pickle_source import machine_at

@@ -6,8 +6,9 @@ so an empty report does not mean that a file may be loaded.
 
 from __future__ import annotations
 
+from archfind.escape import escape
+
 from . import limits
-from .escape import escape
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -8,10 +8,10 @@ from __future__ import annotations
 import os
 
 from archfind.errors import CheckpointError, LimitExceeded, NoTensors
+from archfind.escape import escape
 from archfind.types import Checkpoint, Piece, Storage, TensorSpec
 
 from . import limits
-from .escape import escape
 from .nodes import Call, Global, Key
 from .pieces import whole
 from .report import Report, hints

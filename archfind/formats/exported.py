@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from archfind.errors import CheckpointError, NoTensors
+from archfind.escape import escape
 from archfind.frozen import replace
 from archfind.types import Checkpoint, Storage, TensorSpec
 
 from . import limits
-from .escape import escape
 from .nested import ZipContainer
 from .nodes import StorageRef, Tensor
 from .report import Report

@@ -6,11 +6,11 @@ from __future__ import annotations
 import os
 
 from archfind.errors import CheckpointError, LimitExceeded, NotACheckpoint
+from archfind.escape import escape
 from archfind.frozen import replace
 from archfind.types import Checkpoint
 
 from . import limits, side_files
-from .escape import escape
 from .nested import MODELS
 
 TYPE_CHECKING = False

@@ -10,10 +10,10 @@ from itertools import pairwise
 from math import prod
 
 from archfind.errors import CheckpointError, LimitExceeded, NotACheckpoint, NoTensors, Truncated
+from archfind.escape import escape
 from archfind.types import Checkpoint, Storage, TensorSpec
 
 from . import limits
-from .escape import escape
 from .report import Report
 from .source import Source
 

@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 from archfind.errors import CheckpointError, LimitExceeded, NotACheckpoint, NoTensors
+from archfind.escape import escape
 from archfind.types import Checkpoint
 
 from . import limits
-from .escape import escape
 from .report import HINTS, Report
 from .section import Inflated, Moved, Section
 from .source import Source

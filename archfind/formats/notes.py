@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from archfind.errors import CheckpointError, NotACheckpoint
+from archfind.escape import escape
 
-from .escape import escape
 from .source import Source
 
 _ZLIB = (b"\x01", b"\x5e", b"\x9c", b"\xda")

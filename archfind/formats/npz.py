@@ -5,11 +5,11 @@ from __future__ import annotations
 from math import prod
 
 from archfind.errors import CheckpointError, LimitExceeded, NotACheckpoint, NoTensors
+from archfind.escape import escape
 from archfind.types import Checkpoint, Storage, TensorSpec
 
 from . import limits
 from .dtypes import ITEMSIZE, NUMPY
-from .escape import escape
 from .report import Report
 from .source import Source
 

@@ -7,11 +7,11 @@ import stat
 from math import prod
 
 from archfind.errors import LimitExceeded, NoTensors
+from archfind.escape import escape
 from archfind.types import Checkpoint, Storage, TensorSpec
 
 from . import limits
 from .dtypes import ITEMSIZE
-from .escape import escape
 from .protobuf import SPAN, VARINT, Wire, signed
 from .report import Report
 from .source import Source

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from archfind.errors import NotACheckpoint
+from archfind.escape import escape
 from archfind.types import Checkpoint
 
-from .escape import escape
 from .report import Report
 from .source import Source
 

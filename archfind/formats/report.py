@@ -168,7 +168,8 @@ def hints(metadata: dict[str, object]) -> dict[str, object]:
 
 def describe(value: object) -> str:
     """A value in words, for an error: "a list of 12 str"."""
-    from .escape import escape
+    from archfind.escape import escape
+
     from .nodes import Bytes, Call, Global, Group, Tensor
 
     kind = type(value)

@@ -7,12 +7,12 @@ from itertools import repeat
 from math import prod
 
 from archfind.errors import CheckpointError, LimitExceeded, NotACheckpoint, NoTensors, Truncated
+from archfind.escape import escape
 from archfind.frozen import rows
 from archfind.types import Checkpoint, Storage, TensorSpec
 
 from . import limits
 from .dtypes import ITEMSIZE
-from .escape import escape
 from .report import Report
 from .source import Source
 

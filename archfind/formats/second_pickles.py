@@ -4,9 +4,9 @@ they would run if something did read them."""
 from __future__ import annotations
 
 from archfind.errors import CheckpointError
+from archfind.escape import escape
 
 from . import limits
-from .escape import escape
 from .report import Report
 
 TYPE_CHECKING = False

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 
 from archfind.errors import CheckpointError, LimitExceeded, NotACheckpoint
+from archfind.escape import escape
 from archfind.types import Checkpoint, TensorSpec
 
 from . import limits
-from .escape import escape
 from .magic import is_legacy
 from .report import Report
 from .safetensors import parse_json, read_header

@@ -3,10 +3,10 @@ wouldn't give: bits, casts, attributes that replace the numbers, calls that writ
 
 from __future__ import annotations
 
+from archfind.escape import escape
 from archfind.types import Storage
 
 from . import dtypes
-from .escape import escape
 from .nodes import Altered, Call, Global, Packed, Quantised, StorageRef, Tensor, Unread
 from .numpy_objects import array_of
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from itertools import repeat
 from operator import attrgetter, gt, is_, mul
 
+from archfind.escape import escape
 from archfind.frozen import replace, rows
 from archfind.types import Quantiser, Storage, TensorSpec
 
 from . import limits
 from .dtypes import ITEMSIZE
-from .escape import escape
 from .nodes import Altered, Bytes, Quantised, StorageRef, Tensor, Unread
 
 TYPE_CHECKING = False

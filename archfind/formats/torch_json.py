@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from archfind.errors import CheckpointError, LimitExceeded, NoTensors
+from archfind.escape import escape
 from archfind.types import Checkpoint, Storage, TensorSpec
 
 from . import limits
-from .escape import escape
 from .nodes import StorageRef, Tensor
 from .report import Report
 from .source import Source

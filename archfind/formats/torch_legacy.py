@@ -5,10 +5,10 @@ from __future__ import annotations
 import struct
 
 from archfind.errors import CheckpointError, NotACheckpoint, Truncated
+from archfind.escape import escape
 from archfind.types import Checkpoint, Storage
 
 from .dtypes import ITEMSIZE
-from .escape import escape
 from .flatten import Flat, flatten
 from .magic import LEGACY
 from .nodes import StorageRef

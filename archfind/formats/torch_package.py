@@ -6,11 +6,11 @@ The source is shown, never compiled.
 from __future__ import annotations
 
 from archfind.errors import NoTensors
+from archfind.escape import escape
 from archfind.types import Checkpoint, Storage
 
 from . import limits
 from .dtypes import ITEMSIZE
-from .escape import escape
 from .flatten import Flat, flatten
 from .nodes import StorageRef
 from .pickle_vm import Machine

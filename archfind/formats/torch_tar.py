@@ -5,11 +5,11 @@ from __future__ import annotations
 import struct
 
 from archfind.errors import CheckpointError, NotACheckpoint, Truncated
+from archfind.escape import escape
 from archfind.types import Checkpoint, Storage
 
 from . import limits
 from .dtypes import ITEMSIZE
-from .escape import escape
 from .flatten import Flat, flatten
 from .nodes import StorageRef, Tensor
 from .pickle_source import machine_at

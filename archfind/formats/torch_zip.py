@@ -6,12 +6,12 @@ from itertools import repeat
 from operator import attrgetter
 
 from archfind.errors import CheckpointError
+from archfind.escape import escape
 from archfind.frozen import rows
 from archfind.types import Checkpoint, Storage
 
 from . import limits
 from .dtypes import ITEMSIZE
-from .escape import escape
 from .flatten import Flat, flatten
 from .modules import add_script
 from .nodes import StorageRef

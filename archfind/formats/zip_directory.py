@@ -12,10 +12,10 @@ import zlib
 from operator import attrgetter
 
 from archfind.errors import CheckpointError, LimitExceeded, NotACheckpoint, Truncated
+from archfind.escape import escape
 from archfind.frozen import row, rows
 
 from . import limits
-from .escape import escape
 from .source import Source
 
 TYPE_CHECKING = False

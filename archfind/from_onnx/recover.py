@@ -17,11 +17,11 @@ from archfind.canonical import DERIVED
 from archfind.claimed_size import refuse_larger
 from archfind.database import Database, Signature
 from archfind.errors import ArchfindError, BuildError, UnknownError
+from archfind.escape import escape
 from archfind.exporters import parity
 from archfind.exporters.job import Job
 from archfind.exporters.onnx import quiet, reason
 from archfind.exporters.torch_onnx import newer
-from archfind.formats.escape import escape
 from archfind.formats.side_files import like, object_in, whole
 from archfind.from_config import with_state
 from archfind.from_onnx import graph

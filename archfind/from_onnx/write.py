@@ -12,12 +12,12 @@ import torch
 from onnx import version_converter
 
 from archfind.errors import ArchfindError, ExportError
+from archfind.escape import escape
 from archfind.exporters.convert import write
 from archfind.exporters.onnx import HALF, halved, reason
 from archfind.exporters.parity import RELATIVE, compare
 from archfind.exporters.pieces import Piece
 from archfind.exporters.provenance import sha256
-from archfind.formats.escape import escape
 from archfind.from_onnx.inputs import inputs, run
 from archfind.from_onnx.recover import graph_module, load
 from archfind.from_onnx.slots import constants

@@ -8,7 +8,7 @@ A plan is JSON (`Plan.to_json`, `Plan.from_json`), which other programs can make
 
 from __future__ import annotations
 
-from archfind.formats.escape import escape
+from archfind.escape import escape
 from archfind.repair.edits import Edit, Plan
 
 TYPE_CHECKING = False

@@ -16,8 +16,8 @@ from torch import Tensor
 import archfind
 from archfind import database as databases
 from archfind.errors import RepairError
+from archfind.escape import escape
 from archfind.evidence.adapters import LowRank, Pair, bare, low_rank
-from archfind.formats.escape import escape
 from archfind.formats.side_files import number
 from archfind.repair.edits import Edit, Plan
 from archfind.tensors import TensorReader

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from archfind.errors import CheckpointError, RepairError
+from archfind.escape import escape
 from archfind.formats import limits
 from archfind.formats.dtypes import ITEMSIZE
-from archfind.formats.escape import escape
 from archfind.formats.side_files import number, parse_text, whole, wholes, word, words
 
 # kind -> what it does with `keys` and `to`

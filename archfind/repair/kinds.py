@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from archfind.errors import RepairError
-from archfind.formats.escape import escape
+from archfind.escape import escape
 from archfind.repair.edits import Edit, Plan
 from archfind.tensors import TensorReader, merged_weight
 from archfind.types import TensorSpec

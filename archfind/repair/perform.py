@@ -9,9 +9,9 @@ from pathlib import Path
 import archfind
 from archfind import expansion, formats
 from archfind.errors import ArchfindError, RepairError
+from archfind.escape import escape
 from archfind.exporters.convert import write
 from archfind.exporters.pieces import Piece, piece
-from archfind.formats.escape import escape
 from archfind.frozen import replace
 from archfind.repair.edits import Plan
 from archfind.repair.kinds import DO, Lazy, State, matching, read

@@ -10,7 +10,7 @@ from torch import nn
 from archfind import database
 from archfind.canonical import DERIVED, networks
 from archfind.errors import ArchfindError
-from archfind.formats.escape import escape, quoted
+from archfind.escape import escape, quoted
 from archfind.frozen import replace
 from archfind.identify import registered
 from archfind.instantiate import blank

@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 from archfind.errors import ArchfindError, ExportError
-from archfind.formats.escape import escape
+from archfind.escape import escape
 from archfind.writing import signals, temporary
 from archfind.writing.target import failed, refuse_file
 

@@ -12,7 +12,7 @@ import os
 import stat
 
 from archfind.errors import ExportError, RepairError
-from archfind.formats.escape import escape
+from archfind.escape import escape
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

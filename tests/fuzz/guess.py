@@ -22,7 +22,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from archfind.formats.escape import escape
+from archfind.escape import escape
 
 from .described import File, seeds
 from .guessing import Folder, answered

@@ -11,8 +11,8 @@ from typing import Any
 
 from archfind import database, formats
 from archfind.errors import ArchfindError
+from archfind.escape import escape
 from archfind.formats import limits, safetensors
-from archfind.formats.escape import escape
 from archfind.formats.report import Report
 from archfind.identify import guess
 from archfind.inspection import inspect_document

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from archfind import formats
 from archfind.errors import ArchfindError
+from archfind.escape import escape
 from archfind.formats import (
     bare_pickle,
     gguf,
@@ -18,7 +19,6 @@ from archfind.formats import (
     torch_tar,
     torch_zip,
 )
-from archfind.formats.escape import escape
 from archfind.formats.report import Report
 from archfind.formats.source import Source
 from archfind.inspection import inspect_document

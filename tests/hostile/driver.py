@@ -141,7 +141,7 @@ class Building(Watch):
         elif event in ("exec", "compile"):
             text = args[0] if event == "compile" else ""
             text = text.decode("latin-1") if isinstance(text, bytes) else str(text)
-            maker = sys._getframe(1).f_code.co_filename
+            maker = sys._getframe(2).f_code.co_filename
             if "ARCHFIND_MARKERS" in text or not self._ours(maker):
                 self.found.append(f"{event} by {maker}: {text[:80]}")
         elif event == "ctypes.dlopen":
