@@ -35,7 +35,7 @@ def listing(canonical: Canonical) -> dict[str, tuple[str, Mapping[str, object]]]
         path, at, name = pointer.partition("@")
         if at:
             attributes.setdefault(path, {})[name] = value
-    found = {
+    found: dict[str, tuple[str, Mapping[str, object]]] = {
         path.removeprefix(start): (cls, attributes.get(path, {}))
         for path, cls in checkpoint.objects.items()
         if path.startswith(start) and path != place
