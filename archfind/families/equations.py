@@ -35,7 +35,7 @@ class Equation:
     conditions of the lines that say so, one of which must hold; empty where nothing must. `answers`
     are what one leaf can be, by the values of the others."""
 
-    __slots__ = ("answers", "env", "expression", "names", "under", "value", "votes")
+    __slots__ = ("_said", "answers", "env", "expression", "names", "under", "value", "votes")
 
     def __init__(
         self, expression: Expression, env: Values, value: object, under: Expression | None
@@ -47,6 +47,7 @@ class Equation:
         self.answers: dict[tuple[Any, ...], list[Any]] = {}
         # each with the leaves that it reads
         self.under = [] if under is None else [(under, self._read(under))]
+        self._said = {id(under)}
         found = [resolved(n, env) if n[0] != "{" else n for n in expression.names]
         # Nothing stands before the first of a list: `{j-1}` is for the others.
         self.names = tuple(dict.fromkeys(n for n in found if n[0] != "{" and ".-" not in n))
@@ -56,7 +57,8 @@ class Equation:
         self.votes += 1
         if under is None:
             self.under = []
-        elif self.under and all(under is not one for one, _ in self.under):
+        elif self.under and id(under) not in self._said:
+            self._said.add(id(under))
             self.under.append((under, self._read(under)))
 
     def _read(self, condition: Expression) -> list[str]:

@@ -11,16 +11,19 @@ from archfind.families.text import template, template_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from typing import Any
 
+    from archfind.families.equations import Equation
     from archfind.families.text import Family
     from archfind.types import TensorSpec
+    from archfind.work import Work
 
     Index = Mapping[str, TensorSpec]
     Values = dict[str, Any]
 
 _SOLVED_AGAIN = 5_000  # tensors, by all that solving again for one family
+_SOLVING = 3  # times the steps of an expansion
 _EXPANSIONS = 80
 _EXPANDED = 24_000  # keys or lines, by all expansions for one family
 _LIKELY = 0.8  # share of tensors that fit
@@ -28,9 +31,17 @@ _HOPELESS = 0.5  # of less, nothing was ever made that fits
 _RESOLVED = 0.6  # from here on everything is solved again for other switches
 
 
-def polished(index: Index, family: Family, solution: Solution) -> Solution:
+def polished(
+    index: Index,
+    family: Family,
+    solution: Solution,
+    work: Work,
+    equations: Sequence[Equation] | None = None,
+) -> Solution:
     """Other values for the leaves behind what doesn't fit, kept where more fits. Most files are of
-    no family, so the work is bounded by how much fits already."""
+    no family, so the work is bounded by how much fits already, and for all of a file. `equations`
+    are those of `equations_of`, where they are known already."""
+    each = len(index) + len(family.program.lines)
     tries = 0
     better = solution.score > _HOPELESS
     while better and solution.score < 1:
@@ -44,6 +55,8 @@ def polished(index: Index, family: Family, solution: Solution) -> Solution:
                 if value == solution.values.get(path):
                     continue
                 tries += 1
+                if not work.allows_bettering(each):
+                    return solution
                 if not moves_tensors(family, solution, path, value):
                     continue
                 other = Solution({**solution.values, path: value}, solution.solved, solution.preset)
@@ -54,14 +67,21 @@ def polished(index: Index, family: Family, solution: Solution) -> Solution:
             if solution.score == 1:
                 break
     if _RESOLVED < solution.score < 1:
-        return _switched(index, family, solution)
+        return _switched(index, family, solution, work, equations)
     return solution
 
 
-def _switched(index: Index, family: Family, solution: Solution) -> Solution:
+def _switched(
+    index: Index,
+    family: Family,
+    solution: Solution,
+    work: Work,
+    equations: Sequence[Equation] | None,
+) -> Solution:
     """Switches turned one after another, everything else solved anew for each: a switch may change
     which numbers a size is made of."""
-    equations = list(equations_of(index, family))
+    if equations is None:
+        equations = list(equations_of(index, family))
     given: Values = {}
     tries = 0
     better = True
@@ -72,7 +92,8 @@ def _switched(index: Index, family: Family, solution: Solution) -> Solution:
                 number = type(value) in (int, float) and not (type(value) is int and value <= COUNT)
                 if number or value == solution.values.get(path):
                     continue
-                if tries * len(index) > _SOLVED_AGAIN:
+                each = _SOLVING * (len(index) + len(family.program.lines))
+                if tries * len(index) > _SOLVED_AGAIN or not work.allows_bettering(each):
                     return solution
                 tries += 1
                 other = solved_with(index, family, equations, {**given, path: value})

@@ -40,15 +40,11 @@ def solutions(
 ) -> list[tuple[int, Solution]]:
     """What the families that resemble a state dict come to, each with its number. The last few are
     kept: a file that is hard to explain is asked about again, as another's part or under a head."""
-    asked_for = (
-        families,
-        choose,
-        tuple(near),
-        hash(tuple((k, s.shape, s.dtype) for k, s in index.items())),
-    )
-    found = _solved.get(asked_for)
+    tensors = tuple((k, s.shape, s.dtype) for k, s in index.items())
+    asked_for = families, choose, tuple(near), tensors
+    found = _solved.get(asked_for, work.kept.get(asked_for))
     if found is None:
-        found = _solutions(index, families, choose, near, work)
+        found = work.kept[asked_for] = _solutions(index, families, choose, near, work)
         if not work.is_spent:
             for oldest in list(_solved)[: len(_solved) + 1 - _KEPT]:
                 _solved.pop(oldest, None)
@@ -94,7 +90,7 @@ def _solutions(
             lines = len(known.family.program.lines)
             if worth and polishings < _POLISHED and work.allows(2 * (len(index) + lines)):
                 polishings += 1
-                solution = _bettered(index, known.family, first, asked[number])
+                solution = _bettered(index, known.family, first, asked[number], work)
             if _is_whole(index, solution) and not choose:
                 done.add(known.family.cls)
         if solution.score == 1 and not solution.fitting:
@@ -125,14 +121,14 @@ def _is_of_other_ranks(index: Index, family: Family) -> bool:
 
 
 def _bettered(
-    index: Index, family: Family, solution: Solution, equations: Sequence[Equation]
+    index: Index, family: Family, solution: Solution, equations: Sequence[Equation], work: Work
 ) -> Solution:
     """A solution that nearly fits, with a few leaves moved: to where equations hold, or to where
     more tensors fit."""
     found = adjusted(index, family, solution, equations)
     if found is not None and found.score > solution.score:
         solution = found
-    return polished(index, family, solution) if solution.score < 1 else solution
+    return polished(index, family, solution, work, equations) if solution.score < 1 else solution
 
 
 def _close_to(

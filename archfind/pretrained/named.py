@@ -81,7 +81,7 @@ def likest(reading: Canonical, types: ModelTypes, claims: Claims, work: Work) ->
         below, state = views[one.prefix].under(one.block.older)
         if not work.allows(len(state.some) + len(one.block.templates)):
             break
-        one.solved = found = solved(state, one.block, claims.fields)
+        one.solved = found = solved(state, one.block, claims.fields, work=work)
         if found is None:
             continue
         found.canonical = below

@@ -16,6 +16,7 @@ from archfind.match import compared
 from archfind.pretrained.completed import completed, same
 from archfind.pretrained.state_dict import MANY, is_stale
 from archfind.types import Entry, Match, Pretrained, Setting
+from archfind.work import Work
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -88,7 +89,11 @@ class Solved:
 
 
 def solved(
-    whole: StateDict, block: Configured, claims: Mapping[str, Any], like: Solved | None = None
+    whole: StateDict,
+    block: Configured,
+    claims: Mapping[str, Any],
+    like: Solved | None = None,
+    work: Work | None = None,
 ) -> Solved | None:
     """The class against the file; `claims` are config fields that the file names itself, used for
     what no tensor shows. If another class has all of the file's tensors, which this is `like`, its
@@ -106,7 +111,7 @@ def solved(
     solution = _likened(own, block, like) if like is not None else None
     is_like = solution is not None
     if solution is None:
-        solution = _solved(whole, own, block, tied, like)
+        solution = _solved(whole, own, block, tied, like, work or Work(len(own)))
     if solution is None:
         return None
     if is_like:
@@ -156,6 +161,7 @@ def _solved(
     block: Configured,
     tied: dict[str, str],
     like: Solved | None,
+    work: Work,
 ) -> Solution | None:
     """The values that explain most; keys that turn out to be tied join in. Beside a class that
     fits, what doesn't fit after a little is None."""
@@ -190,7 +196,7 @@ def _solved(
                 return None
     _whole_patches(own, family, solution)
     if is_alone and solution.score < 1 and (solution.score > _NEARLY or len(own) <= MANY):
-        solution = polished(own, family, solution)
+        solution = polished(own, family, solution, work)
         _whole_patches(own, family, solution)
     return solution if is_alone or solution.score == 1 else None
 

@@ -27,6 +27,7 @@ _TRIED = 40  # classes solved for one reading
 _MORE = 1.75  # times the key templates of the first class that fits: others have too many then
 _FAILED = 12  # classes in a row that don't fit, once one does: those to come have more of their own
 _LARGE = 64  # a size that every network of a class has is seldom so large
+_OUTSIDE = 0.5  # share of a file's tensors outside a class that is tried for the whole of it
 _NEARLY = 6  # ... where nothing has all of the file's keys
 
 
@@ -49,6 +50,8 @@ def tried(
             continue
         views = Views(strip(reading, literal)) if literal else Views(reading, whole)
         outside = len(reading.index) - len(views.under(())[0].index)
+        if outside > _OUTSIDE * len(reading.index):
+            continue  # what lies there is a part, which is asked about by itself
         prints: dict[int, float] = {}
         tries = failed = least = 0
         for number, common, size in alike:
@@ -74,7 +77,7 @@ def tried(
             if not work.allows(len(held.some) + len(block.templates)):
                 missed += [block] * _has(block, held.templates)
                 break
-            one = solved(held, block, claims.fields, like)
+            one = solved(held, block, claims.fields, like, work)
             tries += 1
             if (one is None or not one.match.fits) and common == len(own):
                 missed += [block] * (_has(block, held.templates) and _may_fit(block, held))
