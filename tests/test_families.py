@@ -22,6 +22,7 @@ from archfind.probing.probe import on_meta, shapes_of
 from archfind.probing.proposals import alternates, literals
 from archfind.probing.unread import unread
 from archfind.types import Storage, TensorSpec
+from archfind.work import Work
 
 NOWHERE = Storage("", "", -1, 0)
 
@@ -52,7 +53,7 @@ extra.weight  case(kind == 'b',2*width,7) 5  if kind == 'b'
 def best(index: dict[str, TensorSpec], family: Family) -> Solution | None:
     """The values for a family, searched for where the shapes alone don't give them."""
     found = solve(index, family)
-    return found and polished(index, family, found)
+    return found and polished(index, family, found, Work(len(index)))
 
 
 def index_of(shapes: dict[str, tuple[tuple[int, ...], str]]) -> dict[str, TensorSpec]:
