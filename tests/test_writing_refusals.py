@@ -174,6 +174,7 @@ def test_a_forked_child_that_is_ended_puts_nothing_away(tmp_path: Path) -> None:
 def test_handlers_of_the_caller_stay() -> None:
     came: list[int] = []
     before = signal.signal(signal.SIGTERM, lambda number, _: came.append(number))
+    interrupt = signal.signal(signal.SIGINT, signal.default_int_handler)  # it may be ignored
     try:
         with signals.put_away(lambda: came.append(0)):
             signal.raise_signal(signal.SIGTERM)
@@ -182,6 +183,7 @@ def test_handlers_of_the_caller_stay() -> None:
             came.append(1)
     finally:
         signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGINT, interrupt)
     assert came == [signal.SIGTERM, 1]
 
 

@@ -206,6 +206,7 @@ def _child(task: dict[str, Any], folder: Path, err: Path, count: Path) -> int:
     os.setpgid(0, 0)
     for number in (signal.SIGHUP, signal.SIGTERM):  # whoever started this may ignore them
         signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.chdir(folder)
     for number, name in ((1, task.get("out", os.devnull)), (2, str(err))):
         flags = os.O_WRONLY | os.O_CREAT | (os.O_TRUNC if number == 2 else 0)
