@@ -411,9 +411,11 @@ def _size(text: str) -> int:
 
 
 def _settings(pairs: list[str]) -> dict[str, object]:
-    import ast
-
     found: dict[str, object] = {}
+    if not pairs:
+        return found
+    import ast  # late: it takes as long as a file's keys
+
     for pair in pairs:
         name, equals, text = pair.partition("=")
         if not equals or not name or name != "".join(name.split()):

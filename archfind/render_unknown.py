@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from archfind.counted import about, count_words
 from archfind.escape import escape, quoted
-from archfind.evidence.anatomy import Anatomy, anatomy
 from archfind.render_parts import part_choice, part_lines
 
 TYPE_CHECKING = False
@@ -22,6 +21,8 @@ def kind_document(guess: Guess) -> dict[str, object]:
         return {"kind": guess.kind.name, "details": details, "described": guess.kind.words}
     if guess.status != "unknown":
         return {"kind": "network", "details": {}, "described": None}
+    from archfind.evidence.anatomy import Anatomy, anatomy  # late: most files hold known networks
+
     indexes = about(guess)
     found = anatomy(indexes[0]) if len(indexes) == 1 else Anatomy("")
     described = str(found) if found.family else None

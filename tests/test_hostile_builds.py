@@ -26,7 +26,7 @@ URL = "https://example.invalid/x"
 ENTRY = "timm/test_efficientnet"
 DANGEROUS = [case for case in CASES if case.danger and "bomb/" not in case.name]
 COMMANDS = (["export", "o.safetensors"], ["repair", "-o", "o.safetensors"])
-LOADED = 16  # of so many one is loaded: it is searched for, which takes seconds
+LOADED = 40  # of so many one is loaded: it is searched for, which takes seconds
 LORA = {
     "base_model.model.conv.lora_A.weight": torch.ones(2, 4),
     "base_model.model.conv.lora_B.weight": torch.ones(4, 2),
