@@ -10,7 +10,7 @@ from archfind.frozen import replace
 from archfind.pretrained.older import Views, renamed_key
 from archfind.pretrained.rank import rank
 from archfind.pretrained.solve import solved
-from archfind.pretrained.state_dict import StateDict, is_stale
+from archfind.pretrained.state_dict import is_stale, state_dict
 from archfind.types import Guess, Twin
 
 TYPE_CHECKING = False
@@ -61,7 +61,7 @@ def named(every: list[Candidate]) -> tuple[float, Guess | None]:
 def likest(reading: Canonical, types: ModelTypes, claims: Claims, work: Work) -> list[Candidate]:
     """The classes with the likest key names, the best first: of those that are as like the one
     whose rules give most of the tensors. Not all are solved."""
-    whole = StateDict(reading.index)
+    whole = state_dict(reading.index, work)
     counted = [t for t, key in whole.templates.items() if not is_stale(key, reading.index[key])]
     best: list[Candidate] = []
     for prefix in types.prefixes(counted):

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from archfind.types import TensorSpec
+    from archfind.work import Work
 
     Index = Mapping[str, TensorSpec]
 
@@ -65,3 +66,12 @@ class StateDict:
         if not left:
             return dict(self.index)
         return {key: spec for key, spec in self.index.items() if key not in left}
+
+
+def state_dict(index: Index, work: Work) -> StateDict:
+    """The tensors as a StateDict, made once for a file that is asked about again."""
+    asked_for = "state dict", id(index)  # which it keeps
+    held: StateDict | None = work.kept.get(asked_for)
+    if held is None:
+        held = work.kept[asked_for] = StateDict(index)
+    return held

@@ -9,7 +9,7 @@ from archfind.frozen import replace
 from archfind.pretrained.older import Views
 from archfind.pretrained.rank import rank
 from archfind.pretrained.solve import solved
-from archfind.pretrained.state_dict import StateDict, is_stale
+from archfind.pretrained.state_dict import is_stale, state_dict
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from archfind.pretrained.claims import Claims
     from archfind.pretrained.database import Configured, ModelTypes
     from archfind.pretrained.solve import Solved
+    from archfind.pretrained.state_dict import StateDict
     from archfind.types import Canonical
     from archfind.work import Work
 
@@ -36,7 +37,7 @@ def tried(
 ) -> tuple[list[Solved], list[Configured]]:
     """Classes solved, those that fit first, then by how much of the file they give; and those with
     all of the file's keys that may fit although their rules don't, or weren't tried."""
-    whole = StateDict(reading.index)
+    whole = state_dict(reading.index, work)
     counted = [t for t, key in whole.templates.items() if not is_stale(key, reading.index[key])]
     found: list[Solved] = []
     missed: list[Configured] = []
