@@ -217,16 +217,16 @@ def in_state_dict(
     """The networks in one state dict by prefix; "" for the whole of it. Beyond registered networks
     only as much is tried as the work allows."""
     if canonical.quantisation is None and is_by_torch(canonical.index):
-        from archfind.torch_quantised import told, unquantised  # late: of few files
+        from archfind import torch_quantised  # late: of few files
 
-        for plain in unquantised(canonical, database):
+        for plain in torch_quantised.unquantised(canonical, database):
             whole = in_state_dict(plain, database, choose, work).get("")
             if whole is not None and whole.status in _SURE:
 
                 def of_entry(name: str, plain: Canonical = plain) -> Guess | None:
                     return in_state_dict(plain, database, name, work).get("")
 
-                return {"": told(whole, of_entry, choose)}
+                return {"": torch_quantised.told(whole, of_entry, choose)}
     best, fits = canonical, []
     tries: list[tuple[Canonical, list[Fit]]] = []
     for reading in readings(canonical):

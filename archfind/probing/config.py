@@ -19,8 +19,6 @@ from torch import nn
 Leaf = bool | int | float | str | None
 Config = dict[str, Any]  # constructor argument -> value
 
-_OPAQUE = object()
-
 
 class _Called(BaseException):
     """A constructor was called: that is all that was asked."""

@@ -12,7 +12,6 @@ import numpy as np
 from archfind.probing.probe import Moves, Shapes
 
 _STEP = 0.1  # of a number, that shows its slopes
-_MOST = 12  # numbers whose slopes are looked at
 _STEPS = 8  # of all numbers at once
 _FLAT = 1e-3  # of the steepest direction: what only rounding makes differ
 _NEAR = 0.04  # of a rate: where simpler ones are looked for

@@ -11,7 +11,6 @@ import contextlib
 import dataclasses
 import inspect
 import itertools
-import json
 import textwrap
 import warnings
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -389,8 +388,3 @@ def _quiet() -> Generator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
-
-
-def as_json(config: transformers.PreTrainedConfig) -> dict[str, Any]:
-    """A config as its file would have it."""
-    return json.loads(config.to_json_string())
