@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     Index = Mapping[str, TensorSpec]
 
-_LONGEST = 12  # parts of a key that are looked up
 _TRIED = 4  # rows that are tried for one state dict
 _LONG = 512  # characters of a key, which rules read more than once
 _DIGITS = 6  # of a block's number
@@ -109,12 +108,17 @@ def older_readings(canonical: Canonical, folder: str, work: Work) -> Iterator[Ca
 def _shown(index: Index, known: list[Row]) -> Iterator[tuple[Row, list[str]]]:
     """Rows that have a sign in the state dict, with the prefixes below which it stands."""
     first = {_skeleton(sign[0]) for row in known for sign in row.signs}
+    tails = {
+        name[at:] for name in first for at in range(len(name)) if not at or name[at - 1] == "."
+    }
     places: dict[str, dict[str, None]] = {}
     for key in index:
         parts = key.split(".")
-        bare = _bare(parts)
-        for start in range(max(0, len(parts) - _LONGEST), len(parts)):
-            end = ".".join(bare[start:])
+        end = ""
+        for start in range(len(parts) - 1, -1, -1):
+            end = f"{_bare(parts[start])}.{end}" if end else _bare(parts[start])
+            if end not in tails:
+                break
             if end in first:
                 prefix = ".".join(parts[:start]) + "." if start else ""
                 places.setdefault(end, {})[prefix] = None
@@ -130,13 +134,13 @@ def _shown(index: Index, known: list[Row]) -> Iterator[tuple[Row, list[str]]]:
             yield row, list(prefixes)[:_PLACES]
 
 
-def _bare(parts: list[str]) -> list[str]:
-    return ["#" if part.isdecimal() else part for part in parts]
+def _bare(part: str) -> str:
+    return "#" if part.isdecimal() else part
 
 
 def _skeleton(key: str) -> str:
     """A key's parts, those that are numbers as one sign."""
-    return ".".join(_bare(key.replace("{i}", "0").split(".")))
+    return ".".join(map(_bare, key.replace("{i}", "0").split(".")))
 
 
 def _has(index: Index, prefix: str, key: str) -> bool:

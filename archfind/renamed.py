@@ -152,7 +152,8 @@ def _ordered(canonical: Canonical) -> tuple[Index, bool]:
     """The file's tensors, and whether they stand in the order of modules. Names that are numbered
     through are put into that order."""
     index = canonical.index
-    if len({skeleton(key) for key in index}) == 1:
+    first = skeleton(next(iter(index), ""))
+    if index and all(skeleton(key) == first for key in index):
         return {key: index[key] for key in sorted(index, key=natural)}, True
     if canonical.checkpoint.format.startswith(_SORTED):
         return index, False

@@ -7,6 +7,8 @@ most keys are in the index. Cost grows with the file's keys and the rarity of wh
 
 from __future__ import annotations
 
+from archfind.parts import start_of_tail
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -32,7 +34,7 @@ def prefixes(index: Index, database: Database, most: int = 4) -> list[str]:
     votes: dict[str, float] = {}
     for key in list(index)[::step]:
         shape = index[key].shape
-        start = 0
+        start = start_of_tail(key)
         while True:
             suffix = key[start:]
             if database.holding(suffix, shape) >= 0:

@@ -175,7 +175,7 @@ def _with_embeddings(found: list[Layer], modules: Modules) -> list[Layer]:
     fixed: list[Layer] = []
     widths = {layer.ins for layer in found if layer.kind != "embedding"}
     for number, layer in enumerate(found):
-        following = [one.ins for one in found[number + 1 :][:4] if one.kind != "embedding"]
+        following = [one.ins for one in found[number + 1 : number + 5] if one.kind != "embedding"]
         bare = "bias" not in modules.get(layer.path, {"bias": ()})
         if layer.kind == "embedding" and following and layer.outs not in widths:
             if layer.ins in following:

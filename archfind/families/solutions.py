@@ -40,8 +40,18 @@ def solutions(
 ) -> list[tuple[int, Solution]]:
     """What the families that resemble a state dict come to, each with its number. The last few are
     kept: a file that is hard to explain is asked about again, as another's part or under a head."""
-    tensors = tuple((k, s.shape, s.dtype) for k, s in index.items())
-    asked_for = families, choose, tuple(near), tensors
+    by_identity = families, choose, tuple(near), id(index)
+    if by_identity not in work.kept:
+        tensors = tuple((k, s.shape, s.dtype) for k, s in index.items())
+        # Kept with the index, so that nothing else gets its identity.
+        work.kept[by_identity] = _of_tensors((*by_identity[:3], tensors), index, work), index
+    return work.kept[by_identity][0]
+
+
+def _of_tensors(
+    asked_for: tuple[Families, str, tuple[str, ...], tuple[object, ...]], index: Index, work: Work
+) -> list[tuple[int, Solution]]:
+    families, choose, near, _ = asked_for
     found = _solved.get(asked_for, work.kept.get(asked_for))
     if found is None:
         found = work.kept[asked_for] = _solutions(index, families, choose, near, work)
@@ -60,10 +70,8 @@ def _solutions(
     done: set[str] = set()
     whole: set[int] | None = None
     for number in families.resembling(index, near):
-        if done and whole is None:
-            whole = families.covering(key for key, s in index.items() if not is_table(key, kind(s)))
         if whole is not None and number not in whole:
-            continue  # beside a network that fits, one that lacks keys is no rival
+            continue  # one that lacks keys is no rival of a network that has all of them
         family = families.known(number).family
         if not work.allows(len(index) + len(family.program.lines)):
             break
@@ -74,10 +82,13 @@ def _solutions(
             solution = solution or _close_to(index, family, near, equations)
             solution = solution or solve(index, family, equations)
             asked[number] = equations
-        if solution is not None:
-            solved.append((number, solution))
-        if solution is not None and _is_whole(index, solution) and not choose:
+        if solution is None:
+            continue
+        solved.append((number, solution))
+        if _is_whole(index, solution) and not choose:
             done.add(family.cls)  # another family of the class could only say the same
+        if whole is None and (done or _has_every_tensor(index, solution)):
+            whole = families.covering(key for key, s in index.items() if not is_table(key, kind(s)))
     best = max((solution.score for _, solution in solved), default=0.0)
     polishings = 0
     settled: list[tuple[int, Solution]] = []
@@ -108,6 +119,16 @@ def unexplained_masks(index: Index, solution: Solution) -> int:
 
 def _is_whole(index: Index, solution: Solution) -> bool:
     return solution.score == 1 and not unexplained_masks(index, solution)
+
+
+def _has_every_tensor(index: Index, solution: Solution) -> bool:
+    """Whether a network that nearly fits has all of the file's tensors, and a few more."""
+    expected = solution.expected
+    return solution.score > _NEARLY and all(
+        key in expected and expected[key][0] == spec.shape
+        for key, spec in index.items()
+        if not is_table(key, kind(spec))
+    )
 
 
 def _is_of_other_ranks(index: Index, family: Family) -> bool:

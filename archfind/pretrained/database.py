@@ -13,6 +13,7 @@ from bisect import bisect_left
 from archfind.errors import SignatureError
 from archfind.families.numbered import joined
 from archfind.families.text import Family, template_of
+from archfind.parts import start_of_tail
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -197,7 +198,7 @@ class ModelTypes:
         for number, item in enumerate(templates):
             if number == _VOTERS:
                 break
-            start = 0
+            start = start_of_tail(item)
             while True:
                 if self.holders(item[start:]) >= 0:
                     votes[item[:start]] = votes.get(item[:start], 0) + 1
