@@ -155,9 +155,12 @@ def _unasked(checkpoint: Checkpoint, database: Database, choose: str, part: str)
         for name, one in in_state_dict(canonical, database, choose, work).items():
             found["/".join(filter(None, (place, name.rstrip("."))))] = one
     if not any(one.status in ("exact", "ambiguous") for one in found.values()):
-        # {"features": {...}, "classifier": {...}}: one network, its modules saved apart.
+        # {"features": {...}, "classifier": {...}}: one network, its modules saved apart. Those of
+        # the same keys (weights, and their average) are no modules of one network.
         together = joined(checkpoint)
-        if len(together.index) > max((len(one.index) for one in every.values()), default=0):
+        apart = len({frozenset(one.index) for one in every.values()}) == len(every)
+        most = max((len(one.index) for one in every.values()), default=0)
+        if apart and len(together.index) > most:
             whole = in_state_dict(together, database, choose, Work(len(together.index)))
             if len(whole) == 1 and whole[""].status in ("exact", "ambiguous"):
                 found = whole
