@@ -21,7 +21,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 MAGIC = b"archfnd1"
+_PARTS = 24  # of a key below any prefix: no library's network has more than 18
 _KEPT = 1 << 16  # tensors whose holders are remembered
+
+
+def start_of_tail(key: str) -> int:
+    """Where the longest tail of a key begins that a library's network may have as a key."""
+    over = key.count(".") + 1 - _PARTS
+    return len(key) - len(key.split(".", over)[-1]) if over > 0 else 0
 
 
 def feature(key: str, shape: Iterable[object] | None = None) -> int:

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 FEWEST = 8  # tensors of anything worth a name
 _SAMPLE = 24  # keys of a submodule that are looked up
 _CUT = 20  # tensors that a network must have before it counts as one without its end
-_PARTS = 24  # of a key below any prefix: no library's network has more than 18
 
 
 def common_prefix(index: Index) -> str:
@@ -25,12 +24,6 @@ def common_prefix(index: Index) -> str:
     while same < min(len(first), len(last)) and first[same] == last[same]:
         same += 1
     return first[: first.rfind(".", 0, same) + 1]
-
-
-def start_of_tail(key: str) -> int:
-    """Where the longest tail of a key begins that a library's network may have as a key."""
-    over = key.count(".") + 1 - _PARTS
-    return len(key) - len(key.split(".", over)[-1]) if over > 0 else 0
 
 
 def children(index: Index) -> dict[str, int]:

@@ -7,7 +7,7 @@ most keys are in the index. Cost grows with the file's keys and the rarity of wh
 
 from __future__ import annotations
 
-from archfind.parts import start_of_tail
+from archfind.database import start_of_tail
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

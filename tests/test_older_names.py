@@ -23,7 +23,7 @@ from archfind.database import default, folder
 from archfind.harvest import create_on_meta
 from archfind.identify import guess
 from archfind.key_rules import Made, Rule, applied, shaped
-from archfind.older_names import older_readings, rows
+from archfind.older_names import _shown, older_readings, rows
 from archfind.providers import provider
 from archfind.types import Guess, Storage, TensorSpec
 from archfind.work import Work
@@ -387,3 +387,34 @@ def test_swin_is_accepted_as_it_is_written() -> None:
     assert state is not None and accepted(module, filter_fn, state)
     del state["patch_embed.norm.weight"]
     assert not accepted(module, filter_fn, state)
+
+
+def test_signs_are_seen_below_any_prefix():
+    """As a slow plain look at every tail of every key sees them."""
+    known = list(ROWS.values())
+    signs = {sign[0] for row in known for sign in row.signs}
+    draw = random.Random(11)
+    for _ in range(40):
+        drawn = draw.sample(sorted(signs), 3)
+        keys = [
+            draw.choice(("", "m.", "student.backbone.", "a.0.")) + key.replace("{i}", "1")
+            for key in [*drawn, "blocks.0.other.weight", "weight"]
+        ]
+        index = {key: spec(1) for key in keys}
+        plain = {
+            (row.name, key[: len(key) - len(end)])
+            for row in known
+            for sign in row.signs
+            for key in keys
+            for end in [sign[0].replace("{i}", "1")]
+            if (key == end or key.endswith(f".{end}"))
+            and all(
+                any(
+                    key[: len(key) - len(end)] + other.replace("{i}", str(n)) in index
+                    for n in range(8)
+                )
+                for other in sign
+            )
+        }
+        seen = {(row.name, prefix) for row, prefixes in _shown(index, known) for prefix in prefixes}
+        assert seen == plain

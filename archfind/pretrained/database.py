@@ -10,10 +10,10 @@ import struct
 import zlib
 from bisect import bisect_left
 
+from archfind.database import start_of_tail
 from archfind.errors import SignatureError
 from archfind.families.numbered import joined
 from archfind.families.text import Family, template_of
-from archfind.parts import start_of_tail
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
