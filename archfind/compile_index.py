@@ -16,14 +16,13 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from archfind.database import MAGIC, feature
 from archfind.errors import SignatureError
+from archfind.grouping import HEADS, without_likes
 from archfind.signature import Line, Size, expand, parse_line
-
-_HEADS = ("class ", "build ", "fields ")
 
 
 @dataclass(frozen=True)
@@ -40,17 +39,28 @@ class Text:
 
 def read_texts(folder: Path) -> Iterator[Text]:
     """Every entry of every provider's folder, in a fixed order."""
-    for path in sorted(folder.glob("*/*.txt")):
-        text = path.read_text()
-        version = text.partition("\n")[0].split()[-1]
-        for block in text.split("\n[")[1:]:
-            head, *lines = block.strip("\n").split("\n")
-            words = dict(line.split(None, 1) for line in lines if line.startswith(_HEADS))
-            if "class" not in words or "build" not in words:
-                raise SignatureError(f"[{head} has no class or build line", str(path))
-            body = tuple(line for line in lines if not line.startswith(_HEADS))
-            fields = words.get("fields", "")
-            yield Text(head.rstrip("]"), words["class"], words["build"], fields, version, body)
+    for place in sorted({path.parent for path in folder.glob("*/*.txt")}):
+        texts = [text for path in sorted(place.glob("*.txt")) for text in _texts(path)]
+        known = {text.id: text.lines for text in texts}
+        for text in texts:
+            try:
+                yield replace(text, lines=tuple(without_likes(text.lines, known)))
+            except KeyError as error:
+                raise SignatureError(f"[{text.id}] is like {error}, which isn't there") from error
+
+
+def _texts(path: Path) -> Iterator[Text]:
+    """The entries of a file as they are written."""
+    text = path.read_text()
+    version = text.partition("\n")[0].split()[-1]
+    for block in text.split("\n[")[1:]:
+        head, *lines = block.strip("\n").split("\n")
+        words = dict(line.split(None, 1) for line in lines if line.startswith(HEADS))
+        if "class" not in words or "build" not in words:
+            raise SignatureError(f"[{head} has no class or build line", str(path))
+        body = tuple(line for line in lines if not line.startswith(HEADS))
+        fields = words.get("fields", "")
+        yield Text(head.rstrip("]"), words["class"], words["build"], fields, version, body)
 
 
 def twin_key(text: Text) -> frozenset[tuple[str, str]]:

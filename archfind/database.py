@@ -13,7 +13,7 @@ import zlib
 from bisect import bisect_left
 
 from archfind.errors import SignatureError
-from archfind.signature import Line, Size, expand, parse_line
+from archfind.signature import Line, Size, expand, parse_line, usual_args
 from archfind.types import Entry
 
 TYPE_CHECKING = False
@@ -50,10 +50,24 @@ class Member:
         provider, _, architecture = name.partition("/")
         function, plain, headless = marks.split()
         self.function, self.plain, self.headless = int(function), plain == "1", headless == "1"
-        callable, _, fixed = build.partition(" ")
+        callable, *words = build.split(" ")
+        given = [word for word in words if "=" not in word]
+        fixed = " ".join(word for word in words if "=" in word)
         self.entry = Entry(
-            provider, architecture, cls, callable, _values(fixed), _values(fields), version
+            provider,
+            architecture,
+            cls,
+            callable,
+            _values(fixed),
+            _values(fields),
+            version,
+            tuple(map(_value, given)) or tuple(usual_args(callable, architecture)),
         )
+
+
+def _value(text: str) -> object:
+    """A positional argument, as its text has it: a word in quotes, or a number."""
+    return text[1:-1] if text[:1] == "'" else int(text)
 
 
 def _values(text: str) -> dict[str, object]:

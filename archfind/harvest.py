@@ -16,10 +16,11 @@ import torch
 from torch import nn
 
 from archfind.errors import SignatureError
-from archfind.grouping import group
+from archfind.grouping import group, with_likes
 from archfind.progress import progress
 from archfind.providers import provider
-from archfind.signature import Line, Size
+from archfind.providers.building import without_sockets
+from archfind.signature import CLASSES, Line, Size, usual_args
 from archfind.storage_bound import is_storageless, with_storage
 from archfind.writing import beside
 
@@ -31,6 +32,10 @@ Shapes = dict[str, tuple[tuple[int, ...], str]]  # key -> shape, dtype
 
 
 _PROBE = (7, 1000)  # class counts: unlike each other, and unlike any width
+_MORE = 4  # by which another number is moved: one that is large may be refused
+
+
+_ANY_MODULE = ("model", "models", "modeling")  # says nothing of what is in it
 
 
 @dataclass(frozen=True)
@@ -64,7 +69,8 @@ def build_signatures(name: str, folder: Path, only: str = "") -> tuple[int, list
             if entry in done:
                 continue
             try:
-                done[entry] = harvest(source, name, entry)
+                with without_sockets():
+                    done[entry] = harvest(source, name, entry)
             except Exception as error:  # a library may raise anything; one bad entry isn't the end
                 failed.append(f"{name}/{entry}: {type(error).__name__}: {error}")
                 continue
@@ -74,8 +80,9 @@ def build_signatures(name: str, folder: Path, only: str = "") -> tuple[int, list
     for entry in names:
         if entry in done:
             families.setdefault(done[entry].family, []).append(done[entry])
+    holders: dict[tuple[str, ...], str] = {}
     for family, entries in families.items():
-        text = "\n".join(entry.text for entry in entries)
+        text = "\n".join(with_likes(entry.text, holders) for entry in entries)
         beside.write(out / f"{family}.txt", f"# {source.LIBRARY} {release}\n\n{text}")
     if not only:
         for stale in {*out.glob("*.txt")} - {out / f"{family}.txt" for family in families}:
@@ -88,13 +95,13 @@ def harvest(source: Provider, library: str, name: str) -> Harvested:
     """The signature of one entry, as text."""
     fields = dict(source.fields(name))
     # Feature extractors come without a head by default: give them one, to see what it would be.
-    headless = fields.get("num_classes") == 0
-    base = create_on_meta(source, name, **({"num_classes": _PROBE[1]} if headless else {}))
+    headless = fields.get(CLASSES) == 0
+    base = create_on_meta(source, name, **({CLASSES: _PROBE[1]} if headless else {}))
     lines = _scale(source, name, fields, _shapes(base), {})
     for field, default in list(fields.items()):
         if isinstance(default, bool):
             moved: dict[str, object] = {field: not default}
-        elif field == "num_classes":
+        elif field == CLASSES:
             moved = {field: 0}
         else:
             continue
@@ -115,11 +122,15 @@ def harvest(source: Provider, library: str, name: str) -> Harvested:
     kept = {field: value for field, value in fields.items() if field in used}
     cls = type(base)
     head = [f"[{library}/{name}]", f"class   {cls.__module__}.{cls.__qualname__}"]
-    callable, _, fixed = source.call(name)
-    head.append(" ".join(["build  ", callable, *(f"{k}={v!r}" for k, v in fixed.items())]))
+    callable, given, fixed = source.call(name)
+    words = [repr(value) for value in given] if given != usual_args(callable, name) else []
+    words += [f"{k}={v!r}" for k, v in fixed.items()]
+    head.append(" ".join(["build  ", callable, *words]))
     if kept:
         head.append("fields  " + " ".join(f"{k}={v!r}" for k, v in kept.items()))
-    family = cls.__module__.rsplit(".", 1)[-1]
+    *above, family = cls.__module__.split(".")
+    if family in _ANY_MODULE:
+        family = above[-1]
     return Harvested(name, family, "\n".join([*head, *group(lines)]) + "\n")
 
 
@@ -153,27 +164,40 @@ def _shapes(module: nn.Module) -> Shapes:
 def _scale(
     source: Provider, name: str, fields: dict[str, object], base: Shapes, fixed: dict[str, object]
 ) -> dict[str, Line]:
-    """`base` with each size that moves with num_classes as an expression of it."""
-    default = fields.get("num_classes") or _PROBE[1]
-    other: Shapes = {}
-    count = _PROBE[0]
-    if "num_classes" in fields:
-        other = _shapes(create_on_meta(source, name, num_classes=count, **fixed))
-    assert isinstance(default, int)
-    lines: dict[str, Line] = {}
-    for key, (shape, dtype) in base.items():
-        sizes: list[int | Size] = list(shape)
-        moved = other.get(key, (shape, dtype))[0]
-        if len(moved) == len(shape):
-            for axis, (size, changed) in enumerate(zip(shape, moved, strict=True)):
-                factor, rest = divmod(size - changed, default - count)
-                constant = size - factor * default
-                if factor > 0 and rest == 0 and constant >= 0:
-                    sizes[axis] = Size(
-                        {("num_classes",): factor} | ({(): constant} if constant else {})
-                    )
-        lines[key] = Line(key, tuple(sizes), dtype)
+    """`base` with each size that moves with a number among the fields as an expression of it."""
+    lines: dict[str, Line] = {
+        key: Line(key, tuple(shape), dtype) for key, (shape, dtype) in base.items()
+    }
+    for field, default in fields.items():
+        if type(default) is not int:
+            continue
+        is_head = field == source.HEAD
+        usual = (default or _PROBE[1]) if field == CLASSES else default
+        count = _PROBE[0] if is_head else usual + _MORE
+        other = _shapes(create_on_meta(source, name, **fixed, **{field: count}))
+        for key, (shape, _) in base.items():
+            moved = other.get(key, base[key])[0]
+            if len(moved) != len(shape):
+                continue
+            sizes = [
+                _sized(size, changed, field, usual, count)
+                for size, changed in zip(shape, moved, strict=True)
+            ]
+            line = lines[key]
+            both = [
+                old if type(new) is int else new for old, new in zip(line.shape, sizes, strict=True)
+            ]
+            lines[key] = Line(key, tuple(both), line.dtype)
     return lines
+
+
+def _sized(size: int, changed: int, field: str, usual: int, count: int) -> int | Size:
+    """A size that is `changed` where a field is `count` in place of what it `usual`ly is."""
+    factor, rest = divmod(size - changed, usual - count)
+    constant = size - factor * usual
+    if size == changed or factor <= 0 or rest or constant < 0:
+        return size
+    return Size({(field,): factor} | ({(): constant} if constant else {}))
 
 
 def _variant(
@@ -182,7 +206,7 @@ def _variant(
     """The lines with one field moved, or None where the library refuses the value."""
     try:
         shapes = _shapes(create_on_meta(source, name, **moved))
-        if "num_classes" in moved:
+        if CLASSES in moved:
             return _scale(source, name, {}, shapes, {})
         return _scale(source, name, fields, shapes, moved)
     except Exception:  # libraries refuse values in their own ways: the field isn't one to move
@@ -198,11 +222,9 @@ def _merge(
     if len(common) == len(lines) == len(variant) or not common:
         return None
     for key in common:
-        if field != "num_classes" and lines[key].shape != variant[key].shape:
+        if field != CLASSES and lines[key].shape != variant[key].shape:
             return None
-    on, off = (
-        (field, f"not {field}") if default or field == "num_classes" else (f"not {field}", field)
-    )
+    on, off = (field, f"not {field}") if default or field == CLASSES else (f"not {field}", field)
     merged: dict[str, Line] = {}
     for key, line in lines.items():
         if key not in variant and line.condition:

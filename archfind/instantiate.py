@@ -282,11 +282,12 @@ def _load(module: nn.Module, state: dict[str, torch.Tensor], found: Match, path:
     mismatched = tuple(k for k, t in state.items() if k in own and own[k].shape != t.shape)
     if missing or unexpected or mismatched:
         entry = found.entry
-        installed = version(entry.provider)
+        library = provider(entry.provider).LIBRARY
+        installed = version(library)
         why = ""
         if installed != entry.version:
             why = (
-                f"; its signature is of {entry.provider} {entry.version}, not the installed "
+                f"; its signature is of {library} {entry.version}, not the installed "
                 f"{installed}: "
                 f"run `archfind signatures build {entry.provider}`"
             )

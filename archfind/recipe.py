@@ -52,9 +52,8 @@ def recipe(found: Match) -> dict[str, object]:
 
 def _call(entry: Entry, moved: Mapping[str, object]) -> dict[str, object]:
     """The library's own builder, or the class itself with what makes it that network."""
-    args = [] if entry.callable.endswith(f".{entry.name}") else [entry.name]
     kwargs = {**usual(entry.provider, entry.name), **entry.fixed, **moved}
-    return {"callable": entry.callable, "args": args, "kwargs": kwargs}
+    return {"callable": entry.callable, "args": list(entry.args), "kwargs": kwargs}
 
 
 def _variant(found: Match) -> dict[str, object]:

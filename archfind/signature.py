@@ -20,6 +20,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 
+CLASSES = "num_classes"  # the field that may be 0: then there is no head
+
+
+def usual_args(callable: str, name: str) -> list[object]:
+    """What stands before the keywords of a call that builds an entry, where its text says nothing
+    else: the entry's name, unless the callable is a class of that name."""
+    return [] if callable.endswith(f".{name}") else [name]
+
+
 class Size:
     """A sum of products of fields: {("num_classes",): 4, (): 3} is 4 num_classes + 3."""
 

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from archfind.compile_index import Text, groups, read_texts
+from archfind.errors import BuildError
 from archfind.harvest import create_on_meta
 from archfind.progress import progress
 from archfind.providers import PROVIDERS, provider
@@ -35,14 +36,17 @@ _HEAD = """\
 
 
 def write_twins(folder: Path) -> list[str]:
-    """Write `folder`/twins.txt; return a line of counts. Groups that a file of the same library
-    versions already has are kept."""
+    """Write `folder`/twins.txt; return a line of counts. Groups of libraries whose versions are
+    those that the file names are kept, and so are those of libraries that aren't installed."""
     path = folder / "twins.txt"
-    stamp = "# " + ", ".join(f"{name} {version(provider(name).LIBRARY)}" for name in PROVIDERS)
+    text = path.read_text() if path.exists() else ""
+    before = _versions(text)
+    versions = {**before, **dict(_installed())}
+    stamp = "# " + ", ".join(f"{name} {versions[name]}" for name in PROVIDERS if name in versions)
     known: dict[frozenset[str], str] = {}
-    if path.exists() and stamp in path.read_text():
-        for block in path.read_text().split("\n\n")[1:]:
-            ids = [i for line in block.split("\n") for i in line.partition("  | ")[0].split()]
+    for block in text.split("\n\n")[1:]:
+        ids = [i for line in block.split("\n") for i in line.partition("  | ")[0].split()]
+        if all(before.get(name) == versions.get(name) for name in map(_library, ids)):
             known[frozenset(ids)] = block.strip("\n")
     found = [members for members in groups(list(read_texts(folder))) if len(members) > 1]
     blocks: list[str] = []
@@ -54,6 +58,26 @@ def write_twins(folder: Path) -> list[str]:
     beside.write(path, f"{_HEAD}{stamp}\n\n" + "\n\n".join(blocks) + "\n")
     apart = sum("\n" in block for block in blocks)
     return [f"twins: {len(blocks)} groups, in {apart} of them the functions differ"]
+
+
+def _library(entry: str) -> str:
+    return entry.partition("/")[0]
+
+
+def _installed() -> Iterator[tuple[str, str]]:
+    """The providers whose libraries are installed, with the libraries' versions."""
+    for name in PROVIDERS:
+        try:
+            yield name, version(provider(name).LIBRARY)
+        except BuildError:  # it is an extra
+            continue
+
+
+def _versions(text: str) -> dict[str, str]:
+    """The versions of libraries that a file of twins was written with, by provider."""
+    heads = text.partition("\n\n")[0].split("\n")
+    words = [pair.split() for pair in heads[-1].removeprefix("# ").split(", ")]
+    return {pair[0]: pair[1] for pair in words if len(pair) == 2}
 
 
 def _block(members: list[Text]) -> str:

@@ -182,6 +182,7 @@ class Entry:
     fixed: Mapping[str, object]  # keywords that keep the call from downloading weights
     fields: Mapping[str, object]  # the call's fields that the signature knows, with their defaults
     version: str  # of the library the entry was harvested from
+    args: tuple[object, ...] = ()  # what stands before the keywords: the entry's name, mostly
 
     @property
     def id(self) -> str:

@@ -2,13 +2,15 @@
 
 A provider module has:
 
-    LIBRARY                    the package whose version the signatures carry
+    LIBRARY                    the distribution whose version the signatures carry
+    HEAD                       the field that sizes the last layer, "" where none does
     names()                    every name that the library registers, sorted
     call(name)                 the callable's dotted path, its positional arguments and fixed
                                keywords
     create(name, **fields)     the module, without weights from the network
     label(name, module)        writes on a module of the name's class what only the builder would
-    fields(name)               the fields that the harvest moves, with their defaults
+    fields(name)               the switches and numbers that the harvest moves, with their
+                               defaults
     example(name, module)      Example: inputs the network takes, and how its authors normalise them
 
 Importing this package imports no library.
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 
     class Provider(Protocol):
         LIBRARY: str
+        HEAD: str
 
         def names(self) -> list[str]: ...
         def call(self, name: str) -> tuple[str, list[object], dict[str, object]]: ...
@@ -41,7 +44,8 @@ if TYPE_CHECKING:
         def example(self, name: str, module: nn.Module) -> Example: ...
 
 
-PROVIDERS = ("torchvision", "timm", "spandrel")
+# Each with the extra of this package that installs its library.
+PROVIDERS = {"torchvision": "torch", "timm": "torch", "spandrel": "spandrel", "smp": "smp"}
 CONFIGURED = "transformers"  # its networks have no registered sizes: each class takes a config
 
 
@@ -54,7 +58,7 @@ def provider(name: str) -> Provider:
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("archfind"):
             raise
-        extra = name if name in ("spandrel", "transformers") else "torch"
+        extra = PROVIDERS.get(name, name)
         raise BuildError(
             f"building a {name} network needs {error.name}: pip install 'archfind[{extra}]'"
         ) from error

@@ -32,3 +32,25 @@ def building() -> Generator[None]:
             yield
         finally:
             hub.HF_HUB_OFFLINE = before
+
+
+@contextmanager
+def without_sockets() -> Generator[None]:
+    """Inside, no socket of this process connects: for learning, which calls what a library offers
+    with arguments that it was never called with. A server that builds networks uses `building`."""
+    import socket
+
+    def refuse(self: socket.socket, address: object) -> None:
+        raise ConnectionError(f"a library asked for {address!r} while its networks were learned")
+
+    own = {name: vars(socket.socket).get(name) for name in ("connect", "connect_ex")}
+    for name in own:
+        setattr(socket.socket, name, refuse)
+    try:
+        yield
+    finally:
+        for name, method in own.items():
+            if method is None:
+                delattr(socket.socket, name)
+            else:
+                setattr(socket.socket, name, method)

@@ -22,6 +22,7 @@ from archfind.providers.unopened import unopened
 from archfind.usual_arguments import usual
 
 LIBRARY = "spandrel"
+HEAD = ""
 
 unopened(LIBRARY)  # it would import every architecture, and torchvision, for one of them
 

@@ -10,6 +10,7 @@ from torch import nn
 from archfind.providers.example import Example, images
 
 LIBRARY = "timm"
+HEAD = "num_classes"
 
 
 def names() -> list[str]:

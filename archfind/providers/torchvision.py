@@ -12,6 +12,7 @@ from torchvision import models
 from archfind.providers.example import Example, images
 
 LIBRARY = "torchvision"
+HEAD = "num_classes"
 
 # Builders load backbone weights from the network unless told not to, and `quantize` swaps every
 # layer for an int8 one: that is another network, not a variant of this one.
