@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import os
 from os import PathLike
-from time import monotonic
 
 from archfind.errors import (
     AmbiguousError,
@@ -29,11 +28,10 @@ from archfind.errors import (
     SignatureError,
     UnknownError,
 )
-from archfind.own_errors import OwnErrors
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from torch import nn
 
@@ -43,7 +41,6 @@ if TYPE_CHECKING:
     Path = str | PathLike[str]
 
 __version__ = "0.1.0"
-_SECONDS = 120.0  # that looking for a network may take before it is loaded, searches and all
 __all__ = [
     "AmbiguousError",
     "ArchfindError",
@@ -67,9 +64,9 @@ __all__ = [
 
 def open(path: Path) -> Checkpoint:
     """What the file at `path` holds. CheckpointError says what else it is, if not a checkpoint."""
-    from archfind import formats
+    from archfind import pipeline
 
-    return formats.open(path)
+    return pipeline.open(path)
 
 
 def guess(
@@ -89,42 +86,10 @@ def guess(
     `settings` tell what is assumed ({"fc.1": "gelu"}; `Match.assumed` has the places): with all of
     it told, the answer is exact. BuildError for any other place.
     """
-    from archfind import database
-    from archfind.assumed import settled
-    from archfind.identify import guess as guess_checkpoint
-    from archfind.types import Checkpoint, Guess
+    from archfind import pipeline
+    from archfind.types import Choice
 
-    if isinstance(source, Guess):
-        found = source
-    else:
-        checkpoint = source if isinstance(source, Checkpoint) else open(source)
-        with OwnErrors(checkpoint.path, checkpoint):
-            found = guess_checkpoint(checkpoint, database.default(), choose=choose, part=part)
-    if search and found.kind is None:
-        found = _sought(found, choose)
-    if not settings:
-        return found
-    told, rest = settled(found, settings)
-    if rest:
-        places = [item.place for match in told.matches[:1] for item in match.assumed]
-        text = f"nothing is assumed at {', '.join(rest)}; what is: {', '.join(places) or 'nothing'}"
-        raise BuildError(text, found.canonical.checkpoint.path)
-    return told
-
-
-def _sought(found: Guess, choose: str) -> Guess:
-    """The guess, or what building the likest classes gives."""
-    from archfind import database
-
-    try:
-        from archfind.search import search as search_classes
-    except ModuleNotFoundError as error:
-        raise _needs(error, "searching for the network") from error
-    from archfind.providers.building import building
-
-    checkpoint = found.canonical.checkpoint
-    with building(), OwnErrors(checkpoint.path, checkpoint):
-        return search_classes(found, database.default(), choose)
+    return pipeline.guess(source, Choice(choose, part, settings or {}), search=search)
 
 
 def build(
@@ -134,7 +99,6 @@ def build(
     settings: Mapping[str, object] | None = None,
     part: str = "",
     accept_ambiguous: bool = False,
-    accept_likely: bool = False,
     allow_expansion: bool = False,
 ) -> Built:
     """The guess as a live module with its proof: `Built.module`, `.loaded` of `.tensors`.
@@ -142,106 +106,14 @@ def build(
     `settings` tell what was assumed, or override config fields, which the strict load checks.
     Raises AmbiguousError where several functions fit, or what the outputs depend on was assumed
     (`accept_ambiguous` takes the first, as assumed), UnknownError where none fits, and BuildError
-    with `.missing`, `.unexpected`, `.mismatched` where one nearly does.
-    `accept_likely` is for reconstructed networks, of which there are none yet. A network of more
-    than 32 times the file's bytes is only built with `allow_expansion`.
+    with `.missing`, `.unexpected`, `.mismatched` where one nearly does. A network of more than 32
+    times the file's bytes is only built with `allow_expansion`.
     """
-    accepted = accept_ambiguous, accept_ambiguous
-    return _build(source, choose, settings or {}, part, accepted, allow_expansion)
+    from archfind import pipeline
+    from archfind.types import Choice
 
-
-def _build(
-    source: Path | Checkpoint | Guess,
-    choose: str,
-    settings: Mapping[str, object],
-    part: str,
-    accepts: tuple[bool, bool],
-    allow_expansion: bool,
-) -> Built:
-    """As `build`; `accepts` says whether the first of several is taken, and what is assumed."""
-    try:
-        from archfind.instantiate import build as build_guess
-    except ModuleNotFoundError as error:
-        raise _needs(error, "building the network") from error
-
-    from archfind.providers.building import building
-
-    found = guess(source, choose=choose, part=part)
-    checkpoint = found.canonical.checkpoint
-    with building(), OwnErrors(checkpoint.path, checkpoint):
-        return _built(build_guess, found, choose, settings, accepts, allow_expansion)
-
-
-def _built(
-    build_guess: Callable[..., Built],
-    found: Guess,
-    choose: str,
-    settings: Mapping[str, object],
-    accepts: tuple[bool, bool],
-    allow_expansion: bool,
-) -> Built:
-    """What `build` does with a guess: searched where nothing fits, and again where building it says
-    that rules were wrong."""
-    if found.canonical.checkpoint.format == "onnx":
-        try:
-            from archfind import from_onnx
-        except ModuleNotFoundError as error:
-            raise _needs(error, "reading a graph", "convert") from error
-        return from_onnx.build(found, choose, allow_expansion)
-    from archfind import expansion
-
-    checkpoint = found.canonical.checkpoint
-    nbytes = 0 if allow_expansion else expansion.in_memory(found.canonical.index)
-    too_much = expansion.excess(nbytes, checkpoint.files)
-    if too_much:
-        raise BuildError(too_much, checkpoint.path)
-    end = monotonic() + _SECONDS
-    found = guess(found, choose=choose, search=True)
-    try:
-        built = build_guess(found, settings, *accepts)
-    except BuildError as error:
-        best = found.matches[0] if found.matches else None
-        # A class may refuse, and for a variant say so in its own words.
-        refused = best is not None and (best.pretrained is not None or best.variant is not None)
-        wrong = error.missing or error.unexpected or error.mismatched or refused
-        again = _searched(found, choose, end) if wrong and not settings else None
-        if again is None:
-            raise
-        return build_guess(again, None, *accepts)
-    # Tables of other shapes tell what weights don't: the size of the image, say.
-    again = _searched(found, choose, end) if built.odd_tables() and not settings else None
-    return built if again is None else build_guess(again, None, *accepts)
-
-
-def _searched(found: Guess, choose: str, end: float) -> Guess | None:
-    """A better answer where rules said what their class doesn't make, looked for until `end`; None
-    where there is none."""
-    from archfind.frozen import replace
-
-    if found.matches[0].pretrained is not None:
-        from archfind import database
-        from archfind.pretrained.database import beside
-        from archfind.search_configured import SECONDS, mended
-
-        types = beside(database.default().path)
-        seconds = min(SECONDS, end - monotonic())
-        return mended(found, types, seconds) if types is not None else None
-    fits = ("exact", "ambiguous")
-    if found.status not in fits or found.matches[0].variant is None:
-        return None
-    from archfind import database
-    from archfind.search import search
-
-    doubted = replace(found, status="close", chosen_by="")
-    better = search(doubted, database.default(), choose, max(end - monotonic(), 1.0))
-    return better if better.status in fits[: 1 + fits.index(found.status)] else None
-
-
-def _needs(error: ModuleNotFoundError, what: str, extra: str = "torch") -> Exception:
-    """What to install, where a library is missing; the error itself where it's archfind's own."""
-    if (error.name or "").startswith("archfind"):
-        return error
-    return BuildError(f"{what} needs {error.name}: pip install 'archfind[{extra}]'")
+    choice = Choice(choose, part, settings or {}, accept_ambiguous, accept_ambiguous)
+    return pipeline.build(source, choice, allow_expansion=allow_expansion)
 
 
 def load(
@@ -251,7 +123,6 @@ def load(
     settings: Mapping[str, object] | None = None,
     part: str = "",
     accept_ambiguous: bool = False,
-    accept_likely: bool = False,
     allow_expansion: bool = False,
 ) -> nn.Module:
     """The network of `source` as a module in eval mode, strictly loaded, nothing on the meta
@@ -263,25 +134,14 @@ def load(
     """
     import warnings
 
-    found = source if isinstance(source, str | PathLike) else None
-    try:
-        accepted = accept_ambiguous, True
-        built = _build(source, choose, settings or {}, part, accepted, allow_expansion)
-        if built.match.assumed and not accept_ambiguous:
-            from archfind.assumed import warning
+    from archfind import pipeline
+    from archfind.types import Choice
 
-            warnings.warn(warning(built.match), stacklevel=2)
-        return built.module
-    except UnknownError as error:
-        path = os.fspath(found) if found is not None else error.path
-        graph = open(path) if path is not None and not choose else None
-        if graph is None or graph.format != "onnx":
-            raise
-        from archfind.from_onnx import graph_module
-
-        module = graph_module(graph.path, () if allow_expansion else graph.files)
-        warnings.warn(f"{error.message}; this is the graph itself, node by node", stacklevel=2)
-        return module
+    choice = Choice(choose, part, settings or {}, accept_ambiguous)
+    module, warning = pipeline.load(source, choice, allow_expansion=allow_expansion)
+    if warning:
+        warnings.warn(warning, stacklevel=2)
+    return module
 
 
 def export(
@@ -292,7 +152,6 @@ def export(
     settings: Mapping[str, object] | None = None,
     part: str = "",
     accept_ambiguous: bool = False,
-    accept_likely: bool = False,
     force: bool = False,
     opset: int | None = None,
     keep_unchecked: bool = False,
@@ -312,74 +171,12 @@ def export(
     ExportError where nothing could be written, `out` exists (`force` replaces it), or the result
     differs from the module (`keep_unchecked` keeps it). Otherwise as `build`.
     """
-    from archfind.types import Built
-    from archfind.writing import target
+    from archfind import pipeline
+    from archfind.types import Choice, Output
 
-    copied = not isinstance(source, Built) and not settings
-    target.refuse_export(
-        out,
-        target.sources_of(source),
-        force=force,
-        copied=copied,
-        opset=opset,
-        half=half,
-        dtype=dtype,
-        max_shard_size=max_shard_size,
-    )
-    from archfind import exporters
-
-    if not isinstance(source, Built):
-        source = guess(source, choose=choose, part=part)
-        target.refuse_network(source, out)
-    if not isinstance(source, Built) and copied and exporters.copies(out):
-        found = source
-        if exporters.convertible(found, choose):
-            return exporters.convert(
-                found,
-                out,
-                dtype=dtype,
-                max_shard_size=max_shard_size,
-                force=force,
-                allow_expansion=allow_expansion,
-            )
-    if dtype or max_shard_size:
-        text = "dtype and max_shard_size are for what is copied between .pth and .safetensors"
-        raise ExportError(text, str(out))
-    if isinstance(source, Built):
-        built = source
-    else:
-        try:
-            built = build(
-                source,
-                choose=choose,
-                settings=settings,
-                part=part,
-                accept_ambiguous=accept_ambiguous,
-                accept_likely=accept_likely,
-                allow_expansion=allow_expansion,
-            )
-        except UnknownError as error:
-            found = source
-            if choose or found.canonical.checkpoint.format != "onnx":
-                raise
-            from archfind.from_onnx.write import write_graph
-
-            return write_graph(
-                found,
-                out,
-                error.message,
-                force=force,
-                opset=opset,
-                half=half,
-                allow_expansion=allow_expansion,
-            )
-    from archfind.providers.building import building
-
-    checkpoint = built.guess.canonical.checkpoint
-    with building(), OwnErrors(checkpoint.path, checkpoint):
-        return exporters.export(
-            built, out, force=force, opset=opset, keep_unchecked=keep_unchecked, half=half
-        )
+    choice = Choice(choose, part, settings or {}, accept_ambiguous, accept_ambiguous)
+    kept = force, opset, keep_unchecked, dtype, max_shard_size, half, allow_expansion
+    return pipeline.export(source, Output(os.fspath(out), *kept), choice)
 
 
 def export_program(
@@ -401,6 +198,7 @@ def export_program(
     `source` holds no program, or as `export`.
     """
     from archfind.formats import PROGRAMS
+    from archfind.pipeline import missing_library
     from archfind.types import Checkpoint
     from archfind.writing import target
 
@@ -414,7 +212,7 @@ def export_program(
     try:
         from archfind.exporters.program import write_program
     except ModuleNotFoundError as error:
-        raise _needs(error, "exporting a program", "all") from error
+        raise missing_library(error, "exporting a program", "all") from error
     return write_program(
         checkpoint,
         out,

@@ -13,10 +13,10 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-import archfind
+from archfind import pipeline
 from archfind.errors import ExportError
 from archfind.escape import escape
-from archfind.types import Built, Checkpoint, Exported, Guess
+from archfind.types import Built, Checkpoint, Choice, Exported, Guess
 from archfind.writing import beside, target
 
 # torch's arguments that archfind sets by itself, from the network
@@ -55,12 +55,7 @@ def export(
 
     if isinstance(source, torch.nn.Module):
         raise ExportError("is a module already: torch.onnx.export takes it", str(out))
-    choice: dict[str, Any] = {
-        "choose": choose,
-        "part": part,
-        "accept_ambiguous": accept_ambiguous,
-        "allow_expansion": allow_expansion,
-    }
+    choice = Choice(choose, part, settings or {}, accept_ambiguous, accept_ambiguous)
     more: dict[str, Any] = {
         "force": force,
         "opset": opset,
@@ -73,7 +68,7 @@ def export(
             torch.save(_tensors(source, str(out)), path)
             source = path
         if not isinstance(source, Built):
-            source = archfind.build(source, settings=settings, **choice)
+            source = pipeline.build(source, choice, allow_expansion=allow_expansion)
         from archfind import exporters
 
         return exporters.export(source, out, **more)

@@ -326,6 +326,38 @@ class Match:
 
 
 @frozen
+class Choice:
+    """What the user decides: `choose` names a network among those that fit, `part` one of several
+    in the file, `settings` tell what was assumed or override a config. `accept_ambiguous` takes the
+    first of several networks that fit, `accept_assumed` what the outputs depend on as it is
+    assumed."""
+
+    choose: str = ""
+    part: str = ""
+    settings: Mapping[str, object] = NOTHING
+    accept_ambiguous: bool = False
+    accept_assumed: bool = False
+
+
+@frozen
+class Output:
+    """What is to be written where: `path` tells the format by its suffix. `dtype` casts floats
+    ("fp16", "bf16", "fp32") and `max_shard_size`, in bytes, makes several files of what is copied
+    between .pth and .safetensors; `opset`, `half` (float16 inside) and `keep_unchecked` are for
+    .onnx. `force` replaces what exists; more than 32 times the file's bytes are only written with
+    `allow_expansion`."""
+
+    path: str
+    force: bool = False
+    opset: int | None = None
+    keep_unchecked: bool = False
+    dtype: str = ""
+    max_shard_size: int = 0
+    half: bool = False
+    allow_expansion: bool = False
+
+
+@frozen
 class Kind:
     """What a file is that holds tensors and no network: `name` is lora, textual-inversion,
     ip-adapter, t2i-adapter, controlnet, optimizer, zero-shard, fsdp-shard, averaged, gradients or

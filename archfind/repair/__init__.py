@@ -32,9 +32,10 @@ def plan(
 
     A plan is always returned: `Plan.problems` says what no edit can mend without inventing weights.
     """
-    import archfind
+    from archfind import pipeline
+    from archfind.types import Choice
 
-    found = archfind.guess(guess, choose=choose, part=part)  # pyright: ignore[reportArgumentType]
+    found = pipeline.guess(guess, Choice(choose, part))  # pyright: ignore[reportArgumentType]
     if base is not None:
         from archfind.repair.adapters import merge_plan
 

@@ -13,15 +13,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-import archfind
 from archfind import database as databases
+from archfind import pipeline
 from archfind.errors import RepairError
 from archfind.escape import escape
 from archfind.evidence.adapters import LowRank, Pair, bare, low_rank
 from archfind.formats.side_files import number
 from archfind.repair.edits import Edit, Plan
 from archfind.tensors import TensorReader
-from archfind.types import Guess, TensorSpec
+from archfind.types import Choice, Guess, TensorSpec
 
 # What PEFT puts around a module of which the whole is trained, and its untrained original.
 _SAVED = (".modules_to_save.default", ".modules_to_save", ".base_layer")
@@ -71,7 +71,7 @@ def merge_plan(guess: Guess, base: str | os.PathLike[str]) -> Plan:
     if found is None or not found.pairs:
         what = f"a {found.form}: only pairs of matrices are" if found else "no LoRA that could be"
         raise RepairError(f"holds {what} merged into a base", checkpoint.path)
-    whole = archfind.guess(path).canonical
+    whole = pipeline.guess(path, Choice()).canonical
     places = _places(whole.index)
     edits: list[Edit] = []
     problems = list(found.doubts)  # another scale would give other weights

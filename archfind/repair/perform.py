@@ -6,8 +6,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-import archfind
-from archfind import expansion, formats
+from archfind import expansion, formats, pipeline
 from archfind.errors import ArchfindError, RepairError
 from archfind.escape import escape
 from archfind.exporters.convert import write
@@ -15,7 +14,7 @@ from archfind.exporters.pieces import Piece, piece
 from archfind.frozen import replace
 from archfind.repair.edits import Plan
 from archfind.repair.kinds import DO, Lazy, State, matching, read
-from archfind.types import Exported, TensorSpec
+from archfind.types import Choice, Exported, TensorSpec
 from archfind.writing import beside, target
 
 # what torch and Python make of options that don't fit a tensor
@@ -72,7 +71,7 @@ def _edited(plan: Plan) -> State:
     checkpoint = formats.open(plan.source)
     state: State = {key: read(spec) for key, spec in checkpoint.index.items()}
     if plan.base:
-        base = archfind.guess(plan.base).canonical
+        base = pipeline.guess(plan.base, Choice()).canonical
         state = {f"adapter/{key}": lazy for key, lazy in state.items()}
         state |= {key: read(spec) for key, spec in base.index.items()}
     if len(plan.edits) * len(state) > _WORK:
@@ -103,13 +102,13 @@ def _proof(plan: Plan, made: str) -> dict[str, str]:
     """The strict load into the target, or into the base's names and shapes."""
     if plan.target:
         try:
-            found = archfind.guess(made, choose=plan.target)
-            built = archfind.build(replace(found, searched=True))
+            found = pipeline.guess(made, Choice(plan.target))
+            built = pipeline.build(replace(found, searched=True), Choice())
         except ArchfindError as error:
             raise RepairError(f"the result doesn't load strictly: {error.message}") from error
         return {"network": plan.target, "load": f"strict, {built.loaded} of {built.tensors}"}
     if plan.base:
-        base = archfind.guess(plan.base).canonical.index
+        base = pipeline.guess(plan.base, Choice()).canonical.index
         index: Mapping[str, TensorSpec] = formats.open(made).index
         own = {key for edit in plan.edits if edit.kind == "rename" for key in edit.to}
         odd = (set(base) | own) ^ set(index)

@@ -1,0 +1,235 @@
+"""From a path to a written network: open, guess, settle, build, export.
+
+What `archfind`'s functions of the same names hand on to. This module imports torch and the model
+libraries only where a network is built.
+"""
+
+from __future__ import annotations
+
+import os
+from os import PathLike
+from time import monotonic
+
+from archfind.errors import BuildError, ExportError, UnknownError
+from archfind.own_errors import OwnErrors
+from archfind.types import Checkpoint, Choice, Guess
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from torch import nn
+
+    from archfind.types import Built, Exported, Output
+
+    Path = str | PathLike[str]
+
+_SECONDS = 120.0  # that looking for a network may take before it is loaded, searches and all
+_FITS = ("exact", "ambiguous")
+
+
+def open(path: Path) -> Checkpoint:
+    """What the file at `path` holds."""
+    from archfind import formats
+
+    return formats.open(path)
+
+
+def guess(source: Path | Checkpoint | Guess, choice: Choice, *, search: bool = False) -> Guess:
+    """Which network `source` is, searched for where nothing fits and `search` asks for it, with
+    what the choice tells of it."""
+    from archfind import database, identify
+
+    if isinstance(source, Guess):
+        found = source
+    else:
+        checkpoint = source if isinstance(source, Checkpoint) else open(source)
+        with OwnErrors(checkpoint.path, checkpoint):
+            found = identify.guess(
+                checkpoint, database.default(), choose=choice.choose, part=choice.part
+            )
+    if search and found.kind is None:
+        found = _searched(found, choice.choose)
+    return _settled(found, choice) if choice.settings else found
+
+
+def _settled(found: Guess, choice: Choice) -> Guess:
+    """The guess with what was assumed told by the choice's settings; BuildError for any other
+    setting."""
+    from archfind.assumed import settled
+
+    told, rest = settled(found, choice.settings)
+    if rest:
+        places = [item.place for match in told.matches[:1] for item in match.assumed]
+        text = f"nothing is assumed at {', '.join(rest)}; what is: {', '.join(places) or 'nothing'}"
+        raise BuildError(text, found.canonical.checkpoint.path)
+    return told
+
+
+def _searched(found: Guess, choose: str) -> Guess:
+    """The guess, or what building the likest classes gives."""
+    from archfind import database
+
+    try:
+        from archfind.search import search
+    except ModuleNotFoundError as error:
+        raise missing_library(error, "searching for the network") from error
+    from archfind.providers.building import building
+
+    checkpoint = found.canonical.checkpoint
+    with building(), OwnErrors(checkpoint.path, checkpoint):
+        return search(found, database.default(), choose)
+
+
+def build(
+    source: Path | Checkpoint | Guess, choice: Choice, *, allow_expansion: bool = False
+) -> Built:
+    """The guess as a live module, strictly loaded."""
+    try:
+        from archfind import instantiate  # noqa: F401 (what is missing is said before the search)
+    except ModuleNotFoundError as error:
+        raise missing_library(error, "building the network") from error
+    from archfind.providers.building import building
+
+    # Settings may be the constructor's, too: they are told when the network is built.
+    found = guess(source, Choice(choice.choose, choice.part))
+    checkpoint = found.canonical.checkpoint
+    with building(), OwnErrors(checkpoint.path, checkpoint):
+        if checkpoint.format != "onnx":
+            return _built(found, choice, allow_expansion)
+        try:
+            from archfind import from_onnx
+        except ModuleNotFoundError as error:
+            raise missing_library(error, "reading a graph", "convert") from error
+        return from_onnx.build(found, choice.choose, allow_expansion)
+
+
+def _built(found: Guess, choice: Choice, allow_expansion: bool) -> Built:
+    """The network of a guess: searched for where nothing fits, and again where building it says
+    that rules were wrong, or tables of other shapes tell what weights don't: the size of the image,
+    say."""
+    from archfind import expansion, instantiate
+
+    checkpoint = found.canonical.checkpoint
+    nbytes = 0 if allow_expansion else expansion.in_memory(found.canonical.index)
+    too_much = expansion.excess(nbytes, checkpoint.files)
+    if too_much:
+        raise BuildError(too_much, checkpoint.path)
+    end = monotonic() + _SECONDS
+    found = guess(found, Choice(choice.choose), search=True)
+    accepts = choice.accept_ambiguous, choice.accept_assumed
+    built: Built | None = None
+    refusal: BuildError | None = None
+    try:
+        built = instantiate.build(found, choice.settings, *accepts)
+        wrong = built.odd_tables()
+    except BuildError as error:
+        refusal = error
+        best = found.matches[0] if found.matches else None
+        # A class may refuse, and for a variant say so in its own words.
+        refused = best is not None and (best.pretrained is not None or best.variant is not None)
+        wrong = error.missing or error.unexpected or error.mismatched or refused
+    again = _mended(found, choice.choose, end) if wrong and not choice.settings else None
+    if again is not None:
+        return instantiate.build(again, None, *accepts)
+    if built is None:
+        assert refusal is not None
+        raise refusal
+    return built
+
+
+def _mended(found: Guess, choose: str, end: float) -> Guess | None:
+    """A better answer where rules said what their class doesn't make, looked for until `end`; None
+    where there is none."""
+    from archfind import database
+    from archfind.frozen import replace
+
+    if found.matches[0].pretrained is not None:
+        from archfind.pretrained.database import beside
+        from archfind.search_configured import SECONDS, mended
+
+        types = beside(database.default().path)
+        seconds = min(SECONDS, end - monotonic())
+        return mended(found, types, seconds) if types is not None else None
+    if found.status not in _FITS or found.matches[0].variant is None:
+        return None
+    from archfind.search import search
+
+    doubted = replace(found, status="close", chosen_by="")
+    better = search(doubted, database.default(), choose, max(end - monotonic(), 1.0))
+    return better if better.status in _FITS[: 1 + _FITS.index(found.status)] else None
+
+
+def missing_library(error: ModuleNotFoundError, what: str, extra: str = "torch") -> Exception:
+    """What to install, where a library is missing; the error itself where it's archfind's own."""
+    if (error.name or "").startswith("archfind"):
+        return error
+    return BuildError(f"{what} needs {error.name}: pip install 'archfind[{extra}]'")
+
+
+def load(
+    source: Path | Checkpoint | Guess, choice: Choice, *, allow_expansion: bool = False
+) -> tuple[nn.Module, str]:
+    """The network in eval mode, and a warning, "" where there is nothing to say; an .onnx whose
+    network isn't known gives its graph as a module."""
+    from archfind.frozen import replace
+
+    try:
+        taken = replace(choice, accept_assumed=True)
+        built = build(source, taken, allow_expansion=allow_expansion)
+    except UnknownError as error:
+        path = os.fspath(source) if isinstance(source, str | PathLike) else error.path
+        graph = open(path) if path is not None and not choice.choose else None
+        if graph is None or graph.format != "onnx":
+            raise
+        from archfind.from_onnx import graph_module
+
+        module = graph_module(graph.path, () if allow_expansion else graph.files)
+        return module, f"{error.message}; this is the graph itself, node by node"
+    if not built.match.assumed or choice.accept_ambiguous:
+        return built.module, ""
+    from archfind.assumed import warning
+
+    return built.module, warning(built.match)
+
+
+def export(source: Path | Checkpoint | Guess | Built, output: Output, choice: Choice) -> Exported:
+    """The network written and checked: its tensors copied to .safetensors and .pth, whatever
+    network they are of; for all else, and with settings, it is built first."""
+    from archfind.types import Built
+    from archfind.writing import target
+
+    out, force, copied = output.path, output.force, not isinstance(source, Built)
+    opset, half, expanded = output.opset, output.half, output.allow_expansion
+    cast = {"dtype": output.dtype, "max_shard_size": output.max_shard_size}
+    copied = copied and not choice.settings
+    sources = target.sources_of(source)
+    target.refuse_export(out, sources, force=force, copied=copied, opset=opset, half=half, **cast)
+    from archfind import exporters
+
+    if not isinstance(source, Built):
+        source = guess(source, Choice(choice.choose, choice.part))
+        target.refuse_network(source, out)
+        if copied and exporters.copies(out) and exporters.convertible(source, choice.choose):
+            return exporters.convert(source, out, force=force, allow_expansion=expanded, **cast)
+    if any(cast.values()):
+        text = "dtype and max_shard_size are for what is copied between .pth and .safetensors"
+        raise ExportError(text, out)
+    if isinstance(source, Built):
+        built = source
+    else:
+        try:
+            built = build(source, choice, allow_expansion=expanded)
+        except UnknownError as error:
+            if choice.choose or source.canonical.checkpoint.format != "onnx":
+                raise
+            from archfind.from_onnx.write import write_graph
+
+            options = {"opset": opset, "half": half, "allow_expansion": expanded}
+            return write_graph(source, out, error.message, force=force, **options)
+    from archfind.providers.building import building
+
+    checkpoint = built.guess.canonical.checkpoint
+    with building(), OwnErrors(checkpoint.path, checkpoint):
+        unchecked = output.keep_unchecked
+        return exporters.export(
+            built, out, force=force, opset=opset, keep_unchecked=unchecked, half=half
+        )
