@@ -19,6 +19,7 @@ from archfind.probing.config import arguments, captured, leaves, with_inherited
 from archfind.probing.probe import on_meta, shapes_of
 from archfind.providers import provider
 from archfind.providers.example import fitted
+from archfind.render import guess_document
 from archfind.twins import randomise
 
 
@@ -238,3 +239,21 @@ def test_a_restorer_runs_on_its_example(
     assert example.names == names
     with torch.inference_mode():
         assert torch.isfinite(module(*example.args)).all()
+
+
+def test_a_decoder_on_its_encoder_is_built_as_it_is_told_to_be(tmp_path: Path) -> None:
+    import segmentation_models_pytorch as library
+
+    original = library.Unet("resnet34", encoder_weights=None, classes=11, in_channels=4).eval()
+    with torch.no_grad():
+        randomise(original)
+    torch.save(
+        {"state_dict": {f"model.{k}": t for k, t in original.state_dict().items()}},
+        path := tmp_path / "net.ckpt",
+    )
+    found = archfind.guess(path)
+    assert (found.status, found.matches[0].entry.id) == ("exact", "smp/Unet-resnet34")
+    build = guess_document(found)["build"]
+    assert build["callable"] == "segmentation_models_pytorch.Unet" and build["args"] == ["resnet34"]
+    assert build["kwargs"] == {"encoder_weights": None, "classes": 11, "in_channels": 4}
+    assert same_outputs(archfind.load(path), original, (4, 64, 64))
