@@ -5,7 +5,8 @@ compared.
 
 Each case draws a class of a library, one of its registered networks, and new values for a few of
 the arguments that its class got: numbers around the network's own, the other of two, what the
-class's own source compares an argument with. What keys and shapes don't show is put back. The class
+class's own source compares an argument with. What keys and shapes don't show is put back. With
+--drawn the arguments are those that drawn_restorers.py draws whole, a class after the other. The class
 is built, its weights are randomised, and it is saved as .pth or .safetensors. It counts as
     named    the class is named, from names and shapes alone, with every argument that shapes show
              (or others that give the same tensors)
@@ -37,6 +38,7 @@ from typing import Any
 
 import torch
 from drawn_cases import separate
+from drawn_restorers import DRAWN
 from outputs import CLOSE_TO, difference, run, run_original
 from safetensors.torch import save_file
 from torch import nn
@@ -81,7 +83,7 @@ class Case:
         self.shapes = shapes
 
     def __str__(self) -> str:
-        return f"{self.entry} {json.dumps(self.moves)}"
+        return f"{self.entry} {json.dumps(self.moves or self.base, default=str)}"
 
 
 @functools.cache
@@ -145,6 +147,19 @@ def variant(draw: random.Random, name: str) -> Case | None:
         total = sum(torch.Size(shape).numel() for shape, _ in shapes.values())
         if total < LIMITS["largest"] and all(0 not in shape for shape, _ in shapes.values()):
             return Case(name, cls, base, moves, shapes)
+    return None
+
+
+def drawn_whole(draw: random.Random, name: str, number: int) -> Case | None:
+    """A restorer with the arguments that are drawn for its class, as long as it takes them."""
+    library, _, architecture = name.partition("/")
+    _, cls, base = captured(lambda: create_on_meta(provider(library), architecture))
+    for _ in range(TRIES):
+        config = {**base, **DRAWN[name](draw, number)}
+        shapes = tensors(cls, config, {})
+        total = sum(torch.Size(shape).numel() for shape, _ in (shapes or {}).values())
+        if shapes is not None and total < LIMITS["largest"]:
+            return Case(name, cls, config, {}, shapes)
     return None
 
 
@@ -347,6 +362,7 @@ def main() -> int:
     options.add_argument("--cases", type=int, default=400)
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--only", default="")
+    options.add_argument("--drawn", action="store_true", help="restorers with arguments drawn whole")
     options.add_argument("--named", action="store_true", help="no weights, no search")
     options.add_argument("--wanted", type=float, default=98)
     options.add_argument("--part", default="0/1", metavar="N/OF", help="every OF-th case, from N")
@@ -361,6 +377,8 @@ def main() -> int:
     # Some variants would take all of a machine's memory to be run: they are drawn anew.
     resource.setrlimit(resource.RLIMIT_AS, (ADDRESSES, ADDRESSES))
     known = classes(arguments.only)
+    if arguments.drawn:
+        known = {name: [name] for name in DRAWN if arguments.only in name}
     order = sorted(known)
     random.Random(arguments.seed).shuffle(order)
     counts: Counter[str] = Counter()
@@ -372,7 +390,10 @@ def main() -> int:
             own = random.Random(f"{arguments.seed} {number}")
             cls = order[number % len(order)]
             for _ in range(REDRAWS):
-                case = variant(own, own.choice(known[cls]))
+                name = own.choice(known[cls])
+                turn = number // len(order)  # of a class among its cases
+                whole = arguments.drawn
+                case = drawn_whole(own, name, turn) if whole else variant(own, name)
                 if case is None:
                     counts["can't be drawn"] += 1
                     continue

@@ -122,7 +122,27 @@ class _Unroller:
                     *_apart(inside[end:], last, pattern),
                     *_under(tables, pattern, ()),
                 ]
+        turns = _in_turns(inside, index)
+        if turns is not None:
+            pattern = f"{head}.{{{index}<{bound}}}"
+            return [*_under(turns, pattern, ()), *_under(tables, pattern, ())]
         return None
+
+
+def _in_turns(rows: list[list[Line]], index: str) -> list[Line] | None:
+    """The lines of a row in which every so many rounds are alike, as where two kinds of block take
+    turns; None where they aren't."""
+    for every in range(2, min(_TURNS, len(rows) // _ALIKE) + 1):
+        found: list[Line] = []
+        for first in range(every):
+            alike = _generalised(rows[first::every], first, index)
+            if alike is None:
+                break
+            turn = f"{{{index}}}%{every} == {first}"
+            found += [(name, sizes, kind, (turn, *when)) for name, sizes, kind, when in alike]
+        else:
+            return found
+    return None
 
 
 def _without_tables(rows: list[list[Line]], index: str) -> tuple[list[list[Line]], list[Line]]:

@@ -4,6 +4,7 @@ and annotations name."""
 from __future__ import annotations
 
 import ast
+import functools
 import inspect
 import sys
 import typing
@@ -85,7 +86,8 @@ def leaf_name(path: str) -> str:
 
 def literals(cls: type[nn.Module]) -> dict[str, list[Leaf]]:
     """The constants that a class's own source compares each name with, those that its annotations
-    allow, and its defaults, where the network looked at has others."""
+    allow, its defaults, where the network looked at has others, and what the packages that hold it
+    assign to the name."""
     found: dict[str, dict[Leaf, None]] = {}
 
     def add(name: str, value: object) -> None:
@@ -110,7 +112,31 @@ def literals(cls: type[nn.Module]) -> dict[str, list[Leaf]]:
                 for name, values in ((names[0], constants[1]), (names[1], constants[0])):
                     for value in values if name else ():
                         add(name, value)
+    for module in {".".join(parts[:n]) for parts in _packages(cls) for n in range(1, len(parts))}:
+        for name, value in _assigned(module):
+            add(name, value)
     return {name: list(values) for name, values in found.items()}
+
+
+def _packages(cls: type[nn.Module]) -> list[list[str]]:
+    names = {base.__module__ for base in cls.__mro__ if base.__module__[:6] != "torch."}
+    return [name.split(".") for name in sorted(names)]
+
+
+@functools.cache
+def _assigned(module: str) -> list[tuple[str, object]]:
+    """The constants that the code of a package gives to a name: a loader that tells a class's
+    arguments by its keys names values that the class itself has in an `else`."""
+    try:
+        tree = ast.parse(inspect.getsource(sys.modules[module]))
+    except (OSError, TypeError, KeyError):
+        return []
+    found: list[tuple[str, object]] = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(node.value, ast.Constant):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            found += [(at.id, node.value.value) for at in targets if isinstance(at, ast.Name)]
+    return found
 
 
 def _hints(cls: type[nn.Module]) -> dict[str, Any]:
