@@ -33,7 +33,7 @@ def build_quantised(guess: Guess, found: Match, create: Create) -> Built:
     made = guess.canonical.quantisation
     assert made is not None
     prefix = "" if _is_wrapped(made) else _prefix(guess, made)
-    state = _state(guess, made, prefix)
+    state = state_of(guess, made, prefix)
     made = replace(made, layers=tuple(layer.removeprefix(prefix) for layer in made.layers))
     qconfig = _ranges(found, made)
     refused: list[str] = []
@@ -135,7 +135,7 @@ def _prefix(guess: Guess, made: Quantisation) -> str:
     return made.prefix
 
 
-def _state(guess: Guess, made: Quantisation, prefix: str) -> State:
+def state_of(guess: Guess, made: Quantisation, prefix: str) -> State:
     """The file's own state dict, with packed weights and biases as torch packs them."""
     checkpoint = guess.canonical.checkpoint
     reader = TensorReader()

@@ -362,7 +362,9 @@ def main() -> int:
     options.add_argument("--cases", type=int, default=400)
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--only", default="")
-    options.add_argument("--drawn", action="store_true", help="restorers with arguments drawn whole")
+    options.add_argument(
+        "--drawn", action="store_true", help="restorers with arguments drawn whole"
+    )
     options.add_argument("--named", action="store_true", help="no weights, no search")
     options.add_argument("--wanted", type=float, default=98)
     options.add_argument("--part", default="0/1", metavar="N/OF", help="every OF-th case, from N")

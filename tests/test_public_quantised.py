@@ -12,6 +12,7 @@ import pytest
 import timm
 import torch
 import torchvision
+from safetensors.torch import save_file
 from torch import nn
 from torch.ao import quantization as ao
 
@@ -95,11 +96,98 @@ def test_below_a_prefix_and_in_a_wrapper(tmp_path: Path) -> None:
     assert torch.equal(archfind.load(tmp_path / "net.pth")(image), quantised(image))
 
 
-def test_a_copy_would_lose_what_the_integers_mean(tmp_path: Path) -> None:
+def quantised(kind: str, path: Path) -> nn.Module:
+    """A quantised network, its state dict in a file."""
+    module: Any
+    if kind == "training":
+        return fused_for_training(path)
+    if kind == "dynamic":
+        module = timm.create_model("test_vit").eval()
+        randomise(module)
+        module = ao.quantize_dynamic(module, {nn.Linear})
+    else:
+        module = torchvision.models.quantization.resnet18(weights=None, quantize=False).eval()
+        randomise(module)
+        module.fuse_model(is_qat=False)
+        module.qconfig = ao.get_default_qconfig("fbgemm")
+        module = ao.prepare(module)
+        module(torch.rand(2, 3, 96, 96))
+        module = ao.convert(module)
+    torch.save(module.state_dict(), path)
+    return module
+
+
+@pytest.mark.parametrize("kind", ["static", "dynamic", "training"])
+def test_copies_compute_the_same_and_torch_loads_them(kind: str, tmp_path: Path) -> None:
+    module = quantised(kind, tmp_path / "net.pth")
+    image = torch.rand(1, 3, 160, 160)
+    copy, back = tmp_path / "copy.safetensors", tmp_path / "back.pth"
+    archfind.export(tmp_path / "net.pth", copy, accept_ambiguous=True)
+    assert torch.equal(archfind.load(copy, accept_ambiguous=True)(image), module(image))
+    archfind.export(copy, back, accept_ambiguous=True)
+    state = torch.load(back, weights_only=True)
+    assert state.keys() == module.state_dict().keys()
+    assert not any(module.load_state_dict(state, strict=True))
+    assert torch.equal(archfind.load(back, accept_ambiguous=True)(image), module(image))
+
+
+def test_a_copy_is_not_cast_or_divided(tmp_path: Path) -> None:
     fused_for_training(tmp_path / "net.pth")
-    with pytest.raises(ExportError, match="torch quantised this network"):
-        archfind.export(tmp_path / "net.pth", tmp_path / "out.safetensors", accept_ambiguous=True)
+    for more in ({"dtype": "fp16"}, {"max_shard_size": 1 << 20}):
+        with pytest.raises(ExportError, match="torch quantised this network"):
+            archfind.export(
+                tmp_path / "net.pth", tmp_path / "out.safetensors", accept_ambiguous=True, **more
+            )
     assert not (tmp_path / "out.safetensors").exists()
+
+
+def test_no_onnx_of_what_it_has_no_operators_for(tmp_path: Path) -> None:
+    quantised("dynamic", tmp_path / "net.pth")
+    with pytest.raises(ExportError, match=r"dynamic quantisation: ONNX has no .* write \.ts"):
+        archfind.export(tmp_path / "net.pth", tmp_path / "out.onnx")
+    assert not (tmp_path / "out.onnx").exists()
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "no JSON",
+        "[]",
+        '{"weight": 3}',
+        '{"weight": {"dtype": "quint8", "scale": 0.1, "zero_point": 0}}',
+        '{"weight": {"dtype": "qint8", "scale": "x", "zero_point": 0}}',
+        '{"weight": {"dtype": "qint8", "scale": 0.1, "zero_point": 1e99}}',
+        '{"weight": {"dtype": "qint8", "axis": 0}}',
+        '{"weight": {"dtype": "qint8", "axis": 7}}',
+        '{"other": {"dtype": "qint8", "scale": 0.1, "zero_point": 0}}',
+    ],
+)
+def test_a_note_that_fits_no_tensor_leaves_the_integers(said: str, tmp_path: Path) -> None:
+    tensors = {"weight": torch.zeros(4, 3, dtype=torch.int8), "weight.scales": torch.rand(3)}
+    save_file(tensors, tmp_path / "net.safetensors", {"archfind.quantised": said})
+    index = archfind.open(tmp_path / "net.safetensors").index
+    assert {key: spec.dtype for key, spec in index.items()} == {
+        "weight": "int8",
+        "weight.scales": "float32",
+    }
+    assert index["weight"].quantiser is None
+
+
+@pytest.mark.parametrize("by_channel", [False, True])
+def test_quantised_tensors_of_unknown_networks_are_copied(by_channel: bool, tmp_path: Path) -> None:
+    weight = torch.randn(5, 4)
+    if by_channel:
+        scales, zeros = torch.rand(5) + 0.1, torch.arange(5)
+        weight = torch.quantize_per_channel(weight, scales, zeros, 0, torch.qint8)
+    else:
+        weight = torch.quantize_per_tensor(weight, 0.1, 3, torch.quint8)
+    torch.save({"weight": weight}, tmp_path / "net.pth")
+    archfind.export(tmp_path / "net.pth", tmp_path / "net.safetensors")
+    index = archfind.open(tmp_path / "net.safetensors").index
+    assert list(index) == ["weight"]
+    read = TensorReader().read(index["weight"])
+    assert read.qscheme() == weight.qscheme() and read.dtype == weight.dtype
+    assert torch.equal(read.dequantize(), weight.dequantize())
 
 
 @pytest.mark.parametrize("by_channel", [False, True])

@@ -18,13 +18,16 @@ from archfind import expansion, formats
 from archfind.canonical import networks
 from archfind.errors import CheckpointError, ExportError
 from archfind.escape import escape
+from archfind.exporters import quantised_state
 from archfind.exporters.pieces import Piece, piece
 from archfind.exporters.safetensors_file import write_safetensors
 from archfind.exporters.torch_file import write_torch
 from archfind.formats.dtypes import ITEMSIZE
+from archfind.formats.quantised_notes import NOTE, as_stored, meanings
 from archfind.formats.side_files import object_in, parse_text, whole, words
 from archfind.formats.source import opened
 from archfind.progress import progress
+from archfind.quantised import PACKED
 from archfind.recipe import assumed_document, recipe
 from archfind.types import Canonical, Exported
 from archfind.writing import beside, target
@@ -64,10 +67,12 @@ def convert(
     checkpoint = guess.canonical.checkpoint
     sources = target.sources_of(guess)
     target.refuse_export(out, sources, force=force, dtype=dtype, max_shard_size=max_shard_size)
-    if guess.canonical.quantisation is not None:
-        text = "torch quantised this network, and only its quantised form reads these tensors"
-        raise ExportError(f"{text}; a .ts holds that", checkpoint.path)
-    pieces, notes = _pieces(guess, DTYPES.get(dtype, ""))
+    if guess.canonical.quantisation is not None and (dtype or max_shard_size):
+        text = "torch quantised this network: its tensors are copied as they are, into one file"
+        raise ExportError(f"{text}; leave --dtype and --max-shard-size out", checkpoint.path)
+    if guess.canonical.quantisation is not None and kind == "pth":
+        return _quantised_pth(guess, path, sources, force)
+    pieces, notes = _pieces(guess, DTYPES.get(dtype, ""), kind)
     if not pieces:
         raise ExportError("holds no tensors to write", checkpoint.path)
     if kind == "pth":
@@ -107,6 +112,18 @@ def convert(
     return Exported(None, str(final[-1]), kind, "", 0.0, notes)
 
 
+def _quantised_pth(guess: Guess, path: Path, sources: Sequence[str], force: bool) -> Exported:
+    """The state dict of a network that torch quantised, as torch writes it."""
+    with beside.folder(path) as made:
+        versions = _versions(quantised_state.whole(guess.canonical))
+        count = quantised_state.write_pth(made / path.name, guess, versions)
+        _refuse([path], sources, force)
+        beside.move([(made / path.name, path)], force)
+    text = f"{guess.matches[0].entry.id}, as torch quantised it: the file's own names"
+    notes = {"network": text, "tensors": f"{count}, equal to the source's"}
+    return Exported(None, str(path), "pth", "", 0.0, notes)
+
+
 def _written(pieces: list[Piece], kind: str) -> int:
     """The bytes of all tensors: .pth has those of tied ones once."""
     once = {one.same: one.nbytes for one in pieces}
@@ -121,13 +138,14 @@ def _refuse(final: Sequence[Path], sources: Sequence[str], force: bool) -> None:
     target.refuse_joined(final[:-1], final[-1])
 
 
-def _pieces(guess: Guess, dtype: str) -> tuple[list[Piece], dict[str, str]]:
+def _pieces(guess: Guess, dtype: str, kind: str) -> tuple[list[Piece], dict[str, str]]:
     """What is written, and what a person should know of it."""
     notes: dict[str, str] = {}
     found = _tensors(guess)
     pieces: list[Piece] = []
     for prefix, one in found.items():
-        for key, spec in one.index.items():
+        stored = as_stored(one.index) if kind == "safetensors" else one.index
+        for key, spec in stored.items():
             how = one.merged.get(key)
             made = _merged(one, key, how, dtype) if how else piece(prefix + key, spec, dtype)
             pieces.append(made)
@@ -136,7 +154,11 @@ def _pieces(guess: Guess, dtype: str) -> tuple[list[Piece], dict[str, str]]:
     written = {pointer for one in found.values() for pointer in one.origin.values()}
     written |= {p for one in found.values() for _, *parts in one.merged.values() for p in parts}
     left = [pointer for pointer in checkpoint.index if pointer not in written]
-    if guess.is_named:
+    quantised = any(spec.quantiser for one in found.values() for spec in one.index.values())
+    if guess.canonical.quantisation is not None:
+        text = "as torch quantised it: the file's own names"
+        notes["network"] = f"{guess.matches[0].entry.id}, {text}"
+    elif guess.is_named:
         notes["network"] = f"{guess.matches[0].entry.id}, under its own names"
     else:
         notes["network"] = f"{guess.status}: the file's own names"
@@ -144,6 +166,8 @@ def _pieces(guess: Guess, dtype: str) -> tuple[list[Piece], dict[str, str]]:
         places = dict.fromkeys(pointer.partition("/")[0] for pointer in left)
         shown = ", ".join(list(places)[:3]) + (" ..." if len(places) > 3 else "")
         notes["left"] = f"{len(left)} tensors of {escape(shown)} are not written"
+    if quantised:
+        notes["quantised"] = f"integers, and what they mean under {NOTE} in the metadata"
     if dtype:
         changed = sum(bool(p.cast) or (p.make is not None and p.dtype == dtype) for p in pieces)
         notes["dtype"] = f"{changed} tensors cast to {dtype}, {len(pieces) - changed} as they were"
@@ -163,6 +187,8 @@ def _refuse_alike(pieces: list[Piece], checkpoint: Checkpoint) -> None:
 def _tensors(guess: Guess) -> dict[str, Canonical]:
     """State dicts by the prefix that their keys get; more than one only where the file has several
     networks and none is asked for."""
+    if guess.canonical.quantisation is not None:
+        return {"": quantised_state.whole(guess.canonical)}
     if guess.is_named or guess.part:
         return {"": guess.canonical}
     checkpoint = guess.canonical.checkpoint
@@ -233,20 +259,25 @@ def _metadata(guess: Guess, notes: dict[str, str]) -> dict[str, str]:
             "archfind.chosen_by": guess.chosen_by,
             "archfind.assumed": json.dumps(assumed_document(match), default=str),
         }
-    versions = _versions(guess)
+    held = _tensors(guess)
+    means = {f"{at}{key}": m for at, one in held.items() for key, m in meanings(one.index).items()}
+    if means:
+        found[NOTE] = json.dumps(means)
+    quantised = guess.canonical.quantisation is not None
+    versions = _versions(held[""] if quantised else guess.canonical)
     return found | ({VERSIONS: json.dumps(versions)} if versions else {})
 
 
-def _versions(guess: Guess) -> dict[str, int]:
+def _versions(canonical: Canonical) -> dict[str, int]:
     """The versions of layers that the source notes, under the names that are written. A few layers
     refuse a state dict without. BatchNorm's are left out, as its counters say the same."""
-    canonical = guess.canonical
     checkpoint = canonical.checkpoint
     if not checkpoint.versions:
         kept = object_in(str(checkpoint.metadata.get(VERSIONS, "")))
         layers = {layer: whole(n, 1, _VERSION - 1) for layer, n in kept.items()}
         return {layer: n for layer, n in layers.items() if n is not None}
-    cut = {at[: -len(key)] if at.endswith(key) else None for key, at in canonical.origin.items()}
+    places = [(k, at) for k, at in canonical.origin.items() if f"{PACKED}/" not in at]  # in pairs
+    cut = {at[: -len(key)] if at.endswith(key) else None for key, at in places}
     prefix = cut.pop() if len(cut) == 1 else None
     if prefix is None:
         return {}
@@ -338,7 +369,9 @@ def write(
 
 def _check(path: str, kind: str, pieces: Sequence[Piece]) -> None:
     """Read the header back with the reader for anyone's files, and both ends of each tensor."""
-    index = formats.open(path).index
+    index = (
+        as_stored(formats.open(path).index) if kind == "safetensors" else formats.open(path).index
+    )
     expected = {p.key: p for p in pieces}
     places = {_pointer(key) if kind == "pth" else key: one for key, one in expected.items()}
     odd = sorted(set(places) ^ set(index))

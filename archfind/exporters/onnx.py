@@ -19,6 +19,7 @@ from archfind.exporters.quiet import quiet, reason
 from archfind.exporters.sizes import observed, sizes
 from archfind.exporters.torch_onnx import ONE_FILE
 from archfind.progress import step
+from archfind.torch_quantised import words
 from archfind.types import Built
 
 OLDEST = 7  # opset
@@ -27,8 +28,20 @@ HALF = 2e-2  # of an output's largest value: ten bits, and rounding that adds up
 
 
 def write(built: Built, job: Job) -> Written:
-    """The built network, as `write_module` writes it."""
-    return write_module(built.module, job)
+    """The built network, as `write_module` writes it. ExportError that says so where torch quantised
+    it, and no graph computes the same."""
+    made = built.guess.canonical.quantisation
+    if made is None:
+        return write_module(built.module, job)
+    others = "write .ts, which holds it, or copy its tensors into .safetensors or .pth"
+    if made.kind != "static":
+        raise ExportError(f"{words(made)}: ONNX has no operators that compute it; {others}")
+    try:
+        return write_module(built.module, job)
+    except ExportError as error:
+        last = error.message.rpartition("; ")[2]
+        text = f"{words(made)}: no graph computes the same ({last})"
+        raise ExportError(f"{text}; {others}, or keep the .onnx with --keep-unchecked") from error
 
 
 def write_module(module: nn.Module, job: Job) -> Written:

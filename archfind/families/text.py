@@ -202,8 +202,10 @@ def family_text(
     options: Mapping[str, list[Any]],
     presets: Mapping[str, Values],
     lines: list[str],
+    around: Values | None = None,
 ) -> str:
-    """The text of a family; `presets` has the values of all leaves of each, the base's first."""
+    """The text of a family; `presets` has the values of all leaves of each, the base's first;
+    `around` those of the network that it was made around, where that isn't the base."""
     program = Program(lines)
     read: set[str] = set(options)
     for line in program.lines:
@@ -211,7 +213,9 @@ def family_text(
             read |= set(expression.names if expression is not None else ())
     roots = {path.partition(".")[0] for path in read if path[0] != "{"}
     leaves = {
-        path: value for path, value in presets[base].items() if path.partition(".")[0] in roots
+        path: value
+        for path, value in (around or presets[base]).items()
+        if path.partition(".")[0] in roots
     }
     text = [f"[{name}]", f"base    {base}", f"held    {held[0]} {held[1]}"]
     text += [f"direct  {' '.join(direct)}"] * bool(direct)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from torch import nn
 
@@ -48,11 +49,12 @@ def further(
         config = moved(preset.config, moves)
         base = Preset(preset.name, config, shapes_of(on_meta(cls, config)))
         left = (end - time.process_time()) / 3
-        family = traced_family(base, cls, known_values(presets), [preset], left)
+        family = traced_family(base, cls, known_values(presets), presets, left)
         if family is None:
             refused.append(moves)
             continue
-        more.append(family)
+        alike = [one for one in family.presets[1:] if one.name != preset.name]
+        more.append(replace(family, presets=[preset, *alike], around=leaves(config)))
         programs.append(Program(family.lines))
         if not gives(programs[-1], leaves(config), base.shapes):
             refused.append(moves)

@@ -21,7 +21,7 @@ from archfind.probing.grown import gives
 from archfind.probing.probe import Shapes, drawn, on_meta, shapes_of
 
 _NETWORKS = 160  # of a class
-_EACH = 16  # of a preset
+_EACH = 80  # of a preset
 _TRIES = 4  # draws for a network that the class takes
 _WORTH = 0.02  # share of the networks that a family must give beyond those that were kept before
 
@@ -44,13 +44,17 @@ def kept(
         for values, shapes in _drawn(cls, preset, options, wanted, draw, share):
             left += _givers({n: families[n] for n in own}, values, shapes)
         waiting -= set() if own else {preset.name}
+    explained = [
+        {p.name for p in presets if _of(family, p) and gives(family.program, p.values(), p.shapes)}
+        for family in families
+    ]
     found: list[int] = []
     worth = max(1, _WORTH * len(left))
     while True:
         gains: list[tuple[int, int]] = []
-        for number, family in enumerate(families):
+        for number in range(len(families)):
             count = sum(number in network for network in left)
-            fresh = any(name.partition("/")[2] in waiting for name in family.presets)
+            fresh = bool(explained[number] & waiting)
             if number not in found and (count >= worth or fresh):
                 gains.append((count, -number))
         if not gains:
@@ -58,7 +62,7 @@ def kept(
         best = -max(gains)[1]
         found.append(best)
         left = [network for network in left if best not in network]
-        waiting -= {name.partition("/")[2] for name in families[best].presets}
+        waiting -= explained[best]
 
 
 def _givers(

@@ -41,7 +41,8 @@ class Preset:
 @dataclass(frozen=True)
 class Learned:
     """A program; the leaves that it reads, with the values that the class accepts; the presets that
-    it explains; how many networks that it was not made from it gets right, of how many."""
+    it explains, or are moved to what it does; how many networks that it was not made from it gets
+    right, of how many; the leaves of the network that it was made around, where that's no preset."""
 
     base: str
     lines: list[str]
@@ -49,6 +50,7 @@ class Learned:
     presets: list[Preset]
     right: int
     held: int
+    around: Mapping[str, Leaf] | None = None
 
 
 def families(

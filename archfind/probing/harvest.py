@@ -17,6 +17,7 @@ from torch import nn
 from archfind.compile_index import read_texts
 from archfind.families.text import Family, family_text
 from archfind.harvest import create_on_meta
+from archfind.probing.beyond import further
 from archfind.probing.config import Config, Leaf, captured, moved
 from archfind.probing.contest import kept
 from archfind.probing.family import Learned, Preset, families, known_values
@@ -65,16 +66,19 @@ def build_families(
                 found = traced if again else _with_learned(cls, traced, left, seconds)
                 blind = _blind(cls, found, seconds)
                 found += families(cls, cls, blind, seconds) if blind else []
+                few = len(presets) <= _FEW  # many say by themselves which arguments go together
+                more = further(cls, presets, found, _FURTHER * seconds) if few else []
+                found += more
             except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
                 lines.append(f"{path}: {type(error).__name__}: {error}")
                 continue
             first = len(blocks) + 1
             blocks += [_text(name, source, cls, n, one) for n, one in enumerate(found, first)]
-            if again or blind:
+            if again or blind or more:
                 blocks = kept(cls, presets, [*blocks, *before], seconds)
-            more = len({entry for block in blocks for entry in Family(block).presets})
+            told = len({entry for block in blocks for entry in Family(block).presets})
             new = len({*blocks} - {*before})
-            lines.append(f"{path}: {more} of {len(presets)} in {len(blocks)} families, {new} new")
+            lines.append(f"{path}: {told} of {len(presets)} in {len(blocks)} families, {new} new")
         bodies = [block.partition("\n")[2] for block in blocks or before]
         numbered = [f"[{path}/{number}]\n{body}" for number, body in enumerate(bodies, 1)]
         beside.write(file, "\n".join([f"{head} {_DONE}\n", *numbered]))
@@ -124,7 +128,8 @@ def _traced(
 
 _SURE = 0.9  # share of the networks drawn that a traced family must give
 _BASES = 6  # families of a class that have all of their time
-_FEW = 4  # networks drawn
+_FEW = 4  # networks drawn, or registered
+_FURTHER = 3  # times as long for families beyond those of the registered networks
 _DONE = "complete"  # in a file's first line: what has no family there can't have one
 
 
@@ -170,6 +175,7 @@ def _text(library: str, source: Provider, cls: type[nn.Module], number: int, fou
         found.options,
         presets,
         found.lines,
+        found.around,
     )
 
 

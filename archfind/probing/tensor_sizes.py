@@ -100,6 +100,8 @@ def _sizes(
             first = (args[1] if len(args) > 1 else 0) % len(own)
             last = (args[2] if len(args) > 2 else -1) % len(own)
             return [*own[:first], "*".join(map(_tight, own[first : last + 1])), *own[last + 1 :]]
+        if name == "norm_except_dim" and args[2] >= 0:
+            return [size if at == args[2] else "1" for at, size in enumerate(own)]
         if name == "getitem":
             return _taken(own, args[1])
     return _broadcast([a for a in args if isinstance(a, torch.Tensor)], found)

@@ -21,6 +21,7 @@ import torch
 from torch import nn
 
 from archfind.probing.config import Config, leaves, moved
+from archfind.probing.number_arrays import kept_in_arrays
 from archfind.probing.numbers import (
     ATOM,
     Float,
@@ -234,7 +235,7 @@ def trace(make: type[nn.Module], config: Config, seconds: float = math.inf) -> T
     asked.clear()
     divided.clear()
     compared.clear()
-    with quietly(), _watched(tracer, package), torch.device("meta"):
+    with quietly(), _watched(tracer, package), kept_in_arrays(), torch.device("meta"):
         try:
             with _Remembering(tracer, time.monotonic() + seconds):
                 module = make(**moved(config, own))
