@@ -6,8 +6,8 @@ compared.
 Each case draws a class of a library, one of its registered networks, and new values for a few of
 the arguments that its class got: numbers around the network's own, the other of two, what the
 class's own source compares an argument with. What keys and shapes don't show is put back. With
---drawn the arguments are those that drawn_restorers.py draws whole, a class after the other. The class
-is built, its weights are randomised, and it is saved as .pth or .safetensors. It counts as
+--drawn the arguments are those that drawn_restorers.py draws whole, class after class. The class is
+built, its weights are randomised, and it is saved as .pth or .safetensors. It counts as
     named    the class is named, from names and shapes alone, with every argument that shapes show
              (or others that give the same tensors)
     right    the same, after a search where that was needed

@@ -28,8 +28,8 @@ HALF = 2e-2  # of an output's largest value: ten bits, and rounding that adds up
 
 
 def write(built: Built, job: Job) -> Written:
-    """The built network, as `write_module` writes it. ExportError that says so where torch quantised
-    it, and no graph computes the same."""
+    """The built network, as `write_module` writes it. ExportError that says so where torch
+    quantised it, and no graph computes the same."""
     made = built.guess.canonical.quantisation
     if made is None:
         return write_module(built.module, job)

@@ -42,7 +42,7 @@ class Preset:
 class Learned:
     """A program; the leaves that it reads, with the values that the class accepts; the presets that
     it explains, or are moved to what it does; how many networks that it was not made from it gets
-    right, of how many; the leaves of the network that it was made around, where that's no preset."""
+    right, of how many; the leaves of the network that it was made around if that's no preset."""
 
     base: str
     lines: list[str]
