@@ -26,6 +26,9 @@ _TOGETHER = 4  # leaves moved at once, at most
 _NETWORKS = 60  # drawn one after another and given by some family: then the class is known
 _MOST = 10  # families beyond those of the presets
 _VALUES = 10  # of a leaf
+_KINDS = 0.5  # share of draws that move nothing but switches, words and lengths
+_PAIR = 2  # items of a height and a width
+_LONGEST = 400_000  # characters: a program beyond that tells cases, and no rule
 
 Moves = dict[str, Leaf]
 
@@ -50,7 +53,7 @@ def further(
         base = Preset(preset.name, config, shapes_of(on_meta(cls, config)))
         left = (end - time.process_time()) / 3
         family = traced_family(base, cls, known_values(presets), presets, left)
-        if family is None:
+        if family is None or sum(map(len, family.lines)) > _LONGEST:
             refused.append(moves)
             continue
         alike = [one for one in family.presets[1:] if one.name != preset.name]
@@ -67,10 +70,13 @@ def _options(cls: type[nn.Module], preset: Preset) -> dict[str, list[Leaf]]:
     values = preset.values()
     for path, known in annotated(cls, values).items():
         hints.setdefault(path, []).extend(known)
-    found = {
+    found: dict[str, list[Leaf]] = {
         path: alternates(path, value, hints.get(leaf_name(path), ()))[:_VALUES]
         for path, value in values.items()
     }
+    for path, value in values.items():
+        if path.endswith(".#") and type(value) is int and value > _PAIR:
+            found[path] = [length for length in range(1, value + 2) if length != value]
     return {path: some for path, some in found.items() if some}
 
 
@@ -86,8 +92,11 @@ def _not_given(
     """The fewest moves of those drawn that make a network which no program gives; None where many
     networks in a row are given, or time runs out."""
     right = 0
+    values = preset.values()
+    kinds = [p for p in options if p.endswith(".#") or type(values[p]) in (bool, str)]
     while right < _NETWORKS and time.process_time() < end:
-        paths = draw.sample(list(options), min(len(options), draw.randint(1, _TOGETHER)))
+        from_few = kinds if kinds and draw.random() < _KINDS else list(options)
+        paths = draw.sample(from_few, min(len(from_few), draw.randint(1, _TOGETHER)))
         moves = {path: draw.choice(options[path]) for path in paths}
         if any(one.items() <= moves.items() for one in refused):
             continue
