@@ -131,6 +131,21 @@ def test_free_sizes_are_free(then: Callable[[Tensor], Tensor], tmp_path: Path) -
         torch.testing.assert_close(run(done.path, image), module(image), rtol=1e-3, atol=1e-4)
 
 
+class InPlace(Net):
+    """Scales the image that it is given, as RCAN does."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x *= 255
+        return super().forward(x)
+
+
+def test_a_network_that_changes_its_input_is_compared_on_the_same(tmp_path: Path) -> None:
+    before = EXAMPLE.args[0].clone()
+    done = written(InPlace(nn.Identity()), tmp_path)
+    assert done.max_abs_diff < 1e-3
+    assert torch.equal(EXAMPLE.args[0], before)
+
+
 def test_outputs_are_as_large_as_they_are_said_to_be(tmp_path: Path) -> None:
     done = written(Net(nn.Upsample(scale_factor=2)), tmp_path)
     (output,) = onnx.load(done.path).graph.output

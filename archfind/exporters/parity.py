@@ -52,10 +52,11 @@ class Difference:
 
 
 def case(module: nn.Module, args: tuple[object, ...]) -> Case:
-    """Runs the module."""
+    """Runs the module, on copies: some networks scale the image in its place."""
+    copies = [arg.clone() if isinstance(arg, Tensor) else arg for arg in args]
     # not inference_mode, whose tensors can't be trained on: a network may keep some in a cache
     with torch.no_grad():
-        return Case(args, flatten(module(*args)))
+        return Case(args, flatten(module(*copies)))
 
 
 def padded(module: nn.Module, example: Example) -> Case | None:

@@ -93,7 +93,14 @@ def _not_given(
     networks in a row are given, or time runs out."""
     right = 0
     values = preset.values()
-    kinds = [p for p in options if p.endswith(".#") or type(values[p]) in (bool, str)]
+    told = literals(cls)  # a number that the class compares with several is a switch
+    kinds = [
+        path
+        for path in options
+        if path.endswith(".#")
+        or type(values[path]) in (bool, str)
+        or len(told.get(leaf_name(path), ())) > 1
+    ]
     while right < _NETWORKS and time.process_time() < end:
         from_few = kinds if kinds and draw.random() < _KINDS else list(options)
         paths = draw.sample(from_few, min(len(from_few), draw.randint(1, _TOGETHER)))
