@@ -10,8 +10,16 @@ from typing import Any
 
 Arguments = dict[str, Any]
 
-UPSAMPLERS = ("conv", "pixelshuffledirect", "pixelshuffle", "nearest+conv", "dysample")
-UPSAMPLERS += ("transpose+conv", "lda", "pa_up")
+UPSAMPLERS = (
+    "conv",
+    "pixelshuffledirect",
+    "pixelshuffle",
+    "nearest+conv",
+    "dysample",
+    "transpose+conv",
+    "lda",
+    "pa_up",
+)
 
 
 def fdat(draw: random.Random, number: int) -> Arguments:

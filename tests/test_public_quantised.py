@@ -133,7 +133,8 @@ def test_copies_compute_the_same_and_torch_loads_them(kind: str, tmp_path: Path)
 
 def test_a_copy_is_not_cast_or_divided(tmp_path: Path) -> None:
     fused_for_training(tmp_path / "net.pth")
-    for more in ({"dtype": "fp16"}, {"max_shard_size": 1 << 20}):
+    ways: list[dict[str, Any]] = [{"dtype": "fp16"}, {"max_shard_size": 1 << 20}]
+    for more in ways:
         with pytest.raises(ExportError, match="torch quantised this network"):
             archfind.export(
                 tmp_path / "net.pth", tmp_path / "out.safetensors", accept_ambiguous=True, **more
