@@ -7,8 +7,12 @@
 a config for each (drawn_configs.py says how), a line for each way that its keys are written. What
 is there already isn't drawn again. Then each header is guessed, and counted are, without a search:
 the class or a twin named in an answer; named first by a `close` one; the type; and wrong `exact`.
+
+    python benchmarks/key_names.py CORPUS.jsonl --load 120 --results R.jsonl [--seconds 280]
+
 With `--load N` a sample of N is built with weights, loaded strictly from the file, a search among
-it, with what no tensor shows given, and its outputs are compared with those of the module.
+it, with what no tensor shows given, and its outputs are compared with those of the module
+(loaded_names.py says how). The same command goes on where the last ended, after `--seconds`.
 """
 
 from __future__ import annotations
@@ -105,90 +109,6 @@ def guessed(case: dict[str, Any], place: Path) -> Guess:
     return archfind.guess(place)
 
 
-def loaded(case: dict[str, Any], place: Path) -> str:
-    """How far a class of a corpus gets, with weights: "equal"; "loaded", where outputs differ or
-    no input is known that it runs on; or what it fails at. "unbuilt" says nothing."""
-    import contextlib
-    import io
-
-    from configured_build import equal, inputs, outputs
-    from drawn_configs import base_of, older
-    from safetensors.torch import save_file
-
-    from archfind.probing.config import leaves, moved
-    from archfind.providers import transformers as library
-
-    model_type, _, cls = case["name"].partition("/")
-    torch.manual_seed(0)
-    try:
-        config = library.config_of(model_type, moved(base_of(model_type, cls), case["moves"]))
-        module: Any = library.classes(model_type)[cls](config).eval()
-    except Exception as error:  # what is built on meta alone
-        return f"unbuilt: {type(error).__name__}: {str(error)[:80]}"
-    given: dict[str, Any] = {}
-    expected: list[torch.Tensor] = []
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            given = inputs(case["name"], module)
-        expected = outputs(module, given)
-        why = "" if equal(expected, outputs(module, given)) else "it is random"
-    except Exception as error:  # inputs that a class doesn't take
-        why = f"{type(error).__name__}: {str(error)[:80]}"
-    own = {key: tensor.clone() for key, tensor in module.state_dict().items()}
-    state = {"published": library.published, "older": older}.get(case["way"], _plain)(module, own)
-    prefix = f"{module.base_model_prefix}." if case["way"] == "based" else ""
-    written = {key for key, _, _ in case["index"]}
-    state = {prefix + key: value.contiguous().clone() for key, value in state.items()}
-    save_file({key: value for key, value in state.items() if key in written}, place)
-    guess = archfind.guess(archfind.guess(place), search=True)
-    words = judged(case["name"], guess)
-    if "named" not in words or not guess.matches:
-        return f"searched: {guess.status} {guess.matches[0].entry.name if guess.matches else ''}"
-    if guess.matches[0].entry.name != cls:
-        guess = archfind.guess(place, choose=f"transformers/{cls}")
-        guess = archfind.guess(guess, choose=f"transformers/{cls}", search=True)
-    settings: dict[str, object] = {}
-    match = guess.matches[0]
-    for path, value in leaves(library._arguments(config)).items():  # pyright: ignore
-        setting = match.config.get(path)
-        is_item = path.rpartition(".")[2].isdigit() or path.endswith("#")
-        if not is_item and (setting is None or setting.source != "shape"):
-            settings[path] = value
-    try:
-        built = archfind.load(guess, settings=settings, accept_ambiguous=True)
-    except Exception as error:
-        return f"refused: {type(error).__name__}: {str(error)[:120]}"
-    if why:
-        return f"loaded: no inputs: {why}"
-    try:
-        return "equal" if equal(outputs(built, given), expected) else "loaded: other outputs"
-    except Exception as error:
-        return f"loaded: it doesn't run: {type(error).__name__}: {str(error)[:80]}"
-
-
-def _plain(module: object, own: dict[str, Any]) -> dict[str, Any]:
-    return own
-
-
-def load_sample(cases: list[dict[str, Any]], count: int) -> None:
-    """Prints a line for each of a sample that doesn't load with equal outputs, and the shares."""
-    reached: Counter[str] = Counter()
-    with tempfile.TemporaryDirectory() as temporary:
-        for case in cases[:: max(1, len(cases) // count)][:count]:
-            place = Path(temporary) / "model.safetensors"
-            start = time.monotonic()
-            word = loaded(case, place)
-            reached[word.partition(":")[0]] += 1
-            reached["others"] += word.startswith(("loaded: other", "loaded: it"))
-            if word != "equal" and "no inputs" not in word:
-                took = time.monotonic() - start
-                print(f"{case['name']} {case['way']}: {word} {took:.0f}s", flush=True)
-    total = sum(reached[word] for word in ("equal", "loaded", "searched", "refused"))
-    strictly = reached["equal"] + reached["loaded"]
-    equal, others = reached["equal"], reached["others"]
-    print(f"of {total} {strictly} loaded strictly; {equal} gave equal outputs, {others} others")
-
-
 def main() -> int:
     """Prints a line for each header whose class isn't named, and the shares."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -198,6 +118,9 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=500)
     parser.add_argument("--types", default="")
     parser.add_argument("--load", type=int, default=0)
+    parser.add_argument("--results", type=Path, default=Path("loaded.jsonl"))
+    parser.add_argument("--limit", type=float, default=150)
+    parser.add_argument("--again", default="")
     parser.add_argument("-v", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -207,13 +130,13 @@ def main() -> int:
         draw(place, options.seed, options.classes, options.seconds, only)
         return 0
     if options.load:
-        lines = (
-            line for corpus in options.corpus for line in Path(corpus).read_text().splitlines()
-        )
+        from loaded_names import load_sample, sampled
+
+        lines = (line for corpus in options.corpus for line in Path(corpus).open())
         cases = [json.loads(line) for line in lines]
-        load_sample(
-            [c for c in cases if not only or c["name"].partition("/")[0] in only], options.load
-        )
+        cases = [c for c in cases if not only or c["name"].partition("/")[0] in only]
+        cases = sampled(cases, options.load, options.seed)
+        load_sample(cases, options.results, options.limit, options.seconds, options.again)
         return 0
     counts: dict[str, Counter[str]] = {}
     types: set[str] = set()
