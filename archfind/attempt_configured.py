@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import io
 import time
 from typing import Any
@@ -35,7 +36,7 @@ class ConfiguredAttempt:
         block = near.block
         name = f"{block.type.name}/{block.cls}"
         made = library.constructor(name)
-        base = {**library.defaults(block.type.name)}
+        base = _filled(library.defaults(block.type.name), near.values)
         switches = library.switches(library.resolve(name)[1])
         base |= {library.INIT: switches} if switches else {}
         self._near = near
@@ -115,6 +116,20 @@ def _item(config: Config, path: str) -> Any:
     found: Any = config
     for part in path.split("."):
         found = found[part]
+    return found
+
+
+def _filled(base: Config, values: Moves) -> Config:
+    """The type's defaults with the fields that they lack and its rules name: some classes read what
+    their config doesn't declare."""
+    found = copy.deepcopy(base)
+    for path, value in values.items():
+        *above, name = path.split(".")
+        owner: Any = found
+        for part in above:
+            owner = owner.get(part) if isinstance(owner, dict) else None
+        if isinstance(owner, dict) and name not in owner and path[-1] != "#":
+            owner[name] = value
     return found
 
 

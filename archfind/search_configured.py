@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 
 from archfind.attempt_configured import ConfiguredAttempt
+from archfind.families.text import template
 from archfind.frozen import replace
 from archfind.pretrained.answer import answered, with_assumed
 from archfind.pretrained.claims import claims_of
@@ -33,13 +34,18 @@ def search_configured(
     canonical: Canonical, types: ModelTypes, choose: str, seconds: float, close: Match | None = None
 ) -> Guess | None:
     """The answer where a class comes to have every tensor of the file; None where none does. Beside
-    the class that the file's key names are `close` to only those that are as like are tried."""
+    the class that the file's key names are `close` to only those that are as like are tried, and
+    such that have what the class never has."""
     end = time.monotonic() + seconds
     claims = claims_of(canonical.checkpoint)
     near = list(_near(canonical, types, choose))
     if close is not None:
         names = {close.entry.name, *(twin.architecture for twin in close.twins)}
-        near = [one for one in near if one.block.cls in names] or near
+        alike = [one for one in near if one.block.cls in names]
+        known = {part for one in alike for part in one.block.templates}
+        strange = {*map(template, close.unexpected)} - known
+        alike += [one for one in near if one not in alike and strange & one.block.templates]
+        near = alike or near
     scores = [one.score for one in near]
     few = near[:_CLASSES]
     found: list[Solved] = []

@@ -8,6 +8,8 @@ and what stands there already isn't run again, so that a sample may be run in pi
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import math
 import multiprocessing
@@ -21,8 +23,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from configured_build import equal, inputs, outputs
+from drawn_configs import base_of, older
+from key_names import judged
+from safetensors.torch import save_file
 
 import archfind
+from archfind.probing.config import leaves, moved
+from archfind.providers import transformers as library
 from archfind.types import Guess
 
 _LARGE = 100_000_000  # numbers: files of more aren't drawn, as they're held three times
@@ -34,17 +42,6 @@ def loaded(case: dict[str, Any], place: Path) -> tuple[str, str, str]:
     """What a guess alone says of a class of a corpus, with weights; how far it gets: "equal";
     "loaded", where outputs differ or no input is known that it runs on; "searched", where a search
     finds no such class; "refused" by archfind.load; "unbuilt", which says nothing; and why."""
-    import contextlib
-    import io
-
-    from configured_build import equal, inputs, outputs
-    from drawn_configs import base_of, older
-    from key_names import judged
-    from safetensors.torch import save_file
-
-    from archfind.probing.config import leaves, moved
-    from archfind.providers import transformers as library
-
     model_type, _, cls = case["name"].partition("/")
     torch.manual_seed(0)
     try:
