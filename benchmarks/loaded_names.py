@@ -106,7 +106,7 @@ def _answer(guess: Guess) -> str:
     if not guess.matches:
         return guess.status
     first = guess.matches[0]
-    wrong = [*first.missing, *first.unexpected, *(key for key, *_ in first.mismatched)]
+    wrong = [*first.missing, *first.unexpected, *(one.key for one in first.mismatched)]
     few = f", {len(wrong)} wrong: {' '.join(wrong[:3])}" if wrong else ""
     return f"{guess.status} {first.entry.name}{few}"
 

@@ -18,6 +18,7 @@ from archfind.families.program import FamilyLine, Program
 from archfind.probing.config import Leaf
 from archfind.probing.learn import Blame
 from archfind.probing.probe import Sample, Shapes
+from archfind.probing.proposals import COUNT
 
 _ROUNDS = 10
 _EACH = 4.0  # seconds for one search
@@ -106,9 +107,9 @@ def _learn(
         try:
             seconds = max(0.5, min(_EACH, end - time.process_time()))
             many = max(len(s.shapes) for s in samples) > _FEW
-            told = hints.filled() if many else hints
-            sizes, bounds = told.sizes[dialect], list(told.bounds)
-            lines = HintedLearner(samples, free, seconds, sizes, bounds, bench.failed).learn()
+            lines = _searched(bench, dialect, samples, free, seconds, hints if many else None)
+            if not many and any(map(_has_size, lines)):
+                lines = _searched(bench, dialect, samples, free, seconds, hints)
         except Blame as blame:
             fixed |= blame.paths
             if time.process_time() > end:
@@ -132,6 +133,27 @@ def _learn(
     free = {n for line in block.whole() for n in _names(line)}
     block.left = sorted(path for path in fixed if path not in free or len(right) < len(built))
     return Learned(block, len(right), len(bench.built()))
+
+
+def _searched(
+    bench: Bench,
+    dialect: str,
+    samples: Sequence[Sample],
+    free: Sequence[str],
+    seconds: float,
+    hints: Hints | None,
+) -> list[str]:
+    """Lines that give the samples; with `hints`, after a look at the code."""
+    told = hints.filled() if hints is not None else None
+    sizes = told.sizes[dialect] if told is not None else {}
+    bounds = list(told.bounds) if told is not None else []
+    return HintedLearner(samples, free, seconds, sizes, bounds, bench.failed).learn()
+
+
+def _has_size(line: str) -> bool:
+    """Whether a line has a plain number so large that a field may stand behind it, which no network
+    was built with another value of."""
+    return any(size.isdigit() and int(size) > COUNT for size in line.partition("  ")[2].split())
 
 
 def _borrowed(bench: Bench, dialect: str, likes: list[Like], lines: list[str]) -> list[str]:
