@@ -12,7 +12,7 @@ from archfind.config_probing.bench import Bench, Built, lighter, shrunk
 from archfind.config_probing.challenge import drawn
 from archfind.config_probing.explore import candidates
 from archfind.config_probing.harvest import Harvest, buildable
-from archfind.config_probing.learn import gives
+from archfind.config_probing.learn import gives, has_size
 from archfind.config_probing.text import Block, TypeText
 from archfind.probing.config import Leaf
 from archfind.providers import transformers as library
@@ -34,8 +34,8 @@ def adopted(types: Path, file: Path) -> str:
     had, has, total = rights(harvest, old, new)
     better = old is None or (
         total > 0
-        and (has, len(new.blocks), -_left(new), -_lines(new))
-        > (had, len(old.blocks), -_left(old), -_lines(old))
+        and (has, len(new.blocks), -_left(new), -_constants(new), -_lines(new))
+        > (had, len(old.blocks), -_left(old), -_constants(old), -_lines(old))
     )
     if better:
         beside.write(types / file.name, file.read_bytes())
@@ -82,6 +82,11 @@ def _is_given(blocks: list[Block], entry: str, dialect: str, one: Built) -> bool
 def _lines(text: TypeText) -> int:
     """Of rules that say as much, the shorter are likelier to hold elsewhere."""
     return sum(len(block.lines) for block in text.blocks)
+
+
+def _constants(text: TypeText) -> int:
+    """Lines with a size that no field gives, as none was moved that does."""
+    return sum(has_size(line) for block in text.blocks for line in block.lines)
 
 
 def _left(text: TypeText) -> int:

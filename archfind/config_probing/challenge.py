@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 
 from archfind.config_probing.bench import Bench, Built
+from archfind.config_probing.explore import WIDTH
 from archfind.config_probing.learn import Learned, gives
 from archfind.probing.config import Leaf
 from archfind.probing.probe import Moves
@@ -15,6 +16,7 @@ from archfind.probing.proposals import COUNT, leaf_name
 _WANTED = 10  # networks of one round
 _TRIES = 4  # configs for each of them; a library refuses many
 _EIGHTHS = (1, 2, 3, 4, 5, 6, 7, 10, 12, 14, 16, 24)
+_COINCIDING = 0.3  # of the networks have two widths, or all, of one size
 _ENOUGH = 3  # networks missed are enough to learn from
 
 
@@ -67,7 +69,7 @@ def drawn(
     visible: Mapping[str, list[Leaf]],
     draw: random.Random,
 ) -> Moves:
-    """Sizes, counts and now and then a switch, as people change them."""
+    """Sizes, counts and now and then a switch, as people change them; widths that coincide."""
     chance = draw.choice((0.15, 0.3, 0.5))
     moves: Moves = {}
     for path in paths:
@@ -92,4 +94,9 @@ def drawn(
             value = max(1, base * draw.choice(_EIGHTHS) // 8)
         if value != base:
             moves[path] = value
+    widths = [p for p in paths if type(bench.base[p]) is int and WIDTH.search(leaf_name(p))]
+    if len(widths) > 1 and draw.random() < _COINCIDING:
+        some = widths if draw.random() < _COINCIDING else draw.sample(widths, 2)
+        one = draw.choice(some)
+        moves |= dict.fromkeys(some, moves.get(one, bench.base[one]))
     return moves

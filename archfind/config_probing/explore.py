@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import random
 import re
 import time
@@ -25,7 +26,7 @@ _SILENT = re.compile(
     r"|_scale$|temperature|use_cache|_coef|_loss|pretraining_tp|activation|hidden_act|^act$|_act$"
     r"|model_type|_fn$|attn_implementation|jitter|momentum|_id$|mask_time|mask_feature|architectures"
 )
-_WIDTH = re.compile(r"emb|hidden_size|hidden_dim|d_model|proj|width|^dim$|channels")
+WIDTH = re.compile(r"emb|hidden_size|hidden_dim|d_model|proj|width|^dim$|channels")
 # The sizes that networks of one class mostly differ in.
 CORE = re.compile(
     r"hidden_size|d_model|n_embd|embed_dim|hidden_dim|(^|\.)dim$|layers$|n_layer|depth|intermediate"
@@ -203,12 +204,17 @@ def _is_uniform(base: Built, deep: Built) -> bool:
 
 
 def _equal(bench: Bench, visible: Mapping[str, list[Leaf]]) -> None:
-    """Widths that differ by default are tried the same: a projection between them may go then."""
-    widths = [p for p in visible if type(bench.base[p]) is int and _WIDTH.search(leaf_name(p))]
-    for one in widths[:4]:
-        for other in widths[:4]:
-            if bench.base[one] != bench.base[other]:
-                bench.build({one: bench.base[other]})
+    """Widths that differ by default are tried the same: a projection between them may go then.
+    Those of other names come first, then an item of a list as its neighbour."""
+    widths = [p for p in visible if type(bench.base[p]) is int and WIDTH.search(leaf_name(p))]
+    widths = [p for p in widths if not p.endswith("#")]
+    names = dict.fromkeys(map(leaf_name, widths))
+    firsts = [next(p for p in widths if leaf_name(p) == name) for name in names]
+    pairs = [(one, other) for one in firsts[:4] for other in firsts[:4]]
+    pairs += [(a, b) for a, b in itertools.pairwise(widths) if leaf_name(a) == leaf_name(b)][:4]
+    for one, other in pairs:
+        if bench.base[one] != bench.base[other]:
+            bench.build({one: bench.base[other]})
 
 
 def _paired(

@@ -108,7 +108,7 @@ def _learn(
             seconds = max(0.5, min(_EACH, end - time.process_time()))
             many = max(len(s.shapes) for s in samples) > _FEW
             lines = _searched(bench, dialect, samples, free, seconds, hints if many else None)
-            if not many and any(map(_has_size, lines)):
+            if not many and any(map(has_size, lines)):
                 lines = _searched(bench, dialect, samples, free, seconds, hints)
         except Blame as blame:
             fixed |= blame.paths
@@ -150,7 +150,7 @@ def _searched(
     return HintedLearner(samples, free, seconds, sizes, bounds, bench.failed).learn()
 
 
-def _has_size(line: str) -> bool:
+def has_size(line: str) -> bool:
     """Whether a line has a plain number so large that a field may stand behind it, which no network
     was built with another value of."""
     return any(size.isdigit() and int(size) > COUNT for size in line.partition("  ")[2].split())
