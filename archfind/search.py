@@ -78,7 +78,7 @@ def _search(guess: Guess, database: Database, choose: str, seconds: float) -> Gu
         or (is_cut and not is_configured and not _lacks_modules(guess))
     ):
         return guess
-    if is_cut:
+    if is_cut and not is_configured:
         seconds = min(seconds, _LACKING)
     if guess.chosen_by == "user" and guess.matches:
         choose = choose or guess.matches[0].entry.id

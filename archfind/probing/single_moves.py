@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -17,6 +18,8 @@ _VOTED = 4  # values tried of those that slopes propose
 _CHOICES = 24  # values tried of a leaf that isn't a number
 _EIGHTHS = 21  # tried of a rate that counts
 _LARGEST = 1 << 20
+_WIDE = re.compile(r"size|dim|width|d_model|embd|channels")
+_COUNTED = re.compile(r"layer|block|depth|stage|level")
 
 
 def lengths(at: Candidate, path: str, value: Any, wrong: set[str]) -> Iterator[Moves]:
@@ -58,6 +61,11 @@ def numbers(at: Candidate, path: str, value: Any, wrong: set[str]) -> Iterator[M
     if probe is None:
         if path not in at.reach and isinstance(value, int):
             yield from _with_way(at, path, value)
+        elif isinstance(value, int) and _COUNTED.search(leaf_name(path)):
+            # From beyond the last layer no step may come among them.
+            yield from ({path: item} for item in range(1, COUNT + 1) if item != value)
+        elif isinstance(value, int) and _WIDE.search(path) and at.shapes.keys() - at.target.keys():
+            yield from ({path: item} for item in _coinciding(at, path) if item != value)
         return
     reached = {template(k) for k in misfits(at.shapes, probe)}
     at.reach[path] = at.reach.get(path, set()) | reached
@@ -65,6 +73,10 @@ def numbers(at: Candidate, path: str, value: Any, wrong: set[str]) -> Iterator[M
         return
     votes = _votes(at, value, other, probe)
     proposed = [item for item, _ in votes.most_common(_VOTED)]
+    if isinstance(value, int) and any(
+        template(key) in reached for key in at.shapes.keys() - at.target.keys()
+    ):
+        proposed += _coinciding(at, path)
     if isinstance(value, int) and not proposed:
         proposed += [n for n in (value + 1, value - 1, value + 2, value - 2) if n > 0]
     if isinstance(value, float) and len(probe) != len(at.shapes):  # rounded counts
@@ -76,6 +88,15 @@ def numbers(at: Candidate, path: str, value: Any, wrong: set[str]) -> Iterator[M
     for item in dict.fromkeys(min(item, most) for item in proposed):
         if item != value:
             yield dict.fromkeys(paths, item)
+
+
+def _coinciding(at: Candidate, path: str) -> list[int]:
+    """Sizes of other leaves, the file's commonest first: a projection between two widths goes where
+    they are the same."""
+    values = leaves(moved(at.config, at.moves))
+    sizes = {v for p, v in values.items() if type(v) is int and v > COUNT and p != path}
+    wanted = Counter(n for shape, _ in at.target.values() for n in {*shape} & sizes)
+    return [size for size, _ in wanted.most_common(_VOTED)]
 
 
 def _with_way(at: Candidate, path: str, value: int) -> Iterator[Moves]:
