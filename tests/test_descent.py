@@ -264,3 +264,45 @@ def test_a_constructor_that_is_stopped_leaves_gradients_on() -> None:
     with pytest.raises(TimeoutError):
         on_meta(slow, {}, 0.01)
     assert torch.is_grad_enabled()
+
+
+class Joined(nn.Module):
+    """A projection between two widths goes where they are the same; nothing else shows the one."""
+
+    def __init__(self, width: int = 24, out_size: int = 768, blocks: int = 2) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(nn.Linear(width, width) for _ in range(blocks))
+        if out_size != width:
+            self.project = nn.Linear(width, width)
+
+
+class Marked(nn.Module):
+    """A norm stands behind the block that is so many before the last; by default none does."""
+
+    def __init__(self, layers: int = 70, late_layers: int = 20, width: int = 8) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList()
+        for number in range(layers):
+            block = nn.ModuleDict({"line": nn.Linear(width, width)})
+            if number == layers - late_layers - 1:
+                block["norm"] = nn.LayerNorm(width)
+            self.blocks.append(block)
+
+
+@pytest.mark.parametrize(
+    ("cls", "start", "wanted"),
+    [
+        (Joined, {"width": 24, "out_size": 768, "blocks": 2}, {"out_size": 24}),
+        (Joined, {"width": 40, "out_size": 24, "blocks": 3}, {"out_size": 40}),
+        (Marked, {"layers": 5, "late_layers": 20, "width": 8}, {"late_layers": 2}),
+        (Marked, {"layers": 9, "late_layers": 50, "width": 8}, {"late_layers": 7}),
+    ],
+)
+def test_what_moves_no_tensor_from_where_it_stands_is_found(
+    cls: type[nn.Module], start: Config, wanted: dict[str, Any]
+) -> None:
+    target = shapes_of(on_meta(cls, {**start, **wanted}))
+    descent = Descent(cls, start, target, {})
+    assert descent.cost
+    assert descent.run(20.0)
+    assert descent.moves == wanted

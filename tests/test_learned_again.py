@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import random
 import re
 import shutil
 from graphlib import TopologicalSorter
 from pathlib import Path
 
 from archfind.config_probing.again import adopted
+from archfind.config_probing.bench import Bench, shrunk
 from archfind.config_probing.build import acyclic, build_types
+from archfind.config_probing.challenge import drawn
+from archfind.config_probing.harvest import Harvest
 from archfind.config_probing.text import parse
 from archfind.database import folder
+from archfind.providers import transformers as library
 
 NAME = "trocr"
 
@@ -49,6 +54,28 @@ def test_a_type_is_learned_in_a_process_and_what_is_there_stays(tmp_path: Path) 
     (out / "vit_msn.txt").write_text("changed")
     build_types(tmp_path, ["vit_msn"])
     assert (out / "vit_msn.txt").read_text() == "changed"
+
+
+def test_a_head_of_few_tensors_is_learned_with_its_widths(tmp_path: Path) -> None:
+    (tmp_path / "transformers" / "types").mkdir(parents=True)
+    found = Harvest(tmp_path / "transformers" / "types").type("squeezebert")
+    assert found is not None
+    lines = [line for block in found.blocks for line in block.lines if "classifier.weight" in line]
+    assert len(lines) == 2  # one answer of a question, and the labels of sentences and words
+    assert all(line.split()[-1] == "hidden_size" for line in lines)
+
+
+def test_networks_to_learn_from_have_widths_that_coincide() -> None:
+    name = "resnet/ResNetModel"
+    bench = Bench(name, shrunk(name, library.defaults("resnet")))
+    paths = [path for path in bench.base if path.startswith(("embedding", "hidden", "depths"))]
+    draw = random.Random(0)
+    every = [{**bench.base, **drawn(bench, paths, {}, draw)} for _ in range(100)]
+    same = [one for one in every if one["embedding_size"] == one["hidden_sizes.0"]]
+    assert 5 < len(same) < 50
+    built = bench.build({"embedding_size": 256})
+    assert built is not None
+    assert not any("stages.0.layers.0.shortcut" in key for key in built.shapes[""])
 
 
 def test_what_is_inside_comes_first_and_circles_are_cut() -> None:

@@ -15,8 +15,10 @@ import transformers
 from safetensors.torch import save_file
 
 import archfind
+from archfind.canonical import networks
 from archfind.config_probing.compile import compile_types, read_presets, read_types
 from archfind.database import folder
+from archfind.pretrained.readings import readings
 from archfind.providers import transformers as library
 from archfind.types import Guess
 
@@ -188,6 +190,17 @@ def test_names_that_tensorflow_gave(alone: Path, tmp_path: Path) -> None:
         (step.kind, step.detail) for step in guess.canonical.steps
     ]
     assert same_outputs(archfind.load(tmp_path / "pytorch_model.bin"), model)
+
+
+def test_a_scale_called_gamma_stays_beside_weight_norm(tmp_path: Path) -> None:
+    file = tmp_path / "codec.pth"
+    names = ("conv.weight_g", "conv.weight_v", "block.gamma", "block.norm.beta")
+    torch.save({name: torch.ones(2, 2) for name in names}, file)
+    keys = [set(one.index) for one in readings(next(iter(networks(archfind.open(file)).values())))]
+    weights = {f"conv.parametrizations.weight.original{n}" for n in (0, 1)}
+    assert weights | {"block.gamma", "block.norm.beta"} in keys
+    assert weights | {"block.weight", "block.norm.bias"} in keys
+    assert {*names} in keys
 
 
 def test_a_pooler_may_be_missing(alone: Path, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import transformers
 from torch import nn
 
 import archfind
+from archfind.attempt_configured import _filled  # pyright: ignore[reportPrivateUsage]
 from archfind.canonical import networks
 from archfind.config_probing.complete import completed
 from archfind.database import default
@@ -226,3 +227,32 @@ def test_a_number_that_is_refused_alone_moves_with_what_must_give_way(tmp_path: 
     assert (own.n_head, own.d_head) == (16, 12)  # pyright: ignore
     state = module.state_dict()
     assert all(torch.equal(value, state[key]) for key, value in loaded.state_dict().items())
+
+
+def test_what_a_config_does_not_declare_is_part_of_the_start() -> None:
+    base = {"width": 8, "inner": {"depth": 2}, "sizes": [1, 2]}
+    values = {"width": 16, "inner.shared": 37, "inner.deeper.size": 3, "sizes.#": 2, "sizes.0": 1}
+    assert _filled(base, values) == {
+        "width": 8,
+        "inner": {"depth": 2, "shared": 37},
+        "sizes": [1, 2],
+    }
+    assert base["inner"] == {"depth": 2}
+
+
+def test_a_class_with_what_the_named_one_never_has_is_tried(tmp_path: Path) -> None:
+    config = transformers.Dinov2WithRegistersConfig(
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        image_size=8,
+        patch_size=4,
+        qkv_bias=False,
+        apply_layernorm=False,
+    )
+    torch.manual_seed(0)
+    module = transformers.Dinov2WithRegistersBackbone(config).eval()
+    loaded = archfind.load(written(module, tmp_path / "towers.pth", published=True), accept_ambiguous=True)
+    assert "embeddings.register_tokens" in loaded.state_dict()
+    state = module.state_dict()
+    assert {*loaded.state_dict()} == {*state}
