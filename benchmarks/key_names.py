@@ -132,8 +132,8 @@ def main() -> int:
     if options.load:
         from loaded_names import load_sample, sampled
 
-        lines = (line for corpus in options.corpus for line in Path(corpus).open())
-        cases = [json.loads(line) for line in lines]
+        texts = (Path(corpus).read_text() for corpus in options.corpus)
+        cases = [json.loads(line) for text in texts for line in text.splitlines()]
         cases = [c for c in cases if not only or c["name"].partition("/")[0] in only]
         cases = sampled(cases, options.load, options.seed)
         load_sample(cases, options.results, options.limit, options.seconds, options.again)

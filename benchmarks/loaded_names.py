@@ -1,9 +1,9 @@
 """How many of a corpus's files load strictly: `key_names.py CORPUS --load N` runs this.
 
-A sample of N is drawn by a seed, in equal parts of today's and older names where there are as many,
-or, with `--status close`, of what a guess alone says so. Each file is built with weights in a
+A sample of N is drawn by a seed, half of it in older names. Each file is built with weights in a
 process of its own, which ends after `--limit` seconds; what came of it is a line of `--results`,
-and what stands there already isn't run again, so that a sample may be run in pieces (`--seconds`).
+and what stands there already isn't run again, so that a sample may be run in pieces (`--seconds`),
+or run again after a change (`--again searched,refused`).
 """
 
 from __future__ import annotations
@@ -198,9 +198,9 @@ def _print(lines: list[dict[str, Any]]) -> None:
             count = counts.setdefault(group, Counter())
             count.update(("all", line["word"], line["why"].partition(":")[0]))
     for group, count in counts.items():
-        strict = sum(count[word] for word in _STRICT)
+        total, strict = count["all"], sum(count[word] for word in _STRICT)
+        others = count["other outputs"] + count["it doesn't run"]
         print(
-            f"{group}: {strict} of {count['all']} loaded strictly ({strict / count['all']:.1%}); "
-            f"{count['equal']} equal, {count['other outputs'] + count['it doesn' + chr(39) + 't run']}"
-            f" others, {count['no inputs']} without inputs"
+            f"{group}: {strict} of {total} loaded strictly ({strict / total:.1%}): "
+            f"{count['equal']} equal, {others} others, {count['no inputs']} without inputs"
         )

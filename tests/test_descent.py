@@ -289,16 +289,27 @@ class Marked(nn.Module):
             self.blocks.append(block)
 
 
+class Mixture(nn.Module):
+    """What the router counts are experts and such that do nothing and have no tensors."""
+
+    def __init__(self, experts: int = 5, idle: int = 5, width: int = 8) -> None:
+        super().__init__()
+        self.router = nn.Linear(width, experts + idle)
+        self.experts = nn.ModuleList(nn.Linear(width, width) for _ in range(experts))
+
+
 @pytest.mark.parametrize(
     ("cls", "start", "wanted"),
     [
+        (Mixture, {"experts": 5, "idle": 5, "width": 8}, {"experts": 4, "idle": 6}),
+        (Mixture, {"experts": 8, "idle": 20, "width": 16}, {"experts": 10, "idle": 18}),
         (Joined, {"width": 24, "out_size": 768, "blocks": 2}, {"out_size": 24}),
         (Joined, {"width": 40, "out_size": 24, "blocks": 3}, {"out_size": 40}),
         (Marked, {"layers": 5, "late_layers": 20, "width": 8}, {"late_layers": 2}),
         (Marked, {"layers": 9, "late_layers": 50, "width": 8}, {"late_layers": 7}),
     ],
 )
-def test_what_moves_no_tensor_from_where_it_stands_is_found(
+def test_what_no_step_alone_makes_better_is_found(
     cls: type[nn.Module], start: Config, wanted: dict[str, Any]
 ) -> None:
     target = shapes_of(on_meta(cls, {**start, **wanted}))

@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 import archfind
 from archfind.canonical import networks
 from archfind.config_probing.compile import compile_types, read_presets, read_types
+from archfind.config_probing.text import pattern
 from archfind.database import folder
 from archfind.pretrained.readings import readings
 from archfind.providers import transformers as library
@@ -236,6 +237,13 @@ def test_presets_are_many_and_of_known_types() -> None:
 
 def test_the_compiled_types_are_what_the_text_says() -> None:
     assert compile_types(FOLDER) == (FOLDER / "configured.bin").read_bytes()
+
+
+def test_every_line_that_a_class_leaves_out_is_one_of_what_it_holds() -> None:
+    for found, _ in read_types(FOLDER / "transformers" / "types"):
+        for like in (like for block in found.blocks for like in block.likes):
+            gone = {*like.without} - {pattern(line) for line in like.block.flat()}
+            assert not gone, f"{found.name}: {gone}; learn it again"
 
 
 def test_every_text_comes_back_from_its_own_parse() -> None:

@@ -252,7 +252,9 @@ def test_a_class_with_what_the_named_one_never_has_is_tried(tmp_path: Path) -> N
     )
     torch.manual_seed(0)
     module = transformers.Dinov2WithRegistersBackbone(config).eval()
-    loaded = archfind.load(written(module, tmp_path / "towers.pth", published=True), accept_ambiguous=True)
+    loaded = archfind.load(
+        written(module, tmp_path / "towers.pth", published=True), accept_ambiguous=True
+    )
     assert "embeddings.register_tokens" in loaded.state_dict()
     state = module.state_dict()
     assert {*loaded.state_dict()} == {*state}

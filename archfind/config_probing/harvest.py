@@ -121,7 +121,9 @@ class Harvest:
             first = not found.blocks
             # What was read in the type's other classes and moved nothing moves nothing here, but
             # for what their code says: a width that is only taken together with another one.
-            said = {name for block in found.blocks for line in block.whole() for name in _names(line)}
+            said = {
+                name for block in found.blocks for line in block.whole() for name in _names(line)
+            }
             paths = [p for p in paths if p in visible or p in said or p not in seen]
             inner = [b for t in sorted(bench.first.inner - {name}) for b in self._blocks(t)]
             unruled = {path for block in found.blocks for path in block.left}

@@ -9,6 +9,7 @@ misfit stays, until nothing is left of it.
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -26,6 +27,7 @@ _WORDS = 12  # of one argument, from each of which a search may start
 _REFUSED = 12  # choices that are tried with another
 _BESIDE = 6  # values of that other
 _INSTEAD = 3  # ... or of one that is moved in another's place
+_LIKELY = 2  # values of a number that are held while the others are solved
 _PLAIN = 1 / 16  # whose multiples are written as they are
 
 Proposals = Callable[[Candidate, str, Any, set[str]], Iterable[Moves]]
@@ -68,7 +70,8 @@ class Descent(Candidate):
                 or self._round(numbers)
                 or self._round(counts)
                 or sloped(self)
-                or (deep and (self._together() or self._switched() or self._undone()))
+                or (deep and (self._together() or self._held() or self._switched()))
+                or (deep and self._undone())
             ):
                 break
         if not self.cost:
@@ -138,6 +141,21 @@ class Descent(Candidate):
                 alike = (p for p, v in values.items() if v == values[path] and type(v) is int)
                 more |= {p: value for p in alike if p.rpartition("_")[2] == word}
         yield more
+
+    def _held(self) -> bool:
+        """One number at a value that is likely for it, and all others solved anew beside it: two
+        that are counted together, of which one is seen elsewhere as well."""
+        wrong = {template(key) for key in misfits(self.shapes, self.target)}
+        for path, value in leaves(moved(self.config, self.moves)).items():
+            if not self.reach.get(path, set()) & wrong:
+                continue
+            for move in itertools.islice(numbers(self, path, value, wrong), _LIKELY):
+                if time.monotonic() > self.end:
+                    return False
+                made = merged(self.moves, move)
+                if self.kept({**made, **self.solution(made, held=path)}):
+                    return True
+        return False
 
     def _switched(self) -> bool:
         """Choices made one by one, all numbers solved anew for each: from the first network, where
