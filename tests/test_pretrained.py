@@ -204,6 +204,25 @@ def test_a_scale_called_gamma_stays_beside_weight_norm(tmp_path: Path) -> None:
     assert {*names} in keys
 
 
+def test_a_text_model_of_another_type_is_named_where_a_head_is_missing(tmp_path: Path) -> None:
+    config = transformers.Qwen2_5_VLTextConfig(
+        vocab_size=99,
+        hidden_size=32,
+        intermediate_size=37,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+    )
+    state = transformers.Qwen2_5_VLTextModel(config).state_dict()
+    file = tmp_path / "tower.pth"
+    torch.save({f"model.{key}": tensor for key, tensor in state.items()}, file)
+    guess = archfind.guess(file)
+    assert guess.status == "ambiguous"
+    assert "Qwen2_5_VLTextModel" in {twin.architecture for twin in guess.matches[0].twins}
+    loaded = archfind.load(file, choose="transformers/Qwen2_5_VLTextModel", accept_ambiguous=True)
+    assert {*loaded.state_dict()} == {*state}
+
+
 def test_a_pooler_may_be_missing(alone: Path, tmp_path: Path) -> None:
     model = archfind.load(alone)
     state = {k: t for k, t in model.state_dict().items() if not k.startswith("pooler")}

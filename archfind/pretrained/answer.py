@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from archfind.database import Database
     from archfind.pretrained.claims import Claims
-    from archfind.pretrained.database import Configured
+    from archfind.pretrained.database import Configured, ModelTypes
     from archfind.pretrained.solve import Solved
     from archfind.types import Canonical, Match, TensorSpec
     from archfind.work import Work
@@ -58,10 +58,48 @@ def configured(canonical: Canonical, database: Database, choose: str, work: Work
                 one.canonical is reading and one.score >= _DOUBTFUL for one in found
             )
             answer = answered(whole, missed, claims, choose, types.types)
+            answer = _with_bases(answer, whole[0], reading, types, claims, work)
             if doubted and answer.chosen_by == "only":
                 answer = replace(answer, status="ambiguous", chosen_by="")
             return answer
     return None
+
+
+def _with_bases(
+    answer: Guess,
+    first: Solved,
+    reading: Canonical,
+    types: ModelTypes,
+    claims: Claims,
+    work: Work,
+) -> Guess:
+    """The answer with other types' base networks among the twins, where a file without a head has
+    all of its tensors below the prefix of one: a text model inside of another may be kept so."""
+    prefix = f"{first.block.prefix}."
+    below = strip(reading, prefix) if _is_below(first, prefix) else reading
+    if below is reading or len(below.index) < len(reading.index):
+        return answer
+    match = answer.matches[0]
+    known = {(match.entry.name, first.block.type.name)}
+    known |= {(twin.architecture, twin.differs.partition(":")[0]) for twin in match.twins}
+    more = tuple(
+        Twin("transformers", cls, False, f"{kind}: the base network alone")
+        for cls, kind in dict.fromkeys(
+            _name(one) for one in tried(below, types, claims, work)[0] if one.match.fits
+        )
+        if (cls, kind) not in known
+    )
+    if not more:
+        return answer
+    if answer.chosen_by == "only":
+        answer = replace(answer, status="ambiguous", chosen_by="")
+    return replace(answer, matches=(replace(match, twins=match.twins + more), *answer.matches[1:]))
+
+
+def _is_below(first: Solved, prefix: str) -> bool:
+    """Whether all of a file's own tensors stand below a class's prefix."""
+    keys = [key for key in first.index if key not in first.tied]
+    return prefix != "." and all(key.startswith(prefix) for key in keys)
 
 
 def named_class(
@@ -153,9 +191,9 @@ def _bases(first: Solved, rivals: list[Solved]) -> tuple[Twin, ...]:
     library takes its tensors below the prefix, too."""
     block = first.block
     prefix = f"{block.prefix}."
-    keys = [key for key in first.index if key not in first.tied]
-    if not block.prefix or any(not key.startswith(prefix) for key in keys):
+    if not _is_below(first, prefix):
         return ()
+    keys = [key for key in first.index if key not in first.tied]
     below = {template(key[len(prefix) :]) for key in keys}
     own = block.type.bases(block.prefix, block.dialect)
     blocks = [block.type.block(place) for cls, place in own.items() if cls != block.cls]
