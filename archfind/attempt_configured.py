@@ -6,6 +6,7 @@ import contextlib
 import copy
 import io
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from torch import nn
@@ -15,7 +16,7 @@ from archfind.frozen import replace
 from archfind.match import compared
 from archfind.pretrained.solve import Solved
 from archfind.pretrained.state_dict import is_stale
-from archfind.probing.config import Config, leaves, moved
+from archfind.probing.config import Config, Leaf, leaves, moved
 from archfind.probing.descent import Descent
 from archfind.probing.probe import Moves, Shapes, on_meta
 from archfind.probing.trace import Traced
@@ -119,7 +120,7 @@ def _item(config: Config, path: str) -> Any:
     return found
 
 
-def _filled(base: Config, values: Moves) -> Config:
+def _filled(base: Config, values: Mapping[str, Leaf]) -> Config:
     """The type's defaults with the fields that they lack and its rules name: some classes read what
     their config doesn't declare."""
     found = copy.deepcopy(base)

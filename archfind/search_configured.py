@@ -40,12 +40,7 @@ def search_configured(
     claims = claims_of(canonical.checkpoint)
     near = list(_near(canonical, types, choose))
     if close is not None:
-        names = {close.entry.name, *(twin.architecture for twin in close.twins)}
-        alike = [one for one in near if one.block.cls in names]
-        known = {part for one in alike for part in one.block.templates}
-        strange = {*map(template, close.unexpected)} - known
-        alike += [one for one in near if one not in alike and strange & one.block.templates]
-        near = alike or near
+        near = _as_like(near, close) or near
     scores = [one.score for one in near]
     few = near[:_CLASSES]
     found: list[Solved] = []
@@ -91,6 +86,17 @@ def search_configured(
         # Classes that were as near weren't looked at.
         answer = replace(answer, status="ambiguous", chosen_by="")
     return answer
+
+
+def _as_like(near: list[Solved], close: Match) -> list[Solved]:
+    """The class that key names are close to and its twins, then those that have what they never
+    have."""
+    names = {close.entry.name, *(twin.architecture for twin in close.twins)}
+    alike = [one for one in near if one.block.cls in names]
+    known = {part for one in alike for part in one.block.templates}
+    strange = {*map(template, close.unexpected)} - known
+    others = [one for one in near if strange & one.block.templates]
+    return [*alike, *(one for one in others if one not in alike)]
 
 
 def mended(guess: Guess, types: ModelTypes, seconds: float) -> Guess | None:

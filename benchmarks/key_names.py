@@ -109,6 +109,17 @@ def guessed(case: dict[str, Any], place: Path) -> Guess:
     return archfind.guess(place)
 
 
+def print_shares(counts: dict[str, Counter[str]]) -> None:
+    """A line for each way of naming."""
+    for way, count in counts.items():
+        total = count["cases"]
+        shares = ", ".join(
+            f"{word} {count[word] / total:.1%}" for word in ("named", "first", "type")
+        )
+        status = ", ".join(f"{count[s]} {s}" for s in ("exact", "ambiguous", "close", "unknown"))
+        print(f"{way}: {total} headers: {shares}, wrong exact {count['wrong']}; {status}")
+
+
 def main() -> int:
     """Prints a line for each header whose class isn't named, and the shares."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -163,13 +174,7 @@ def main() -> int:
                         f"{case['name']} {case['way']}: {text}; {guess.status} {first} {took:.2f}s",
                         flush=True,
                     )
-    for way, count in counts.items():
-        total = count["cases"]
-        shares = ", ".join(
-            f"{word} {count[word] / total:.1%}" for word in ("named", "first", "type")
-        )
-        status = ", ".join(f"{count[s]} {s}" for s in ("exact", "ambiguous", "close", "unknown"))
-        print(f"{way}: {total} headers: {shares}, wrong exact {count['wrong']}; {status}")
+    print_shares(counts)
     print(f"{len(types)} types")
     return 0
 

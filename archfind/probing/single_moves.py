@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from archfind.probing.candidate import Candidate
@@ -63,9 +63,9 @@ def numbers(at: Candidate, path: str, value: Any, wrong: set[str]) -> Iterator[M
             yield from _with_way(at, path, value)
         elif isinstance(value, int) and _COUNTED.search(leaf_name(path)):
             # From beyond the last layer no step may come among them.
-            yield from ({path: item} for item in range(1, COUNT + 1) if item != value)
+            yield from _instead(path, value, range(1, COUNT + 1))
         elif isinstance(value, int) and _WIDE.search(path) and at.shapes.keys() - at.target.keys():
-            yield from ({path: item} for item in _coinciding(at, path) if item != value)
+            yield from _instead(path, value, _coinciding(at, path))
         return
     reached = {template(k) for k in misfits(at.shapes, probe)}
     at.reach[path] = at.reach.get(path, set()) | reached
@@ -88,6 +88,12 @@ def numbers(at: Candidate, path: str, value: Any, wrong: set[str]) -> Iterator[M
     for item in dict.fromkeys(min(item, most) for item in proposed):
         if item != value:
             yield dict.fromkeys(paths, item)
+
+
+def _instead(path: str, value: int, others: Iterable[int]) -> Iterator[Moves]:
+    for other in others:
+        if other != value:
+            yield {path: other}
 
 
 def _coinciding(at: Candidate, path: str) -> list[int]:
