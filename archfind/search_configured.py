@@ -11,7 +11,7 @@ from archfind.attempt_configured import ConfiguredAttempt
 from archfind.families.text import template
 from archfind.frozen import replace
 from archfind.pretrained.answer import answered, with_assumed
-from archfind.pretrained.claims import claims_of
+from archfind.pretrained.claims import Claims, claims_of
 from archfind.pretrained.database import ModelTypes
 from archfind.pretrained.named import likest
 from archfind.pretrained.rank import rank
@@ -35,12 +35,27 @@ def search_configured(
 ) -> Guess | None:
     """The answer where a class comes to have every tensor of the file; None where none does. Beside
     the class that the file's key names are `close` to only those that are as like are tried, and
-    such that have what the class never has."""
+    such that have what the class never has; where none of them does, those that nearly are."""
     end = time.monotonic() + seconds
-    claims = claims_of(canonical.checkpoint)
     near = list(_near(canonical, types, choose))
-    if close is not None:
-        near = _as_like(near, close) or near
+    groups = [near]
+    alike = _as_like(near, close) if close is not None else []
+    if alike:
+        others = [one for one in near if one not in alike]
+        groups = [alike, [one for one in others if one.score >= _BESIDE * alike[0].score]]
+    for some in groups:
+        left = end - time.monotonic()
+        answer = _searched(some, claims_of(canonical.checkpoint), types, choose, left)
+        if answer is not None:
+            return answer
+    return None
+
+
+def _searched(
+    near: list[Solved], claims: Claims, types: ModelTypes, choose: str, seconds: float
+) -> Guess | None:
+    """The answer where one of these classes, or several, come to have every tensor."""
+    end = time.monotonic() + seconds
     scores = [one.score for one in near]
     few = near[:_CLASSES]
     found: list[Solved] = []

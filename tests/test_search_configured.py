@@ -258,3 +258,21 @@ def test_a_class_with_what_the_named_one_never_has_is_tried(tmp_path: Path) -> N
     assert "embeddings.register_tokens" in loaded.state_dict()
     state = module.state_dict()
     assert {*loaded.state_dict()} == {*state}
+
+
+def test_a_class_that_is_nearly_as_like_is_tried_where_the_named_one_fails(tmp_path: Path) -> None:
+    fields = {
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "intermediate_size": 32,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 8,
+        "attention_bias": True,
+    }
+    torch.manual_seed(0)
+    made: Any = library.classes("mimi_encoder")["MimiEncoderModel"]
+    module = made(library.config_of("mimi_encoder", fields)).eval()
+    file = written(module, tmp_path / "codec.pth")
+    assert archfind.guess(file).matches[0].entry.name != "MimiEncoderModel"
+    assert archfind.guess(file, search=True).matches[0].entry.name == "MimiEncoderModel"
