@@ -91,7 +91,8 @@ def _with_bases(
     )
     if not more:
         return answer
-    if answer.chosen_by == "only":
+    own = f"{first.block.type.name}:"
+    if answer.chosen_by == "only" and any(not twin.differs.startswith(own) for twin in more):
         answer = replace(answer, status="ambiguous", chosen_by="")
     return replace(answer, matches=(replace(match, twins=match.twins + more), *answer.matches[1:]))
 
