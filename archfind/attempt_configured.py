@@ -18,7 +18,7 @@ from archfind.pretrained.solve import Solved
 from archfind.pretrained.state_dict import is_stale
 from archfind.probing.config import Config, Leaf, leaves, moved
 from archfind.probing.descent import Descent
-from archfind.probing.probe import Moves, Shapes, on_meta
+from archfind.probing.probe import Moves, Shapes, on_meta, shapes_of
 from archfind.probing.trace import Traced
 from archfind.providers import provider
 from archfind.types import Setting
@@ -53,7 +53,7 @@ class ConfiguredAttempt:
         if block.dialect:
             self._descent = _Published(name, made, self._start, target)
         else:
-            self._descent = Descent(made, self._start, target, {})
+            self._descent = _Own(made, self._start, target, {})
 
     @property
     def fits(self) -> bool:
@@ -154,6 +154,24 @@ def _is_built(made: Any, config: Config) -> bool:
     except Exception:  # a library refuses values in its own ways
         return False
     return True
+
+
+class _Own(Descent):
+    """For the module's own keys. Those that are tied to one of the file's may be missing there,
+    which the config's fields decide: heads of a detector's layers, say, that are one."""
+
+    def built(self, moves: Moves) -> Shapes | None:
+        library: Any = provider("transformers")
+        self._tries += 1
+        try:
+            with contextlib.redirect_stdout(io.StringIO()):
+                module = on_meta(self._cls, moved(self.config, moves), self._limit)
+                tied: dict[str, str] = library.tied(module)
+                shapes = shapes_of(module)
+        except Exception:  # a library refuses values in its own ways
+            return None
+        target = self.target
+        return {k: s for k, s in shapes.items() if k in target or tied.get(k) not in target}
 
 
 class _Published(Descent):
