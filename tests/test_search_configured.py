@@ -11,12 +11,13 @@ import transformers
 from torch import nn
 
 import archfind
-from archfind.attempt_configured import _filled  # pyright: ignore[reportPrivateUsage]
+from archfind.attempt_configured import _filled, _Own  # pyright: ignore[reportPrivateUsage]
 from archfind.canonical import networks
 from archfind.config_probing.complete import completed
 from archfind.database import default
 from archfind.pretrained.database import beside
 from archfind.probing.config import leaves
+from archfind.probing.probe import shapes_of
 from archfind.providers import transformers as library
 from archfind.search_configured import search_configured
 
@@ -276,3 +277,26 @@ def test_a_class_that_is_nearly_as_like_is_tried_where_the_named_one_fails(tmp_p
     file = written(module, tmp_path / "codec.pth")
     assert archfind.guess(file).matches[0].entry.name != "MimiEncoderModel"
     assert archfind.guess(file, search=True).matches[0].entry.name == "MimiEncoderModel"
+
+
+class Heads(nn.Module):
+    """A head for each layer, or one for all of them, which a file has once."""
+
+    def __init__(self, layers: int = 3, shared: bool = False) -> None:
+        super().__init__()
+        heads = [nn.Linear(4, 4) for _ in range(layers)]
+        self.heads = nn.ModuleList(heads[:1] * layers if shared else heads)
+        own = [f"heads.{n}.{name}" for n in range(1, layers) for name in ("weight", "bias")]
+        one = {key: f"heads.0.{key.rpartition('.')[2]}" for key in own}
+        self.all_tied_weights_keys = one if shared else {}
+
+
+@pytest.mark.parametrize("layers", [2, 5])
+def test_what_a_switch_ties_may_be_missing(layers: int) -> None:
+    shapes = shapes_of(Heads(layers))
+    target = {key: spec for key, spec in shapes.items() if ".0." in key}
+    descent = _Own(Heads, {"layers": layers, "shared": False}, target, {})
+    assert descent.cost
+    assert descent.run(20.0)
+    assert descent.moves in ({"shared": True}, {"layers": 1})
+    assert descent.tried({"shared": True}) == 0
