@@ -165,7 +165,7 @@ def test_no_onnx_of_what_it_has_no_operators_for(tmp_path: Path) -> None:
 )
 def test_a_note_that_fits_no_tensor_leaves_the_integers(said: str, tmp_path: Path) -> None:
     tensors = {"weight": torch.zeros(4, 3, dtype=torch.int8), "weight.scales": torch.rand(3)}
-    save_file(tensors, tmp_path / "net.safetensors", {"archfind.quantised": said})
+    save_file(tensors, tmp_path / "net.safetensors", {"archfind.quantisation": said})
     index = archfind.open(tmp_path / "net.safetensors").index
     assert {key: spec.dtype for key, spec in index.items()} == {
         "weight": "int8",

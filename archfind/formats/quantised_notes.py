@@ -1,7 +1,7 @@
 """torch's quantised tensors in a container that has none: their integers under their own key, what
 those mean in a note beside the tensors.
 
-    archfind.quantised    {"fc.weight": {"dtype": "qint8", "scale": 0.02, "zero_point": 3},
+    archfind.quantisation {"fc.weight": {"dtype": "qint8", "scale": 0.02, "zero_point": 3},
                            "conv.weight": {"dtype": "qint8", "axis": 0}}
 
 With an axis, the tensors `conv.weight.scales` and `conv.weight.zero_points` have a number for each
@@ -15,7 +15,7 @@ from archfind.types import Quantiser, TensorSpec
 
 from .side_files import number, object_in, whole
 
-NOTE = "archfind.quantised"
+NOTE = "archfind.quantisation"
 INTEGERS = {"qint8": "int8", "quint8": "uint8", "qint32": "int32"}
 _ZERO = 1 << 31
 

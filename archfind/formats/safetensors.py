@@ -45,10 +45,10 @@ def read(source: Source, report: Report) -> Checkpoint:
     index, metadata = read_header(source)
     if not index:
         raise NoTensors("no tensors: the safetensors header lists none", source.path)
-    if "archfind.quantised" in metadata:  # what quantised_notes.py calls NOTE
+    if "archfind.quantisation" in metadata:  # what quantised_notes.py calls NOTE
         from .quantised_notes import with_meaning
 
-        index = with_meaning(index, str(metadata["archfind.quantised"]))
+        index = with_meaning(index, str(metadata["archfind.quantisation"]))
     return Checkpoint(
         path=source.path,
         format="safetensors",
