@@ -299,9 +299,7 @@ def in_state_dict(
             return {"": other}
     from archfind.resized import resized
 
-    for reading, tried in tries:
-        if any(map(_is_damaged, tried)):
-            continue
+    for reading, _ in tries:
         other = resized(reading, database, choose, work)
         if other is not None:
             return {"": other}
@@ -392,13 +390,6 @@ def _told(found: Guess | None) -> tuple[int, int]:
         return 0, 0
     parts = sum(one.status in _SURE for one in found.parts.values())
     return parts, found.matches[0].matched if found.status == "close" else 0
-
-
-def _is_damaged(fit: Fit) -> bool:
-    """Whether one tensor alone isn't the network's own: what is pruned, or widened, has another
-    layer that reads it, or is read."""
-    found = fit.match
-    return len(found.mismatched) == 1 and not (found.missing or found.unexpected)
 
 
 def _is_misread(found: Guess) -> bool:

@@ -95,6 +95,8 @@ def near(
         nearest.append((fit, found))
     # Where no key is shared, shapes say more than the order in which candidates came.
     nearest.sort(key=lambda pair: (-pair[0].share, -pair[1].in_common[1]))
+    # What most of the file is comes before what it has as much of, and lacks as much of.
+    nearest.sort(key=lambda pair: not is_close(pair[1], canonical.index, pair[0].prefix))
     top = tuple(found for _, found in nearest[:_CANDIDATES])
     if not top:
         return Guess(canonical, "unknown", (), "")

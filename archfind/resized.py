@@ -54,6 +54,8 @@ def resized(canonical: Canonical, database: Database, choose: str, work: Work) -
         if found.missing or found.unexpected or not found.mismatched:
             continue
         changed = _changed(index, signature, found)
+        if changed is None and len(found.mismatched) == 1:
+            return None  # damaged: what is pruned, or widened, has a layer that reads it as well
         rank = len(found.mismatched), not plain(signature)
         if changed is not None and (best is None or rank < best[0]):
             best = rank, _with_sizes(found, changed), signature, reading

@@ -23,13 +23,13 @@ CASES = ("wide", "odd", "one odd", "wide regnet", "table", "last block", "rank 7
 CHILD = """
 import json, resource, sys, time
 sys.path.insert(0, sys.argv[1])
-from archfind import database
+from archfind.database import default
 from archfind.identify import guess
 from archfind.render import guess_document, guess_lines
 from archfind.types import Checkpoint, Storage, TensorSpec
 from fuzz.described import shapes_of
 
-known = database.default()
+known = default()
 
 def network(name):
     return {k: s for k, (s, _) in shapes_of(known.signature(known.named(name)[0])).items()}

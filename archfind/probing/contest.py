@@ -48,6 +48,10 @@ def kept(
         {p.name for p in presets if _of(family, p) and gives(family.program, p.values(), p.shapes)}
         for family in families
     ]
+    # A preset that none of its families gives keeps one all the same.
+    lost = {preset.name for preset in presets}.difference(*explained)
+    for number, family in enumerate(families):
+        explained[number] |= {p.name for p in presets if p.name in lost and _of(family, p)}
     found: list[int] = []
     worth = max(1, _WORTH * len(left))
     while True:
