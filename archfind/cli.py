@@ -12,7 +12,7 @@ from archfind.errors import (
     CheckpointError,
     ExportError,
 )
-from archfind.own_errors import OwnErrors
+from archfind.internal_errors import OwnErrors
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -202,7 +202,7 @@ def _add_export(one: argparse.ArgumentParser) -> None:
 
 def _guess(arguments: argparse.Namespace) -> int:
     from archfind import guess
-    from archfind.render import guess_document, guess_lines
+    from archfind.report.answer import guess_document, guess_lines
 
     codes: list[int] = []
     for path in arguments.files:
@@ -235,8 +235,8 @@ def _guess(arguments: argparse.Namespace) -> int:
 
 def _inspect(arguments: argparse.Namespace) -> int:
     from archfind import formats
-    from archfind.inspection import inspect_document
-    from archfind.inspection_text import inspect_lines
+    from archfind.report.inspection import inspect_document
+    from archfind.report.inspection_text import inspect_lines
 
     codes: list[int] = []
     for path in arguments.files:
@@ -258,7 +258,7 @@ def _inspect(arguments: argparse.Namespace) -> int:
 
 def _export(arguments: argparse.Namespace) -> int:
     from archfind import guess
-    from archfind.assumed import settled
+    from archfind.matching.assumed import settled
     from archfind.writing import target
 
     if arguments.trust:
@@ -275,7 +275,7 @@ def _export(arguments: argparse.Namespace) -> int:
     }
     target.refuse_export(arguments.out, [arguments.file], copied=not settings, **options)
     from archfind import exporters
-    from archfind.render import export_document, export_lines, guess_document, guess_lines
+    from archfind.report.answer import export_document, export_lines, guess_document, guess_lines
 
     found = guess(arguments.file, choose=arguments.choose, part=arguments.part)
     target.refuse_network(found, arguments.out)
@@ -322,7 +322,7 @@ def _export_program(arguments: argparse.Namespace) -> int:
         half=arguments.half,
         allow_expansion=arguments.allow_expansion,
     )
-    from archfind.render import export_document, export_lines
+    from archfind.report.answer import export_document, export_lines
 
     if arguments.json:
         _print_json(export_document(exported))
@@ -341,7 +341,7 @@ def _repair(arguments: argparse.Namespace) -> int:
         sources = [name for name in (arguments.file, arguments.base, arguments.plan) if name]
         target.refuse_repair(arguments.out, sources, arguments.force)
     from archfind import repair
-    from archfind.render_repair import repair_document, repair_lines
+    from archfind.repair.text import repair_document, repair_lines
 
     if arguments.plan:
         plan = repair.read_plan(arguments.plan, arguments.file, arguments.base)
@@ -364,7 +364,7 @@ def _repair(arguments: argparse.Namespace) -> int:
 
 
 def _signatures(arguments: argparse.Namespace) -> int:
-    from archfind import database_commands as commands
+    from archfind.learning import commands as commands
 
     if arguments.action == "list":
         _print(commands.list_lines(arguments.names))
@@ -481,7 +481,7 @@ def _print_danger(path: str, danger: tuple[str, ...]) -> None:
 
 def _refused(path: str, error: ArchfindError, arguments: argparse.Namespace) -> int:
     """Says why a file of several can't be read; the others are read all the same."""
-    from archfind.render import error_document
+    from archfind.report.answer import error_document
 
     code = _fail(error, error_document(path, error) if arguments.json else None)
     dangerous = arguments.fail_on_danger and isinstance(error, CheckpointError) and error.danger

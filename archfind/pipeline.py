@@ -11,7 +11,7 @@ from os import PathLike
 from time import monotonic
 
 from archfind.errors import BuildError, ExportError, UnknownError
-from archfind.own_errors import OwnErrors
+from archfind.internal_errors import OwnErrors
 from archfind.types import Checkpoint, Choice, Guess
 
 TYPE_CHECKING = False
@@ -36,7 +36,8 @@ def open(path: Path) -> Checkpoint:
 def guess(source: Path | Checkpoint | Guess, choice: Choice, *, search: bool = False) -> Guess:
     """Which network `source` is, searched for where nothing fits and `search` asks for it, with
     what the choice tells of it."""
-    from archfind import database, identify
+    from archfind.database import entries
+    from archfind.matching import identify
 
     if isinstance(source, Guess):
         found = source
@@ -44,7 +45,7 @@ def guess(source: Path | Checkpoint | Guess, choice: Choice, *, search: bool = F
         checkpoint = source if isinstance(source, Checkpoint) else open(source)
         with OwnErrors(checkpoint.path, checkpoint):
             found = identify.guess(
-                checkpoint, database.default(), choose=choice.choose, part=choice.part
+                checkpoint, entries.default(), choose=choice.choose, part=choice.part
             )
     if search and found.kind is None:
         found = _searched(found, choice.choose)
@@ -54,7 +55,7 @@ def guess(source: Path | Checkpoint | Guess, choice: Choice, *, search: bool = F
 def _settled(found: Guess, choice: Choice) -> Guess:
     """The guess with what was assumed told by the choice's settings; BuildError for any other
     setting."""
-    from archfind.assumed import settled
+    from archfind.matching.assumed import settled
 
     told, rest = settled(found, choice.settings)
     if rest:
@@ -66,17 +67,17 @@ def _settled(found: Guess, choice: Choice) -> Guess:
 
 def _searched(found: Guess, choose: str) -> Guess:
     """The guess, or what building the likest classes gives."""
-    from archfind import database
+    from archfind.database import entries
 
     try:
-        from archfind.search import search
+        from archfind.searching.search import search
     except ModuleNotFoundError as error:
         raise missing_library(error, "searching for the network") from error
     from archfind.providers.building import building
 
     checkpoint = found.canonical.checkpoint
     with building(), OwnErrors(checkpoint.path, checkpoint):
-        return search(found, database.default(), choose)
+        return search(found, entries.default(), choose)
 
 
 def build(
@@ -84,7 +85,7 @@ def build(
 ) -> Built:
     """The guess as a live module, strictly loaded."""
     try:
-        from archfind import instantiate  # noqa: F401 (what is missing is said before the search)
+        from archfind.building import instantiate  # noqa: F401 (what is missing is said before the search)
     except ModuleNotFoundError as error:
         raise missing_library(error, "building the network") from error
     from archfind.providers.building import building
@@ -106,7 +107,8 @@ def _built(found: Guess, choice: Choice, allow_expansion: bool) -> Built:
     """The network of a guess: searched for where nothing fits, and again where building it says
     that rules were wrong, or tables of other shapes tell what weights don't: the size of the image,
     say."""
-    from archfind import expansion, instantiate
+    from archfind.building import instantiate
+    from archfind.formats import expansion
 
     checkpoint = found.canonical.checkpoint
     nbytes = 0 if allow_expansion else expansion.in_memory(found.canonical.index)
@@ -139,22 +141,22 @@ def _built(found: Guess, choice: Choice, allow_expansion: bool) -> Built:
 def _mended(found: Guess, choose: str, end: float) -> Guess | None:
     """A better answer where rules said what their class doesn't make, looked for until `end`; None
     where there is none."""
-    from archfind import database
+    from archfind.database import entries
     from archfind.frozen import replace
 
     if found.matches[0].pretrained is not None:
-        from archfind.pretrained.database import beside
-        from archfind.search_configured import SECONDS, mended
+        from archfind.database.model_types import beside
+        from archfind.searching.config_search import SECONDS, mended
 
-        types = beside(database.default().path)
+        types = beside(entries.default().path)
         seconds = min(SECONDS, end - monotonic())
         return mended(found, types, seconds) if types is not None else None
     if found.status not in _FITS or found.matches[0].variant is None:
         return None
-    from archfind.search import search
+    from archfind.searching.search import search
 
     doubted = replace(found, status="close", chosen_by="")
-    better = search(doubted, database.default(), choose, max(end - monotonic(), 1.0))
+    better = search(doubted, entries.default(), choose, max(end - monotonic(), 1.0))
     return better if better.status in _FITS[: 1 + _FITS.index(found.status)] else None
 
 
@@ -186,7 +188,7 @@ def load(
         return module, f"{error.message}; this is the graph itself, node by node"
     if not built.match.assumed or choice.accept_ambiguous:
         return built.module, ""
-    from archfind.assumed import warning
+    from archfind.matching.assumed import warning
 
     return built.module, warning(built.match)
 

@@ -10,7 +10,7 @@ from textwrap import fill
 from drawn_cases import LARGEST, MOST_BOXED, Case
 from outputs import CLOSE_TO
 
-from archfind.database import default
+from archfind.database.entries import default
 from archfind.escape import escape
 
 

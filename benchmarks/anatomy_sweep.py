@@ -14,8 +14,8 @@ from collections import Counter
 
 from drawn_nets import drawn
 
-from archfind.check import checkpoint_of
 from archfind.evidence.anatomy import anatomy
+from archfind.learning.check import checkpoint_of
 
 FIELDS = ("family", "dims", "takes", "inputs", "outputs", "cell", "bidirectional", "depth")
 

@@ -38,11 +38,11 @@ from variant_sweep import REDRAWS, Case, classes, variant
 
 import archfind
 from archfind.errors import ArchfindError
+from archfind.learning.twins import randomise
 from archfind.probing.config import moved
 from archfind.progress import progress
 from archfind.providers import provider
 from archfind.providers.example import fitted
-from archfind.twins import randomise
 
 TOOLS = ("archfind", "spandrel")
 NAMING = {

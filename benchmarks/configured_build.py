@@ -27,7 +27,7 @@ import transformers
 from small_configs import small, types
 
 import archfind
-from archfind.from_config import quiet
+from archfind.building.from_config import quiet
 from archfind.probing.config import leaves
 from archfind.providers import transformers as library
 

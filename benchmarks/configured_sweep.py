@@ -24,14 +24,14 @@ import torch
 from configured_sizes import published, write_sparse
 
 import archfind
-from archfind import database
-from archfind.database import folder
-from archfind.from_config import config_of
-from archfind.pretrained.database import beside
+from archfind.building.from_config import config_of
+from archfind.database import entries
+from archfind.database.entries import folder
+from archfind.database.model_types import beside
 from archfind.probing.config import leaves, moved
 from archfind.probing.probe import Shapes, on_meta, shapes_of
 from archfind.providers import transformers as library
-from archfind.search_configured import SECONDS, mended
+from archfind.searching.config_search import SECONDS, mended
 from archfind.types import Match
 
 _TRIES = 12
@@ -108,7 +108,7 @@ def case(
                 wrong.append(f"fields {path}={setting.value} not {value}")
                 break
         if not rebuilt(match, shapes, place):
-            types = beside(database.default().path)
+            types = beside(entries.default().path)
             better = mended(guess, types, SECONDS) if types is not None else None
             if better is None or not rebuilt(better.matches[0], shapes, place):
                 wrong.append("tensors")

@@ -12,8 +12,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from archfind.database import Member, Signature, default
-from archfind.signature import Size
+from archfind.database.entries import Member, Signature, default
+from archfind.database.notation import Size
 
 LARGEST = 120_000_000  # parameters
 MOST, MOST_BOXED = 20_000, 100  # classes, and those of detectors

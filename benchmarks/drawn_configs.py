@@ -23,9 +23,9 @@ from transformers.core_model_loading import (
     revert_weight_conversion,
 )
 
-from archfind.config_probing.bench import _unfilled, shrunk  # pyright: ignore
-from archfind.config_probing.harvest import Harvest
-from archfind.database import folder
+from archfind.database.entries import folder
+from archfind.learning.configs.bench import _unfilled, shrunk  # pyright: ignore
+from archfind.learning.configs.harvest import Harvest
 from archfind.probing.config import leaves, moved
 from archfind.probing.probe import Moves, Shapes, on_meta
 from archfind.probing.proposals import leaf_name

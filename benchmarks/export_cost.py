@@ -81,7 +81,7 @@ for args in inputs:
 
 def drawn(count: int, seed: int, largest: float) -> list[str]:
     """Names of networks of up to `largest` parameters."""
-    from archfind.database import default
+    from archfind.database.entries import default
 
     database, names = default(), set[str]()
     for number in range(len(database)):

@@ -22,14 +22,14 @@ from outsiders import STYLES
 from torch import nn
 
 import archfind
-from archfind.canonical import DERIVED
-from archfind.check import checkpoint_of
-from archfind.database import default
-from archfind.harvest import create_on_meta
-from archfind.identify import guess
+from archfind.database.entries import default
+from archfind.database.notation import Size
+from archfind.learning.check import checkpoint_of
+from archfind.matching.identify import guess
 from archfind.progress import progress
 from archfind.providers import provider
-from archfind.signature import Size
+from archfind.providers.on_meta import create_on_meta
+from archfind.state_dicts.canonical import DERIVED
 from archfind.types import Guess
 
 State = dict[str, torch.Tensor]

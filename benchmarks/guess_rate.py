@@ -19,11 +19,11 @@ import sys
 import time
 
 import archfind
-from archfind.check import checkpoint_of
-from archfind.database import Database, default
-from archfind.database import folder as signatures
-from archfind.harvest import create_on_meta
+from archfind.database.entries import Database, default
+from archfind.database.entries import folder as signatures
+from archfind.learning.check import checkpoint_of
 from archfind.providers import provider
+from archfind.providers.on_meta import create_on_meta
 from archfind.types import Checkpoint, Guess
 
 FEWEST, MOST = 200, 400

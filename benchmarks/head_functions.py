@@ -27,9 +27,9 @@ from torch import nn
 
 import archfind
 from archfind.errors import ArchfindError
+from archfind.learning.twins import randomise
 from archfind.providers import provider
 from archfind.providers.example import tensors
-from archfind.twins import randomise
 
 FUNCTIONS = {
     "relu": nn.ReLU,

@@ -27,14 +27,14 @@ from torch import nn
 from variant_sweep import Case, class_of, variant
 
 import archfind
-from archfind.check import checkpoint_of
-from archfind.database import Signature, default
-from archfind.identify import guess
+from archfind.database.entries import Signature, default
+from archfind.database.notation import Size
+from archfind.learning.check import checkpoint_of
+from archfind.learning.twins import randomise
+from archfind.matching.identify import guess
 from archfind.probing.config import moved
 from archfind.providers import provider
 from archfind.providers.example import fitted, tensors
-from archfind.signature import Size
-from archfind.twins import randomise
 
 STYLES = ("Dropout+Linear", "MLP with norm", "MLP without")
 PREFIXES = ("", "module.", "model.", "net.backbone.", "_orig_mod.")

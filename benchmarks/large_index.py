@@ -16,8 +16,8 @@ import torch
 from configured_sizes import nested, published, write_sparse
 
 import archfind
-from archfind.config_probing.compile import read_presets
-from archfind.database import folder
+from archfind.database.compile_model_types import read_presets
+from archfind.database.entries import folder
 from archfind.probing.probe import on_meta
 from archfind.providers import transformers as library
 

@@ -26,8 +26,8 @@ from torch import nn
 from torchvision import models
 
 import archfind
+from archfind.learning.twins import randomise
 from archfind.providers import provider
-from archfind.twins import randomise
 
 NAMES = ("torchvision/resnet50", "torchvision/vit_b_16", "timm/convnext_tiny")
 Row = dict[str, float]

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import densenet
 
-from archfind.key_rules import Rule
-from archfind.older_names import Row
-from archfind.storage_bound import is_storageless, with_storage
+from archfind.providers.storage_bound import is_storageless, with_storage
+from archfind.state_dicts.key_rules import Rule
+from archfind.state_dicts.older_names import Row
 
 State = dict[str, Tensor]
 

@@ -40,15 +40,15 @@ from outputs import CLOSE_TO, difference, run, run_original
 from torch import nn
 
 import archfind
-from archfind.check import checkpoint_of
-from archfind.database import default, folder
+from archfind.database.entries import default, folder
 from archfind.errors import ArchfindError
-from archfind.harvest import create_on_meta
-from archfind.identify import guess
-from archfind.older_names import Row, rows
+from archfind.learning.check import checkpoint_of
+from archfind.learning.twins import randomise
+from archfind.matching.identify import guess
 from archfind.progress import progress
 from archfind.providers import provider
-from archfind.twins import randomise
+from archfind.providers.on_meta import create_on_meta
+from archfind.state_dicts.older_names import Row, rows
 
 LARGEST = 40e6  # parameters of a network that is loaded
 Case = dict[str, Any]

@@ -35,7 +35,7 @@ import torch
 from torch import Tensor, nn
 
 import archfind
-from archfind.database import default
+from archfind.database.entries import default
 from archfind.errors import ArchfindError, BuildError
 from archfind.escape import escape
 from archfind.exporters.job import Job

@@ -34,14 +34,14 @@ from safetensors.torch import save_file
 from torch import nn
 
 import archfind
-from archfind.check import checkpoint_of
-from archfind.database import default
+from archfind.building.instantiate import blank
+from archfind.database.entries import default
 from archfind.errors import ArchfindError
-from archfind.identify import guess
-from archfind.instantiate import blank
+from archfind.learning.check import checkpoint_of
+from archfind.learning.twins import randomise
+from archfind.matching.identify import guess
+from archfind.matching.recipe import recipe
 from archfind.progress import progress
-from archfind.recipe import recipe
-from archfind.twins import randomise
 from archfind.types import Guess
 
 SIDES = (96, 112, 128, 160, 192, 224, 256, 288, 320, 384, 448)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from archfind.learning.twins import tensors
 from archfind.providers.example import images
-from archfind.twins import tensors
 
 CLOSE_TO = 1e-5  # of the largest output
 SIDE = 128  # of the image, where a network doesn't insist on its own

@@ -39,8 +39,8 @@ from torch.nn.utils import prune
 
 import archfind
 from archfind.errors import ArchfindError
+from archfind.learning.twins import randomise
 from archfind.progress import progress
-from archfind.twins import randomise
 
 SIDE = 96
 PLAIN = (

@@ -29,8 +29,8 @@ from outputs import CLOSE_TO, difference, round_through, run, run_original
 
 import archfind
 from archfind.errors import ArchfindError
+from archfind.learning.twins import randomise
 from archfind.providers import provider
-from archfind.twins import randomise
 from archfind.types import Guess
 
 SECONDS = 240  # for one case

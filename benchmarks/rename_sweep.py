@@ -30,13 +30,13 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 import archfind
-from archfind.check import checkpoint_of
-from archfind.database import default
+from archfind.database.entries import default
 from archfind.frozen import replace
-from archfind.harvest import create_on_meta
-from archfind.identify import guess
+from archfind.learning.check import checkpoint_of
+from archfind.learning.twins import randomise
+from archfind.matching.identify import guess
 from archfind.providers import provider
-from archfind.twins import randomise
+from archfind.providers.on_meta import create_on_meta
 
 LARGEST = 12_000_000  # parameters
 LEAVES = "weight bias running_mean running_var num_batches_tracked".split()

@@ -25,20 +25,20 @@ from statistics import median
 import torch
 from safetensors.torch import save_file
 
-from archfind.check import checkpoint_of
-from archfind.compile_index import Text, compile_index, groups, read_texts
-from archfind.database import Database, folder
-from archfind.harvest import create_on_meta
-from archfind.identify import guess
+from archfind.database.compile import Text, compile_index, groups, read_texts
+from archfind.database.entries import Database, folder
+from archfind.learning.check import checkpoint_of
+from archfind.matching.identify import guess
 from archfind.progress import progress
 from archfind.providers import provider
+from archfind.providers.on_meta import create_on_meta
 from archfind.types import Checkpoint, Guess
 
 SIZES = (100, 1_000, 10_000)
 REAL = 100
 MOST_GROWTH, MOST_COLD = 1.5, 6.0
 COLD = """
-import sys, archfind.database as database
+import sys, archfind.database.entries as database
 database.folder = lambda: sys.argv[2]
 from archfind.cli import main
 sys.exit(main(["guess", "-q", sys.argv[1]]))

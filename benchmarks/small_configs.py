@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from archfind.database import folder
+from archfind.database.entries import folder
 from archfind.errors import BuildError
 from archfind.probing.config import leaves, moved
 from archfind.providers import transformers as library

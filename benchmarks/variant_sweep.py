@@ -44,23 +44,23 @@ from safetensors.torch import save_file
 from torch import nn
 
 import archfind
-from archfind.canonical import is_derived
-from archfind.check import checkpoint_of
-from archfind.compile_index import read_texts
-from archfind.database import default, folder
-from archfind.doubt import is_doubtful
+from archfind.database.compile import read_texts
+from archfind.database.entries import default, folder
 from archfind.errors import ArchfindError
-from archfind.harvest import create_on_meta
-from archfind.identify import guess
+from archfind.learning.check import checkpoint_of
+from archfind.learning.twins import randomise
+from archfind.matching.identify import guess
+from archfind.matching.variants import gathered
 from archfind.probing.config import Config, captured, leaves, moved
 from archfind.probing.probe import Shapes, on_meta, shapes_of
 from archfind.probing.proposals import leaf_name, literals
 from archfind.progress import progress
 from archfind.providers import provider
 from archfind.providers.example import fitted
-from archfind.twins import randomise
+from archfind.providers.on_meta import create_on_meta
+from archfind.searching.doubt import is_doubtful
+from archfind.state_dicts.canonical import is_derived
 from archfind.types import Guess, Match
-from archfind.variants import gathered
 
 LIMITS = {"largest": 25e6, "moved": 4}  # parameters of a network, arguments moved at once
 ADDRESSES = 18 << 30  # bytes; torch itself maps 5 to 8 GB

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from archfind import formats
-from archfind.tensors import TensorReader
+from archfind.values.reader import TensorReader
 
 State = dict[str, torch.Tensor]
 

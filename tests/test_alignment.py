@@ -15,17 +15,17 @@ from safetensors.torch import save_file
 from torch import nn
 
 import archfind
-from archfind.alignment import align
-from archfind.check import checkpoint_of
-from archfind.database import default
+from archfind.database.entries import default
 from archfind.errors import AmbiguousError, BuildError
 from archfind.frozen import replace
-from archfind.harvest import create_on_meta
-from archfind.identify import guess
-from archfind.key_names import by_number, by_words, own_order
+from archfind.learning.check import checkpoint_of
+from archfind.learning.twins import randomise
+from archfind.matching.identify import guess
 from archfind.providers import provider
-from archfind.render import guess_document, guess_lines
-from archfind.twins import randomise
+from archfind.providers.on_meta import create_on_meta
+from archfind.report.answer import guess_document, guess_lines
+from archfind.state_dicts.alignment import align
+from archfind.state_dicts.key_names import by_number, by_words, own_order
 from archfind.types import Guess
 
 State = dict[str, torch.Tensor]

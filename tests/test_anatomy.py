@@ -9,11 +9,11 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from archfind.check import checkpoint_of
-from archfind.database import default
+from archfind.database.entries import default
 from archfind.evidence.anatomy import CLASSIFIER, FULLY, MLP, Anatomy, anatomy
 from archfind.evidence.layers import layers
-from archfind.identify import guess
+from archfind.learning.check import checkpoint_of
+from archfind.matching.identify import guess
 
 sys.path.append(str(Path(__file__).parent.parent / "benchmarks"))
 
@@ -84,7 +84,7 @@ def test_words() -> None:
 
 
 def test_an_unknown_network_is_described_in_the_answer() -> None:
-    from archfind.render import guess_document, guess_lines
+    from archfind.report.answer import guess_document, guess_lines
 
     net = nn.Sequential(nn.Linear(17, 33), nn.Tanh(), nn.Linear(33, 5))
     document = guess_document(guess(checkpoint_of(net.state_dict(), "net.pth"), default()))

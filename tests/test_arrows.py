@@ -5,74 +5,37 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import archfind
 
 ROOT = Path(archfind.__file__).parent
-# Each layer may import those before it.
-LAYERS = [
-    {"escape"},
-    {"errors", "frozen", "ordinary", "streams", "usual_arguments", "work"},
-    {"types", "progress"},
-    {"formats", "signature", "key_names", "key_trees"},
-    {"quantised", "writing", "key_rules"},
-    {"canonical", "grouping", "database", "recipe", "alignment", "own_errors"},
-    {"compile_index", "counted", "older_names"},
-    {"families"},
-    {"training", "uses", "expansion"},
-    {"shortlist", "match", "evidence", "inspection", "inspection_text", "providers"},
-    {"render_assumed", "render_parts", "render_pretrained", "render_said"},
-    {"render_unknown"},
-    {"head_functions", "variant_assumptions"},
-    {
-        "head_layers",
-        "head_assumptions",
-        "parts",
-        "resized",
-        "torch_quantised",
-        "rebuild_head",
-        "renamed",
-        "storage_bound",
-    },
-    {"heads"},
-    {"assumed", "nearest", "variants", "pretrained"},
-    {
-        "by_origin",
-        "own_exports",
-        "told",
-        "quantised_values",
-        "resize_layers",
-        "older_values",
-        "variant_heads",
-    },
-    {"decided", "wrapper"},
-    {"renamed_guess"},
-    {"larger_net"},
-    {"identify", "harvest", "tensors"},
-    {"probing"},
-    {"claimed_size", "rebuild_quantised"},
-    {"config_probing", "from_config"},
-    {"attempt", "attempt_configured", "instantiate"},
-    {"doubt", "search_configured", "search_heads"},
-    {"search"},
-    {"check", "twins", "render"},
-    {"exporters", "database_commands", "demo"},
-    {"from_onnx"},
-    {"pipeline"},
-    {"repair"},
-    {"render_repair"},
-    {"", "cli", "onnx"},
-    {"__main__"},
-]
-HEAVY = {"torch", "torchvision", "timm", "numpy", "sklearn", "networkx", "onnx", "safetensors"}
-
-
-def _layer(module: str) -> int:
-    top = module.partition(".")[0]
-    found = [level for level, names in enumerate(LAYERS) if top in names]
-    assert found, f"archfind.{module} stands in no layer"
-    return found[0]
+# The rooms of archfind/, from the ground up: each may import itself and those before it.
+LIGHT = tuple("formats writing state_dicts classes database evidence matching report".split())
+ROOMS = (
+    *LIGHT,
+    *"values providers probing learning building searching exporters from_onnx repair demo".split(),
+)
+GROUND = frozenset(
+    "dtypes errors escape frozen internal_errors progress streams types work".split()
+)  # files directly in archfind/
+PIPELINE = "pipeline"  # a file directly in archfind/, too: repair and the demo are built on it
+ABOVE_PIPELINE = ("repair", "demo")
+FACE = frozenset(("", "cli", "onnx", "__main__"))
+# Who calls the face from below, and why.
+FROM_BELOW = {"internal_errors": "says which version of archfind failed"}
+# Within formats/: pickles and archives know no other folder, a reader of many files knows all.
+SHELVES = ("pickles", "archives", "torch_files", "many_files")
+BACK = {("torch_files.bare_pickle", "many_files.dcp")}  # a pickle that is DCP's .metadata
+HEAVY = frozenset(
+    """torch torchvision torchaudio timm transformers spandrel spandrel_extra_arches diffusers numpy
+    scipy sklearn networkx onnx onnx2torch onnxruntime onnxscript safetensors PIL""".split()
+)
+# Late imports of these in the light core, and why.
+LATE = {
+    "writing.target": frozenset({"onnx"})  # its newest opset, where an export names a newer one
+}
 
 
 def _name(path: Path) -> str:
@@ -80,43 +43,112 @@ def _name(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def _imports(path: Path) -> set[str]:
+MODULES = {_name(path): path for path in sorted(ROOT.rglob("*.py"))}
+
+
+def _room(module: str) -> str:
+    top, dot, _ = module.partition(".")
+    if top in ROOMS:
+        return top
+    assert not dot, f"archfind.{module} stands in no room"
+    if module == PIPELINE:
+        return PIPELINE
+    assert module in GROUND | FACE, f"archfind/{module}.py belongs into a room"
+    return "face" if module in FACE else "ground"
+
+
+def _imports(path: Path, typed: bool = True) -> set[str]:
+    """What a file imports, at any depth, as dotted names ("archfind.types.Guess"), what only a type
+    checker sees with it or not."""
     found: set[str] = set()
     package = _name(path).split(".") if path.name == "__init__.py" else _name(path).split(".")[:-1]
-    for node in ast.walk(ast.parse(path.read_text())):
+
+    def look(node: ast.AST) -> None:
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             base = package[: len(package) - node.level + 1] if node.level else []
             start = ["archfind", *base] if node.level else []
             module = ".".join([*start, *([node.module] if node.module else [])])
-            found |= {f"{module}.{alias.name}" for alias in node.names}
+            found.update(f"{module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING" and not typed:
+            return
+        for child in ast.iter_child_nodes(node):
+            look(child)
+
+    look(ast.parse(path.read_text()))
     return found
 
 
-def test_imports_point_one_way() -> None:
-    for path in ROOT.rglob("*.py"):
-        own = _name(path)
-        for name in _imports(path):
-            if name.startswith("archfind."):
-                target = name.removeprefix("archfind.")
-                if (
-                    not (ROOT / target.partition(".")[0]).exists()
-                    and not (ROOT / f"{target.partition('.')[0]}.py").exists()
-                ):
-                    continue  # a name of the package itself: only the command line uses those
-                same = own.partition(".")[0] == target.partition(".")[0]
-                assert same or _layer(target) < _layer(own), f"{own} imports {target}"
+def _module(name: str) -> str | None:
+    """The module of archfind that a dotted name is, or is in; None for others."""
+    if name != "archfind" and not name.startswith("archfind."):
+        return None
+    parts = name.split(".")[1:]
+    while ".".join(parts) not in MODULES:
+        parts.pop()
+    return ".".join(parts)
 
 
-def test_light_modules_never_import_heavy_ones() -> None:
-    for path in ROOT.rglob("*.py"):
-        if _name(path) == "" or _layer(_name(path)) <= _layer("inspection"):
-            if _name(path).startswith("providers"):
-                continue
-            heavy = {name.partition(".")[0] for name in _imports(path)} & HEAVY
-            typed = path.read_text().partition("TYPE_CHECKING:")[2]
-            assert all(f"from {h} " in typed or f"from {h}." in typed for h in heavy), path
+def _arrows() -> Iterator[tuple[str, str]]:
+    for own, path in MODULES.items():
+        for name in sorted(_imports(path)):
+            target = _module(name)
+            if target is not None:
+                yield own, target
+
+
+def test_each_room_imports_only_rooms_below_it() -> None:
+    below = [room for room in ROOMS if room not in ABOVE_PIPELINE]
+    rooms = "ground", *below, PIPELINE, *ABOVE_PIPELINE, "face"
+    order = {room: place for place, room in enumerate(rooms)}
+    calls = {own for own, target in _arrows() if _room(target) == "face" != _room(own)}
+    assert calls == FROM_BELOW.keys()
+    for own, target in _arrows():
+        if _room(target) != "face":
+            assert order[_room(target)] <= order[_room(own)], f"{own} imports {target}"
+
+
+def test_each_shelf_of_formats_imports_only_shelves_before_it() -> None:
+    back: set[tuple[str, str]] = set()
+    for own, target in _arrows():
+        places = [one.split(".")[1] for one in (own, target) if one.startswith("formats.")]
+        if len(places) == 2 and set(places) <= set(SHELVES):
+            before, after = map(SHELVES.index, places)
+            if before < after or (after == 0 == before - 1):  # archives know no pickles
+                back.add((own.partition(".")[2], target.partition(".")[2]))
+    assert back == BACK
+
+
+def test_every_folder_is_a_room() -> None:
+    folders = {path.name for path in ROOT.iterdir() if any(path.glob("**/*.py"))}
+    assert folders == set(ROOMS)
+
+
+def test_the_light_core_never_imports_heavy_libraries() -> None:
+    """At no depth: a browser and a scanner's workers have these rooms and Python alone."""
+    late: dict[str, frozenset[str]] = {}
+    for own, path in MODULES.items():
+        if _room(own) in (*LIGHT, "ground"):
+            heavy = {name.partition(".")[0] for name in _imports(path, typed=False)} & HEAVY
+            if heavy:
+                late[own] = frozenset(heavy)
+    assert late == LATE
+
+
+def test_the_light_core_imports_without_any_library() -> None:
+    names = [f"archfind.{own}" for own in MODULES if _room(own) in (*LIGHT, "ground")]
+    script = (
+        f"import sys; sys.modules.update(dict.fromkeys({sorted(HEAVY)!r}))\n"
+        f"from importlib import import_module\nfor name in {names!r}: import_module(name)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", script],
+        capture_output=True,
+        text=True,
+        env={"PYTHONPATH": str(ROOT.parent)},
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_guess_leaves_heavy_libraries_out(mobilenet: Path) -> None:

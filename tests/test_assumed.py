@@ -17,8 +17,8 @@ from torch import nn
 import archfind
 from archfind.cli import main
 from archfind.errors import AmbiguousError, BuildError
+from archfind.learning.twins import randomise
 from archfind.providers import provider
-from archfind.twins import randomise
 
 WIDE = 512  # what the head of a resnet18 takes
 TRUTHS: dict[str, Callable[[], nn.Module]] = {

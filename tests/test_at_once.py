@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 import archfind
 from archfind.cli import main
 from archfind.errors import NotACheckpoint
-from archfind.formats import folder
+from archfind.formats.many_files import folder
 from archfind.providers import provider
 
 PROCESSES, THREADS = 4, 8
@@ -30,8 +30,8 @@ import json, sys
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 import archfind
-from archfind.inspection import inspect_document
-from archfind.render import guess_document
+from archfind.report.inspection import inspect_document
+from archfind.report.answer import guess_document
 
 sys.setswitchinterval(1e-5)  # so that half-filled tables are met
 paths, threads = sys.argv[2:], int(sys.argv[1])

@@ -12,15 +12,15 @@ from test_descent import base_of
 from test_families import index_of
 from torch import nn
 
-from archfind.families.program import Program
-from archfind.families.solve import solve
-from archfind.families.text import Family, family_text
-from archfind.probing.beyond import further
+from archfind.classes.notation import Family, family_text
+from archfind.classes.program import Program
+from archfind.classes.solve import solve
+from archfind.learning.beyond import further
+from archfind.learning.family import Preset
+from archfind.learning.traced_family import traced_family
 from archfind.probing.config import leaves, moved
-from archfind.probing.family import Preset
 from archfind.probing.probe import on_meta, shapes_of
 from archfind.probing.proposals import literals
-from archfind.probing.traced_family import traced_family
 
 
 class Turns(nn.Module):

@@ -12,7 +12,7 @@ import torch
 
 from archfind import formats
 from archfind.errors import BuildError
-from archfind.tensors import TensorReader
+from archfind.values.reader import TensorReader
 
 # Runs a command line, and does something to the source as soon as the first of its tensors was
 # read, or when the copy has begun.
@@ -50,7 +50,7 @@ from archfind.exporters.output import Output
 Output.copy = once(Output.copy, 2)
 if "torch" in argv:
     argv.remove("torch")
-    from archfind.tensors import TensorReader
+    from archfind.values.reader import TensorReader
     TensorReader.read = once(TensorReader.read, 3)
 from archfind.cli import main
 sys.exit(main(argv))

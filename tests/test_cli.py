@@ -77,7 +77,7 @@ def test_readme_shows_what_happens(folder: Path, command: str, output: str) -> N
 
 
 def test_readme_counts_what_it_knows() -> None:
-    from archfind.database_commands import list_lines
+    from archfind.learning.commands import list_lines
 
     summary = list_lines([])[-1]
     names, counts, distinct = re.fullmatch(r"(\d+) names: (.*); (\d+) distinct.*", summary).groups()  # pyright: ignore
@@ -258,7 +258,7 @@ def test_inspect_shows_what_training_left(
     ],
 )
 def test_optimizers_are_told_by_their_state(tmp_path: Path, optimizer: object, kind: str) -> None:
-    from archfind.training import optimizers
+    from archfind.evidence.training import optimizers
 
     parameter = torch.nn.Parameter(torch.ones(4, 4))
     made = optimizer([parameter])  # pyright: ignore

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from torch import nn
 
-from archfind.families.text import family_text
+from archfind.classes.notation import family_text
+from archfind.learning.contest import kept
+from archfind.learning.family import Preset
 from archfind.probing.config import leaves
-from archfind.probing.contest import kept
-from archfind.probing.family import Preset
 from archfind.probing.probe import on_meta, shapes_of
 
 

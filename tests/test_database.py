@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from archfind.check import check_entries
-from archfind.compile_index import compile_index, groups, read_texts
-from archfind.database import Database, default, folder
+from archfind.database.compile import compile_index, groups, read_texts
+from archfind.database.entries import Database, default, folder
 from archfind.errors import SignatureError
-from archfind.harvest import harvest
+from archfind.learning.check import check_entries
+from archfind.learning.entries import harvest
+from archfind.learning.twins import _block  # pyright: ignore[reportPrivateUsage]
 from archfind.providers import PROVIDERS, provider
-from archfind.twins import _block  # pyright: ignore[reportPrivateUsage]
 
 FOLDER = Path(folder())
 

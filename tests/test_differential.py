@@ -13,8 +13,8 @@ import torch
 from random_states import WRITERS, State, raw
 
 from archfind import formats
-from archfind.tensors import TensorReader
 from archfind.types import Checkpoint
+from archfind.values.reader import TensorReader
 
 SAMPLE = 25
 

@@ -14,9 +14,10 @@ from hostile.build import mapping, pickled, tensor, torch_zip
 from onnx import TensorProto, helper, numpy_helper
 
 import archfind
-from archfind import expansion, repair
+from archfind import repair
 from archfind.cli import main
 from archfind.errors import ArchfindError
+from archfind.formats import expansion
 from archfind.repair.edits import Edit, Plan
 
 _HUGE = 1 << 40

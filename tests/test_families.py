@@ -8,19 +8,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from archfind.classes.expression import parse
+from archfind.classes.notation import Family, family_text, template
+from archfind.classes.numbered import joined, numbered
+from archfind.classes.polish import polished
+from archfind.classes.program import Program
+from archfind.classes.score import Solution
+from archfind.classes.solve import solve
 from archfind.errors import SignatureError
-from archfind.families.expression import parse
-from archfind.families.numbered import joined, numbered
-from archfind.families.polish import polished
-from archfind.families.program import Program
-from archfind.families.score import Solution
-from archfind.families.solve import solve
-from archfind.families.text import Family, family_text, template
+from archfind.learning.family import Preset, families
+from archfind.learning.unread import unread
 from archfind.probing.config import captured, leaves, moved
-from archfind.probing.family import Preset, families
 from archfind.probing.probe import on_meta, shapes_of
 from archfind.probing.proposals import alternates, literals
-from archfind.probing.unread import unread
 from archfind.types import Storage, TensorSpec
 from archfind.work import Work
 

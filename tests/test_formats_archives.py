@@ -14,8 +14,8 @@ from layout_files import network, same, saved, values
 from torch import nn
 
 from archfind import formats
-from archfind.canonical import networks
 from archfind.errors import NotACheckpoint
+from archfind.state_dicts.canonical import networks
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])

@@ -11,7 +11,7 @@ from layout_files import State
 
 from archfind import formats
 from archfind.errors import BuildError, CheckpointError
-from archfind.tensors import TensorReader
+from archfind.values.reader import TensorReader
 
 
 def gguf_text(text: str) -> bytes:

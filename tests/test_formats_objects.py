@@ -15,7 +15,7 @@ from layout_files import network, same, values
 from torch import nn
 
 from archfind import formats
-from archfind.canonical import networks
+from archfind.state_dicts.canonical import networks
 
 
 class _OldPickler(pickle.Pickler):

@@ -12,7 +12,7 @@ from test_formats_torch import values_of
 
 from archfind import formats
 from archfind.errors import BuildError, Truncated
-from archfind.tensors import TensorReader
+from archfind.values.reader import TensorReader
 
 onnx = pytest.importorskip("onnx")
 

@@ -21,10 +21,10 @@ from hypothesis import strategies as st
 
 from archfind import formats
 from archfind.errors import ArchfindError, LimitExceeded, NotACheckpoint, NoTensors, Truncated
-from archfind.formats.nodes import Call, Global, Group, Key
-from archfind.formats.pickle_calls import RARE
-from archfind.formats.pickle_vm import Machine
-from archfind.formats.torch_objects import Reader
+from archfind.formats.pickles.calls import RARE
+from archfind.formats.pickles.machine import Machine
+from archfind.formats.pickles.nodes import Call, Global, Group, Key
+from archfind.formats.torch_files.torch_objects import Reader
 
 
 def machine(data: bytes) -> Machine:
@@ -303,7 +303,7 @@ def test_named_but_not_called() -> None:
     """A function handed to another one is called by it."""
     vm = machine(b"cfunctools\npartial\n(cos\nsystem\nVx\ntR.")
     vm.run()
-    from archfind.formats.danger import danger_lines
+    from archfind.formats.pickles.danger import danger_lines
 
     lines = danger_lines(vm.globals, "p")
     assert lines == ["loading this file with torch.load would import os.system (p, byte 20)"]
@@ -316,7 +316,7 @@ def test_harmless_globals_are_no_danger(tmp_path: Path) -> None:
     )
     vm = machine(data)
     vm.run()
-    from archfind.formats.danger import danger_lines
+    from archfind.formats.pickles.danger import danger_lines
 
     assert danger_lines(vm.globals, "p") == []
     assert list(vm.globals) == [

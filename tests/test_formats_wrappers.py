@@ -9,7 +9,7 @@ import torch
 from layout_files import network
 
 from archfind import formats
-from archfind.canonical import networks
+from archfind.state_dicts.canonical import networks
 
 
 def test_flat_averages_of_latent_diffusion(tmp_path: Path) -> None:

@@ -12,12 +12,12 @@ from safetensors.torch import save_file
 from torch import nn
 
 import archfind
-from archfind.check import checkpoint_of
-from archfind.database import default
+from archfind.database.entries import default
 from archfind.errors import BuildError
-from archfind.identify import guess
+from archfind.learning.check import checkpoint_of
+from archfind.learning.twins import randomise
+from archfind.matching.identify import guess
 from archfind.providers import provider
-from archfind.twins import randomise
 from archfind.types import Guess
 
 State = dict[str, torch.Tensor]

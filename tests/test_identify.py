@@ -11,13 +11,13 @@ import torch
 from torch import nn
 
 import archfind
-from archfind.check import checkpoint_of
-from archfind.database import Database, default
+from archfind.database.entries import Database, default
 from archfind.errors import UnknownError
-from archfind.harvest import create_on_meta
-from archfind.identify import guess
-from archfind.match import match
+from archfind.learning.check import checkpoint_of
+from archfind.matching.compare import match
+from archfind.matching.identify import guess
 from archfind.providers import provider
+from archfind.providers.on_meta import create_on_meta
 from archfind.types import Checkpoint, Guess
 
 State = dict[str, torch.Tensor]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from archfind.config_probing.bench import Bench
-from archfind.config_probing.inside import inside
-from archfind.config_probing.text import Block
+from archfind.classes.blocks import Block
+from archfind.learning.configs.bench import Bench
+from archfind.learning.configs.inside import inside
 from archfind.probing.config import leaves
 from archfind.providers import transformers as library
 

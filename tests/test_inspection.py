@@ -15,9 +15,9 @@ from torch import nn, optim
 import archfind
 from archfind.cli import main
 from archfind.errors import NoTensors
-from archfind.inspection import inspect_document
-from archfind.inspection_text import inspect_lines
-from archfind.training import optimizers, schedulers
+from archfind.evidence.training import optimizers, schedulers
+from archfind.report.inspection import inspect_document
+from archfind.report.inspection_text import inspect_lines
 
 OPTIMIZERS = [
     (lambda p: optim.SGD(p, lr=0.1), "SGD"),

@@ -11,16 +11,16 @@ from safetensors.torch import save_file
 from torch import nn
 
 import archfind
+from archfind.building.instantiate import blank_variant, build
 from archfind.errors import AmbiguousError, BuildError, UnknownError
 from archfind.formats import open as open_checkpoint
-from archfind.identify import guess
-from archfind.instantiate import blank_variant, build
+from archfind.learning.twins import randomise
+from archfind.matching.identify import guess
 from archfind.probing.config import arguments, captured, leaves, with_inherited
 from archfind.probing.probe import on_meta, shapes_of
 from archfind.providers import provider
 from archfind.providers.example import fitted
-from archfind.render import guess_document
-from archfind.twins import randomise
+from archfind.report.answer import guess_document
 
 
 def network(name: str, **fields: object) -> nn.Module:

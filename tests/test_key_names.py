@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 
 import archfind
-from archfind.pretrained.older import older_key, renamed_key
+from archfind.classes.older_keys import older_key, renamed_key
 from archfind.providers import transformers as library
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))

@@ -8,13 +8,13 @@ import shutil
 from graphlib import TopologicalSorter
 from pathlib import Path
 
-from archfind.config_probing.again import adopted
-from archfind.config_probing.bench import Bench, shrunk
-from archfind.config_probing.build import acyclic, build_types
-from archfind.config_probing.challenge import drawn
-from archfind.config_probing.harvest import Harvest
-from archfind.config_probing.text import parse
-from archfind.database import folder
+from archfind.classes.blocks import parse
+from archfind.database.entries import folder
+from archfind.learning.configs.again import adopted
+from archfind.learning.configs.bench import Bench, shrunk
+from archfind.learning.configs.build import acyclic, build_types
+from archfind.learning.configs.challenge import drawn
+from archfind.learning.configs.harvest import Harvest
 from archfind.providers import transformers as library
 
 NAME = "trocr"

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from archfind.check import checkpoint_of
-from archfind.database import default
-from archfind.harvest import create_on_meta
-from archfind.identify import guess
+from archfind.database.entries import default
+from archfind.learning.check import checkpoint_of
+from archfind.matching.identify import guess
 from archfind.providers import provider
+from archfind.providers.on_meta import create_on_meta
 
 CASES = sorted((Path(__file__).parent / "misses").glob("*.json"))
 

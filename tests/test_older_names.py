@@ -17,14 +17,14 @@ from older_files import older, on_meta, quiet, unshaped
 from older_names import accepted, loaded, named, ways, written
 
 import archfind
-from archfind.canonical import networks
-from archfind.check import checkpoint_of
-from archfind.database import default, folder
-from archfind.harvest import create_on_meta
-from archfind.identify import guess
-from archfind.key_rules import Made, Rule, applied, shaped
-from archfind.older_names import _shown, older_readings, rows
+from archfind.database.entries import default, folder
+from archfind.learning.check import checkpoint_of
+from archfind.matching.identify import guess
 from archfind.providers import provider
+from archfind.providers.on_meta import create_on_meta
+from archfind.state_dicts.canonical import networks
+from archfind.state_dicts.key_rules import Made, Rule, applied, shaped
+from archfind.state_dicts.older_names import _shown, older_readings, rows
 from archfind.types import Guess, Storage, TensorSpec
 from archfind.work import Work
 

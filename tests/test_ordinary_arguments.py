@@ -14,7 +14,7 @@ import torch
 
 import archfind
 from archfind.cli import main
-from archfind.twins import randomise
+from archfind.learning.twins import randomise
 
 sys.path.append(str(Path(__file__).parent.parent / "benchmarks"))
 

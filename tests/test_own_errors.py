@@ -12,9 +12,11 @@ from hostile.build import entry, mapping, pickled, tensor, torch_zip
 from hostile.build import safetensors as safe_bytes
 
 import archfind
-from archfind import cli, identify, inspection
+from archfind import cli
 from archfind.errors import InternalError
-from archfind.own_errors import TRACEBACK
+from archfind.internal_errors import TRACEBACK
+from archfind.matching import identify
+from archfind.report import inspection
 
 FAULTS: tuple[Exception, ...] = (
     KeyError("codebook_params"),

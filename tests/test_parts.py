@@ -11,13 +11,13 @@ from torch import nn
 from torchvision.models._utils import IntermediateLayerGetter
 
 import archfind
-from archfind.check import checkpoint_of
 from archfind.cli import main
-from archfind.database import default
+from archfind.database.entries import default
 from archfind.errors import AmbiguousError, BuildError, UnknownError
-from archfind.identify import guess
+from archfind.learning.check import checkpoint_of
+from archfind.learning.twins import randomise
+from archfind.matching.identify import guess
 from archfind.providers import provider
-from archfind.twins import randomise
 from archfind.types import Guess
 
 State = dict[str, torch.Tensor]

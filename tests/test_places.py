@@ -10,11 +10,11 @@ import transformers
 from safetensors.torch import save_file
 
 import archfind
-from archfind.check import checkpoint_of
-from archfind.database import default
-from archfind.families.expression import parse
-from archfind.identify import guess
-from archfind.probing import conditions
+from archfind.classes.expression import parse
+from archfind.database.entries import default
+from archfind.learning import conditions
+from archfind.learning.check import checkpoint_of
+from archfind.matching.identify import guess
 
 LAYERS = 9
 

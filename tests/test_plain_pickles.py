@@ -11,7 +11,7 @@ import torch
 
 from archfind import formats
 from archfind.cli import main
-from archfind.tensors import TensorReader
+from archfind.values.reader import TensorReader
 
 
 @pytest.mark.parametrize("protocol", range(6))

@@ -15,12 +15,12 @@ import transformers
 from safetensors.torch import save_file
 
 import archfind
-from archfind.canonical import networks
-from archfind.config_probing.compile import compile_types, read_presets, read_types
-from archfind.config_probing.text import pattern
-from archfind.database import folder
-from archfind.pretrained.readings import readings
+from archfind.classes.blocks import pattern
+from archfind.database.compile_model_types import compile_types, read_presets, read_types
+from archfind.database.entries import folder
+from archfind.matching.readings import readings
 from archfind.providers import transformers as library
+from archfind.state_dicts.canonical import networks
 from archfind.types import Guess
 
 FOLDER = Path(folder())

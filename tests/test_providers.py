@@ -14,14 +14,15 @@ import torch
 from torch import nn
 
 import archfind
-from archfind.check import checkpoint_of
-from archfind.database import default
+from archfind.database.entries import default
 from archfind.errors import BuildError
-from archfind.harvest import create_on_meta, harvest
-from archfind.identify import guess
+from archfind.learning.check import checkpoint_of
+from archfind.learning.entries import harvest
+from archfind.matching.identify import guess
 from archfind.providers import PROVIDERS, provider
 from archfind.providers.building import without_sockets
-from archfind.render import guess_document
+from archfind.providers.on_meta import create_on_meta
+from archfind.report.answer import guess_document
 
 _EACH = 3  # networks of each library
 _LARGEST = 8e6  # parameters of those that are run

@@ -12,7 +12,7 @@ import torch
 from test_dialects import IDS, NanoGpt, close
 
 import archfind
-from archfind.render import guess_document, guess_lines
+from archfind.report.answer import guess_document, guess_lines
 
 
 def saved_with(path: Path, metadata: dict[str, str]) -> Path:

@@ -15,7 +15,7 @@ from test_identify import State, guess_state, state_of
 
 import archfind
 from archfind.evidence.origins import ORIGINS, Origin, origin, origins
-from archfind.render import guess_document, guess_lines
+from archfind.report.answer import guess_document, guess_lines
 from archfind.types import Guess
 
 MMCV = "model = dict(type='RetinaNet', backbone=dict(type='ResNet', depth=50, style='{}'))"

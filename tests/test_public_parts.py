@@ -12,12 +12,12 @@ import torch
 from torch import nn
 
 import archfind
-from archfind.check import checkpoint_of
-from archfind.database import default
-from archfind.harvest import create_on_meta
-from archfind.identify import guess
+from archfind.database.entries import default
+from archfind.learning.check import checkpoint_of
+from archfind.learning.twins import randomise
+from archfind.matching.identify import guess
 from archfind.providers import provider
-from archfind.twins import randomise
+from archfind.providers.on_meta import create_on_meta
 from archfind.types import Guess
 
 State = dict[str, torch.Tensor]

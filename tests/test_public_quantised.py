@@ -20,8 +20,8 @@ import archfind
 from archfind.cli import main
 from archfind.errors import BuildError, ExportError
 from archfind.frozen import replace
-from archfind.tensors import TensorReader
-from archfind.twins import randomise
+from archfind.learning.twins import randomise
+from archfind.values.reader import TensorReader
 
 sys.path.append(str(Path(__file__).parent.parent / "benchmarks"))
 

@@ -17,7 +17,7 @@ from torch.nn.utils import prune
 import archfind
 from archfind.cli import main
 from archfind.errors import ArchfindError
-from archfind.twins import randomise
+from archfind.learning.twins import randomise
 
 sys.path.append(str(Path(__file__).parent.parent / "benchmarks"))
 

@@ -19,9 +19,9 @@ from torch import nn
 
 import archfind
 from archfind.evidence.said import fields, said, words
-from archfind.harvest import create_on_meta
 from archfind.providers import provider
-from archfind.render import guess_document, guess_lines
+from archfind.providers.on_meta import create_on_meta
+from archfind.report.answer import guess_document, guess_lines
 
 MMCV = "model = dict(\n    type='{}',\n    backbone=dict(\n        type='ResNet', depth={},\n"
 

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 import archfind
 from archfind import formats
-from archfind.canonical import networks, readings
-from archfind.instantiate import read_state
+from archfind.building.instantiate import read_state
 from archfind.providers import provider
-from archfind.quantised_values import dequantised
+from archfind.state_dicts.canonical import networks, readings
+from archfind.values.quantised import dequantised
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of torch's version

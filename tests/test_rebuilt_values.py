@@ -17,7 +17,7 @@ import archfind
 from archfind import formats
 from archfind.cli import main
 from archfind.errors import ArchfindError, BuildError
-from archfind.tensors import TensorReader
+from archfind.values.reader import TensorReader
 
 HOOKS = OrderedDict()
 BASE = torch.arange(1.0, 13.0)

@@ -11,22 +11,22 @@ from typing import Any
 import pytest
 
 import archfind
-from archfind import database
-from archfind.families.database import Families, beside
-from archfind.families.equations import ERRORS
-from archfind.families.score import Solution, within
+from archfind.classes.equations import ERRORS
+from archfind.classes.score import Solution, within
+from archfind.database import entries
+from archfind.database.classes import Families, beside
 from archfind.frozen import replace
+from archfind.matching.recipe import recipe
+from archfind.matching.variants import gathered, variant_match
 from archfind.probing.probe import on_meta, shapes_of
-from archfind.recipe import recipe
 from archfind.types import Entry, Match, Variant
-from archfind.variants import gathered, variant_match
 
 SEED = 5
 
 
 @pytest.fixture(scope="module")
 def families() -> Families:
-    found = beside(database.default().path)
+    found = beside(entries.default().path)
     assert found is not None
     return found
 

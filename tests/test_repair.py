@@ -20,9 +20,9 @@ import archfind
 from archfind.cli import main
 from archfind.errors import ArchfindError, RepairError
 from archfind.providers import provider
-from archfind.quantised_values import dequantised
 from archfind.repair import Edit, Plan
 from archfind.repair.kinds import resized
+from archfind.values.quantised import dequantised
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 import repair_sweep

@@ -10,10 +10,10 @@ from torch import nn
 
 import archfind
 from archfind.cli import main
-from archfind.database import default
-from archfind.doubt import is_doubtful, settled
+from archfind.database.entries import default
 from archfind.errors import AmbiguousError, UnknownError
-from archfind.twins import randomise
+from archfind.learning.twins import randomise
+from archfind.searching.doubt import is_doubtful, settled
 
 NESTED = ("torchvision/mobilenet_v3_small", {"inverted_residual_setting.3.out_channels": 56})
 

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from archfind.families.expression import parse
-from archfind.probing import conditions
-from archfind.probing.fit import Failed, fit
+from archfind.classes.expression import parse
+from archfind.learning import conditions
+from archfind.learning.fit import Failed, fit
 
 SIZES = (1, 2, 3, 4, 6, 8, 16, 24, 32, 48, 64)
 NAMES = ("a", "b", "c", "d")

@@ -11,15 +11,15 @@ import transformers
 from torch import nn
 
 import archfind
-from archfind.attempt_configured import _filled, _Own  # pyright: ignore[reportPrivateUsage]
-from archfind.canonical import networks
-from archfind.config_probing.complete import completed
-from archfind.database import default
-from archfind.pretrained.database import beside
+from archfind.database.entries import default
+from archfind.database.model_types import beside
+from archfind.learning.configs.complete import completed
 from archfind.probing.config import leaves
 from archfind.probing.probe import shapes_of
 from archfind.providers import transformers as library
-from archfind.search_configured import search_configured
+from archfind.searching.config_attempt import _filled, _Own  # pyright: ignore[reportPrivateUsage]
+from archfind.searching.config_search import search_configured
+from archfind.state_dicts.canonical import networks
 
 
 def encodec(**fields: Any) -> nn.Module:

@@ -23,9 +23,9 @@ CASES = ("wide", "odd", "one odd", "wide regnet", "table", "last block", "rank 7
 CHILD = """
 import json, resource, sys, time
 sys.path.insert(0, sys.argv[1])
-from archfind.database import default
-from archfind.identify import guess
-from archfind.render import guess_document, guess_lines
+from archfind.database.entries import default
+from archfind.matching.identify import guess
+from archfind.report.answer import guess_document, guess_lines
 from archfind.types import Checkpoint, Storage, TensorSpec
 from fuzz.described import shapes_of
 
@@ -56,7 +56,7 @@ index = {
     for k, s in made.items()
 }
 found = guess(Checkpoint("x.pth", "torch-zip", index), known)
-from archfind.search import search
+from archfind.searching.search import search
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 found = search(found, known, seconds=float(sys.argv[3]))
 guess_lines(guess_document(found))

@@ -127,7 +127,12 @@ def test_a_reader_that_fails_is_a_refusal(
 ) -> None:
     """There is no second, looser way: where the one reader raises, no other is called."""
     paths = {one: arguments[0] for one, (arguments, _) in files(tmp_path).items()}
-    wanted = {"a.pth": "torch_zip", "b.pt": "torch_legacy", "c.safetensors": "safetensors"}
+    wanted = {
+        "a.pth": "torch_files.torch_zip",
+        "b.pt": "torch_files.torch_legacy",
+        "c.safetensors": "safetensors",
+        "shards": "many_files.sharded",
+    }
     called: list[str] = []
     raised: list[Exception] = []
     monkeypatch.setattr(torch, "load", lambda *_, **__: called.append("torch.load"))
@@ -138,7 +143,7 @@ def test_a_reader_that_fails_is_a_refusal(
             raise raised[-1]
 
         monkeypatch.setattr(importlib.import_module(f"archfind.formats.{one}"), "read", failing)
-    for name, module in (wanted | {"shards": "sharded"}).items():
+    for name, module in wanted.items():
         for error in (CheckpointError("broken"), ValueError(), RecursionError(), MemoryError()):
             raised.append(error)
             called.clear()

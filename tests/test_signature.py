@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from archfind.database.grouping import group
+from archfind.database.notation import Line, Size, expand, keys, ordered, parse_line
 from archfind.errors import SignatureError
-from archfind.grouping import group
-from archfind.signature import Line, Size, expand, keys, ordered, parse_line
 
 NAMES = st.sampled_from(["conv", "bn", "weight", "bias", "0", "1", "2", "3", "10", "layer1", "fc"])
 SHAPES = st.sampled_from([(), (64,), (64, 3, 7, 7), (Size({("num_classes",): 4, (): 3}), 8)])

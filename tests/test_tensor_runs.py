@@ -16,10 +16,11 @@ from torch import nn
 
 from archfind import formats
 from archfind.errors import NotACheckpoint
-from archfind.formats import pickle_vm, tensor_runs
-from archfind.formats.nodes import Call, Global, StorageRef, Tensor
-from archfind.formats.pickle_vm import Machine
-from archfind.formats.torch_objects import Reader
+from archfind.formats.pickles import machine as pickle_vm
+from archfind.formats.pickles import runs as tensor_runs
+from archfind.formats.pickles.machine import Machine
+from archfind.formats.pickles.nodes import Call, Global, StorageRef, Tensor
+from archfind.formats.torch_files.torch_objects import Reader
 
 
 def saved(state: object) -> bytes:
@@ -49,7 +50,7 @@ def test_runs_of_opcodes_give_what_single_ones_give(
     path = tmp_path / "x.pth"
     torch.save(state, path, _use_new_zipfile_serialization=zipped)
     slow = formats.open(path)
-    monkeypatch.setattr("archfind.formats.pickle_vm.LONG", 0)
+    monkeypatch.setattr("archfind.formats.pickles.machine.LONG", 0)
     taken: list[int] = []
     take = tensor_runs.Runs.take
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from archfind.families.expression import parse
+from archfind.classes.expression import parse
 from archfind.probing.probe import on_meta, shapes_of
 from archfind.probing.trace import trace
 

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from archfind.formats import tensor_specs
-from archfind.formats.dtypes import ITEMSIZE
-from archfind.formats.nodes import StorageRef, Tensor
-from archfind.formats.tensor_specs import Specs
+from archfind.dtypes import ITEMSIZE
+from archfind.formats.pickles.nodes import StorageRef, Tensor
+from archfind.formats.torch_files import tensor_specs
+from archfind.formats.torch_files.tensor_specs import Specs
 from archfind.types import Storage, TensorSpec
 
 SHAPES = [

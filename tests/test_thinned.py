@@ -7,12 +7,12 @@ import transformers
 from hypothesis import given
 from hypothesis import strategies as st
 
-from archfind.check import checkpoint_of
-from archfind.database import default
-from archfind.families.program import Program
-from archfind.families.thinned import thinned
-from archfind.identify import guess
-from archfind.pretrained.state_dict import MANY
+from archfind.classes.program import Program
+from archfind.classes.templates import MANY
+from archfind.classes.thinned import thinned
+from archfind.database.entries import default
+from archfind.learning.check import checkpoint_of
+from archfind.matching.identify import guess
 from archfind.probing.probe import on_meta
 from archfind.providers import transformers as library
 from archfind.types import Storage, TensorSpec

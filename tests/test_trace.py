@@ -17,20 +17,20 @@ from test_descent import Tower, base_of
 from test_families import index_of
 from torch import nn
 
-from archfind.families.expression import parse
-from archfind.families.program import Program
-from archfind.families.solve import solve
-from archfind.families.text import Family, family_text
-from archfind.harvest import create_on_meta
+from archfind.classes.expression import parse
+from archfind.classes.notation import Family, family_text
+from archfind.classes.program import Program
+from archfind.classes.solve import solve
+from archfind.learning.family import Preset
+from archfind.learning.lines import lines_of
+from archfind.learning.traced_family import traced_family
 from archfind.probing.config import captured, leaves, moved
 from archfind.probing.equations import equations, solved
-from archfind.probing.family import Preset
-from archfind.probing.lines import lines_of
 from archfind.probing.numbers import Number, forked, leaf
 from archfind.probing.probe import on_meta, shapes_of
 from archfind.probing.trace import Refused, trace
-from archfind.probing.traced_family import traced_family
 from archfind.providers import provider
+from archfind.providers.on_meta import create_on_meta
 
 ENTRIES = """
     timm/vit_tiny_patch16_224 timm/efficientnet_b0 timm/hrnet_w18_small timm/levit_128s

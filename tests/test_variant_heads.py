@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import archfind
-from archfind.twins import randomise
+from archfind.learning.twins import randomise
 
 
 def _with_head(entry: str, moves: dict[str, Any], place: str, *more: nn.Module) -> nn.Module:

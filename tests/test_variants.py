@@ -12,18 +12,18 @@ from safetensors.torch import save_file
 from torch import nn
 
 import archfind
+from archfind.classes.notation import Family
+from archfind.classes.score import is_derived
 from archfind.cli import main
-from archfind.database import folder
-from archfind.doubt import is_doubtful
+from archfind.database.entries import folder
 from archfind.errors import BuildError
-from archfind.families.score import is_derived
-from archfind.families.text import Family
 from archfind.frozen import replace
-from archfind.harvest import create_on_meta
+from archfind.learning.twins import randomise
 from archfind.probing.config import captured
 from archfind.probing.probe import shapes_of
 from archfind.providers import provider
-from archfind.twins import randomise
+from archfind.providers.on_meta import create_on_meta
+from archfind.searching.doubt import is_doubtful
 
 VARIANTS = [
     ("torchvision/resnet50", {"layers": [2, 3, 5, 1], "num_classes": 7}),

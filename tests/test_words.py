@@ -14,14 +14,14 @@ import torch
 from torch import nn
 
 import archfind
-from archfind.check import checkpoint_of
 from archfind.cli import main
-from archfind.database import default
+from archfind.database.entries import default
 from archfind.escape import quoted
-from archfind.harvest import create_on_meta
-from archfind.identify import guess
+from archfind.learning.check import checkpoint_of
+from archfind.matching.identify import guess
 from archfind.providers import provider
-from archfind.render import guess_document, guess_lines
+from archfind.providers.on_meta import create_on_meta
+from archfind.report.answer import guess_document, guess_lines
 from archfind.types import Guess
 
 State = dict[str, torch.Tensor]

@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 from hostile.keys import bert, vit
 
-from archfind import database
-from archfind.families.database import Families, beside
-from archfind.families.equations import ERRORS, repeats
-from archfind.families.expansion import Expansion, TooManyPlaces
-from archfind.families.inverse import known_values
-from archfind.families.program import Program
-from archfind.families.score import Solution, differing, keeps_tensors, score
-from archfind.families.text import Family
-from archfind.identify import guess, in_state_dict
+from archfind.classes.equations import ERRORS, repeats
+from archfind.classes.expansion import Expansion, TooManyPlaces
+from archfind.classes.inverse import known_values
+from archfind.classes.notation import Family
+from archfind.classes.program import Program
+from archfind.classes.score import Solution, differing, keeps_tensors, score
+from archfind.database import entries
+from archfind.database.classes import Families, beside
+from archfind.matching.identify import guess, in_state_dict
 from archfind.types import Canonical, Checkpoint, Storage, TensorSpec
 from archfind.work import Work
 
@@ -27,7 +27,7 @@ SEEDS = range(40)
 
 
 def families() -> Families:
-    found = beside(database.default().path)
+    found = beside(entries.default().path)
     assert found is not None
     return found
 
@@ -163,7 +163,7 @@ def checkpoint(shapes: dict[str, tuple[int, ...]]) -> Checkpoint:
 
 
 def test_a_file_whose_last_layer_has_a_number_of_its_own_is_still_told_by_the_others() -> None:
-    found = guess(checkpoint(vit(("0", "1", "2", "3", "4", "999999999"))), database.default())
+    found = guess(checkpoint(vit(("0", "1", "2", "3", "4", "999999999"))), entries.default())
     assert found.is_assumed and found.matches[0].entry.provider == "timm"
     odd = {at for key, at in found.canonical.origin.items() if key != at}
     assert len(odd) == 12 and all("999999999" in at for at in odd)
@@ -173,11 +173,11 @@ def test_work_that_is_spent_leaves_what_was_known_without_it() -> None:
     known = bert(("0", "1"))
     index = checkpoint(known).index
     canonical = Canonical(checkpoint(known), index, {key: key for key in index})
-    whole = in_state_dict(canonical, database.default(), "", Work(len(index)))[""]
+    whole = in_state_dict(canonical, entries.default(), "", Work(len(index)))[""]
     assert whole.status == "ambiguous" and whole.matches[0].pretrained is not None
     none = Work(0)
     assert not none.allows(10**9) and none.is_spent
-    left = in_state_dict(canonical, database.default(), "", none)[""]
+    left = in_state_dict(canonical, entries.default(), "", none)[""]
     assert left.status == "unknown"
 
 
@@ -195,5 +195,5 @@ def test_parts_of_parts_cost_at_most_the_file_again() -> None:
         shapes |= vit(("0", "1", "2", "3", "4", "5"), "m." * number)
     index = checkpoint(shapes).index
     canonical = Canonical(checkpoint(shapes), index, {key: key for key in index})
-    in_state_dict(canonical, database.default(), "", Counted(len(index)))
+    in_state_dict(canonical, entries.default(), "", Counted(len(index)))
     assert asked and sum(asked) <= 1.5 * len(index)

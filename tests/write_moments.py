@@ -109,7 +109,7 @@ def write_sources(folder: Path) -> None:
     import transformers
 
     import archfind
-    from archfind.database import folder as signatures
+    from archfind.database.entries import folder as signatures
     from archfind.providers import provider
 
     torch.manual_seed(0)
@@ -248,22 +248,22 @@ def _child(task: dict[str, Any], folder: Path, err: Path, count: Path) -> int:
 
 
 def _build(signatures: Path) -> int:
-    from archfind.harvest import build_signatures
+    from archfind.learning.entries import build_signatures
 
     return int(build_signatures("torchvision", signatures, only="alexnet")[0] != 1)
 
 
 def _families(signatures: Path) -> int:
-    from archfind.probing.harvest import build_families
+    from archfind.learning.families import build_families
 
     return int(not build_families("torchvision", signatures, "AlexNet", again=True, seconds=5))
 
 
 def _compile(signatures: Path) -> int:
-    from archfind import database_commands
+    from archfind.learning import commands
 
-    database_commands.folder = lambda: str(signatures)  # the command itself has no option for it
-    return int(len(database_commands.compile_lines()) != 3)
+    commands.folder = lambda: str(signatures)  # the command itself has no option for it
+    return int(len(commands.compile_lines()) != 3)
 
 
 CALLS: dict[str, Callable[[Path], int]] = {
@@ -286,7 +286,7 @@ def _serve() -> None:
     import archfind.cli
     import archfind.exporters.program
     import archfind.repair.perform
-    import archfind.search  # noqa: F401
+    import archfind.searching.search  # noqa: F401
 
     torch.set_num_threads(1)
     for line in sys.stdin:

@@ -9,9 +9,9 @@ import string
 from collections import Counter
 
 from archfind.errors import CheckpointError
+from archfind.evidence.training import scalar
 from archfind.formats.side_files import beside, number, read_object, word
 from archfind.frozen import frozen, row
-from archfind.training import scalar
 from archfind.types import NOTHING
 
 TYPE_CHECKING = False
@@ -355,7 +355,7 @@ _TEXTS = (
 
 
 def _words(names: list[str], widths: Mapping[str, int]) -> str:
-    from archfind.key_names import skeleton  # late: of few files
+    from archfind.state_dicts.key_names import skeleton  # late: of few files
 
     shapes = {name: skeleton(name) for name in names}
     if any("encoder_attn" in name for name in names):

@@ -84,7 +84,8 @@ def layers(index: Mapping[str, TensorSpec]) -> list[Layer]:
 
 
 def _place(key: str) -> list[tuple[int, list[tuple[int, int, str]]]]:
-    from archfind.key_names import natural  # late: it takes as long to import as a short file
+    # late: it takes as long to import as a short file
+    from archfind.state_dicts.key_names import natural
 
     return [(place_of(word), natural(word)) for word in key.lower().split(".")[:-1]]
 

@@ -14,21 +14,22 @@ from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
-from archfind import expansion, formats
-from archfind.canonical import networks
+from archfind import formats
+from archfind.dtypes import ITEMSIZE
 from archfind.errors import CheckpointError, ExportError
 from archfind.escape import escape
 from archfind.exporters import quantised_state
 from archfind.exporters.pieces import Piece, piece
 from archfind.exporters.safetensors_file import write_safetensors
 from archfind.exporters.torch_file import write_torch
-from archfind.formats.dtypes import ITEMSIZE
+from archfind.formats import expansion
 from archfind.formats.quantised_notes import NOTE, as_stored, meanings
 from archfind.formats.side_files import object_in, parse_text, whole, words
 from archfind.formats.source import opened
+from archfind.matching.recipe import assumed_document, recipe
 from archfind.progress import progress
-from archfind.quantised import PACKED
-from archfind.recipe import assumed_document, recipe
+from archfind.state_dicts.canonical import networks
+from archfind.state_dicts.quantised import PACKED
 from archfind.types import Canonical, Exported
 from archfind.writing import beside, target
 from archfind.writing.target import DTYPES, STATE_DICTS
@@ -215,7 +216,7 @@ def _merged(canonical: Canonical, key: str, how: tuple[str, ...], dtype: str) ->
     def make() -> object:
         import torch
 
-        from archfind.tensors import TensorReader, computed
+        from archfind.values.reader import TensorReader, computed
 
         reader = TensorReader()
         read = [reader.read(spec, part) for part, spec in zip(parts, specs, strict=True)]

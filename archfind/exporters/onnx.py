@@ -18,8 +18,8 @@ from archfind.exporters.onnx_check import cases, check, graph_of
 from archfind.exporters.quiet import quiet, reason
 from archfind.exporters.sizes import observed, sizes
 from archfind.exporters.torch_onnx import ONE_FILE
+from archfind.matching.torch_quantised import words
 from archfind.progress import step
-from archfind.torch_quantised import words
 from archfind.types import Built
 
 OLDEST = 7  # opset

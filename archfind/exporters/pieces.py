@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from archfind.dtypes import ITEMSIZE
 from archfind.errors import ExportError
 from archfind.escape import escape
-from archfind.formats.dtypes import ITEMSIZE
 from archfind.formats.source import opened
 
 TYPE_CHECKING = False
@@ -113,7 +113,7 @@ def piece(key: str, spec: TensorSpec, dtype: str = "") -> Piece:
     def make() -> object:
         import torch
 
-        from archfind.tensors import TensorReader
+        from archfind.values.reader import TensorReader
 
         tensor = TensorReader().read(spec, key).contiguous()
         target = Piece(key, wanted, spec.shape, same)

@@ -11,11 +11,11 @@ from typing import Any
 import torch
 
 from archfind import formats
+from archfind.building.from_config import quiet
 from archfind.errors import ArchfindError, CheckpointError, ExportError
 from archfind.escape import escape
 from archfind.exporters.onnx import reason
 from archfind.exporters.provenance import sha256
-from archfind.from_config import quiet
 from archfind.types import Built, Exported
 from archfind.writing import beside, target
 

@@ -8,8 +8,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 from archfind.escape import escape
+from archfind.matching.recipe import assumed_document, recipe
 from archfind.providers.example import Example
-from archfind.recipe import assumed_document, recipe
 from archfind.types import Built
 
 

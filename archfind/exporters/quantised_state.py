@@ -32,8 +32,8 @@ def write_pth(path: str | os.PathLike[str], guess: Guess, versions: Mapping[str,
     are those of the layers: without, torch takes packed weights for those of an older form."""
     import torch
 
-    from archfind.rebuild_quantised import state_of
-    from archfind.tensors import TensorReader
+    from archfind.building.rebuild_quantised import state_of
+    from archfind.values.reader import TensorReader
 
     made = guess.canonical.quantisation
     assert made is not None

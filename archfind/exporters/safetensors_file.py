@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 
+from archfind.dtypes import ITEMSIZE
 from archfind.errors import ExportError
 from archfind.escape import escape
 from archfind.exporters.output import Output
-from archfind.formats.dtypes import ITEMSIZE
 from archfind.formats.safetensors import DTYPES
 
 TYPE_CHECKING = False

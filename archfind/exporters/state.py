@@ -12,8 +12,8 @@ from torch import Tensor
 from archfind import formats
 from archfind.errors import ExportError
 from archfind.escape import escape
-from archfind.tensors import TensorReader
 from archfind.types import Built
+from archfind.values.reader import TensorReader
 
 Group = tuple[str, ...]  # keys of one tensor
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import struct
 
+from archfind.dtypes import ITEMSIZE, STORAGE
 from archfind.errors import ExportError
 from archfind.escape import escape
 from archfind.exporters.output import Output, known
-from archfind.formats.dtypes import ITEMSIZE, STORAGE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -12,12 +12,11 @@ import struct
 from importlib import import_module
 
 from archfind.errors import CheckpointError, LimitExceeded, NotACheckpoint
+from archfind.formats.magic import is_legacy
+from archfind.formats.report import Report
+from archfind.formats.source import Source
 from archfind.frozen import replace
 from archfind.types import Checkpoint
-
-from .magic import is_legacy
-from .report import Report
-from .source import Source
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -78,19 +77,19 @@ def _is_npy(head: bytes, source: Source) -> bool:
 
 
 def _is_onnx(head: bytes, source: Source) -> bool:
-    from .protobuf import looks_like_onnx
+    from archfind.formats.protobuf import looks_like_onnx
 
     return looks_like_onnx(head, source)
 
 
 # name, sniffer, module: the first whose sniffer agrees reads the file
 FORMATS: tuple[tuple[str, Callable[[bytes, Source], bool], str], ...] = (
-    ("torch-zip", _is_zip, "torch_zip"),
+    ("torch-zip", _is_zip, "torch_files.torch_zip"),
     ("safetensors", _is_safetensors, "safetensors"),
-    ("torch-legacy", _is_legacy, "torch_legacy"),
-    ("torch-tar", _is_tar, "torch_tar"),
-    ("sharded", _is_sharded, "sharded"),
-    ("pickle", is_pickle, "bare_pickle"),
+    ("torch-legacy", _is_legacy, "torch_files.torch_legacy"),
+    ("torch-tar", _is_tar, "torch_files.torch_tar"),
+    ("sharded", _is_sharded, "many_files.sharded"),
+    ("pickle", is_pickle, "torch_files.bare_pickle"),
     ("gguf", _is_gguf, "gguf"),
     ("npy", _is_npy, "npz"),
     ("onnx", _is_onnx, "onnx"),
@@ -115,7 +114,7 @@ def open(path: str | os.PathLike[str]) -> Checkpoint:
     name = os.fsdecode(os.fspath(path))
     try:
         if os.path.isdir(name):
-            from . import folder
+            from archfind.formats.many_files import folder
 
             return replace(folder.read(name), path=name)
         with Source(name) as source:
@@ -151,7 +150,7 @@ def read_section(source: Source, report: Report) -> Checkpoint:
         )
     claimed = next((one for one in FORMATS if one[1](head, source)), None)
     if claimed is None:
-        from .notes import not_a_checkpoint
+        from archfind.formats.notes import not_a_checkpoint
 
         raise not_a_checkpoint(head, source)
     kind, _, module = claimed
@@ -180,7 +179,7 @@ def read_section(source: Source, report: Report) -> Checkpoint:
 
 def _check_keys(found: Checkpoint) -> None:
     """Names that no module has: what walks them as a tree must not be walked to exhaustion."""
-    from . import limits
+    from archfind.formats import limits
 
     for key in found.index:
         if len(key) <= limits.KEY_DEPTH:
@@ -200,7 +199,7 @@ def _check_suffix(source: Source, kind: str, report: Report) -> None:
     if promised is not None and not kind.startswith(promised):
         report.warnings.append(f"named {suffix} but is {kind}")
     if "-of-" in source.path:
-        from .folder import shard_note
+        from archfind.formats.many_files.folder import shard_note
 
         note = shard_note(source.path)
         report.warnings.extend([note] if note else [])

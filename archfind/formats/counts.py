@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import limits
+from archfind.formats import limits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -11,11 +11,10 @@ from math import prod
 
 from archfind.errors import CheckpointError, LimitExceeded, NotACheckpoint, NoTensors, Truncated
 from archfind.escape import escape
+from archfind.formats import limits
+from archfind.formats.report import Report
+from archfind.formats.source import Source
 from archfind.types import Checkpoint, Storage, TensorSpec
-
-from . import limits
-from .report import Report
-from .source import Source
 
 # ggml's types by number: name, numbers a block, bytes a block. A quantised type has no torch dtype.
 TYPES: dict[int, tuple[str, int, int]] = {

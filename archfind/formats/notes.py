@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from archfind.errors import CheckpointError, NotACheckpoint
 from archfind.escape import escape
-
-from .source import Source
+from archfind.formats.source import Source
 
 _ZLIB = (b"\x01", b"\x5e", b"\x9c", b"\xda")
 _MAGIC: tuple[tuple[bytes, str], ...] = (

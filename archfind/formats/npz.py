@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from math import prod
 
+from archfind.dtypes import ITEMSIZE, NUMPY
 from archfind.errors import CheckpointError, LimitExceeded, NotACheckpoint, NoTensors
 from archfind.escape import escape
+from archfind.formats import limits
+from archfind.formats.report import Report
+from archfind.formats.source import Source
 from archfind.types import Checkpoint, Storage, TensorSpec
-
-from . import limits
-from .dtypes import ITEMSIZE, NUMPY
-from .report import Report
-from .source import Source
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .zip_directory import ZipDirectory
+    from archfind.formats.archives.zip_directory import ZipDirectory
 
 MAGIC = b"\x93NUMPY"
 _OBJECTS = "Python objects (a pickle, which is not run)"
@@ -69,7 +68,7 @@ def read_archive(source: Source, report: Report, directory: ZipDirectory) -> Che
 
 def _look_into(data: bytes, path: str, where: str, report: Report) -> None:
     """What the pickle of an array of objects would run: numpy loads it where it is asked to."""
-    from .inner_pickles import read_for_danger
+    from archfind.formats.torch_files.inner_pickles import read_for_danger
 
     apart = Report(report)
     read_for_danger(data, path, where, apart)

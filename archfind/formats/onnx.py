@@ -6,15 +6,14 @@ import os
 import stat
 from math import prod
 
+from archfind.dtypes import ITEMSIZE
 from archfind.errors import LimitExceeded, NoTensors
 from archfind.escape import escape
+from archfind.formats import limits
+from archfind.formats.protobuf import SPAN, VARINT, Wire, signed
+from archfind.formats.report import Report
+from archfind.formats.source import Source
 from archfind.types import Checkpoint, Storage, TensorSpec
-
-from . import limits
-from .dtypes import ITEMSIZE
-from .protobuf import SPAN, VARINT, Wire, signed
-from .report import Report
-from .source import Source
 
 # TensorProto.DataType by number; "" is undefined
 _DTYPES = (

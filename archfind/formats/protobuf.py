@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from archfind.errors import CheckpointError, LimitExceeded, Truncated
-
-from . import limits
-from .source import Source
+from archfind.formats import limits
+from archfind.formats.source import Source
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -10,10 +10,9 @@ place along it. On the cold path of `archfind guess` only for files that have th
 
 from __future__ import annotations
 
+from archfind.formats.side_files import number, object_in, whole
 from archfind.frozen import replace
 from archfind.types import Quantiser, TensorSpec
-
-from .side_files import number, object_in, whole
 
 NOTE = "archfind.quantisation"
 INTEGERS = {"qint8": "int8", "quint8": "uint8", "qint32": "int32"}

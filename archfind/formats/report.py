@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from archfind.errors import LimitExceeded, NoTensors
+from archfind.formats import limits
 from archfind.types import Checkpoint
-
-from . import limits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .flatten import Flat
-    from .pickle_vm import Machine
-    from .source import Source
-    from .torch_objects import Reader
+    from archfind.formats.pickles.machine import Machine
+    from archfind.formats.source import Source
+    from archfind.formats.torch_files.flatten import Flat
+    from archfind.formats.torch_files.torch_objects import Reader
 
 # What archfind writes into the files that it exports, and reads.
 EXPORTED = frozenset(
@@ -71,7 +70,7 @@ class Report:
     def forget_plain(self, first: int) -> None:
         """Drops the pickles from `first` on that name nothing new and nothing dangerous: there can
         be one for each tensor."""
-        from .danger import danger_lines
+        from archfind.formats.pickles.danger import danger_lines
 
         kept = self.machines[:first]
         for one in self.machines[first:]:
@@ -85,7 +84,7 @@ class Report:
         """One line for each dangerous call in the pickles read so far, finished or not."""
         if not self.machines:
             return self.doubts
-        from .danger import danger_lines  # only pickles call anything
+        from archfind.formats.pickles.danger import danger_lines  # only pickles call anything
 
         calls = [line for one in self.machines for line in danger_lines(one.globals, one.where)]
         return calls + self.doubts
@@ -152,7 +151,7 @@ def add_zero_shapes(flat: Flat) -> None:
     named = [key for key in flat.metadata if key.startswith("param_shapes/")]
     if not named:
         return
-    from .deepspeed import add_shapes
+    from archfind.formats.many_files.deepspeed import add_shapes
 
     add_shapes(flat.index, flat.metadata, flat.path, flat.warnings)
 
@@ -169,8 +168,7 @@ def hints(metadata: dict[str, object]) -> dict[str, object]:
 def describe(value: object) -> str:
     """A value in words, for an error: "a list of 12 str"."""
     from archfind.escape import escape
-
-    from .nodes import Bytes, Call, Global, Group, Tensor
+    from archfind.formats.pickles.nodes import Bytes, Call, Global, Group, Tensor
 
     kind = type(value)
     if kind is dict:

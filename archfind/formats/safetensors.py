@@ -6,15 +6,14 @@ import json
 from itertools import repeat
 from math import prod
 
+from archfind.dtypes import ITEMSIZE
 from archfind.errors import CheckpointError, LimitExceeded, NotACheckpoint, NoTensors, Truncated
 from archfind.escape import escape
+from archfind.formats import limits
+from archfind.formats.report import Report
+from archfind.formats.source import Source
 from archfind.frozen import rows
 from archfind.types import Checkpoint, Storage, TensorSpec
-
-from . import limits
-from .dtypes import ITEMSIZE
-from .report import Report
-from .source import Source
 
 DTYPES = {
     "F64": "float64",
@@ -46,7 +45,7 @@ def read(source: Source, report: Report) -> Checkpoint:
     if not index:
         raise NoTensors("no tensors: the safetensors header lists none", source.path)
     if "archfind.quantisation" in metadata:  # what quantised_notes.py calls NOTE
-        from .quantised_notes import with_meaning
+        from archfind.formats.quantised_notes import with_meaning
 
         index = with_meaning(index, str(metadata["archfind.quantisation"]))
     return Checkpoint(

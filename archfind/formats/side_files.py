@@ -7,10 +7,9 @@ from __future__ import annotations
 import os
 
 from archfind.errors import CheckpointError, LimitExceeded
-
-from . import limits
-from .safetensors import parse_json
-from .source import Source
+from archfind.formats import limits
+from archfind.formats.safetensors import parse_json
+from archfind.formats.source import Source
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ import onnx
 import torch
 from torch import Tensor
 
-from archfind import database as databases
+from archfind.database import entries as databases
 from archfind.from_onnx.scopes import named
-from archfind.identify import in_state_dict
+from archfind.matching.identify import in_state_dict
 from archfind.types import Canonical, Guess, Match, Storage, TensorSpec
 from archfind.work import Work
 

@@ -12,10 +12,11 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from archfind import database as databases
-from archfind.canonical import DERIVED
-from archfind.claimed_size import refuse_larger
-from archfind.database import Database, Signature
+from archfind.building.claimed_size import refuse_larger
+from archfind.building.from_config import with_state
+from archfind.building.instantiate import blank, fresh
+from archfind.database import entries as databases
+from archfind.database.entries import Database, Signature
 from archfind.errors import ArchfindError, BuildError, UnknownError
 from archfind.escape import escape
 from archfind.exporters import parity
@@ -23,7 +24,6 @@ from archfind.exporters.job import Job
 from archfind.exporters.onnx import quiet, reason
 from archfind.exporters.torch_onnx import newer
 from archfind.formats.side_files import like, object_in, whole
-from archfind.from_config import with_state
 from archfind.from_onnx import graph
 from archfind.from_onnx.inputs import example_for, freed_in, inputs, run
 from archfind.from_onnx.names import by_name, unseen
@@ -31,8 +31,8 @@ from archfind.from_onnx.size import refuse_large
 from archfind.from_onnx.slots import constants, paired, slots
 from archfind.from_onnx.trace import Tracer, assigned, randomise
 from archfind.frozen import replace
-from archfind.instantiate import blank, fresh
 from archfind.providers.example import Axes, Example, tensors
+from archfind.state_dicts.canonical import DERIVED
 from archfind.types import Built, Guess, Match, Setting, Variant
 from archfind.writing import beside
 

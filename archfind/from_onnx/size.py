@@ -7,8 +7,8 @@ from math import prod
 
 import onnx
 
-from archfind import expansion
 from archfind.errors import BuildError
+from archfind.formats import expansion
 from archfind.from_onnx.inputs import sizes
 
 _TIMES = 1000  # of the inputs' bytes, for a value that is computed from them

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from torch import nn
 
-from archfind.families.expression import Expression, parse
+from archfind.classes.expression import Expression, parse
 from archfind.probing.config import Config, Leaf, leaves, moved
 from archfind.probing.equations import equations, solved
 from archfind.probing.misfit import axes, misfit, template

@@ -13,12 +13,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from archfind.canonical import is_derived
-from archfind.families.expression import Expression, parse
+from archfind.classes.expression import Expression, parse
 from archfind.probing.config import Leaf
 from archfind.probing.probe import Shapes
 from archfind.probing.proposals import COUNT
 from archfind.probing.trace import Traced
+from archfind.state_dicts.canonical import is_derived
 
 Values = dict[str, Any]
 

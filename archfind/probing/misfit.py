@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import re
 
-from archfind.canonical import is_derived
 from archfind.probing.probe import Shapes
+from archfind.state_dicts.canonical import is_derived
 
 Axes = dict[tuple[str, str], int]  # what stands before and after a number in keys -> how many
 

@@ -23,7 +23,7 @@ from torch.overrides import TorchFunctionMode
 
 from archfind.probing.config import Config, Leaf, leaves, moved
 from archfind.probing.proposals import COUNT, alternates, annotated, coupled, leaf_name, literals
-from archfind.storage_bound import is_storageless, with_storage
+from archfind.providers.storage_bound import is_storageless, with_storage
 
 Shapes = dict[str, tuple[tuple[int, ...], str]]  # key -> shape, dtype
 Moves = dict[str, Leaf]

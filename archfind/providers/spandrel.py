@@ -17,9 +17,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from archfind.classes.usual_arguments import usual
 from archfind.providers.example import Example, images
 from archfind.providers.unopened import unopened
-from archfind.usual_arguments import usual
 
 LIBRARY = "spandrel"
 HEAD = ""

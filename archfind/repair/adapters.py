@@ -13,15 +13,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from archfind import database as databases
 from archfind import pipeline
+from archfind.database import entries as databases
 from archfind.errors import RepairError
 from archfind.escape import escape
 from archfind.evidence.adapters import LowRank, Pair, bare, low_rank
 from archfind.formats.side_files import number
 from archfind.repair.edits import Edit, Plan
-from archfind.tensors import TensorReader
 from archfind.types import Choice, Guess, TensorSpec
+from archfind.values.reader import TensorReader
 
 # What PEFT puts around a module of which the whole is trained, and its untrained original.
 _SAVED = (".modules_to_save.default", ".modules_to_save", ".base_layer")

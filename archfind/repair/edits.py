@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from archfind.dtypes import ITEMSIZE
 from archfind.errors import CheckpointError, RepairError
 from archfind.escape import escape
 from archfind.formats import limits
-from archfind.formats.dtypes import ITEMSIZE
 from archfind.formats.side_files import number, parse_text, whole, wholes, word, words
 
 # kind -> what it does with `keys` and `to`

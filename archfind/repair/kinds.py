@@ -13,8 +13,8 @@ from torch.nn import functional as F
 from archfind.errors import RepairError
 from archfind.escape import escape
 from archfind.repair.edits import Edit, Plan
-from archfind.tensors import TensorReader, merged_weight
 from archfind.types import TensorSpec
+from archfind.values.reader import TensorReader, merged_weight
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,7 @@ def _merge(state: State, edit: Edit, plan: Plan) -> State:
 
 
 def _dequantise(state: State, edit: Edit, plan: Plan) -> State:
-    from archfind.quantised_values import dequantised
+    from archfind.values.quantised import dequantised
 
     scheme, shape = edit.options["scheme"], edit.options["shape"]
     like = torch.empty(shape, dtype=torch.float32, device="meta")

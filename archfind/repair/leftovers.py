@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from itertools import permutations
 
-from archfind.alignment import align
-from archfind.canonical import kind
 from archfind.repair.work import Want, Work
+from archfind.state_dicts.alignment import align
+from archfind.state_dicts.canonical import kind
 from archfind.types import TensorSpec
 
 # What one framework, or one age of one, calls a tensor that another calls otherwise.

@@ -6,11 +6,12 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from archfind import expansion, formats, pipeline
+from archfind import formats, pipeline
 from archfind.errors import ArchfindError, RepairError
 from archfind.escape import escape
 from archfind.exporters.convert import write
 from archfind.exporters.pieces import Piece, piece
+from archfind.formats import expansion
 from archfind.frozen import replace
 from archfind.repair.edits import Plan
 from archfind.repair.kinds import DO, Lazy, State, matching, read

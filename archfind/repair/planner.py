@@ -7,14 +7,12 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
-from archfind import database
-from archfind.canonical import DERIVED, networks
+from archfind.building.instantiate import blank
+from archfind.database import entries
 from archfind.errors import ArchfindError
 from archfind.escape import escape, quoted
 from archfind.frozen import replace
-from archfind.identify import registered
-from archfind.instantiate import blank
-from archfind.older_values import RECIPES
+from archfind.matching.identify import registered
 from archfind.providers import example_of
 from archfind.repair.edits import Edit, Plan
 from archfind.repair.leftovers import pair
@@ -22,7 +20,9 @@ from archfind.repair.shapes import shaped
 from archfind.repair.structure import rearranged
 from archfind.repair.unfolded import unfolded
 from archfind.repair.work import Want, Work, template
+from archfind.state_dicts.canonical import DERIVED, networks
 from archfind.types import Guess, Match, Setting, TensorSpec
+from archfind.values.older_values import RECIPES
 
 # Trained, and of no use afterwards: what stands for hidden patches, a queue of keys, a centre.
 _TRAINING_ONLY = frozenset("mask_token queue queue_ptr center".split())
@@ -117,7 +117,7 @@ def _candidates(guess: Guess, choose: str) -> list[tuple[Guess, Match]]:
     places = [(guess, match) for match in guess.matches]
     found = networks(guess.canonical.checkpoint)
     if not choose and len(found) == 1:
-        other = registered(next(iter(found.values())), database.default())
+        other = registered(next(iter(found.values())), entries.default())
         places += [(other, match) for match in other.matches]
     out: dict[tuple[object, ...], tuple[Guess, Match]] = {}
     for place, match in places:

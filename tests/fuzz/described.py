@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from archfind import database
-from archfind.database import Signature
-from archfind.families.database import beside as families_beside
-from archfind.match import holds
-from archfind.pretrained.database import beside as types_beside
-from archfind.signature import Size
+from archfind.database import entries
+from archfind.database.classes import beside as families_beside
+from archfind.database.entries import Signature
+from archfind.database.model_types import beside as types_beside
+from archfind.database.notation import Size
+from archfind.matching.compare import holds
 
 Tensor = tuple[str, tuple[int, ...], str]  # key, shape, dtype
 Shapes = Mapping[str, tuple[tuple[int, ...], str]]
@@ -86,7 +86,7 @@ def _file(shapes: Shapes) -> File:
 
 
 def _registered(step: int) -> Iterator[File]:
-    known = database.default()
+    known = entries.default()
     for number in range(0, len(known), step):
         if known.sizes[number] <= MOST:
             yield _file(shapes_of(known.signature(number)))
@@ -94,7 +94,7 @@ def _registered(step: int) -> Iterator[File]:
 
 def _pieces(step: int) -> Iterator[File]:
     """Runs of keys of larger networks."""
-    known, draw = database.default(), random.Random(step)
+    known, draw = entries.default(), random.Random(step)
     for number in range(3, len(known), 24 * step):
         if known.sizes[number] > MOST:
             whole = _file(shapes_of(known.signature(number))).tensors
@@ -105,7 +105,7 @@ def _pieces(step: int) -> Iterator[File]:
 
 def _with_other_arguments(step: int) -> Iterator[File]:
     """Networks of families, shallow, and with an argument or two as the class takes it as well."""
-    families, draw = families_beside(database.default().path), random.Random(step)
+    families, draw = families_beside(entries.default().path), random.Random(step)
     assert families is not None
     for number in range(0, len(families), 2 * step):
         family = families.known(number).family
@@ -122,7 +122,7 @@ def _with_other_arguments(step: int) -> Iterator[File]:
 
 def _of_transformers(step: int) -> Iterator[File]:
     """Classes of every model type, shallow, some with the config that they have."""
-    types, draw = types_beside(database.default().path), random.Random(step)
+    types, draw = types_beside(entries.default().path), random.Random(step)
     assert types is not None
     for number in range(0, len(types), 5 * step):
         block = types.block(number)

@@ -9,15 +9,16 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from archfind import database, formats
+from archfind import formats
+from archfind.database import entries
 from archfind.errors import ArchfindError
 from archfind.escape import escape
 from archfind.formats import limits, safetensors
 from archfind.formats.report import Report
-from archfind.identify import guess
-from archfind.inspection import inspect_document
-from archfind.inspection_text import inspect_lines
-from archfind.render import guess_document, guess_lines
+from archfind.matching.identify import guess
+from archfind.report.answer import guess_document, guess_lines
+from archfind.report.inspection import inspect_document
+from archfind.report.inspection_text import inspect_lines
 from archfind.types import Checkpoint, Guess, Storage, TensorSpec
 
 from .described import File
@@ -138,7 +139,7 @@ def answered(file: File, folder: Folder, *, inspected: bool = False) -> str:
         _clean(inspect_lines(document))
         json.dumps(document)
     try:
-        found = guess(read, database.default(), choose=file.choose, part=file.part)
+        found = guess(read, entries.default(), choose=file.choose, part=file.part)
     except ArchfindError as error:
         return f"refused {refusal(error)[:20]}"
     assert found.status in STATUSES, found.status

@@ -30,7 +30,7 @@ from hostile.build import (
     zip_bytes,
 )
 
-from archfind.formats.torch_objects import CALLS
+from archfind.formats.torch_files.torch_objects import CALLS
 
 Mutator = Callable[[bytes, random.Random], bytes]
 

@@ -10,15 +10,15 @@ from contextlib import contextmanager
 from itertools import pairwise
 from typing import Any
 
-from archfind import database
-from archfind.families import database as families
-from archfind.families import solutions
-from archfind.pretrained import database as types
+from archfind.database import classes as families
+from archfind.database import entries
+from archfind.database import model_types as types
+from archfind.matching import solutions
 
 SLICES = 200  # a network, a family or a class of a model type is in one of so many
 
 
-class _SomeEntries(database.Database):
+class _SomeEntries(entries.Database):
     """The registered networks in the slice `number`."""
 
     def __init__(self, path: str) -> None:
@@ -65,17 +65,17 @@ class Slices:
     """Both databases whole, and in slices."""
 
     def __init__(self) -> None:
-        folder = os.path.dirname(database.default().path)
+        folder = os.path.dirname(entries.default().path)
         self._places = [os.path.join(folder, name) for name in ("families.bin", "configured.bin")]
         self._some = _SomeFamilies(self._places[0]), _SomeTypes(self._places[1])
-        self._entries = _SomeEntries(database.default().path)
+        self._entries = _SomeEntries(entries.default().path)
 
     @contextmanager
     def only(self, number: int) -> Iterator[None]:
         """Within, there is a slice alone."""
         self._entries.narrow(number % SLICES)
-        shipped = database.default()
-        database._default[:] = [self._entries]
+        shipped = entries.default()
+        entries._default[:] = [self._entries]
         caches: list[dict[str, Any]] = [families._opened, types._opened]
         kept = [dict(cache) for cache in caches]
         for cache, place, some in zip(caches, self._places, self._some, strict=True):
@@ -85,7 +85,7 @@ class Slices:
         try:
             yield
         finally:
-            database._default[:] = [shipped]
+            entries._default[:] = [shipped]
             for cache, was in zip(caches, kept, strict=True):
                 cache.clear()
                 cache.update(was)

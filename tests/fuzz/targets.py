@@ -8,21 +8,14 @@ from collections.abc import Callable
 from archfind import formats
 from archfind.errors import ArchfindError
 from archfind.escape import escape
-from archfind.formats import (
-    bare_pickle,
-    gguf,
-    onnx,
-    pickle_vm,
-    safetensors,
-    sharded,
-    torch_legacy,
-    torch_tar,
-    torch_zip,
-)
+from archfind.formats import gguf, onnx, safetensors
+from archfind.formats.many_files import sharded
+from archfind.formats.pickles import machine
 from archfind.formats.report import Report
 from archfind.formats.source import Source
-from archfind.inspection import inspect_document
-from archfind.inspection_text import inspect_lines
+from archfind.formats.torch_files import bare_pickle, torch_legacy, torch_tar, torch_zip
+from archfind.report.inspection import inspect_document
+from archfind.report.inspection_text import inspect_lines
 from archfind.types import Checkpoint
 
 _DIGITS = str.maketrans("", "", "0123456789")
@@ -80,10 +73,10 @@ def _shown(data: bytes) -> str:
 
 def _quick_and_slow(data: bytes) -> str:
     """A long pickle is read by runs of opcodes: whatever the bytes, that changes no answer."""
-    was = pickle_vm.LONG
+    was = machine.LONG
     answers: list[object] = []
     try:
-        for pickle_vm.LONG in (0, 1 << 60):
+        for machine.LONG in (0, 1 << 60):
             try:
                 found = formats._read(Memory(data))
             except ArchfindError as error:
@@ -91,7 +84,7 @@ def _quick_and_slow(data: bytes) -> str:
             else:
                 answers.append((found.index, found.metadata, found.danger, found.warnings))
     finally:
-        pickle_vm.LONG = was
+        machine.LONG = was
     assert answers[0] == answers[1], answers
     return _sniffed(data)
 

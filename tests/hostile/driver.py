@@ -247,14 +247,14 @@ def warm() -> None:
     import pkgutil
     from encodings import cp437  # noqa: F401
 
-    import archfind.database
+    import archfind.database.entries
     import archfind.formats
-    import archfind.identify
-    import archfind.inspection
-    import archfind.render
+    import archfind.matching.identify
+    import archfind.report.answer
+    import archfind.report.inspection
 
-    for one in pkgutil.iter_modules(archfind.formats.__path__):
-        importlib.import_module(f"archfind.formats.{one.name}")
+    for one in pkgutil.walk_packages(archfind.formats.__path__, "archfind.formats."):
+        importlib.import_module(one.name)
     demo = os.path.join(ROOT, "demo", "001.pth")
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
         for command in (["inspect"], ["inspect", "--json"], ["guess"], ["guess", "--json"]):

@@ -1,0 +1,1 @@
+"""Guess -> Built: the library's own network, loaded strictly."""

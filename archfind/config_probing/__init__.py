@@ -1,2 +1,0 @@
-"""transformers' classes probed on the meta device: what a config's fields do to keys and shapes, in
-both dialects, the module's and the published one."""

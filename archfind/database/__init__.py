@@ -1,0 +1,1 @@
+"""signatures/ as text, and compiled: mapped into memory, read where needed."""

@@ -1,0 +1,215 @@
+"""The compiled index over signatures/: mapped into memory, read where needed.
+
+Nothing is parsed at start: a lookup is a binary search, and a signature's text is inflated when a
+file resembles it. compile.py describes the layout and writes it.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+import zlib
+from bisect import bisect_left
+
+from archfind.database.notation import Line, Size, expand, parse_line, usual_args
+from archfind.errors import SignatureError
+from archfind.types import Entry
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+MAGIC = b"archfnd1"
+_PARTS = 24  # of a key below any prefix: no library's network has more than 18
+_KEPT = 1 << 16  # tensors whose holders are remembered
+
+
+def start_of_tail(key: str) -> int:
+    """Where the longest tail of a key begins that a library's network may have as a key."""
+    over = key.count(".") + 1 - _PARTS
+    return len(key) - len(key.split(".", over)[-1]) if over > 0 else 0
+
+
+def feature(key: str, shape: Iterable[object] | None = None) -> int:
+    """A hash of a key with its shape, of a key alone, or ("" with a shape) of a shape alone.
+    Collisions cost a wasted comparison, never a wrong answer."""
+    if shape is None:
+        return zlib.crc32(key.encode("utf-8", "surrogatepass"))
+    return zlib.crc32(f"{key} {' '.join(map(str, shape))}".encode("utf-8", "surrogatepass"))
+
+
+class Member:
+    """One entry of a signature: `function` numbers what it computes among the entries with the same
+    tensors, `plain` says that the prior names it, `headless` that num_classes=0 drops its head."""
+
+    __slots__ = ("differs", "entry", "function", "headless", "plain")
+
+    def __init__(self, line: str) -> None:
+        name, cls, build, version, marks, fields, self.differs = line.split("\t")
+        provider, _, architecture = name.partition("/")
+        function, plain, headless = marks.split()
+        self.function, self.plain, self.headless = int(function), plain == "1", headless == "1"
+        callable, *words = build.split(" ")
+        given = [word for word in words if "=" not in word]
+        fixed = " ".join(word for word in words if "=" in word)
+        self.entry = Entry(
+            provider,
+            architecture,
+            cls,
+            callable,
+            _values(fixed),
+            _values(fields),
+            version,
+            tuple(map(_value, given)) or tuple(usual_args(callable, architecture)),
+        )
+
+
+def _value(text: str) -> object:
+    """A positional argument, as its text has it: a word in quotes, or a number."""
+    return text[1:-1] if text[:1] == "'" else int(text)
+
+
+def _values(text: str) -> dict[str, object]:
+    """`num_classes=1000 aux_logits=True weights=None` as values."""
+    words: dict[str, object] = {"None": None, "True": True, "False": False}
+    pairs = (word.split("=", 1) for word in text.split())
+    return {name: words[value] if value in words else int(value) for name, value in pairs}
+
+
+class Signature:
+    """The tensors that a group of entries shares: `fixed` keys have one shape, always; `free` lines
+    carry sizes that a field gives, a condition, or a dtype that isn't a float's. `written` has all
+    keys in the order of the text; signature.ordered makes the modules' order of it."""
+
+    __slots__ = ("fixed", "free", "members", "number", "written")
+
+    def __init__(self, number: int, text: str) -> None:
+        heads, _, body = text.partition("\n\n")
+        self.number = number
+        self.members = [Member(line) for line in heads.split("\n")]
+        self.fixed: dict[str, tuple[int, ...]] = {}
+        self.free: dict[str, Line] = {}
+        self.written: list[str] = []
+        for key, line in expand([parse_line(line) for line in body.split("\n")]):
+            self.written.append(key)
+            if (
+                line.condition
+                or line.dtype != "float"
+                or any(isinstance(n, Size) for n in line.shape)
+            ):
+                self.free[key] = line
+            else:
+                self.fixed[key] = line.shape  # pyright: ignore[reportArgumentType]
+
+    def __len__(self) -> int:
+        return len(self.fixed) + len(self.free)
+
+
+class Database:
+    """A compiled index; `source` is a path or the bytes themselves."""
+
+    def __init__(self, source: str | bytes) -> None:
+        self.path = source if isinstance(source, str) else ""
+        if isinstance(source, bytes):
+            data = memoryview(source)
+        else:
+            with open(source, "rb") as file:
+                data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        if data[: len(MAGIC)] != MAGIC:
+            raise SignatureError("not an index of this version; run: archfind signatures compile")
+        start = len(MAGIC) + 24
+        arrays: list[memoryview] = []
+        for count in struct.unpack_from("<6I", data, len(MAGIC)):
+            arrays.append(data[start : start + 4 * count].cast("I"))
+            start += 4 * count
+        self._features, self._classes, self._starts, self._postings, self.sizes, self._blobs = (
+            arrays
+        )
+        self._text = data[start:]
+        self._signatures: dict[int, Signature] = {}
+        self._held: dict[tuple[str, tuple[int, ...] | None], int] = {}
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    def holders(self, feature: int) -> int:
+        """The class of signatures that hold a feature, or -1."""
+        at = bisect_left(self._features, feature)
+        if at < len(self._features) and self._features[at] == feature:
+            return self._classes[at]
+        return -1
+
+    def holding(self, key: str, shape: tuple[int, ...] | None = None) -> int:
+        """The class of signatures that hold a tensor, by key and shape, key alone, or ("" with a
+        shape) shape alone, or -1. A file's parts ask for the same tensors again."""
+        wanted = key, shape
+        found = self._held.get(wanted)
+        if found is None:
+            if len(self._held) >= _KEPT:
+                self._held = {}
+            found = self._held[wanted] = self.holders(feature(key, shape))
+        return found
+
+    def members(self, holders: int) -> memoryview:
+        """The numbers of the signatures in a class."""
+        return self._postings[self._starts[holders] : self._starts[holders + 1]]
+
+    def named(self, name: str) -> list[int]:
+        """The signatures that have an entry of this name, with its library ("timm/resnet18") or
+        without. Slow: the names are in no index, as only a user asks for one."""
+        found: list[int] = []
+        for number in range(len(self)):
+            blob = self._text[self._blobs[number] : self._blobs[number + 1]]
+            heads = zlib.decompress(blob).partition(b"\n\n")[0].decode()
+            if name in heads and any(
+                name in (m.entry.id, m.entry.name) for m in map(Member, heads.split("\n"))
+            ):
+                found.append(number)
+        return found
+
+    def beginning(self, name: str) -> list[Entry]:
+        """The entries called so, or so and more ("vit_small": "vit_small_patch16_224"), or so but
+        for underscores. As slow."""
+        found: list[Entry] = []
+        whole = name.replace("_", "")
+        for number in range(len(self)):
+            blob = self._text[self._blobs[number] : self._blobs[number + 1]]
+            heads = zlib.decompress(blob).partition(b"\n\n")[0].decode()
+            if name in heads or whole in heads:
+                entries = (Member(line).entry for line in heads.split("\n"))
+                found += [
+                    one
+                    for one in entries
+                    if f"{one.name}_".startswith(f"{name}_") or one.name.replace("_", "") == whole
+                ]
+        return found
+
+    def signature(self, number: int) -> Signature:
+        """A signature, expanded; kept, since guessing again is common."""
+        found = self._signatures.get(number)
+        if found is None:
+            blob = self._text[self._blobs[number] : self._blobs[number + 1]]
+            made = Signature(number, zlib.decompress(blob).decode())
+            found = self._signatures.setdefault(number, made)  # another thread may have been faster
+        return found
+
+
+_default: list[Database] = []
+
+
+def folder() -> str:
+    """Where signatures/ is: inside an installed package, beside it in a checkout."""
+    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    for place in (package, os.path.dirname(package)):
+        found = os.path.join(place, "signatures")
+        if os.path.isdir(found):
+            return found
+    raise SignatureError("signatures/ is missing; reinstall archfind")
+
+
+def default() -> Database:
+    """The database that ships with archfind, loaded once."""
+    if not _default:
+        _default.append(Database(os.path.join(folder(), "index.bin")))
+    return _default[0]

@@ -1,0 +1,1 @@
+"""Files within zips and tars, read where they lie."""

@@ -1,0 +1,1 @@
+"""Pickles read as data: what an opcode would make, and nothing that it would run."""

@@ -1,0 +1,1 @@
+"""torch's own containers, and the tensors that their pickles describe."""

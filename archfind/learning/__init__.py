@@ -1,0 +1,1 @@
+"""Model libraries -> signatures/: entries, programs and twins."""

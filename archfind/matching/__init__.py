@@ -1,0 +1,1 @@
+"""Canonical -> Guess: a state dict against the networks that are known."""

@@ -1,0 +1,49 @@
+"""What may be said where networks fit: one that stands out, or all of them. On the cold path of
+`archfind guess`."""
+
+from __future__ import annotations
+
+from archfind.evidence.hints import named_in_file
+from archfind.frozen import replace
+from archfind.matching.code_origin import code_of, of_code, preferred
+from archfind.matching.compare import plain
+from archfind.matching.nearest import Fit, chosen, is_
+from archfind.types import Guess
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from archfind.evidence.origins import Origin
+    from archfind.types import Canonical
+
+
+def decided(
+    canonical: Canonical, fits: list[Fit], choose: str, code: Origin | None = None
+) -> Guess:
+    """Exact where one function stands out among everything that fits, ambiguous otherwise. `code`
+    is whose names the file has, where they aren't the library's."""
+    fits = [fit for fit in fits if fit.match.fits]
+    own = preferred(fits, code)
+    matches = [chosen(fit, canonical, choose or own) for fit in fits]
+    picked = [m for m in matches if is_(m, choose)] if choose else []
+    if picked:
+        return Guess(canonical, "exact", (picked[0],), "user")
+    if len(matches) == 1 and all(twin.same_function for twin in matches[0].twins):
+        return Guess(canonical, "exact", tuple(matches), "only")
+    if own:
+        picked = [m for m in matches if is_(m, own)]
+        return Guess(canonical, "exact", (picked[0],), "origin")
+    named = [m for m in matches if named_in_file(canonical.checkpoint, [m.entry])]
+    if named:
+        return Guess(canonical, "exact", tuple(named[:1]), "file")
+    if plain(fits[0].signature):
+        return Guess(canonical, "exact", tuple(matches), "prior")
+    return Guess(canonical, "ambiguous", tuple(matches), "")
+
+
+def by_code(answer: Guess) -> Guess:
+    """The answer about a network within a larger one, whose code may have changed it."""
+    code = code_of(answer.canonical)
+    if code is None or answer.chosen_by == "user":
+        return answer
+    of = answer.canonical.checkpoint
+    return replace(answer, matches=tuple(of_code(one, code, of) for one in answer.matches))

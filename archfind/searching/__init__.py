@@ -1,0 +1,1 @@
+"""Guess -> Guess: networks built until one has the file's tensors."""

@@ -1,0 +1,1 @@
+"""Checkpoint -> Canonical: state dicts under the names that their networks use."""

@@ -1,0 +1,1 @@
+"""TensorSpec -> torch.Tensor: the values, which alone need torch."""
