@@ -381,6 +381,8 @@ class Guess:
     origin (whose names the keys are) | value | preset | user, and "" where nothing did. `parts` has
     a guess for each other network in the file, by name. `searched`: building classes with other
     arguments found nothing that fits, either. `kind` says what the file is where it's no network.
+    `explained` has what each way of explaining the state dict said, in the order in which they are
+    trusted: its name, the share that agreed, and the network, "" for none; the last one answered.
     """
 
     canonical: Canonical
@@ -392,6 +394,7 @@ class Guess:
     warnings: tuple[str, ...] = ()
     searched: bool = False
     kind: Kind | None = None
+    explained: tuple[tuple[str, float, str], ...] = ()
 
     @property
     def is_named(self) -> bool:

@@ -10,21 +10,20 @@ from archfind.evidence.other_files import kind_of, shard_note, training_state
 from archfind.frozen import replace
 from archfind.matching import shortlist
 from archfind.matching.assumed import judged
-from archfind.matching.code_origin import code_of
 from archfind.matching.compare import match
-from archfind.matching.decided import by_code, decided
+from archfind.matching.decided import decided
+from archfind.matching.explainers import in_state_dict
 from archfind.matching.file_claims import told
-from archfind.matching.heads import headed
-from archfind.matching.nearest import CLOSE, Fit, is_, is_close, near, other_kernels
-from archfind.matching.parts import common_prefix, flat, places, resolve
+from archfind.matching.nearest import Fit, is_, near
+from archfind.matching.parts import resolve
+from archfind.matching.registered import compared_signatures, is_whole, with_another_head
 from archfind.state_dicts.canonical import AVERAGED, joined, networks, readings, strip
-from archfind.state_dicts.quantised import is_by_torch
 from archfind.types import Canonical, Guess
 from archfind.work import Work
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from archfind.database.entries import Database
     from archfind.types import Checkpoint, Kind
@@ -102,7 +101,7 @@ def _no_network(checkpoint: Checkpoint, kind: Kind, choose: str, part: str) -> G
 def registered(canonical: Canonical, database: Database) -> Guess:
     """The nearest networks of a state dict among those that libraries offer by name, however far:
     no other arguments, heads or names are tried."""
-    tries = [(reading, _fits(reading, database)) for reading in readings(canonical)]
+    tries = [(reading, compared_signatures(reading, database)) for reading in readings(canonical)]
     best, fits = max(tries, key=lambda item: item[1][0].share if item[1] else 0.0)
     return near(best, fits, "", database, every=True)
 
@@ -124,10 +123,10 @@ def _asked(
             for signature in map(database.signature, wanted):
                 one = match(index, signature)
                 tried.append(Fit(prefix, signature, one, len(reading.index), len(index)))
-        tried.sort(key=lambda fit: (not _whole(fit), -fit.share))
-        if _whole(tried[0]):
+        tried.sort(key=lambda fit: (not is_whole(fit), -fit.share))
+        if is_whole(tried[0]):
             return decided(strip(reading, tried[0].prefix), tried[:1], choose)
-        other = _headed(reading, tried, choose)
+        other = with_another_head(reading, tried, choose)
         if other is not None:
             return other
         if not fits or tried[0].share > fits[0].share:
@@ -212,230 +211,3 @@ def _has_more(checkpoint: Checkpoint, found: Mapping[str, Guess]) -> bool:
         used.update(one.canonical.origin.values(), one.canonical.aside)
         used.update(part for _, *parts in one.canonical.merged.values() for part in parts)
     return not used.issuperset(checkpoint.index)
-
-
-def in_state_dict(
-    canonical: Canonical, database: Database, choose: str, work: Work
-) -> dict[str, Guess]:
-    """The networks in one state dict by prefix; "" for the whole of it. Beyond registered networks
-    only as much is tried as the work allows."""
-    if canonical.quantisation is None and is_by_torch(canonical.index):
-        from archfind.matching import torch_quantised  # late: of few files
-
-        for plain in torch_quantised.unquantised(canonical, database):
-            whole = in_state_dict(plain, database, choose, work).get("")
-            if whole is not None and whole.status in _SURE:
-
-                def of_entry(name: str, plain: Canonical = plain) -> Guess | None:
-                    return in_state_dict(plain, database, name, work).get("")
-
-                return {"": torch_quantised.told(whole, of_entry, choose)}
-    best, fits = canonical, []
-    tries: list[tuple[Canonical, list[Fit]]] = []
-    for reading in readings(canonical):
-        tried = _fits(reading, database)
-        tries.append((reading, tried))
-        if tried and (not fits or tried[0].share > fits[0].share):
-            best, fits = reading, tried
-        whole = [fit for fit in tried if _whole(fit)]
-        if whole:
-            answer = decided(strip(reading, whole[0].prefix), whole, choose)
-            if whole[0].prefix:
-                answer = by_code(answer)
-                from archfind.matching.wrapper import with_wrapper  # late: of few files
-
-                answer = with_wrapper(answer, reading, whole[0].prefix, database, choose, work)
-            return {"": answer}
-    # late: a known network, which most files hold, never gets here
-    from archfind.matching.larger_network import (
-        beside_others,
-        overlap,
-        rest_of,
-        under_other_names,
-        with_rest,
-    )
-    from archfind.matching.model_types import configured, named_class
-    from archfind.matching.renamed_guess import renamed
-    from archfind.matching.variants import varied
-    from archfind.state_dicts.older_names import older_readings
-
-    nearly: list[tuple[float, Guess]] = []
-    for reading, _ in tries:
-        other = configured(reading, database, choose, work)
-        if other is not None:
-            return {"": other}
-    older: list[dict[str, Guess]] = []
-    ways = list(older_readings(tries[0][0], os.path.dirname(database.path), work))
-    # A registered network before another one with other arguments.
-    for reading in sorted(ways, key=lambda way: not any(map(_whole, _fits(way, database)))):
-        other = in_state_dict(reading, database, choose, work)
-        if any(map(_is_misread, other.values())):
-            continue
-        older.append(other)
-        if len(older[-1]) == 1 and all(map(_is_fixed, older[-1].values())):
-            return older[-1]
-    sure = [other for other in older if any(one.status in _SURE for one in other.values())]
-    if sure:
-        return sure[0]
-    for reading, tried in tries:
-        near_ids = [member.entry.id for fit in tried[:_NEAR] for member in fit.signature.members]
-        share, other = varied(reading, database, choose, near_ids, work)
-        if other is not None and share == 1:
-            return {"": other}
-        if other is not None:
-            nearly.append((share, other))
-    code = code_of(canonical)
-    rows = [] if code is not None and code.head else tries  # whose heads may be layers in a row
-    for reading, tried in rows:
-        other = _headed(reading, tried, choose)
-        if other is not None:
-            return {"": other}
-    from archfind.matching.variant_heads import headed_variant
-
-    for reading, tried in rows:
-        near_ids = [member.entry.id for fit in tried[:_NEAR] for member in fit.signature.members]
-        other = headed_variant(reading, database, choose, near_ids, work)
-        if other is not None:
-            return {"": other}
-    from archfind.matching.resized import resized
-
-    for reading, _ in tries:
-        other = resized(reading, database, choose, work)
-        if other is not None:
-            return {"": other}
-    for reading, _ in tries:
-        share, other = named_class(reading, database, choose, work)
-        if other is not None and other.status in _SURE:
-            return {"": other}
-        if other is not None:
-            nearly.append((share, other))
-    nearly = [pair for pair in nearly if _is_close(*pair)]
-    # What only lacks tensors is cut from the network, not made with other arguments.
-    cut = bool(fits) and not (fits[0].match.unexpected or fits[0].match.mismatched)
-    nearest = max(nearly, key=lambda item: item[0], default=None)
-    lost = cut and nearest is not None and fits[0].share >= nearest[0]
-    if nearest and nearest[0] >= _NAMED and nearest[1].matches[0].pretrained and not lost:
-        return {"": nearest[1]}  # what it is made of is said of the class, not of its parts
-    for reading, tried in tries:
-        is_near = bool(tried) and tried[0].share >= CLOSE
-        other = renamed(reading, tried, database, choose) if is_near or not nearly else None
-        if other is not None:
-            return {"": other}
-    parts: dict[str, list[Fit]] = {}
-    for fit in fits:
-        if fit.match.fits and not any(
-            overlap(fit.prefix, other) for other in parts if other != fit.prefix
-        ):
-            parts.setdefault(fit.prefix, []).append(fit)
-    order = {p: n for n, p in enumerate(dict.fromkeys(_head(k, parts) for k in best.index))}
-    guesses = {
-        p: by_code(decided(strip(best, p), parts[p], choose))
-        for p in sorted(parts, key=order.__getitem__)
-    }
-    # Where the nearest is all below one prefix, and there is more, it may stand there otherwise.
-    inner = [fits[0].prefix] if fits and fits[0].outside and fits[0].prefix else []
-    if not fits or fits[0].share < CLOSE:
-        inner += places(best.index, database)
-    for prefix in dict.fromkeys(inner):
-        if any(overlap(prefix, other) for other in guesses):
-            continue
-        part = strip(best, prefix)
-        if work.allows_part(len(part.index)):
-            guesses.update(flat(prefix, in_state_dict(part, database, choose, work)))
-    if not guesses:
-        guesses = beside_others(best, fits, choose)
-    rest = rest_of(best, guesses)
-    guesses.update(under_other_names(rest, guesses, database, choose, work))
-    if sum(one.status in _SURE for one in guesses.values()) > 1:
-        return with_rest(guesses, best)
-    is_sure = any(one.status in _SURE for one in guesses.values())
-    if nearest and not is_sure and not cut and nearest[0] > (fits[0].share if fits else 0.0):
-        return {"": nearest[1]}
-    # One known network within an unknown whole is a part of it, not the answer.
-    known = with_rest(guesses, best) if guesses else {}
-    known = {place.rstrip("."): one for place, one in known.items()}
-    answer = replace(near(best, fits, choose, database), parts=known)
-    return max([{"": answer}, *older], key=lambda found: _told(found.get("")))
-
-
-def _headed(canonical: Canonical, fits: list[Fit], choose: str) -> Guess | None:
-    """The library's network with another head, where one is."""
-    shared = common_prefix(canonical.index)
-    found: list[Fit] = []
-    outer = ""
-    for fit in fits:
-        cut = fit.prefix if shared.startswith(fit.prefix) else shared
-        if found and cut != outer:
-            continue
-        whole = strip(canonical, cut)
-        prefix = fit.prefix[len(cut) :]
-        other = headed(whole.index, prefix, fit.signature, fit.match)
-        if other is not None:
-            total, outer = len(whole.index), cut
-            found.append(Fit(prefix, fit.signature, other, total, total, fit.rare))
-    # A head in the library's own place says more than one of any name.
-    placed = [fit for fit in found if fit.match.head and not fit.match.head.beside]
-    if not found:
-        return None
-    answer = by_code(decided(strip(canonical, outer), placed or found, choose))
-    if answer.chosen_by == "prior" and len(answer.matches) > 1:
-        # The prior chooses among twins; these are networks that differ in the head they had.
-        answer = replace(answer, status="ambiguous", chosen_by="")
-    return answer
-
-
-def _told(found: Guess | None) -> tuple[int, int]:
-    """How much of a state dict is known: parts, and tensors of the network that it is close to."""
-    if found is None:
-        return 0, 0
-    parts = sum(one.status in _SURE for one in found.parts.values())
-    return parts, found.matches[0].matched if found.status == "close" else 0
-
-
-def _is_misread(found: Guess) -> bool:
-    """Whether only a picture that's no square explains older names: it's not these names, then."""
-    return any(one.variant is not None and bool(one.variant.oblong) for one in found.matches)
-
-
-def _is_fixed(found: Guess) -> bool:
-    """Whether a library's network fits, and nothing was assumed for it."""
-    return found.status in _SURE and not any(one.assumed for one in found.matches)
-
-
-def _head(key: str, prefixes: Iterable[str]) -> str:
-    """The prefix of these that a key has, or ""."""
-    return next((prefix for prefix in prefixes if key.startswith(prefix)), "")
-
-
-def _fits(canonical: Canonical, database: Database) -> list[Fit]:
-    """Signatures tried, the best first."""
-    fits: list[Fit] = []
-    total = len(canonical.index)
-    for prefix in shortlist.prefixes(canonical.index, database):
-        index = shortlist.below(canonical.index, prefix)
-        nearest = 0 if fits else _NEAREST  # there only to be named
-        for rank, (number, common, rare) in enumerate(shortlist.signatures(index, database)):
-            if rank >= nearest and common < _HOPELESS * len(index):
-                break
-            # After a fit, only those that could fit as well are worth the comparison.
-            if rank and fits and fits[-1].match.fits and common < database.sizes[number]:
-                continue
-            signature = database.signature(number)
-            found = match(index, signature)
-            fits.append(Fit(prefix, signature, found, total, len(index), rare))
-        if any(_whole(fit) for fit in fits):
-            break
-    fits.sort(key=lambda fit: (-fit.match.fits, -fit.share))
-    return fits
-
-
-def _whole(fit: Fit) -> bool:
-    return fit.match.fits and not fit.outside
-
-
-def _is_close(share: float, found: Guess) -> bool:
-    """A class of transformers is told by its keys, of which it has few in common with another."""
-    best = found.matches[0]
-    if best.pretrained is not None:
-        return not other_kernels(best)
-    return share >= CLOSE and is_close(best, found.canonical.index)

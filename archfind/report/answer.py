@@ -63,6 +63,10 @@ def guess_document(guess: Guess) -> dict[str, object]:
         **quantisation_document(guess),
         "steps": [[step.kind, step.detail] for step in guess.canonical.steps],
         "candidates": [_candidate(found) for found in guess.matches],
+        "explained": [
+            {"explainer": name, "share": share, "architecture": network or None}
+            for name, share, network in guess.explained
+        ],
         "searched": guess.searched,
         "parts": {name: part_document(one) for name, one in guess.parts.items()},
         "part": guess.part or None,
@@ -158,6 +162,11 @@ def guess_lines(
     if verbose:
         for one in document["candidates"]:  # pyright: ignore
             lines.append(f"  tried     {_counts(one)}")
+        for one in document["explained"]:  # pyright: ignore
+            said = (
+                f"{one['architecture']}, {one['share']:.0%}" if one["architecture"] else "nothing"
+            )
+            lines.append(f"  asked     {one['explainer'].replace('_', ' '):<26}{escape(said)}")
     lines += [f"  warning   {escape(str(text))}" for text in document["warnings"]]  # pyright: ignore
     return lines
 
