@@ -16,6 +16,8 @@ from archfind.types import Checkpoint, Choice, Guess
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import nn
 
     from archfind.types import Built, Exported, Output
@@ -85,7 +87,7 @@ def build(
 ) -> Built:
     """The guess as a live module, strictly loaded."""
     try:
-        from archfind.building import instantiate  # noqa: F401 (what is missing is said before the search)
+        from archfind.building.instantiate import build as build_guess
     except ModuleNotFoundError as error:
         raise missing_library(error, "building the network") from error
     from archfind.providers.building import building
@@ -95,7 +97,7 @@ def build(
     checkpoint = found.canonical.checkpoint
     with building(), OwnErrors(checkpoint.path, checkpoint):
         if checkpoint.format != "onnx":
-            return _built(found, choice, allow_expansion)
+            return _built(build_guess, found, choice, allow_expansion)
         try:
             from archfind import from_onnx
         except ModuleNotFoundError as error:
@@ -103,11 +105,12 @@ def build(
         return from_onnx.build(found, choice.choose, allow_expansion)
 
 
-def _built(found: Guess, choice: Choice, allow_expansion: bool) -> Built:
+def _built(
+    build_guess: Callable[..., Built], found: Guess, choice: Choice, allow_expansion: bool
+) -> Built:
     """The network of a guess: searched for where nothing fits, and again where building it says
     that rules were wrong, or tables of other shapes tell what weights don't: the size of the image,
     say."""
-    from archfind.building import instantiate
     from archfind.formats import expansion
 
     checkpoint = found.canonical.checkpoint
@@ -121,7 +124,7 @@ def _built(found: Guess, choice: Choice, allow_expansion: bool) -> Built:
     built: Built | None = None
     refusal: BuildError | None = None
     try:
-        built = instantiate.build(found, choice.settings, *accepts)
+        built = build_guess(found, choice.settings, *accepts)
         wrong = built.odd_tables()
     except BuildError as error:
         refusal = error
@@ -131,7 +134,7 @@ def _built(found: Guess, choice: Choice, allow_expansion: bool) -> Built:
         wrong = error.missing or error.unexpected or error.mismatched or refused
     again = _mended(found, choice.choose, end) if wrong and not choice.settings else None
     if again is not None:
-        return instantiate.build(again, None, *accepts)
+        return build_guess(again, None, *accepts)
     if built is None:
         assert refusal is not None
         raise refusal
@@ -201,18 +204,34 @@ def export(source: Path | Checkpoint | Guess | Built, output: Output, choice: Ch
 
     out, force, copied = output.path, output.force, not isinstance(source, Built)
     opset, half, expanded = output.opset, output.half, output.allow_expansion
-    cast = {"dtype": output.dtype, "max_shard_size": output.max_shard_size}
+    dtype, size = output.dtype, output.max_shard_size
     copied = copied and not choice.settings
     sources = target.sources_of(source)
-    target.refuse_export(out, sources, force=force, copied=copied, opset=opset, half=half, **cast)
+    target.refuse_export(
+        out,
+        sources,
+        force=force,
+        copied=copied,
+        opset=opset,
+        half=half,
+        dtype=dtype,
+        max_shard_size=size,
+    )
     from archfind import exporters
 
     if not isinstance(source, Built):
         source = guess(source, Choice(choice.choose, choice.part))
         target.refuse_network(source, out)
         if copied and exporters.copies(out) and exporters.convertible(source, choice.choose):
-            return exporters.convert(source, out, force=force, allow_expansion=expanded, **cast)
-    if any(cast.values()):
+            return exporters.convert(
+                source,
+                out,
+                dtype=dtype,
+                max_shard_size=size,
+                force=force,
+                allow_expansion=expanded,
+            )
+    if dtype or size:
         text = "dtype and max_shard_size are for what is copied between .pth and .safetensors"
         raise ExportError(text, out)
     if isinstance(source, Built):
@@ -225,8 +244,15 @@ def export(source: Path | Checkpoint | Guess | Built, output: Output, choice: Ch
                 raise
             from archfind.from_onnx.write import write_graph
 
-            options = {"opset": opset, "half": half, "allow_expansion": expanded}
-            return write_graph(source, out, error.message, force=force, **options)
+            return write_graph(
+                source,
+                out,
+                error.message,
+                force=force,
+                opset=opset,
+                half=half,
+                allow_expansion=expanded,
+            )
     from archfind.providers.building import building
 
     checkpoint = built.guess.canonical.checkpoint
