@@ -28,6 +28,7 @@ from archfind.errors import (
     SignatureError,
     UnknownError,
 )
+from archfind.version import VERSION
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 
     Path = str | PathLike[str]
 
-__version__ = "0.1.0"
+__version__ = VERSION
 __all__ = [
     "AmbiguousError",
     "ArchfindError",

@@ -63,7 +63,7 @@ class _Parser(argparse.ArgumentParser):
 
 def parser() -> argparse.ArgumentParser:
     """Every command with its help."""
-    from archfind import __version__
+    from archfind.version import VERSION
 
     top = _Parser(
         prog="archfind",
@@ -71,7 +71,7 @@ def parser() -> argparse.ArgumentParser:
         description="Name the network of a bare checkpoint, build it, load it strictly, export it.",
         epilog=_EXIT_CODES,
     )
-    top.add_argument("--version", action="version", version=f"archfind {__version__}")
+    top.add_argument("--version", action="version", version=f"archfind {VERSION}")
     # With `prog` given, argparse needn't format a usage line, for which it would import shutil.
     commands = top.add_subparsers(metavar="COMMAND", required=True, prog="archfind")
 

@@ -7,6 +7,7 @@ import os
 import sys
 
 from archfind.errors import ArchfindError, InternalError
+from archfind.version import VERSION
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -58,7 +59,6 @@ def _report(
     error: Exception, at: TracebackType | None, own: OwnErrors
 ) -> dict[str, str | int | list[str]]:
     """What we need to know to mend it, and no more of the file than that."""
-    from archfind import __version__
     from archfind.escape import escape
 
     places: list[str] = []
@@ -75,7 +75,7 @@ def _report(
         "exception": type(error).__name__,
         "message": escape(said, _MESSAGE),
         "at": places[-_PLACES:][::-1],
-        "archfind": __version__,
+        "archfind": VERSION,
         "python": ".".join(map(str, sys.version_info[:3])),
     }
     if own.checkpoint is not None:

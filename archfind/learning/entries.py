@@ -7,6 +7,7 @@ each field moved; what moved with the field becomes an expression or a condition
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -17,6 +18,7 @@ from torch import nn
 from archfind.database.grouping import group, with_likes
 from archfind.database.notation import CLASSES, Line, Size, usual_args
 from archfind.errors import SignatureError
+from archfind.probing.probe import NoValues
 from archfind.progress import progress
 from archfind.providers import provider
 from archfind.providers.building import without_sockets
@@ -68,7 +70,7 @@ def build_signatures(name: str, folder: Path, only: str = "") -> tuple[int, list
             if entry in done:
                 continue
             try:
-                with without_sockets():
+                with without_sockets(), NoValues(math.inf):
                     done[entry] = harvest(source, name, entry)
             except Exception as error:  # a library may raise anything; one bad entry isn't the end
                 failed.append(f"{name}/{entry}: {type(error).__name__}: {error}")

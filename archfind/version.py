@@ -1,0 +1,3 @@
+"""The release of archfind."""
+
+VERSION = "0.1.0"
