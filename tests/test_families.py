@@ -285,3 +285,13 @@ def test_a_class_without_its_usual_layers_is_read_from_a_network_that_has_them()
     for moves in ({"upscale": 8}, {"upscale": 2}, {"upsampler": ""}, {"upsampler": "direct"}):
         wanted = shapes_of(on_meta(cls, {**config, **moves}))
         assert program.expand({**config, **moves}) == wanted
+
+
+@pytest.mark.parametrize("values", [{"a": 1 << 40}, {"a": 65}, {"a": 1e6}])
+def test_a_power_is_no_larger_than_any_size(values: dict[str, float]) -> None:
+    """A file says how large an exponent is; a number of a million digits takes minutes."""
+    with pytest.raises(OverflowError, match="larger than any size"):
+        parse("3 + 2**a").value(values)
+    with pytest.raises(OverflowError, match="larger than any size"):
+        parse("a**40").value({"a": 1 << 70})
+    assert parse("2**a").value({"a": 16}) == 1 << 16

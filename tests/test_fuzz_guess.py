@@ -54,6 +54,10 @@ FOUND: dict[str, File] = {
         "",
         {"visual.transformer.resblocks.0.attn.in_proj_weight": (), "token_embedding.weight": ()},
     ),
+    "a norm of two widths, of which rules of powers make numbers of any length": File(
+        [("layernorm.weight", (768,), "float32"), ("layernorm.bias", (769,), "float32")],
+        config={"model_type": "timesformer", "architectures": ["TimesformerModel"]},
+    ),
     "a packed layer whose note is in a file that has gone": File(
         [
             ("fc.weight", (2048, 1), "uint8"),

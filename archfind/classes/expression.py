@@ -88,6 +88,17 @@ def _rounding(divisor: int) -> Callable[[float], int]:
     return lambda value: make_divisible(value, divisor)
 
 
+_LARGEST_POWER = 64  # an exponent of two beyond which no size is
+
+
+def _power(base: Any, exponent: Any) -> Any:
+    """`base ** exponent`; OverflowError where that is larger than any size, and so is a number that
+    takes longer to compute than a file to read."""
+    if exponent > _LARGEST_POWER or abs(base) > 1 << _LARGEST_POWER:
+        raise OverflowError("a power larger than any size")
+    return base**exponent
+
+
 _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "round2": _rounding(2),
     "round4": _rounding(4),
@@ -115,7 +126,7 @@ _OPERATORS: dict[str, tuple[int, Callable[[Any, Any], Any]]] = {
     "/": (6, operator.truediv),
     "//": (6, operator.floordiv),
     "%": (6, operator.mod),
-    "**": (7, operator.pow),
+    "**": (7, _power),
 }
 _WORDS = {"None": None, "True": True, "False": False}
 RESERVED = frozenset((*_FUNCTIONS, *_OPERATORS, *_WORDS, "not", "in"))  # what is no name of a leaf
