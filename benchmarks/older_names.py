@@ -9,7 +9,8 @@ that its own loader accepts: the loader must make of it all that the network has
 archfind gets keys and shapes, and must name the network. Of each way the smallest (--loads,
 of at most 40 million parameters) are written with values, too: archfind loads the file, told the
 name, and every tensor must be what the library's loader made of the same file, and the outputs the
-same. Progress on stderr; the table on stdout.
+same. What --out holds already isn't tried again, so that a run may be cut off. Progress on stderr;
+the table on stdout.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from __future__ import annotations
 import argparse
 import functools
 import json
+import os
 import random
 import sys
 import tempfile
@@ -57,8 +59,8 @@ Case = dict[str, Any]
 # --- which networks, in which names -----------------------------------------------------------
 
 
-def networks(only: str, each: int, seed: int) -> Iterator[tuple[str, nn.Module, Any]]:
-    """Every entry of torchvision, and every one of timm with a filter, on meta, with the filter."""
+def entries(only: str, each: int, seed: int) -> list[str]:
+    """Every entry of torchvision, and those of timm, at most `each` of a module."""
     names = [f"torchvision/{name}" for name in provider("torchvision").names()]
     by_module: dict[str, list[str]] = {}
     for name in timm.list_models():
@@ -66,23 +68,28 @@ def networks(only: str, each: int, seed: int) -> Iterator[tuple[str, nn.Module, 
     draw = random.Random(seed)
     for some in by_module.values():
         names += draw.sample(some, min(each or len(some), len(some)))
-    names = [name for name in names if only in name]
+    return [name for name in names if only in name]
+
+
+def networks(names: list[str]) -> Iterator[tuple[str, nn.Module, Any]]:
+    """The networks on meta, each with the filter that timm's builder has for its checkpoints."""
     for entry in progress(names, len(names), "older names"):
         library, _, name = entry.partition("/")
         with quiet(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             if library == "torchvision":
-                yield entry, create_on_meta(provider(library), name), None
-                continue
-            module, filter_fn = on_meta(name)
-            if filter_fn is not None:
-                yield entry, module, filter_fn
+                module, filter_fn = create_on_meta(provider(library), name), None
+            else:
+                module, filter_fn = on_meta(name)
+        yield entry, module, filter_fn
 
 
 def ways(entry: str, module: nn.Module, filter_fn: Any) -> Iterator[tuple[Row, Any]]:
     """The rows of older names that the entry's own loader takes, with a state dict each."""
     for row in rows(folder()):
-        if filter_fn is not None:
+        if entry.startswith("timm/"):
+            if filter_fn is None:
+                return
             plain = filter_fn.func if isinstance(filter_fn, functools.partial) else filter_fn
             if not {type(module).__module__, plain.__module__} & set(row.loaders):
                 continue
@@ -190,40 +197,58 @@ def loaded(entry: str, row: Row, folder: Path) -> Case:
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    arguments.add_argument("--out", type=Path)
+    arguments.add_argument(
+        "--out", type=Path, help="cases, to which those that aren't in it are added"
+    )
     arguments.add_argument("--only", default="", help="entries whose name has this")
     arguments.add_argument("--each", type=int, default=0, help="networks of a module; 0: all")
     arguments.add_argument("--seed", type=int, default=0)
     arguments.add_argument("--loads", type=int, default=1, help="networks loaded for each row")
     given = arguments.parse_args()
     torch.set_num_threads(1)
-    cases: list[Case] = []
-    unknown: list[str] = []
-    smallest: dict[str, list[tuple[int, int]]] = {}
-    known = {row.name: row for row in rows(folder())}
-    for entry, module, filter_fn in networks(given.only, given.each, given.seed):
-        count = 0
-        size = sum(tensor.numel() for tensor in module.state_dict().values())
-        for row, state in ways(entry, module, filter_fn):
-            cases.append(named(entry, row, state))
-            smallest.setdefault(row.name, []).append((size, len(cases) - 1))
-            count += 1
-        if not count and filter_fn is not None:
-            unknown.append(entry)
-    some = [
-        n for row in smallest.values() for size, n in sorted(row)[: given.loads] if size < LARGEST
-    ]
-    with tempfile.TemporaryDirectory() as place:
-        for number in progress(some, len(some), "loads"):
-            case = cases[number]
-            case |= loaded(case["entry"], known[case["row"]], Path(place))
+    out = given.out or Path(os.devnull)
+    cases: list[Case] = list(map(json.loads, out.read_text().splitlines())) if out.exists() else []
+    names = entries(given.only, given.each, given.seed)
+    with out.open("a", buffering=1) as lines:
+        for case in name_all([name for name in names if name not in {c["entry"] for c in cases}]):
+            cases.append(case)
+            lines.write(json.dumps(case) + "\n")
+    wanted = [case for case in cases if case["entry"] in set(names)]
+    load_some(wanted, given.loads)
     if given.out:
-        given.out.write_text("".join(json.dumps(case) + "\n" for case in [*cases]))
-    report(cases, unknown)
+        out.write_text("".join(json.dumps(case) + "\n" for case in cases))
+    report(wanted)
 
 
-def report(cases: list[Case], unknown: list[str]) -> None:
+def name_all(names: list[str]) -> Iterator[Case]:
+    """A case for each way of each network, and one without a row where there is no way."""
+    for entry, module, filter_fn in networks(names):
+        size = sum(tensor.numel() for tensor in module.state_dict().values())
+        count = 0
+        for row, state in ways(entry, module, filter_fn):
+            yield named(entry, row, state) | {"size": size}
+            count += 1
+        if not count:
+            yield {"entry": entry, "row": "", "filter": filter_fn is not None}
+
+
+def load_some(cases: list[Case], loads: int) -> None:
+    """Load the smallest networks of each row, and note in their cases what came of it."""
+    known = {row.name: row for row in rows(folder())}
+    some: list[Case] = []
+    for name in known:
+        of = [case for case in cases if case["row"] == name and case["size"] < LARGEST]
+        some += sorted(of, key=lambda case: case["size"])[:loads]
+    with tempfile.TemporaryDirectory() as place:
+        for case in progress(some, len(some), "loads"):
+            if "loaded" not in case:
+                case |= loaded(case["entry"], known[case["row"]], Path(place))
+
+
+def report(cases: list[Case]) -> None:
     """The table, the misses, and the networks that no row is for."""
+    unknown = [case["entry"] for case in cases if case.get("filter")]
+    cases = [case for case in cases if case["row"]]
     print("| names | networks | named | exact | loaded as the library does |")
     print("|---|---|---|---|---|")
     for row in dict.fromkeys(case["row"] for case in cases):
