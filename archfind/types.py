@@ -119,7 +119,8 @@ class Quantisation:
     """What torch's own quantisation did to a network: `kind` is static, dynamic or training (fake
     quantisation), `style` eager or fx. `layers` are those that it changed, by their paths below
     `prefix`; `by_channel`: weights have a scale for each output. `keys` has the file's keys by
-    the names in the state dict; `folded` are pairs of a layer and the norm that went into it."""
+    the names in the state dict; `folded` are pairs of a layer and the norm that went into it;
+    `halves`: weights are floats of half precision, not integers."""
 
     kind: str
     style: str
@@ -128,6 +129,7 @@ class Quantisation:
     prefix: str
     keys: Mapping[str, str]
     folded: tuple[tuple[str, str], ...] = ()
+    halves: bool = False
 
 
 @frozen

@@ -8,6 +8,8 @@ Each case draws a network of torchvision or timm, other classes, and one of thes
     eager       static, of torchvision's quantisable    eager-qat   training for it, the same
     dynamic     Linears quantised as they run           mask        torch.nn.utils.prune
     widths      layers of other sizes, as a state dict  module      the same, as a whole module
+    recurrent   dynamic, with LSTMs                     whole       fx, eager, dynamic, recurrent,
+                                                                    as a whole module
 Weights are randomised; what is quantised has seen one batch. It counts as
     named    the network stands out, or another that computes the same
     loaded   the file loads strictly
@@ -72,8 +74,8 @@ def made(name: str, classes: int) -> nn.Module:
 
 
 def image(name: str = "", batch: int = 1) -> torch.Tensor:
-    whole = "224" in name or "swin" in name
-    side = 160 if "test_vit" in name else 224 if whole else SIDE
+    fixed = "224" in name or "swin" in name
+    side = 160 if "test_vit" in name else 224 if fixed else SIDE
     return torch.rand(batch, 3, side, side)
 
 
@@ -127,6 +129,17 @@ def eager_qat(draw: random.Random) -> tuple[str, nn.Module]:
 def dynamic(draw: random.Random) -> tuple[str, nn.Module]:
     name = draw.choice(TRANSFORMERS + PLAIN[:3])
     return name, ao.quantize_dynamic(made(name, draw.randint(2, 30)), {nn.Linear})
+
+
+def recurrent(draw: random.Random) -> tuple[str, nn.Module]:
+    name = "timm/sequencer2d_s"
+    kinds = {nn.LSTM} if draw.random() < 0.5 else {nn.LSTM, nn.Linear}
+    dtype = draw.choice((torch.qint8, torch.float16))
+    return name, ao.quantize_dynamic(made(name, draw.randint(2, 30)), kinds, dtype=dtype)
+
+
+def whole(draw: random.Random) -> tuple[str, nn.Module]:
+    return draw.choice((fx, eager, dynamic, recurrent))(draw)
 
 
 def mask(draw: random.Random) -> tuple[str, nn.Module]:
@@ -215,6 +228,8 @@ WAYS: Ways = {
     "mask": mask,
     "widths": widths,
     "module": widths,
+    "recurrent": recurrent,
+    "whole": whole,
 }
 
 
@@ -227,7 +242,7 @@ def judged(way: str, draw: random.Random, counts: Counter[str]) -> str:
     counts["cases"] += 1
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "net.pth")
-        torch.save(module if way == "module" else module.state_dict(), path)
+        torch.save(module if way in ("module", "whole") else module.state_dict(), path)
         found = archfind.guess(path)
         counts[found.status] += 1
         first = found.matches[0] if found.matches else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import sys
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,17 @@ import torchvision
 from safetensors.torch import save_file
 from torch import nn
 from torch.ao import quantization as ao
+from torch.ao.quantization import quantize_fx
 
 import archfind
 from archfind.cli import main
 from archfind.errors import BuildError, ExportError
+from archfind.formats.pickles.nodes import Call, Global
+from archfind.formats.torch_files.quantised_modules import packed
 from archfind.frozen import replace
 from archfind.learning.twins import randomise
+from archfind.matching.torch_quantised import float_tensors
+from archfind.types import TensorSpec
 from archfind.values.reader import TensorReader
 
 sys.path.append(str(Path(__file__).parent.parent / "benchmarks"))
@@ -44,6 +50,67 @@ def test_a_drawn_network_loads_and_computes_the_same(
     counts: Counter[str] = Counter()
     assert judged(way, random.Random(f"{way} 1"), counts) == ""
     assert counts["equal"] == 1
+
+
+@pytest.mark.parametrize("kind", ["static", "dynamic", "fx"])
+def test_a_quantised_network_pickled_whole_is_its_state_dict(kind: str, tmp_path: Path) -> None:
+    if kind == "fx":
+        plain = timm.create_model("test_resnet", num_classes=5).eval()
+        inputs, ways = torch.rand(1, 3, 96, 96), ao.get_default_qconfig_mapping("x86")
+        module = quantize_fx.convert_fx(quantize_fx.prepare_fx(plain, ways, (inputs,)))
+        torch.save(module.state_dict(), tmp_path / "state.pth")
+    else:
+        module = quantised(kind, tmp_path / "state.pth")
+    torch.save(module, tmp_path / "net.pth")
+    state, whole = (archfind.open(tmp_path / name) for name in ("state.pth", "net.pth"))
+    read = TensorReader().read
+    values = {key: read(spec, key) for key, spec in state.index.items()}
+    assert whole.index.keys() == values.keys()
+    for key, value in values.items():
+        found = read(whole.index[key], key)
+        assert found.dtype == value.dtype
+        plain = (found.dequantize(), value.dequantize()) if value.is_quantized else (found, value)
+        assert torch.equal(*plain)
+    found, same = archfind.guess(tmp_path / "net.pth"), archfind.guess(tmp_path / "state.pth")
+    assert (found.status, found.matches[0].entry) == (same.status, same.matches[0].entry)
+    image = torch.rand(1, 3, 160, 160)
+    assert torch.equal(archfind.load(tmp_path / "net.pth")(image), module(image))
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype"), [("sequencer2d_s", torch.qint8), ("test_vit", torch.float16)]
+)
+def test_dynamic_layers_that_recur_or_are_halves(
+    name: str, dtype: torch.dtype, tmp_path: Path
+) -> None:
+    module = timm.create_model(name, num_classes=3).eval()
+    module = ao.quantize_dynamic(module, {nn.LSTM, nn.Linear}, dtype=dtype)
+    torch.save(module, tmp_path / "net.pth")
+    found = archfind.guess(tmp_path / "net.pth")
+    assert (found.status, found.matches[0].entry.id) == ("exact", f"timm/{name}")
+    image = torch.rand(1, 3, *([160] * 2 if name == "test_vit" else [224] * 2))
+    assert torch.equal(archfind.load(tmp_path / "net.pth")(image), module(image))
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("both", [False, True])
+def test_the_float_names_of_recurrent_layers(layers: int, both: bool, tmp_path: Path) -> None:
+    plain = nn.ModuleDict({"rnn": nn.LSTM(8, 6, layers, bidirectional=both)})
+    module = ao.quantize_dynamic(plain, {nn.LSTM}).state_dict()
+    torch.save(module, tmp_path / "net.pth")
+    index = archfind.open(tmp_path / "net.pth").index
+    shapes = {k: spec.shape for k, spec in float_tensors(names_of(index)).items()}
+    assert shapes == {k: tuple(v.shape) for k, v in plain.state_dict().items()}
+
+
+def names_of(index: Mapping[str, TensorSpec]) -> dict[str, TensorSpec]:
+    return {key.replace("/", "."): spec for key, spec in index.items()}
+
+
+def test_packed_weights_that_hold_themselves_are_none() -> None:
+    cell = Call(Global("torch.ScriptObject", None, 0), ())
+    cell.state = (("x", [], [], [], [cell, cell]), "__torch__.torch.classes.rnn.CellParamsBase")
+    assert packed(cell) is None
 
 
 def test_the_librarys_own_quantised_network_is_named_with_how_it_is_built(tmp_path: Path) -> None:

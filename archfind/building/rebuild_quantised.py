@@ -17,7 +17,7 @@ from torch.ao import quantization as ao
 from archfind.errors import BuildError
 from archfind.frozen import replace
 from archfind.providers import provider
-from archfind.state_dicts.quantised import PACKED
+from archfind.state_dicts.quantised import PACKED, is_direction
 from archfind.types import Built, Guess, Match, Quantisation
 from archfind.values.reader import TensorReader
 
@@ -74,7 +74,8 @@ def _quantised(
     training = made.kind == "training"
     module.train(training)
     if made.kind == "dynamic":
-        return ao.quantize_dynamic(module, {*made.layers}, dtype=torch.qint8, inplace=True)
+        dtype = torch.float16 if made.halves else torch.qint8
+        return ao.quantize_dynamic(module, {*made.layers}, dtype=dtype, inplace=True)
     if made.style == "fx":
         return _traced(module, made, qconfig, library, name)
     if made.folded and hasattr(module, "fuse_model"):
@@ -141,6 +142,7 @@ def state_of(guess: Guess, made: Quantisation, prefix: str) -> State:
     reader = TensorReader()
     state: State = OrderedDict()
     pairs: dict[str, list[torch.Tensor | None]] = {}
+    directions: dict[str, dict[str, torch.Tensor]] = {}
     for key, pointer in made.keys.items():
         if not key.startswith(prefix):
             continue
@@ -148,6 +150,8 @@ def state_of(guess: Guess, made: Quantisation, prefix: str) -> State:
         name, _, number = key[len(prefix) :].rpartition(".")
         if name.endswith(PACKED):
             pairs.setdefault(name, [None, None])[number == "1"] = value
+        elif is_direction(name):
+            directions.setdefault(name, {})[number] = value
         else:
             state[key[len(prefix) :]] = value
     for layer in [key.removesuffix(".weight") for key, value in state.items() if _is_weight(value)]:
@@ -157,7 +161,23 @@ def state_of(guess: Guess, made: Quantisation, prefix: str) -> State:
         quantised = weight is not None and weight.is_quantized
         dtype = torch.qint8 if quantised else torch.float16
         state[f"{key.removesuffix(PACKED)}_packed_params.dtype"] = dtype
+    for key, tensors in directions.items():
+        noted = checkpoint.metadata.get(made.keys[f"{prefix}{key}.0"].rpartition("/")[0])
+        state[key] = _direction(tensors, not isinstance(noted, list) or noted[1:] != [0])
     return state
+
+
+def _direction(tensors: dict[str, torch.Tensor], reduced: bool) -> Any:
+    """The packed weights of one direction of a recurrent layer; `reduced` is whether its inputs are
+    quantised to seven bits, as torch does it by default."""
+    first, second = (tensors[number] for number in ("0", "1"))
+    biases = [tensors.get(number) for number in ("2", "3")]
+    ops = torch.ops.quantized
+    pack = ops.linear_prepack if first.is_quantized else ops.linear_prepack_fp16
+    pair = [pack(weight, bias) for weight, bias in zip((first, second), biases, strict=True)]
+    if first.is_quantized:
+        return ops.make_quantized_cell_params_dynamic(*pair, *biases, reduced)
+    return ops.make_quantized_cell_params_fp16(*pair)
 
 
 def _is_weight(value: torch.Tensor) -> bool:

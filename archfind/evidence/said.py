@@ -33,6 +33,8 @@ _PARENTS = frozenset((*_WHOLE, *_INNER, "generator", "module"))  # of a `name` o
 # Containers of settings that libraries pickle, which are no words of the file.
 _BOXES = frozenset(("_content", "_val", "_dict", "_store"))
 _PRIVATE = frozenset(("_metadata", "_parent", "_flags_cache", "_flags", "_re_parent"))
+# What timm keeps of the weights that a network began with, which may have had other classes.
+_BEGINNING = frozenset(("pretrained_cfg", "default_cfg", "@pretrained_cfg", "@default_cfg"))
 # A word that one library alone has in its settings.
 _WRITERS = {"encoder_name": "smp"}
 _LIMIT = 2_000  # words of one file that are looked at
@@ -130,7 +132,9 @@ def fields(own: Words) -> Words:
     found: Words = {}
     doubted: set[str] = set()
     for place, value in own.items():
-        name = place.rpartition("/")[2]
+        above, _, name = place.rpartition("/")
+        if above.rpartition("/")[2] in _BEGINNING:
+            continue
         if name in found and found[name] != value:
             doubted.add(name)
         found.setdefault(name, value)

@@ -13,7 +13,7 @@ from archfind.database.notation import ordered
 from archfind.frozen import replace
 from archfind.matching.compare import match
 from archfind.matching.shortlist import below, prefixes, signatures
-from archfind.state_dicts.quantised import INTEGERS, PACKED
+from archfind.state_dicts.quantised import DIRECTIONS, INTEGERS, PACKED, is_direction
 from archfind.types import Assumed, Quantisation, Setting, Step, Storage, TensorSpec
 
 TYPE_CHECKING = False
@@ -35,16 +35,11 @@ def unquantised(canonical: Canonical, database: Database) -> Iterator[Canonical]
     """The float network that a state dict was made of, the likeliest reading first; each with
     what torch did to it."""
     keys = canonical.index
-    observed = [k for k in keys if any(word in f".{k}" for word in _OBSERVED) or _is_apart(k)]
-    packed = [key for key in keys if f".{PACKED}." in f".{key}"]
-    whole = [key for key, spec in keys.items() if spec.dtype in INTEGERS and key not in packed]
+    kind, observed, packed = _kind(keys)
     numbered = any(_is_numbered(key) for key in keys)
-    kind = "training" if observed and not whole else "static"
-    if packed and not whole and not numbered:
-        kind = "dynamic" if not any(_is_stub(key) for key in keys) else kind
-    plain = _plain(canonical, kind, {*observed}, {*packed})
-    layers = {key.partition(f".{PACKED}")[0] for key in packed}
-    layers |= {key.rpartition(".")[0] for key in whole}
+    plain = _plain(keys, kind, observed, packed)
+    layers = {name.rpartition(".")[0] for name in packed.values()}
+    layers |= {key.rpartition(".")[0] for key in keys if _is_whole(key, keys[key], packed)}
     if kind == "training":
         layers = {k.partition(".weight_fake_quant")[0] for k in keys if "weight_fake_quant" in k}
     for prefix in prefixes(plain, database) if kind != "dynamic" else [""]:
@@ -56,6 +51,7 @@ def unquantised(canonical: Canonical, database: Database) -> Iterator[Canonical]
             _is_by_channel(keys),
             prefix,
             dict(canonical.origin),
+            halves=not any(spec.dtype in INTEGERS for spec in keys.values()),
         )
         inner = below(plain, prefix)
         if kind == "dynamic":
@@ -69,22 +65,68 @@ def unquantised(canonical: Canonical, database: Database) -> Iterator[Canonical]
                 yield _with(canonical, index, prefix, replace(made, folded=folded), renamed)
 
 
+def float_tensors(index: Index) -> Index:
+    """The tensors of the float network that was quantised, as far as layers show them."""
+    return _plain(index, *_kind(index))
+
+
+def _kind(index: Index) -> tuple[str, set[str], dict[str, str]]:
+    """What torch did, the keys of what observes, and those in packed weights with their names in
+    the float network."""
+    observed = {k for k in index if any(word in f".{k}" for word in _OBSERVED) or _is_apart(k)}
+    packed = float_names(index)
+    whole = any(_is_whole(key, spec, packed) for key, spec in index.items())
+    kind = "training" if observed and not whole else "static"
+    if packed and not whole and not any(_is_numbered(key) or _is_stub(key) for key in index):
+        kind = "dynamic"
+    return kind, observed, packed
+
+
+def _is_whole(key: str, spec: TensorSpec, packed: Mapping[str, str]) -> bool:
+    """Whether a tensor is a quantised weight that isn't packed."""
+    return spec.dtype in INTEGERS and key not in packed
+
+
 def _plain(
-    canonical: Canonical, kind: str, observed: set[str], packed: set[str]
+    index: Index, kind: str, observed: set[str], packed: Mapping[str, str]
 ) -> dict[str, TensorSpec]:
     """The float network's tensors, less what torch added, under the network's own names."""
     plain: dict[str, TensorSpec] = {}
-    for key, spec in canonical.index.items():
-        parent, _, leaf = key.rpartition(".")
+    for key, spec in index.items():
+        leaf = key.rpartition(".")[2]
         scalar = leaf in ("scale", "zero_point") and len(spec.shape) < 2
         if key in observed or _is_numbered(key) or (scalar and kind != "training"):
             continue
-        if key in packed:
-            key = parent.removesuffix(PACKED) + ("weight" if leaf == "0" else "bias")
-        plain[key] = (
+        plain[packed.get(key, key)] = (
             TensorSpec("float32", spec.shape, spec.storage) if spec.dtype in INTEGERS else spec
         )
     return plain
+
+
+def float_names(index: Index) -> dict[str, str]:
+    """The names that tensors in packed weights have in the float network, by those in the file."""
+    names: dict[str, str] = {}
+    for key in index:
+        parent, _, leaf = key.rpartition(".")
+        if f".{parent}".endswith(f".{PACKED}"):
+            names[key] = parent.removesuffix(PACKED) + ("weight" if leaf == "0" else "bias")
+        elif is_direction(parent) and leaf in ("0", "1", "2", "3"):
+            head, _, rest = parent.partition(DIRECTIONS)
+            number = rest.removesuffix(".param")
+            layer, back = divmod(int(number), 2) if _both_ways(index, head) else (int(number), 0)
+            word = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")[int(leaf)]
+            names[key] = f"{head}{word}_l{layer}{'_reverse' if back else ''}"
+    return names
+
+
+def _both_ways(index: Index, head: str) -> bool:
+    """Whether a recurrent layer reads in both directions: its second one reads what the first one
+    does, and a third what both give."""
+    reads = [index.get(f"{head}{DIRECTIONS}{n}.param.0") for n in (0, 1, 2)]
+    first, second, third = [spec.shape[-1] if spec and spec.shape else 0 for spec in reads]
+    hidden = index.get(f"{head}{DIRECTIONS}0.param.1")
+    width = hidden.shape[-1] if hidden and hidden.shape else 0
+    return second == first and third in (0, 2 * width) and (third > 0 or second != width)
 
 
 def _weights(index: Index) -> dict[str, TensorSpec]:
@@ -186,13 +228,11 @@ def _with(
     renamed: Mapping[str, str] = {},
 ) -> Canonical:
     """The canonical state dict with the float network's tensors."""
+    packed = {name: key for key, name in float_names(canonical.index).items()}
     origin: dict[str, str] = {}
     for key in index:
         place = f"{prefix}{renamed.get(key, key)}"
-        parent, _, leaf = place.rpartition(".")
-        number = {"weight": "0", "bias": "1"}.get(leaf, "")
-        packed = f"{parent}.{PACKED}.{number}"
-        origin[key] = canonical.origin.get(place) or canonical.origin[packed]
+        origin[key] = canonical.origin.get(place) or canonical.origin[packed[place]]
     steps = [Step("strip", prefix)] if prefix else []
     steps.append(Step("undo", f"{words(made)} of {len(made.layers)} layers"))
     return replace(
@@ -230,5 +270,5 @@ def words(made: Quantisation) -> str:
     if made.kind == "training":
         return f"quantisation-aware training ({mode}{', norms fused' if made.folded else ''})"
     if made.kind == "dynamic":
-        return "dynamic quantisation"
+        return f"dynamic quantisation{' (half precision)' if made.halves else ''}"
     return f"static quantisation ({mode}{', norms folded' if made.folded else ''})"

@@ -22,8 +22,12 @@ def kind_document(guess: Guess) -> dict[str, object]:
     if guess.status != "unknown":
         return {"kind": "network", "details": {}, "described": None}
     from archfind.evidence.anatomy import Anatomy, anatomy  # late: most files hold known networks
+    from archfind.matching.torch_quantised import float_tensors
+    from archfind.state_dicts.quantised import is_by_torch
 
     indexes = about(guess)
+    if len(indexes) == 1 and is_by_torch(indexes[0]):
+        indexes = [float_tensors(indexes[0])]
     found = anatomy(indexes[0]) if len(indexes) == 1 else Anatomy("")
     described = str(found) if found.family else None
     return {"kind": "network", "details": vars(found), "described": described}

@@ -36,22 +36,31 @@ _AFFINE = (
     "PlainAQTTensorImpl", "LinearActivationQuantizedTensor", "Float8AQTTensorImpl",
 )  # fmt: skip
 NOTE_BYTES = 4096  # of JSON in a tensor; bitsandbytes writes about 200
-# torch's own quantised numbers, and where its packed layers keep (weight, bias)
+# torch's own quantised numbers, and where its packed layers keep (weight, bias), its recurrent ones
+# (weight, weight, bias, bias) of each direction
 INTEGERS = ("qint8", "quint8")
 PACKED = "_packed_params._packed_params"
+DIRECTIONS = "_all_weight_values."
 _BYTES = ("int8", "uint8", "float8_e4m3fn", "float8_e5m2")
 
 
 def packed_place(place: str) -> str:
     """The place of a state dict that has a packed layer's weight and bias in a tuple there."""
     above, _, last = place.rpartition("/")
-    return above if last.endswith(PACKED) else place
+    return above if last.endswith(PACKED) or is_direction(last) else place
+
+
+def is_direction(key: str) -> bool:
+    """Whether a key is that of the packed weights of one direction of a recurrent layer."""
+    return key.endswith(".param") and DIRECTIONS in key
 
 
 def is_by_torch(index: Index) -> bool:
     """Whether torch's quantisation made these tensors."""
     return any(
-        spec.dtype in INTEGERS or key.endswith(("fake_quant_enabled", "post_process.min_val"))
+        spec.dtype in INTEGERS
+        or key.endswith((f"{PACKED}.0", "fake_quant_enabled", "post_process.min_val"))
+        or is_direction(key.rpartition(".")[0])
         for key, spec in index.items()
     )
 

@@ -24,6 +24,7 @@ _SETTING = ("data", "real", "imag")  # the attributes of a tensor that hold its 
 _BITS = ("conj", "neg")
 # what takes tensors, is named like a function, and only holds them
 _HOLDING = frozenset(("tuple", "list", "dict", "set", "frozenset", "slice", "object", "partial"))
+_GRAPH = "torch.fx.graph_module.reduce_graph_module"  # makes them attributes of a traced network
 
 
 def unread(tensor: Tensor, reason: str) -> Tensor:
@@ -95,6 +96,8 @@ def call_into(fn: object, args: object) -> None:
 
     if type(fn) is not Global:
         write_into(args, "loading hands it to what a call gives, which may change it")
+    elif fn.name == _GRAPH:
+        return
     elif is_function(fn.name) and fn.name.rpartition(".")[2] not in _HOLDING:
         write_into(args, f"loading hands it to {escape(fn.name)}, which may change it")
 

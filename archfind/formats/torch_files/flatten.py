@@ -18,6 +18,7 @@ from archfind.formats.pickles.nodes import (
     Tensor,
 )
 from archfind.formats.pickles.numpy_objects import array_of
+from archfind.formats.torch_files.quantised_modules import packed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -72,6 +73,19 @@ class Flat:
             self.count(1, len(place))
             if "/" not in name and "~" not in name and place not in self.index:
                 self.tensor(place, part)
+
+    def in_a_row(self, pointer: str, value: object) -> bool:
+        """Adds the tensors that a packed weight holds, numbered; False where it is none."""
+        found = packed(value)
+        if found is None:
+            return False
+        tensors, beside = found
+        for number, one in enumerate(tensors):
+            if type(one) is Tensor:
+                self.tensor(f"{pointer}/{number}", one)
+        if beside is not None:
+            self.plain(pointer, beside)
+        return True
 
     def note(self, pointer: str, value: object) -> None:
         """Adds a plain value to the metadata."""
@@ -166,6 +180,8 @@ def flatten(root: object, flat: Flat) -> None:
             array = array_of(value)  # pyright: ignore
             if array is not None:
                 flat.tensor(pointer, array)
+                return
+            if flat.in_a_row(pointer, value):
                 return
             if module_state(value) is not None:  # pyright: ignore
                 add_module(pointer, value, flat)  # pyright: ignore

@@ -5,6 +5,7 @@ from __future__ import annotations
 from archfind.errors import LimitExceeded
 from archfind.formats import limits
 from archfind.formats.pickles.nodes import Call, Group, Packed, Tensor
+from archfind.formats.torch_files.quantised_modules import layer_state, packed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,12 +23,14 @@ def module_state(value: object) -> State | None:
     """The attributes of a pickled `nn.Module` of any class, else None."""
     if type(value) is not Call:
         return None
+    if type(value.state) is tuple and len(value.state) > 2:
+        return layer_state(value.name, value.state)  # no other module has such a state
     args = value.args if type(value.args) is tuple else ()
     for state in (value.state, *args[:1]):  # torch.fx hands its attributes over as an argument
         if type(state) is tuple and state:
             state = state[0]
         if type(state) is dict and "_modules" in state and "_parameters" in state:
-            return state
+            return layer_state(value.name, state) or state
         if type(state) is Call and state.items and value.name.endswith("_persistent_obj"):
             # NVlabs' persistence: a dict of class_name, source text and state
             inner = dict(pair for pair in state.items[:20] if type(pair[0]) is str).get("state")
@@ -113,6 +116,9 @@ def _add_tensors(prefix: str, state: State, flat: Flat) -> None:
                 flat.count(1, len(prefix) + len(key))
                 add = flat.packed if type(value) is Packed else flat.tensor
                 add(prefix + _escaped(key), value)  # pyright: ignore
+    for key, value in state.items():
+        if type(key) is str and packed(value) is not None:
+            flat.in_a_row(prefix + _escaped(key), value)
 
 
 def _add_attributes(here: str, state: State, flat: Flat) -> None:
