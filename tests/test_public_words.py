@@ -140,6 +140,7 @@ def test_fields_of_several_places_must_agree() -> None:
     [
         ({"arch": "resnet18"}, ""),
         ({"args": {"model": "timm/resnet18.a1_in1k", "num_classes": 1000}}, ""),
+        ({"pretrained_cfg": {"architecture": "resnet18", "num_classes": 10}}, ""),  # it began with
         ({"hyper_parameters": {"backbone": "ResNet-18"}}, ""),
         ({"arch": "mine"}, ""),
         ({"args": {"name": "resnet50"}}, ""),  # of a run
