@@ -31,7 +31,7 @@ def _members(database: Database) -> list[Member]:
 
 
 def _find(database: Database, name: str) -> tuple[Signature, Member]:
-    for number in range(len(database)):
+    for number in database.named(name):
         for member in database.signature(number).members:
             if name in (member.entry.id, member.entry.name):
                 return database.signature(number), member
@@ -39,24 +39,29 @@ def _find(database: Database, name: str) -> tuple[Signature, Member]:
 
 
 def show_lines(names: list[str]) -> list[str]:
-    """The text of each entry in signatures/, and its twins."""
+    """Each entry in the notation of signatures/, as the compiled index has it, and its twins."""
     if not names:
         raise SignatureError("show wants the name of an entry, such as timm/resnet50")
     lines: list[str] = []
     for name in names:
         signature, member = _find(default(), name)
-        path = Path(folder()) / member.entry.provider
-        for file in sorted(path.glob("*.txt")):
-            text = file.read_text()
-            start = text.find(f"[{member.entry.id}]\n")
-            if start >= 0:
-                end = text.find("\n[", start)
-                lines += text[start : end if end > 0 else None].rstrip("\n").split("\n")
+        lines += default().text(signature.number, member.entry.id)
         for twin in signature.members:
             if twin is not member:
                 same = "the same function" if twin.function == member.function else twin.differs
                 lines.append(f"# same tensors: {twin.entry.id}, {same or 'another function'}")
     return lines
+
+
+def _texts() -> Path:
+    """signatures/ with the texts that everything else in it is made of."""
+    place = Path(folder())
+    if not (place / "README.md").exists():
+        raise SignatureError(
+            f"{place} has compiled tables alone, as every installed package; the texts that they "
+            "are made of are in archfind's repository: run this from a clone of it"
+        )
+    return place
 
 
 def compile_lines() -> list[str]:
@@ -67,7 +72,7 @@ def compile_lines() -> list[str]:
     from archfind.database.compile_model_types import compile_types
     from archfind.database.model_types import ModelTypes
 
-    place = Path(folder())
+    place = _texts()
     data = compile_index(place)
     beside.write(place / "index.bin", data)
     lines = [f"{place / 'index.bin'}: {len(Database(data))} signatures, {len(data):,} bytes"]
@@ -99,15 +104,15 @@ def build_lines(names: list[str], only: str = "", again: bool = False) -> tuple[
 
         some = only.split(",") if only else ()
         if again:
-            lines += build_again(Path(folder()), some)
+            lines += build_again(_texts(), some)
         else:
-            failed += build_types(Path(folder()), some)
+            failed += build_types(_texts(), some)
         names = [name for name in names if name != CONFIGURED]
     for name in names:
-        count, missed = build_signatures(name, Path(folder()))
+        count, missed = build_signatures(name, _texts())
         lines.append(f"{name}: {count} entries")
         failed += missed
-    lines += write_twins(Path(folder())) if names else []
+    lines += write_twins(_texts()) if names else []
     return [*lines, *failed, *compile_lines()], bool(failed)
 
 
@@ -120,7 +125,7 @@ def families_lines(names: list[str], only: str = "", again: bool = False) -> lis
 
     if any(name not in PROVIDERS for name in names) or not names:
         raise SignatureError(f"families wants a provider: {' or '.join(PROVIDERS)}")
-    lines = [line for one in names for line in build_families(one, Path(folder()), only, again)]
+    lines = [line for one in names for line in build_families(one, _texts(), only, again)]
     return [*lines, *compile_lines()]
 
 
