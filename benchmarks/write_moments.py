@@ -16,10 +16,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "writing"))
 
 from test_writing import Bench, assert_nothing_lost, files, is_new, left_aside
-from write_moments import COMMANDS, Driver
+from write_commands import COMMANDS, Driver
 
 from archfind.writing import temporary
 

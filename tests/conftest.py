@@ -2,14 +2,36 @@
 
 from __future__ import annotations
 
+import builtins
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 pytest.register_assert_rewrite("layout_files")
+hypothesis.settings.register_profile("archfind", deadline=None)  # machines are busy
+hypothesis.settings.load_profile("archfind")
+LIGHT = "pytestmark = pytest.mark.light"
+HEAVY = frozenset(
+    "torch torchvision timm transformers spandrel segmentation_models_pytorch".split()
+)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """`pytest -m light` doesn't so much as import the other files: that takes half a minute."""
+    if config.option.markexpr != "light" or collection_path.suffix != ".py":
+        return None
+    return True if f"\n{LIGHT}\n" not in collection_path.read_text() else None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Light files first, then those of most tests, for all processes to end at once."""
+    tests = Counter(item.path for item in items)
+    items.sort(key=lambda item: (item.get_closest_marker("light") is None, -tests[item.path]))
 
 
 def packaged(package: str, *parts: str) -> Path:
@@ -39,3 +61,21 @@ def _grad_stays_on() -> Iterator[None]:
     if torch is not None and not torch.is_grad_enabled():
         torch.set_grad_enabled(True)
         raise AssertionError("gradients were left off")
+
+
+@pytest.fixture(autouse=True)
+def _light_tests_import_no_torch(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A test that is marked `light` fails where it imports a model library, at any depth, though
+    another test of the process may have done so before."""
+    plain = builtins.__import__
+
+    def watched(name: str, *rest: object) -> object:
+        assert name.partition(".")[0] not in HEAVY, f"a light test imports {name}"
+        return plain(name, *rest)  # pyright: ignore
+
+    is_light = request.node.get_closest_marker("light") is not None
+    if is_light:
+        builtins.__import__ = watched  # pyright: ignore
+    yield
+    if is_light:
+        builtins.__import__ = plain

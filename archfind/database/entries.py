@@ -194,7 +194,6 @@ class Database:
             found = self._signatures.setdefault(number, made)  # another thread may have been faster
         return found
 
-
     def text(self, number: int, name: str) -> list[str]:
         """An entry of a signature in the notation of signatures/: its head, then the lines of all
         tensors that it may have. Of twins the lines of the first, less a head that may be left out
