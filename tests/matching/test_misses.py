@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from bare import assert_right
 
 from archfind.database.entries import default
 from archfind.learning.check import checkpoint_of
@@ -15,7 +16,8 @@ from archfind.matching.identify import guess
 from archfind.providers import provider
 from archfind.providers.on_meta import create_on_meta
 
-CASES = sorted((Path(__file__).parents[1] / "misses").glob("*.json"))
+MISSES = Path(__file__).parents[1] / "misses"
+CASES = [path for path in sorted(MISSES.glob("*.json")) if "build" in json.loads(path.read_text())]
 
 
 @pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
@@ -30,12 +32,4 @@ def test_a_miss_stays_fixed(path: Path) -> None:
     for key in case.get("drop", []):
         del state[key]
     found = guess(checkpoint_of(state), default())
-    assert found.status == case["status"]
-    best = found.matches[0]
-    assert case["architecture"] in {best.entry.name, *(twin.architecture for twin in best.twins)}
-    for name, value in case.get("config", {}).items():
-        assert best.config[name].value == value
-    for name in case.get("assumed", []):
-        assert best.config[name].source != "shape"
-    if "places" in case:
-        assert [item.place for item in best.assumed] == case["places"]
+    assert_right(found, case)
