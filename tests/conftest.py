@@ -69,9 +69,9 @@ def _light_tests_import_no_torch(request: pytest.FixtureRequest) -> Iterator[Non
     another test of the process may have done so before."""
     plain = builtins.__import__
 
-    def watched(name: str, *rest: object) -> object:
+    def watched(name: str, *rest: object, **named: object) -> object:
         assert name.partition(".")[0] not in HEAVY, f"a light test imports {name}"
-        return plain(name, *rest)  # pyright: ignore
+        return plain(name, *rest, **named)  # pyright: ignore
 
     is_light = request.node.get_closest_marker("light") is not None
     if is_light:
