@@ -216,7 +216,8 @@ def _guess(arguments: argparse.Namespace) -> int:
                     settings=_settings(arguments.settings),
                 )
                 own.checkpoint = found.canonical.checkpoint
-                document = guess_document(found)
+                is_brief = arguments.quiet and not arguments.json
+                document = guess_document(found, is_brief=is_brief)
                 lines = (
                     _json(document)
                     if arguments.json

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 
 from archfind.frozen import replace, row
+from archfind.matching import shortlist
 from archfind.matching.code_origin import code_of
 from archfind.matching.decided import by_code, decided
 from archfind.matching.nearest import CLOSE, Fit, is_close, near, other_kernels
@@ -307,9 +308,11 @@ def parts(question: Question) -> Iterator[Explanation]:
         if any(overlap(prefix, other) for other in guesses):
             continue
         part = strip(best, prefix)
+        if shortlist.is_nested(part.index, prefix, best.index):
+            continue  # all of it was asked about with the whole
         if work.allows_part(len(part.index)):
             guesses.update(flat(prefix, question.again(part)))
-    guesses = guesses or beside_others(best, fits, choose)
+    guesses.update(beside_others(rest_of(best, guesses), fits, choose))
     rest = rest_of(best, guesses)
     guesses.update(under_other_names(rest, guesses, database, choose, work))
     known = sum(one.status in _SURE for one in guesses.values())

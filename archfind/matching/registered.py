@@ -27,6 +27,8 @@ def compared_signatures(canonical: Canonical, database: Database) -> list[Fit]:
     total = len(canonical.index)
     for prefix in shortlist.prefixes(canonical.index, database):
         index = shortlist.below(canonical.index, prefix)
+        if shortlist.is_nested(index, prefix, canonical.index):
+            continue
         nearest = 0 if fits else _NEAREST  # there only to be named
         for rank, (number, common, rare) in enumerate(shortlist.signatures(index, database)):
             if rank >= nearest and common < _HOPELESS * len(index):

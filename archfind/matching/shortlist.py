@@ -60,6 +60,13 @@ def below(index: Index, prefix: str) -> Index:
     return {key[len(prefix) :]: spec for key, spec in index.items() if key.startswith(prefix)}
 
 
+def is_nested(part: Index, prefix: str, whole: Index) -> bool:
+    """Whether the part below `prefix` is the whole once more, to a depth of three and more: `a`,
+    `m.a`, `m.m.a` ... Two levels can be a network and its average."""
+    is_deep = bool(prefix) and any(key.startswith(prefix) for key in part)
+    return is_deep and all(key in whole and whole[key].shape == part[key].shape for key in part)
+
+
 def signatures(index: Index, database: Database, most: int = 6) -> list[tuple[int, int, int]]:
     """Signatures as (number, tensors in common, rare ones of them), most alike first: by key and
     shape; where nothing has both, by key alone; where no key is known, by shapes alone."""

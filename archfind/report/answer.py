@@ -31,9 +31,10 @@ SCHEMA = 1
 _EXAMPLES = 3  # keys named for each count of a candidate
 
 
-def guess_document(guess: Guess) -> dict[str, object]:
+def guess_document(guess: Guess, *, is_brief: bool = False) -> dict[str, object]:
     """Schema 1 of `archfind guess --json`. Without a match, what only a match has is null or
-    empty."""
+    empty. A brief document is for the first line alone: it leaves out what kind of network an
+    unknown one is, which takes as long as the answer."""
     checkpoint = guess.canonical.checkpoint
     counts = counted(guess)
     best = guess.matches[0] if guess.matches and guess.status != "unknown" else None
@@ -42,7 +43,7 @@ def guess_document(guess: Guess) -> dict[str, object]:
         "path": checkpoint.path,
         "format": checkpoint.format,
         "status": guess.status,
-        **kind_document(guess),
+        **kind_document(guess, is_brief=is_brief),
         **said_document(guess),
         "provider": best.entry.provider if best else None,
         "architecture": best.entry.name if best else None,
@@ -68,7 +69,7 @@ def guess_document(guess: Guess) -> dict[str, object]:
             for name, share, network in guess.explained
         ],
         "searched": guess.searched,
-        "parts": {name: part_document(one) for name, one in guess.parts.items()},
+        "parts": {n: part_document(one, is_brief=is_brief) for n, one in guess.parts.items()},
         "part": guess.part or None,
         "tensors": counts.tensors,
         "parameters": counts.parameters,

@@ -41,14 +41,14 @@ def head_words(document: dict) -> str:  # pyright: ignore
     return f", then its head: {escape(', '.join(own))}" if document["head"] else ""
 
 
-def part_document(one: Guess) -> dict[str, object]:
+def part_document(one: Guess, *, is_brief: bool) -> dict[str, object]:
     """One network of several: what it is, and what it lacks."""
     best = one.matches[0] if one.matches and one.status != "unknown" else None
     return {
         "status": one.status,
         "architecture": best.entry.id if best else None,
         "assumed": assumed_document(best) if best and one.is_assumed else [],
-        "described": described(one) if one.status == "unknown" else None,
+        "described": described(one) if one.status == "unknown" and not is_brief else None,
         "tensors": len(one.canonical.whole or one.canonical.index),
         "missing": list(best.missing) if best else [],
         "unexpected": list(best.unexpected) if best else [],

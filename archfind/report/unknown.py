@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from archfind.types import Guess
 
 
-def kind_document(guess: Guess) -> dict[str, object]:
+def kind_document(guess: Guess, *, is_brief: bool) -> dict[str, object]:
     """`kind` of every answer, and what is known of a file that no network fits."""
     if guess.kind is not None:
         details = {**guess.kind.details, "advice": guess.kind.advice}
         return {"kind": guess.kind.name, "details": details, "described": guess.kind.words}
-    if guess.status != "unknown":
+    if guess.status != "unknown" or is_brief:
         return {"kind": "network", "details": {}, "described": None}
     from archfind.evidence.anatomy import Anatomy, anatomy  # late: most files hold known networks
     from archfind.matching.torch_quantised import float_tensors

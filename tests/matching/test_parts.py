@@ -173,3 +173,21 @@ def test_json_shows_a_head(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert document["config"]["fc"]["value"] == "Linear(512, 8), ReLU, Linear(8, 4)"
     assert "num_classes" not in document["build"]["kwargs"]
     assert "fc" not in document["build"]["kwargs"]
+
+
+def test_a_network_within_itself_is_a_part(tmp_path: Path) -> None:
+    """The same network at five levels, `m.` further in at each: the outermost loads."""
+    net = network("timm/test_vit")
+    levels = {"m." * n + k: t for n in range(5) for k, t in net.state_dict().items()}
+    path = tmp_path / "levels.pth"
+    torch.save(levels, path)
+    found = guess_state(levels)
+    assert found.parts["test_vit"].status == "exact"
+    same(path, "test_vit", net, 160)
+
+
+def test_a_network_and_its_average_below_it_are_both_named() -> None:
+    net = network("timm/test_vit", num_classes=7).state_dict()
+    found = guess_state({**net, **{f"ema.{key}": tensor for key, tensor in net.items()}})
+    named = [one.matches[0].entry.id for one in found.parts.values() if one.matches]
+    assert named.count("timm/test_vit") == 2, found.parts
