@@ -1,16 +1,12 @@
-"""The compiled families: mapped into memory, one inflated when a file resembles it."""
+"""The compiled families of classes; compile_classes.py writes them."""
 
 from __future__ import annotations
 
-import mmap
 import os
-import struct
-import zlib
-from bisect import bisect_left
 
 from archfind.classes.notation import Family, template
 from archfind.database.entries import Member
-from archfind.errors import SignatureError
+from archfind.database.table import Table, hashed
 from archfind.state_dicts.canonical import is_table, kind
 
 TYPE_CHECKING = False
@@ -19,7 +15,7 @@ if TYPE_CHECKING:
 
     from archfind.types import TensorSpec
 
-MAGIC = b"archfam3"
+MAGIC = b"archfam4"
 _CLASSES = 4  # tried for one state dict, with as many families of each as:
 _EACH = 2
 _COMMON = 0.3  # of the file's templates a family must have to be tried ...
@@ -28,8 +24,7 @@ _COVERED = 0.7  # ... and of its keys: with fewer, no answer would come of it
 
 def feature(template: str, shape: tuple[int, ...] | None = None) -> int:
     """A hash of a key template, alone or with a shape."""
-    text = template if shape is None else f"{template} {shape}"
-    return zlib.crc32(text.encode("utf-8", "surrogatepass"))
+    return hashed(template if shape is None else f"{template} {shape}")
 
 
 def of_preset(entry: str) -> int:
@@ -56,39 +51,20 @@ class Known:
         self.family.presets = {k: v for k, v in self.family.presets.items() if k in self.members}
 
 
-class Families:
-    """The compiled index; `source` is a path or the bytes themselves."""
+class Families(Table):
+    """The compiled families, a row and a text each: how many key templates it has, the number of
+    its class, and how many presets it has."""
 
     def __init__(self, source: str | bytes) -> None:
-        if isinstance(source, bytes):
-            data = memoryview(source)
-        else:
-            with open(source, "rb") as file:
-                data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-        if data[: len(MAGIC)] != MAGIC:
-            raise SignatureError("not an index of this version; run: archfind signatures compile")
-        start = len(MAGIC) + 16
-        arrays: list[memoryview] = []
-        for count in struct.unpack_from("<4I", data, len(MAGIC)):
-            arrays.append(data[start : start + 4 * count].cast("I"))
-            start += 4 * count
-        self._features, self._starts, self._postings, places = arrays
-        self._count = count = (len(places) - 1) // 4
-        self._blobs, self._sizes = places[: count + 1], places[count + 1 : 2 * count + 1]
-        self._classes = places[2 * count + 1 : 3 * count + 1]
-        self._presets = places[3 * count + 1 :]
-        self._text = data[start:]
+        super().__init__(source, MAGIC, 3)
+        self._sizes, self._classes, self._presets = self.columns
         self._known: dict[int, Known] = {}
-
-    def __len__(self) -> int:
-        return self._count
 
     def known(self, number: int) -> Known:
         """A family, parsed; kept, since guessing again is common."""
         found = self._known.get(number)
         if found is None:
-            blob = self._text[self._blobs[number] : self._blobs[number + 1]]
-            made = Known(zlib.decompress(blob).decode())
+            made = Known(self.text(number))
             found = self._known.setdefault(number, made)  # another thread may have been faster
         return found
 
@@ -102,11 +78,11 @@ class Families:
             name = template(key)
             templates.setdefault(name, set()).add(spec.shape)
             keys[name] = keys.get(name, 0) + (not is_table(key, kind(spec)))
-        named = self._counted(dict.fromkeys(map(feature, templates), 1))
-        shaped = self._counted(
+        named = self.counted(dict.fromkeys(map(feature, templates), 1))
+        shaped = self.counted(
             {feature(i, shape): 1 for i, held in templates.items() for shape in held}
         )
-        covered = self._counted({feature(name): count for name, count in keys.items()})
+        covered = self.counted({feature(name): count for name, count in keys.items()})
         most = _COVERED * sum(keys.values())
         # A family has lines for what switches bring: what counts is that it explains the file.
         ranked = sorted(
@@ -124,24 +100,14 @@ class Families:
             few |= set(numbers[:_EACH])
         alike = set(ranked)
         # An entry may be near for its shapes alone; its family's keys are what must be there.
-        first = [n for n in self._counted(dict.fromkeys(map(of_preset, near), 1)) if n in alike]
+        first = [n for n in self.counted(dict.fromkeys(map(of_preset, near), 1)) if n in alike]
         return list(dict.fromkeys([*first, *(number for number in ranked if number in few)]))
 
     def covering(self, keys: Iterable[str]) -> set[int]:
         """Families that have a line for each of these keys, numbers aside."""
         templates = set(map(template, keys))
-        counts = self._counted(dict.fromkeys(map(feature, templates), 1))
+        counts = self.counted(dict.fromkeys(map(feature, templates), 1))
         return {number for number, count in counts.items() if count == len(templates)}
-
-    def _counted(self, wanted: Mapping[int, int]) -> dict[int, int]:
-        """The weights of the features that each family has, together."""
-        counts: dict[int, int] = {}
-        for item, weight in wanted.items():
-            at = bisect_left(self._features, item)
-            if at < len(self._features) and self._features[at] == item:
-                for number in self._postings[self._starts[at] : self._starts[at + 1]]:
-                    counts[number] = counts.get(number, 0) + weight
-        return counts
 
 
 _opened: dict[str, Families] = {}

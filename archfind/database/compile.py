@@ -1,20 +1,12 @@
-"""signatures/*.txt -> signatures/index.bin: the same bytes from the same text, every time.
+"""signatures/*.txt -> signatures/index.bin, a table of signatures: the same bytes from one text.
 
-Layout, little-endian: the magic, ten u32 (how many of each, see `_COUNTS`), then the arrays
-
-    features  u32 x F   sorted crc32 of "key shape", "key" and " shape" (of lines with fixed sizes)
-    classes   u32 x F   features held by the same set of signatures share a class
-    starts    u32 x C+1 where a class's postings start
-    postings  u32 x P   signature numbers
-    sizes     u32 x S   "key shape" features that a signature always has
-    blobs     u32 x S+1 where a signature's text starts
-    text      bytes     zlib, one run a signature: its entries' heads, then its lines
+Its features are hashes of "key shape", "key" and " shape" (of lines with fixed sizes), its column
+counts the "key shape" features that a signature always has, and its texts are the entries' heads,
+then the lines.
 """
 
 from __future__ import annotations
 
-import struct
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +14,7 @@ from pathlib import Path
 from archfind.database.entries import MAGIC, feature
 from archfind.database.grouping import HEADS, without_likes
 from archfind.database.notation import Line, Size, expand, parse_line
+from archfind.database.table import compiled
 from archfind.errors import SignatureError
 
 
@@ -88,7 +81,7 @@ def compile_index(folder: Path) -> bytes:
     prior = read_prior(folder / "prior.txt")
     holders: dict[int, list[int]] = {}
     sizes: list[int] = []
-    texts: list[bytes] = []
+    texts: list[str] = []
     for number, members in enumerate(groups(list(read_texts(folder)))):
         if len(members) == 1:
             functions.pop(members[0].id, None)
@@ -103,22 +96,8 @@ def compile_index(folder: Path) -> bytes:
         for item in found:
             holders.setdefault(item, []).append(number)
         sizes.append(always)
-        texts.append(zlib.compress(_blob(members, lines, functions, prior).encode(), 9))
-    by_holders: dict[tuple[int, ...], int] = {}
-    pairs = sorted(
-        (item, by_holders.setdefault(tuple(held), len(by_holders)))
-        for item, held in sorted(holders.items())
-    )
-    starts, postings = [0], []
-    for held in by_holders:
-        postings += held
-        starts.append(len(postings))
-    blobs = [0]
-    for text in texts:
-        blobs.append(blobs[-1] + len(text))
-    arrays = [[p[0] for p in pairs], [p[1] for p in pairs], starts, postings, sizes, blobs]
-    head = MAGIC + struct.pack("<6I", *map(len, arrays))
-    return head + b"".join(struct.pack(f"<{len(a)}I", *a) for a in arrays) + b"".join(texts)
+        texts.append(_blob(members, lines, functions, prior))
+    return compiled(MAGIC, holders, [sizes], texts)
 
 
 def _features(lines: list[Line]) -> tuple[set[int], int]:

@@ -1,23 +1,19 @@
-"""signatures/*/families/*.txt -> signatures/families.bin: the same bytes from the same text.
+"""signatures/*/families/*.txt -> signatures/families.bin, a table of families: the same bytes from
+the same text.
 
-Layout, little-endian: the magic, four u32 (how many of each), then the arrays
-
-    features  u32 x F    sorted crc32 of key templates, alone and with a preset's shape
-    starts    u32 x F+1  where a feature's postings start
-    postings  u32 x P    family numbers
-    blobs     u32 x 2S+1 where a family's text starts, then the number of its templates
-    text      bytes      zlib, one run a family: its presets' heads as in index.bin, then its text
+Its features are hashes of key templates, alone and with a preset's shape, and of the presets; its
+columns count a family's templates, number its class and count its presets; its texts are the
+presets' heads as in index.bin, then the family's text.
 """
 
 from __future__ import annotations
 
-import struct
-import zlib
 from pathlib import Path
 
 from archfind.classes.notation import Family, template, template_of
 from archfind.database.classes import MAGIC, feature, of_preset
 from archfind.database.compile import Text, groups, head_line, read_prior, read_texts, read_twins
+from archfind.database.table import compiled
 
 
 def compile_families(folder: Path) -> bytes:
@@ -30,7 +26,7 @@ def compile_families(folder: Path) -> bytes:
         entries |= {text.id: (text, number) for text in members}
     holders: dict[int, list[int]] = {}
     sizes: list[int] = []
-    blobs: list[bytes] = []
+    texts: list[str] = []
     classes: dict[str, int] = {}
     kinds: list[int] = []
     presets: list[int] = []
@@ -48,22 +44,12 @@ def compile_families(folder: Path) -> bytes:
             templates = {feature(template_of(line)) for line in family.program.lines}
             named = {of_preset(name) for name in family.presets}
             for item in templates | _shapes(family) | named:
-                holders.setdefault(item, []).append(len(blobs))
+                holders.setdefault(item, []).append(len(texts))
             sizes.append(len(templates))
             presets.append(len(heads))
             kinds.append(classes.setdefault(family.cls, len(classes)))
-            blobs.append(zlib.compress("\n".join([*heads, "", text]).encode(), 9))
-    starts, postings = [0], []
-    features = sorted(holders)
-    for item in features:
-        postings += holders[item]
-        starts.append(len(postings))
-    places = [0]
-    for blob in blobs:
-        places.append(places[-1] + len(blob))
-    arrays = [features, starts, postings, [*places, *sizes, *kinds, *presets]]
-    head = MAGIC + struct.pack("<4I", *map(len, arrays))
-    return head + b"".join(struct.pack(f"<{len(a)}I", *a) for a in arrays) + b"".join(blobs)
+            texts.append("\n".join([*heads, "", text]))
+    return compiled(MAGIC, holders, [sizes, kinds, presets], texts)
 
 
 def _shapes(family: Family) -> set[int]:

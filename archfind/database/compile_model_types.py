@@ -1,23 +1,15 @@
-"""signatures/transformers/*.txt and signatures/presets/*.txt -> signatures/configured.bin: the same
-bytes from the same text.
+"""signatures/transformers/*.txt and signatures/presets/*.txt -> signatures/configured.bin, a table
+of model types: the same bytes from the same text.
 
-Layout, little-endian: the magic, five u32 (how many of each), then the arrays
-
-    features  u32 x F     sorted crc32 of key templates
-    lists     u32 x F     which list of postings each has
-    starts    u32 x L+1   where a list starts; features that the same blocks have share one
-    postings  u32 x P     block numbers
-    blocks    u32 x 5B    type number, place in the type, number of templates, crc32 of the lines,
-                          number of templates that every network has; after a type's own blocks
-                          those under the names of older files
-    places    u32 x T+1   where a type's text starts
-    text      bytes       zlib, one run a type
+Its features are hashes of key templates. A row is a block: its columns are the type's number, the
+place in the type, the number of templates, a hash of the lines, and the number of templates that
+every network has; after a type's blocks come those under the names of older files. A type has a
+text.
 """
 
 from __future__ import annotations
 
 import json
-import struct
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -27,7 +19,8 @@ from archfind.classes.blocks import Block, TypeText, others, parse
 from archfind.classes.notation import template, template_of
 from archfind.classes.older_keys import older_key
 from archfind.classes.templates import STALE
-from archfind.database.model_types import MAGIC, feature
+from archfind.database.model_types import MAGIC
+from archfind.database.table import compiled, hashed
 from archfind.errors import SignatureError
 from archfind.state_dicts.canonical import DERIVED
 
@@ -39,13 +32,13 @@ def compile_types(folder: Path) -> bytes:
     presets = read_presets(folder / "presets")
     holders: dict[int, list[int]] = {}
     blocks: list[tuple[int, int, int, int, int]] = []
-    texts: list[bytes] = []
+    texts: list[str] = []
     # Where many types are alike, those of most public models are tried first.
     types = sorted(read_types(folder / FOLDER), key=lambda one: -len(presets.get(one[0].name, ())))
     for number, (found, version) in enumerate(types):
         for place, block in enumerate(found.blocks):
             whole = block.whole()
-            templates = {feature(template_of(line)) for line in whole}
+            templates = {hashed(template_of(line)) for line in whole}
             needed = {template_of(line) for line in whole if line.condition is None}
             needed -= {template(key) for key in block.tied}
             needed = {t for t in needed if t.rpartition(".")[2] not in STALE | DERIVED}
@@ -57,24 +50,11 @@ def compile_types(folder: Path) -> bytes:
         for place, block in enumerate(_with_older(found), len(found.blocks)):
             mine = next(one for one in blocks if one[0] == number and found.blocks[one[1]] is block)
             for line in {older_key(template_of(line), block.older) for line in block.whole()}:
-                holders.setdefault(feature(line), []).append(len(blocks))
+                holders.setdefault(hashed(line), []).append(len(blocks))
             mark = zlib.crc32(repr(block.older).encode(), mine[3])
             blocks.append((number, place, mine[2], mark, mine[4]))
-        texts.append(zlib.compress(_text(found, version, presets.get(found.name, {})).encode(), 9))
-    features = sorted(holders)
-    lists: dict[tuple[int, ...], int] = {}
-    where = [lists.setdefault(tuple(holders[item]), len(lists)) for item in features]
-    starts, postings = [0], []
-    for members in lists:
-        postings += members
-        starts.append(len(postings))
-    places = [0]
-    for text in texts:
-        places.append(places[-1] + len(text))
-    flat = [number for block in blocks for number in block]
-    arrays = [features, where, starts, postings, flat, places]
-    head = MAGIC + struct.pack("<6I", *map(len, arrays))
-    return head + b"".join(struct.pack(f"<{len(a)}I", *a) for a in arrays) + b"".join(texts)
+        texts.append(_text(found, version, presets.get(found.name, {})))
+    return compiled(MAGIC, holders, list(zip(*blocks, strict=True)), texts)
 
 
 def read_types(folder: Path) -> Iterator[tuple[TypeText, str]]:

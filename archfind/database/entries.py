@@ -1,18 +1,11 @@
-"""The compiled index over signatures/: mapped into memory, read where needed.
-
-Nothing is parsed at start: a lookup is a binary search, and a signature's text is inflated when a
-file resembles it. compile.py describes the layout and writes it.
-"""
+"""The compiled signatures of registered networks; compile.py writes them."""
 
 from __future__ import annotations
 
-import mmap
 import os
-import struct
-import zlib
-from bisect import bisect_left
 
 from archfind.database.notation import Line, Size, expand, parse_line, usual_args
+from archfind.database.table import Table, hashed
 from archfind.errors import SignatureError
 from archfind.types import Entry
 
@@ -20,7 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-MAGIC = b"archfnd1"
+MAGIC = b"archfnd2"
 _PARTS = 24  # of a key below any prefix: no library's network has more than 18
 _KEPT = 1 << 16  # tensors whose holders are remembered
 
@@ -32,11 +25,8 @@ def start_of_tail(key: str) -> int:
 
 
 def feature(key: str, shape: Iterable[object] | None = None) -> int:
-    """A hash of a key with its shape, of a key alone, or ("" with a shape) of a shape alone.
-    Collisions cost a wasted comparison, never a wrong answer."""
-    if shape is None:
-        return zlib.crc32(key.encode("utf-8", "surrogatepass"))
-    return zlib.crc32(f"{key} {' '.join(map(str, shape))}".encode("utf-8", "surrogatepass"))
+    """A hash of a key with its shape, of a key alone, or ("" with a shape) of a shape alone."""
+    return hashed(key if shape is None else f"{key} {' '.join(map(str, shape))}")
 
 
 class Member:
@@ -106,39 +96,14 @@ class Signature:
         return len(self.fixed) + len(self.free)
 
 
-class Database:
-    """A compiled index; `source` is a path or the bytes themselves."""
+class Database(Table):
+    """The compiled signatures, a row and a text each."""
 
     def __init__(self, source: str | bytes) -> None:
-        self.path = source if isinstance(source, str) else ""
-        if isinstance(source, bytes):
-            data = memoryview(source)
-        else:
-            with open(source, "rb") as file:
-                data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-        if data[: len(MAGIC)] != MAGIC:
-            raise SignatureError("not an index of this version; run: archfind signatures compile")
-        start = len(MAGIC) + 24
-        arrays: list[memoryview] = []
-        for count in struct.unpack_from("<6I", data, len(MAGIC)):
-            arrays.append(data[start : start + 4 * count].cast("I"))
-            start += 4 * count
-        self._features, self._classes, self._starts, self._postings, self.sizes, self._blobs = (
-            arrays
-        )
-        self._text = data[start:]
+        super().__init__(source, MAGIC, 1)
+        self.sizes = self.columns[0]  # tensors of fixed sizes that a signature always has
         self._signatures: dict[int, Signature] = {}
         self._held: dict[tuple[str, tuple[int, ...] | None], int] = {}
-
-    def __len__(self) -> int:
-        return len(self.sizes)
-
-    def holders(self, feature: int) -> int:
-        """The class of signatures that hold a feature, or -1."""
-        at = bisect_left(self._features, feature)
-        if at < len(self._features) and self._features[at] == feature:
-            return self._classes[at]
-        return -1
 
     def holding(self, key: str, shape: tuple[int, ...] | None = None) -> int:
         """The class of signatures that hold a tensor, by key and shape, key alone, or ("" with a
@@ -151,17 +116,12 @@ class Database:
             found = self._held[wanted] = self.holders(feature(key, shape))
         return found
 
-    def members(self, holders: int) -> memoryview:
-        """The numbers of the signatures in a class."""
-        return self._postings[self._starts[holders] : self._starts[holders + 1]]
-
     def named(self, name: str) -> list[int]:
         """The signatures that have an entry of this name, with its library ("timm/resnet18") or
         without. Slow: the names are in no index, as only a user asks for one."""
         found: list[int] = []
         for number in range(len(self)):
-            blob = self._text[self._blobs[number] : self._blobs[number + 1]]
-            heads = zlib.decompress(blob).partition(b"\n\n")[0].decode()
+            heads = self.text(number).partition("\n\n")[0]
             if name in heads and any(
                 name in (m.entry.id, m.entry.name) for m in map(Member, heads.split("\n"))
             ):
@@ -174,8 +134,7 @@ class Database:
         found: list[Entry] = []
         whole = name.replace("_", "")
         for number in range(len(self)):
-            blob = self._text[self._blobs[number] : self._blobs[number + 1]]
-            heads = zlib.decompress(blob).partition(b"\n\n")[0].decode()
+            heads = self.text(number).partition("\n\n")[0]
             if name in heads or whole in heads:
                 entries = (Member(line).entry for line in heads.split("\n"))
                 found += [
@@ -189,8 +148,7 @@ class Database:
         """A signature, expanded; kept, since guessing again is common."""
         found = self._signatures.get(number)
         if found is None:
-            blob = self._text[self._blobs[number] : self._blobs[number + 1]]
-            made = Signature(number, zlib.decompress(blob).decode())
+            made = Signature(number, self.text(number))
             found = self._signatures.setdefault(number, made)  # another thread may have been faster
         return found
 

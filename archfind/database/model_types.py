@@ -1,102 +1,61 @@
-"""The compiled model types: mapped into memory, one inflated when a file resembles it."""
+"""The compiled model types; compile_model_types.py writes them."""
 
 from __future__ import annotations
 
-import mmap
 import os
-import struct
-import zlib
-from bisect import bisect_left
 
 from archfind.classes.configured import Configured, ModelType
 from archfind.database.entries import start_of_tail
-from archfind.errors import SignatureError
+from archfind.database.table import Table, hashed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
-MAGIC = b"archcfg4"
+MAGIC = b"archcfg5"
 _VOTERS = 300  # key templates that vote for a prefix
 _PREFIXES = 3
 
 
-def feature(template: str) -> int:
-    """A hash of a key template."""
-    return zlib.crc32(template.encode("utf-8", "surrogatepass"))
-
-
-class ModelTypes:
-    """The compiled index; `source` is a path or the bytes themselves."""
+class ModelTypes(Table):
+    """The compiled model types: a text each, and a row for each block, which is a class under
+    today's names or under those of older files."""
 
     def __init__(self, source: str | bytes) -> None:
-        if isinstance(source, bytes):
-            data = memoryview(source)
-        else:
-            with open(source, "rb") as file:
-                data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-        if data[: len(MAGIC)] != MAGIC:
-            raise SignatureError("not an index of this version; run: archfind signatures compile")
-        start = len(MAGIC) + 24
-        arrays: list[memoryview] = []
-        for count in struct.unpack_from("<6I", data, len(MAGIC)):
-            arrays.append(data[start : start + 4 * count].cast("I"))
-            start += 4 * count
-        self._features, self._lists, self._starts, self._postings, blocks, self._places = arrays
-        self._blocks = blocks
-        self._text = data[start:]
+        super().__init__(source, MAGIC, 5)
+        self._type, self._place, self._size, self._print, self._needed = self.columns
         self._types: dict[int, ModelType] = {}
-
-    def __len__(self) -> int:
-        return len(self._blocks) // 5
-
-    @property
-    def types(self) -> int:
-        """How many model types there are."""
-        return len(self._places) - 1
 
     def type(self, number: int) -> ModelType:
         """A model type, parsed; kept, since guessing again is common."""
         found = self._types.get(number)
         if found is None:
-            blob = self._text[self._places[number] : self._places[number + 1]]
-            made = ModelType(zlib.decompress(blob).decode())
+            made = ModelType(self.text(number))
             found = self._types.setdefault(number, made)  # another thread may have been faster
         return found
 
     def is_named(self, choose: str) -> bool:
         """Whether a type or a class is called so; takes a look at every type."""
         name = choose.removeprefix("transformers/")
-        return any(self.type(number).is_named(name) for number in range(self.types))
+        return any(self.type(number).is_named(name) for number in range(self.texts))
 
     def block(self, number: int) -> Configured:
-        kind, place = self._blocks[5 * number : 5 * number + 2]
-        return self.type(kind).block(place)
+        """A class of a model type, under today's or an older file's names."""
+        return self.type(self._type[number]).block(self._place[number])
 
     def print(self, number: int) -> int:
         """A hash of a block's lines: blocks with the same one are solved alike."""
-        return self._blocks[5 * number + 3]
+        return self._print[number]
 
     def needed(self, number: int) -> int:
         """How many key templates every network of a block has, tied ones aside."""
-        return self._blocks[5 * number + 4]
-
-    def holders(self, template: str) -> int:
-        """The list of blocks that have a key template, or -1."""
-        wanted = feature(template)
-        at = bisect_left(self._features, wanted)
-        if at < len(self._features) and self._features[at] == wanted:
-            return self._lists[at]
-        return -1
+        return self._needed[number]
 
     def types_with(self, template: str) -> int:
         """How many model types have a key template."""
-        held = self.holders(template)
-        if held < 0:
-            return 0
-        blocks = self._postings[self._starts[held] : self._starts[held + 1]]
-        return len({self._blocks[5 * number] for number in blocks})
+        held = self.holders(hashed(template))
+        return len({self._type[number] for number in self.members(held)}) if held >= 0 else 0
 
     def prefixes(self, templates: Iterable[str]) -> list[str]:
         """What stands before the key templates of known blocks, the best supported first; numbers
@@ -107,7 +66,7 @@ class ModelTypes:
                 break
             start = start_of_tail(item)
             while True:
-                if self.holders(item[start:]) >= 0:
+                if self.holders(hashed(item[start:])) >= 0:
                     votes[item[:start]] = votes.get(item[:start], 0) + 1
                 start = item.find(".", start) + 1
                 if not start:
@@ -120,16 +79,11 @@ class ModelTypes:
     def alike(self, templates: Iterable[str]) -> list[tuple[int, int, int]]:
         """Blocks as (number, templates in common, templates of its own), the most alike first. Of
         those with as many in common those come first whose networks need no others."""
-        lists: dict[int, int] = {}
-        for item in templates:
-            held = self.holders(item)
-            if held >= 0:
-                lists[held] = lists.get(held, 0) + 1
-        counts: dict[int, int] = {}
-        for held, count in lists.items():
-            for number in self._postings[self._starts[held] : self._starts[held + 1]]:
-                counts[number] = counts.get(number, 0) + count
-        found = [(n, c, self._blocks[5 * n + 2]) for n, c in counts.items()]
+        wanted: dict[int, int] = {}
+        for item in map(hashed, templates):
+            wanted[item] = wanted.get(item, 0) + 1
+        counts = self.counted(wanted)
+        found = [(n, c, self._size[n]) for n, c in counts.items()]
         found.sort(key=lambda t: (-t[1], max(0, self.needed(t[0]) - t[1]), t[2], t[0]))
         return found
 

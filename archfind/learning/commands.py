@@ -82,7 +82,7 @@ def compile_lines() -> list[str]:
     data = compile_types(place)
     beside.write(place / "configured.bin", data)
     types = ModelTypes(data)
-    words = f"{types.types} model types, {len(types)} classes and dialects, {len(data):,} bytes"
+    words = f"{types.texts} model types, {len(types)} classes and dialects, {len(data):,} bytes"
     return [*lines, f"{place / 'configured.bin'}: {words}"]
 
 

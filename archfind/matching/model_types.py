@@ -58,7 +58,7 @@ def configured(canonical: Canonical, database: Database, choose: str, work: Work
             doubted = whole[0].canonical is not reading and any(
                 one.canonical is reading and one.score >= _DOUBTFUL for one in found
             )
-            answer = answered(whole, missed, claims, choose, types.types)
+            answer = answered(whole, missed, claims, choose, types.texts)
             answer = _with_bases(answer, whole[0], reading, types, claims, work)
             if doubted and answer.chosen_by == "only":
                 answer = replace(answer, status="ambiguous", chosen_by="")
@@ -121,7 +121,7 @@ def named_class(
             fitting = {id(one) for one in whole}
             missed = [one.block for one in every if id(one.solved) not in fitting]
             missed = [block for block in missed if block.is_doubtful]
-            return 1.0, answered(whole, missed, claims, choose, types.types)
+            return 1.0, answered(whole, missed, claims, choose, types.texts)
         share, close = named(every)
         if close is not None and share > nearest[0]:
             nearest = share, close

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from archfind.classes.templates import templates_of
 from archfind.database.model_types import beside
+from archfind.database.table import hashed
 from archfind.frozen import replace
 from archfind.matching.model_types import configured
 from archfind.types import Guess, Twin
@@ -21,7 +22,7 @@ def with_wrapper(
 ) -> Guess:
     """The answer with the class among its twins, or the class where `choose` names it."""
     types = beside(database.path)
-    if types is None or any(types.holders(one) < 0 for one in templates_of(reading.index)):
+    if types is None or any(types.holders(hashed(one)) < 0 for one in templates_of(reading.index)):
         return answer
     other = configured(reading, database, choose, work)
     if other is None or other.canonical is not reading:

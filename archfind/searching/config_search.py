@@ -96,7 +96,7 @@ def _searched(
         return None
     least = min(scores[near.index(one)] for one in found)
     found.sort(key=lambda one: rank(one, claims))
-    answer = answered(found, [], claims, choose, types.types)
+    answer = answered(found, [], claims, choose, types.texts)
     if answer.chosen_by == "only" and any(score >= least for score in scores[looked:]):
         # Classes that were as near weren't looked at.
         answer = replace(answer, status="ambiguous", chosen_by="")

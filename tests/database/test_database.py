@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 
 from archfind.database.compile import compile_index, groups, read_texts
 from archfind.database.entries import Database, default, folder
+from archfind.database.table import Table, compiled
 from archfind.errors import SignatureError
 from archfind.learning.check import check_entries
 from archfind.learning.entries import harvest
@@ -29,6 +31,33 @@ def test_every_registered_name_is_known() -> None:
 
 def test_the_index_is_what_the_text_compiles_to() -> None:
     assert compile_index(FOLDER) == (FOLDER / "index.bin").read_bytes()
+
+
+def test_a_table_gives_back_what_it_was_compiled_of() -> None:
+    """Random tables: lookups against a plain dict of lists."""
+    draw = random.Random(11)
+    for _ in range(40):
+        rows = draw.randint(1, 40)
+        width = draw.randint(1, 5)
+        columns = [[draw.randrange(1 << 32) for _ in range(rows)] for _ in range(width)]
+        texts = [draw.choice(("", "é\n", "x" * 9000)) + str(n) for n in range(draw.randint(0, 9))]
+        held = {
+            draw.randrange(1 << 32): sorted(draw.sample(range(rows), draw.randint(1, rows)))
+            for _ in range(draw.randint(0, 60))
+        }
+        table = Table(compiled(b"kind0001", held, columns, texts), b"kind0001", width)
+        assert [list(column) for column in table.columns] == columns
+        assert [table.text(number) for number in range(table.texts)] == texts
+        assert all(list(table.members(table.holders(item))) == of for item, of in held.items())
+        assert all(table.holders(item + 1) < 0 for item in held if item + 1 not in held)
+        weights = {draw.choice([*held, 7]): draw.randint(1, 9) for _ in range(20)}
+        plain: dict[int, int] = {}
+        for item, weight in weights.items():
+            for number in held.get(item, ()):
+                plain[number] = plain.get(number, 0) + weight
+        assert table.counted(weights) == plain
+    with pytest.raises(SignatureError, match="version"):
+        Table(compiled(b"kind0002", {}, [[]], []), b"kind0001", 1)
 
 
 def test_the_index_gives_the_text_back() -> None:

@@ -23,7 +23,7 @@ class _SomeEntries(entries.Database):
 
     def __init__(self, path: str) -> None:
         super().__init__(path)
-        self._whole = self._starts, self._postings
+        self._whole = self._starts, self._rows
         self._parts: dict[int, tuple[memoryview, memoryview]] = {}
 
     def narrow(self, number: int) -> None:
@@ -36,7 +36,7 @@ class _SomeEntries(entries.Database):
                 kept.extend(n for n in postings[start:end] if n % SLICES == number)
                 ends.append(len(kept))
             self._parts[number] = memoryview(ends), memoryview(kept)
-        self._starts, self._postings = self._parts[number]
+        self._starts, self._rows = self._parts[number]
 
 
 class _SomeFamilies(families.Families):

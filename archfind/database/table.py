@@ -1,0 +1,120 @@
+"""A compiled table: rows of numbers and texts that are looked up by features, which are hashes.
+
+It's mapped into memory and read where needed: nothing is parsed at start, a lookup is a binary
+search, and a text is inflated when it's asked for. Layout, little-endian: a magic of eight bytes
+that names the kind of table, six u32 (how many of each), then
+
+    features  u32 x F    sorted
+    lists     u32 x F    which list of rows each feature has; features with the same rows share one
+    starts    u32 x L+1  where a list starts
+    rows      u32 x P    the lists: row numbers
+    columns   u32 x C    numbers of each row, column after column
+    places    u32 x T+1  where a text starts
+    texts     bytes      zlib, one run a text
+"""
+
+from __future__ import annotations
+
+import mmap
+import struct
+import zlib
+from bisect import bisect_left
+
+from archfind.errors import SignatureError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+_COUNTS = struct.Struct("<6I")
+
+
+def hashed(text: str) -> int:
+    """The feature of a text. Collisions cost a wasted comparison, never a wrong answer."""
+    return zlib.crc32(text.encode("utf-8", "surrogatepass"))
+
+
+class Table:
+    """An opened table; `source` is a path or the bytes themselves. SignatureError where it's of
+    another kind or version."""
+
+    def __init__(self, source: str | bytes, magic: bytes, columns: int) -> None:
+        self.path = source if isinstance(source, str) else ""
+        if isinstance(source, bytes):
+            data = memoryview(source)
+        else:
+            with open(source, "rb") as file:
+                data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        if data[: len(magic)] != magic:
+            raise SignatureError("not an index of this version; run: archfind signatures compile")
+        start = len(magic) + _COUNTS.size
+        arrays: list[memoryview] = []
+        for count in _COUNTS.unpack_from(data, len(magic)):
+            arrays.append(data[start : start + 4 * count].cast("I"))
+            start += 4 * count
+        self._features, self._lists, self._starts, self._rows, numbers, self._places = arrays
+        rows = len(numbers) // columns
+        self.columns = [numbers[rows * n : rows * (n + 1)] for n in range(columns)]
+        self._texts = data[start:]
+
+    def __len__(self) -> int:
+        return len(self.columns[0])
+
+    @property
+    def texts(self) -> int:
+        """How many texts there are."""
+        return len(self._places) - 1
+
+    def text(self, number: int) -> str:
+        """A text, inflated."""
+        blob = self._texts[self._places[number] : self._places[number + 1]]
+        return zlib.decompress(blob).decode()
+
+    def holders(self, feature: int) -> int:
+        """The list of rows that have a feature, or -1."""
+        at = bisect_left(self._features, feature)
+        if at < len(self._features) and self._features[at] == feature:
+            return self._lists[at]
+        return -1
+
+    def members(self, holders: int) -> memoryview:
+        """The row numbers of a list."""
+        return self._rows[self._starts[holders] : self._starts[holders + 1]]
+
+    def counted(self, weights: Mapping[int, int]) -> dict[int, int]:
+        """The weights of the features that each row has, together."""
+        lists: dict[int, int] = {}
+        for feature, weight in weights.items():
+            held = self.holders(feature)
+            if held >= 0:
+                lists[held] = lists.get(held, 0) + weight
+        counts: dict[int, int] = {}
+        for held, weight in lists.items():
+            for number in self.members(held):
+                counts[number] = counts.get(number, 0) + weight
+        return counts
+
+
+def compiled(
+    magic: bytes,
+    holders: Mapping[int, Sequence[int]],
+    columns: Sequence[Sequence[int]],
+    texts: Iterable[str],
+) -> bytes:
+    """The bytes of a table: the rows that have each feature, the columns of numbers, the texts. The
+    same bytes from the same input, every time."""
+    features = sorted(holders)
+    lists: dict[tuple[int, ...], int] = {}
+    where = [lists.setdefault(tuple(holders[item]), len(lists)) for item in features]
+    starts, rows = [0], []
+    for members in lists:
+        rows += members
+        starts.append(len(rows))
+    blobs = [zlib.compress(text.encode(), 9) for text in texts]
+    places = [0]
+    for blob in blobs:
+        places.append(places[-1] + len(blob))
+    numbers = [number for column in columns for number in column]
+    arrays = [features, where, starts, rows, numbers, places]
+    head = magic + _COUNTS.pack(*map(len, arrays))
+    return head + b"".join(struct.pack(f"<{len(a)}I", *a) for a in arrays) + b"".join(blobs)
