@@ -65,6 +65,10 @@ class SignatureError(ArchfindError):
     """A signature that doesn't parse or doesn't prove itself."""
 
 
+class CodeError(ArchfindError):
+    """There is no Python code to read where a user says that it is."""
+
+
 class AmbiguousError(ArchfindError):
     """Several networks with different functions fit; nothing chooses among them."""
 

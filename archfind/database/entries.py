@@ -152,12 +152,11 @@ class Database(Table):
             found = self._signatures.setdefault(number, made)  # another thread may have been faster
         return found
 
-    def text(self, number: int, name: str) -> list[str]:
+    def entry_text(self, number: int, name: str) -> list[str]:
         """An entry of a signature in the notation of signatures/: its head, then the lines of all
         tensors that it may have. Of twins the lines of the first, less a head that may be left out
         where this one can't."""
-        blob = self._text[self._blobs[number] : self._blobs[number + 1]]
-        heads, _, body = zlib.decompress(blob).decode().partition("\n\n")
+        heads, _, body = self.text(number).partition("\n\n")
         head = next(line for line in heads.split("\n") if line.startswith(f"{name}\t"))
         _, cls, build, _, marks, fields, _ = head.split("\t")
         lines = [f"[{name}]", f"class   {cls}", f"build   {build}"]

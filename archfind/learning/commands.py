@@ -45,7 +45,7 @@ def show_lines(names: list[str]) -> list[str]:
     lines: list[str] = []
     for name in names:
         signature, member = _find(default(), name)
-        lines += default().text(signature.number, member.entry.id)
+        lines += default().entry_text(signature.number, member.entry.id)
         for twin in signature.members:
             if twin is not member:
                 same = "the same function" if twin.function == member.function else twin.differs
