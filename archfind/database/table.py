@@ -5,11 +5,11 @@ search, and a text is inflated when it's asked for. Layout, little-endian: a mag
 that names the kind of table, six u32 (how many of each), then
 
     features  u32 x F    sorted
-    lists     u32 x F    which list of rows each feature has; features with the same rows share one
     starts    u32 x L+1  where a list starts
-    rows      u32 x P    the lists: row numbers
     columns   u32 x C    numbers of each row, column after column
     places    u32 x T+1  where a text starts
+    lists     u16 x F    which list of rows each feature has; features with the same rows share one
+    rows      u16 x P    the lists: row numbers
     texts     bytes      zlib, one run a text
 """
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
 _COUNTS = struct.Struct("<6I")
+_KINDS = "IIIIHH"  # of the arrays: numbers of four bytes, and of two
 
 
 def hashed(text: str) -> int:
@@ -49,10 +50,11 @@ class Table:
             raise SignatureError("not an index of this version; run: archfind signatures compile")
         start = len(magic) + _COUNTS.size
         arrays: list[memoryview] = []
-        for count in _COUNTS.unpack_from(data, len(magic)):
-            arrays.append(data[start : start + 4 * count].cast("I"))
-            start += 4 * count
-        self._features, self._lists, self._starts, self._rows, numbers, self._places = arrays
+        for kind, count in zip(_KINDS, _COUNTS.unpack_from(data, len(magic)), strict=True):
+            end = start + count * struct.calcsize(f"<{kind}")
+            arrays.append(data[start:end].cast(kind))
+            start = end
+        self._features, self._starts, numbers, self._places, self._lists, self._rows = arrays
         rows = len(numbers) // columns
         self.columns = [numbers[rows * n : rows * (n + 1)] for n in range(columns)]
         self._texts = data[start:]
@@ -115,6 +117,7 @@ def compiled(
     for blob in blobs:
         places.append(places[-1] + len(blob))
     numbers = [number for column in columns for number in column]
-    arrays = [features, where, starts, rows, numbers, places]
+    arrays = [features, starts, numbers, places, where, rows]
     head = magic + _COUNTS.pack(*map(len, arrays))
-    return head + b"".join(struct.pack(f"<{len(a)}I", *a) for a in arrays) + b"".join(blobs)
+    packed = (struct.pack(f"<{len(a)}{k}", *a) for k, a in zip(_KINDS, arrays, strict=True))
+    return head + b"".join(packed) + b"".join(blobs)

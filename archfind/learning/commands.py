@@ -90,6 +90,7 @@ def build_lines(names: list[str], only: str = "", again: bool = False) -> tuple[
     """Harvest each provider anew, compare its twins, and compile. Of transformers those types that
     have no file, `only` some of them ("bert,roberta"); `again` learns those anew, and keeps the
     better of what was known and what is learned."""
+    place = _texts()
     from archfind.learning.entries import build_signatures
     from archfind.learning.twins import write_twins
     from archfind.providers import CONFIGURED, PROVIDERS
@@ -104,15 +105,15 @@ def build_lines(names: list[str], only: str = "", again: bool = False) -> tuple[
 
         some = only.split(",") if only else ()
         if again:
-            lines += build_again(_texts(), some)
+            lines += build_again(place, some)
         else:
-            failed += build_types(_texts(), some)
+            failed += build_types(place, some)
         names = [name for name in names if name != CONFIGURED]
     for name in names:
-        count, missed = build_signatures(name, _texts())
+        count, missed = build_signatures(name, place)
         lines.append(f"{name}: {count} entries")
         failed += missed
-    lines += write_twins(_texts()) if names else []
+    lines += write_twins(place) if names else []
     return [*lines, *failed, *compile_lines()], bool(failed)
 
 
@@ -120,12 +121,13 @@ def families_lines(names: list[str], only: str = "", again: bool = False) -> lis
     """Learn the families of each provider's classes, those that have a file excepted, and compile.
     It takes a minute a class; stopped work goes on where it stopped. `again` learns those with
     `only` in their path anew, and keeps the best of what was known and what is learned."""
+    place = _texts()
     from archfind.learning.families import build_families
     from archfind.providers import PROVIDERS
 
     if any(name not in PROVIDERS for name in names) or not names:
         raise SignatureError(f"families wants a provider: {' or '.join(PROVIDERS)}")
-    lines = [line for one in names for line in build_families(one, _texts(), only, again)]
+    lines = [line for one in names for line in build_families(one, place, only, again)]
     return [*lines, *compile_lines()]
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from archfind.database.compile import compile_index, groups, read_texts
+from archfind.database.compile import compile_index, groups, read_texts, twin_key
 from archfind.database.entries import Database, default, folder
 from archfind.database.table import Table, compiled
 from archfind.errors import SignatureError
@@ -67,6 +68,18 @@ def test_the_index_gives_the_text_back() -> None:
         for member in database.signature(number).members:
             text = texts[member.entry.id]
             assert (member.entry.cls, member.entry.version) == (text.cls, text.version)
+
+
+def test_what_is_shown_of_an_entry_has_the_tensors_of_its_text() -> None:
+    database = default()
+    texts = {text.id: text for text in read_texts(FOLDER)}
+    for number in range(0, len(database), 97):
+        for member in database.signature(number).members:
+            lines = database.entry_text(number, member.entry.id)
+            text = texts[member.entry.id]
+            assert lines[:3] == [f"[{text.id}]", f"class   {text.cls}", f"build   {text.build}"]
+            shown = replace(text, lines=tuple(line for line in lines[3:] if line[:7] != "fields "))
+            assert twin_key(shown) == twin_key(text)
 
 
 def test_a_sample_of_entries_is_proven() -> None:
