@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
 _COUNTS = struct.Struct("<6I")
-_KINDS = "IIIIHH"  # of the arrays: numbers of four bytes, and of two
+_SIZES = (4, 4, 4, 4, 2, 2)  # bytes of a number in each array
 
 
 def hashed(text: str) -> int:
@@ -50,10 +50,10 @@ class Table:
             raise SignatureError("not an index of this version; run: archfind signatures compile")
         start = len(magic) + _COUNTS.size
         arrays: list[memoryview] = []
-        for kind, count in zip(_KINDS, _COUNTS.unpack_from(data, len(magic)), strict=True):
-            end = start + count * struct.calcsize(f"<{kind}")
-            arrays.append(data[start:end].cast(kind))
-            start = end
+        for size, count in zip(_SIZES, _COUNTS.unpack_from(data, len(magic)), strict=True):
+            part = data[start : start + size * count]
+            arrays.append(part.cast("I") if size == 4 else part.cast("H"))
+            start += size * count
         self._features, self._starts, numbers, self._places, self._lists, self._rows = arrays
         rows = len(numbers) // columns
         self.columns = [numbers[rows * n : rows * (n + 1)] for n in range(columns)]
@@ -119,5 +119,8 @@ def compiled(
     numbers = [number for column in columns for number in column]
     arrays = [features, starts, numbers, places, where, rows]
     head = magic + _COUNTS.pack(*map(len, arrays))
-    packed = (struct.pack(f"<{len(a)}{k}", *a) for k, a in zip(_KINDS, arrays, strict=True))
+    packed = [
+        struct.pack(f"<{len(array)}{'I' if size == 4 else 'H'}", *array)
+        for size, array in zip(_SIZES, arrays, strict=True)
+    ]
     return head + b"".join(packed) + b"".join(blobs)
