@@ -77,6 +77,7 @@ def guess(
     part: str = "",
     search: bool = False,
     settings: Mapping[str, object] | None = None,
+    code: str = "",
 ) -> Guess:
     """Which network `source` is; `choose` names an entry ("timm/resnetaa50") among those that fit,
     `part` one of several networks in the file.
@@ -85,12 +86,14 @@ def guess(
     builds the likest classes with other arguments until the file's tensors come out, for up to a
     minute and a half; it needs torch and the library. `build`, `load` and `export` always do.
     `settings` tell what is assumed ({"fc.1": "gelu"}; `Match.assumed` has the places): with all of
-    it told, the answer is exact. BuildError for any other place.
+    it told, the answer is exact. BuildError for any other place. `code` is a folder, a Python file,
+    a wheel or the name of an installed package: its files are read, never run, and `Guess.code` has
+    their classes that account for the tensors. CodeError where there is no such place.
     """
     from archfind import pipeline
     from archfind.types import Choice
 
-    return pipeline.guess(source, Choice(choose, part, settings or {}), search=search)
+    return pipeline.guess(source, Choice(choose, part, settings or {}), search=search, code=code)
 
 
 def build(

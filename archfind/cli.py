@@ -86,6 +86,12 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument(
         "--search", action="store_true", help="where nothing fits, build classes until one does"
     )
+    one.add_argument(
+        "--code",
+        default="",
+        metavar="PLACE",
+        help="find its class in a folder, Python file, wheel or package, which is read, not run",
+    )
     one.add_argument("-q", "--quiet", action="store_true", help="the first line only")
     one.add_argument("-v", "--verbose", action="store_true", help="what was tried, and the counts")
     _add_danger(one)
@@ -214,6 +220,7 @@ def _guess(arguments: argparse.Namespace) -> int:
                     part=arguments.part,
                     search=arguments.search,
                     settings=_settings(arguments.settings),
+                    code=arguments.code,
                 )
                 own.checkpoint = found.canonical.checkpoint
                 is_brief = arguments.quiet and not arguments.json

@@ -35,9 +35,11 @@ def open(path: Path) -> Checkpoint:
     return formats.open(path)
 
 
-def guess(source: Path | Checkpoint | Guess, choice: Choice, *, search: bool = False) -> Guess:
+def guess(
+    source: Path | Checkpoint | Guess, choice: Choice, *, search: bool = False, code: str = ""
+) -> Guess:
     """Which network `source` is, searched for where nothing fits and `search` asks for it, with
-    what the choice tells of it."""
+    what the choice tells of it, and the classes below `code` that it may be of."""
     from archfind.database import entries
     from archfind.matching import identify
 
@@ -51,6 +53,8 @@ def guess(source: Path | Checkpoint | Guess, choice: Choice, *, search: bool = F
             )
     if search and found.kind is None:
         found = _searched(found, choice.choose)
+    if code and found.kind is None:
+        found = _with_code(found, code)
     return _settled(found, choice) if choice.settings else found
 
 
@@ -65,6 +69,21 @@ def _settled(found: Guess, choice: Choice) -> Guess:
         text = f"nothing is assumed at {', '.join(rest)}; what is: {', '.join(places) or 'nothing'}"
         raise BuildError(text, found.canonical.checkpoint.path)
     return told
+
+
+def _with_code(found: Guess, place: str) -> Guess:
+    """The guess with the classes of a user's code that account for its tensors."""
+    from archfind.codebase.ranked import classes_of
+    from archfind.frozen import replace
+
+    checkpoint = found.canonical.checkpoint
+    with OwnErrors(checkpoint.path, checkpoint):
+        index = found.canonical.whole or found.canonical.index
+        classes, read, unread = classes_of({key: spec.shape for key, spec in index.items()}, place)
+    notes = found.warnings
+    if unread:
+        notes += (f"{unread} of {read} Python files don't parse (Python 2, or newer syntax)",)
+    return replace(found, code=tuple(classes), warnings=notes)
 
 
 def _searched(found: Guess, choose: str) -> Guess:

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
+OPEN_MODULES = 0.3  # what a tensor counts for a class whose code doesn't say the tensor's module
+
+
 @row
 class Storage:
     """A run of bytes in a file. Tensors with equal storages share memory, so they are tied.
@@ -360,6 +363,35 @@ class Output:
 
 
 @frozen
+class CodeClass:
+    """A class of some Python code, and how much of a state dict it accounts for.
+
+    `prefix` is the module of the file that the class is, "" for the whole. `known` of `tensors` are
+    where the class has a layer of their shape; `open` more are in modules that the code alone
+    doesn't say. `lacking` counts modules that the class has and the file hasn't. `arguments` are
+    those of the constructor that sizes tell; `unsaid` those without a default that they don't.
+    """
+
+    file: str
+    line: int
+    name: str
+    prefix: str
+    known: int
+    open: int
+    tensors: int
+    lacking: int
+    arguments: Mapping[str, object]
+    unsaid: tuple[str, ...]
+
+    @property
+    def share(self) -> float:
+        """The part of the file's tensors that it accounts for, open ones in part, less what it
+        lacks."""
+        told = self.known + OPEN_MODULES * self.open - self.lacking
+        return max(0.0, told) / max(1, self.tensors)
+
+
+@frozen
 class Kind:
     """What a file is that holds tensors and no network: `name` is lora, textual-inversion,
     ip-adapter, t2i-adapter, controlnet, optimizer, zero-shard, fsdp-shard, averaged, gradients or
@@ -385,6 +417,8 @@ class Guess:
     arguments found nothing that fits, either. `kind` says what the file is where it's no network.
     `explained` has what each way of explaining the state dict said, in the order in which they are
     trusted: its name, the share that agreed, and the network, "" for none; the last one answered.
+    `code` has the classes of a user's code that account for most of the tensors, the best first,
+    where some was given.
     """
 
     canonical: Canonical
@@ -397,6 +431,7 @@ class Guess:
     searched: bool = False
     kind: Kind | None = None
     explained: tuple[tuple[str, float, str], ...] = ()
+    code: tuple[CodeClass, ...] = ()
 
     @property
     def is_named(self) -> bool:

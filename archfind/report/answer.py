@@ -11,6 +11,7 @@ from archfind.report.assumed import (
     quantisation_document,
     sizes_words,
 )
+from archfind.report.code import code_document, code_lines
 from archfind.report.counted import count_words, counted
 from archfind.report.model_type import (
     also_lines,
@@ -69,6 +70,7 @@ def guess_document(guess: Guess, *, is_brief: bool = False) -> dict[str, object]
             for name, share, network in guess.explained
         ],
         "searched": guess.searched,
+        "code": [code_document(found) for found in guess.code],
         "parts": {n: part_document(one, is_brief=is_brief) for n, one in guess.parts.items()},
         "part": guess.part or None,
         "tensors": counts.tensors,
@@ -159,7 +161,7 @@ def guess_lines(
     lines = [f"{escape(path)}: {first}"]
     if quiet:
         return lines
-    lines += [f"  {line}" for line in rest]
+    lines += [f"  {line}" for line in [*code_lines(document), *rest]]
     if verbose:
         for one in document["candidates"]:  # pyright: ignore
             lines.append(f"  tried     {_counts(one)}")

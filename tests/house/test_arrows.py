@@ -16,7 +16,9 @@ pytestmark = pytest.mark.light
 
 ROOT = Path(archfind.__file__).parent
 # The rooms of archfind/, from the ground up: each may import itself and those before it.
-LIGHT = tuple("formats writing state_dicts classes database evidence matching report".split())
+LIGHT = tuple(
+    "formats writing state_dicts classes database codebase evidence matching report".split()
+)
 ROOMS = (
     *LIGHT,
     *"values providers probing learning building searching exporters from_onnx repair demo".split(),

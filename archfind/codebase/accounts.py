@@ -1,0 +1,80 @@
+"""What a layer or a tensor of the code accounts for, against what a state dict has in its place."""
+
+from __future__ import annotations
+
+import ast
+
+from archfind.codebase.layers import sizes_of
+from archfind.codebase.sizes import Contradiction, solved
+from archfind.types import OPEN_MODULES
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from archfind.codebase.key_tree import Node
+    from archfind.codebase.parts import Layer, Weight
+    from archfind.codebase.sizes import Told
+
+
+class Account:
+    """The tensors that are accounted for, those in modules that are open, the modules that the keys
+    lack, and what the sizes tell."""
+
+    __slots__ = ("known", "lacking", "told", "unsaid")
+
+    def __init__(self, known: int = 0, unsaid: int = 0) -> None:
+        self.known, self.unsaid, self.lacking = known, unsaid, 0
+        self.told: list[Told] = []
+
+    @property
+    def worth(self) -> float:
+        """Tensors, those that are open in part, less what is lacking."""
+        return self.known + OPEN_MODULES * self.unsaid - self.lacking
+
+    def add(self, other: Account) -> None:
+        """Take in another part's account."""
+        self.known += other.known
+        self.unsaid += other.unsaid
+        self.lacking += other.lacking
+        self.told += other.told
+
+
+def tensors_of(node: Node) -> int:
+    return node.size if node.children else 1
+
+
+def layer_account(part: Layer, node: Node) -> Account:
+    tensors = node.tensors()
+    sizes = sizes_of(part.kind, tensors)
+    if sizes is None or "" in tensors:
+        return Account()
+    groups = part.arguments.get("groups")
+    account = Account(len(tensors))
+    for name, size in sizes.items():
+        is_grouped = name == "in_channels" and groups is not None
+        if name in part.arguments and not is_grouped:
+            account.told.append((part.arguments[name], part.frame, size))
+    bias = part.arguments.get("bias")
+    if isinstance(bias, ast.Constant) and bias.value is False and "bias" in tensors:
+        return Account()
+    return agreed(account)
+
+
+def weight_account(part: Weight, node: Node) -> Account:
+    if node.shape is None or node.children:
+        return Account()
+    account = Account(1)
+    if part.sizes is not None:
+        if len(part.sizes) != len(node.shape):
+            return Account()
+        account.told += [(s, part.frame, n) for s, n in zip(part.sizes, node.shape, strict=True)]
+    return agreed(account)
+
+
+def agreed(account: Account) -> Account:
+    """The account; one of nothing where the code writes other sizes."""
+    try:
+        for expression, frame, value in account.told:
+            solved(expression, frame, value, {})
+    except Contradiction:
+        return Account()
+    return account
