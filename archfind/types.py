@@ -19,9 +19,6 @@ if TYPE_CHECKING:
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
-OPEN_MODULES = 0.3  # what a tensor counts for a class whose code doesn't say the tensor's module
-
-
 @row
 class Storage:
     """A run of bytes in a file. Tensors with equal storages share memory, so they are tied.
@@ -370,6 +367,8 @@ class CodeClass:
     where the class has a layer of their shape; `open` more are in modules that the code alone
     doesn't say. `lacking` counts modules that the class has and the file hasn't. `arguments` are
     those of the constructor that sizes tell; `unsaid` those without a default that they don't.
+    `share` is the part of the file's tensors that it accounts for, open ones in part, less what it
+    lacks.
     """
 
     file: str
@@ -382,13 +381,7 @@ class CodeClass:
     lacking: int
     arguments: Mapping[str, object]
     unsaid: tuple[str, ...]
-
-    @property
-    def share(self) -> float:
-        """The part of the file's tensors that it accounts for, open ones in part, less what it
-        lacks."""
-        told = self.known + OPEN_MODULES * self.open - self.lacking
-        return max(0.0, told) / max(1, self.tensors)
+    share: float
 
 
 @frozen

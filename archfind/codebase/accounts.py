@@ -6,7 +6,6 @@ import ast
 
 from archfind.codebase.layers import sizes_of
 from archfind.codebase.sizes import Contradiction, solved
-from archfind.types import OPEN_MODULES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,31 +14,49 @@ if TYPE_CHECKING:
     from archfind.codebase.sizes import Told
 
 
+_MODULE = 0.6  # what a tensor counts in a module without others that the code alone doesn't say
+_MODULES = 0.3  # ... and in one with others
+
+
 class Account:
-    """The tensors that are accounted for, those in modules that are open, the modules that the keys
-    lack, and what the sizes tell."""
+    """The tensors that are accounted for, those in modules that are open with what they count, the
+    modules that the keys lack, and what the sizes tell."""
 
-    __slots__ = ("known", "lacking", "told", "unsaid")
+    __slots__ = ("counted", "known", "lacking", "told", "unsaid")
 
-    def __init__(self, known: int = 0, unsaid: int = 0) -> None:
-        self.known, self.unsaid, self.lacking = known, unsaid, 0
+    def __init__(self, known: int = 0) -> None:
+        self.known = known
+        self.unsaid, self.counted, self.lacking = 0, 0.0, 0
         self.told: list[Told] = []
 
     @property
     def worth(self) -> float:
-        """Tensors, those that are open in part, less what is lacking."""
-        return self.known + OPEN_MODULES * self.unsaid - self.lacking
+        """Tensors, open ones in part, less what is lacking."""
+        return self.known + self.counted - self.lacking
 
     def add(self, other: Account) -> None:
         """Take in another part's account."""
         self.known += other.known
         self.unsaid += other.unsaid
+        self.counted += other.counted
         self.lacking += other.lacking
         self.told += other.told
 
+    def untold(self) -> Account:
+        """The account without what the sizes tell."""
+        account = Account()
+        account.add(self)
+        account.told = []
+        return account
 
-def tensors_of(node: Node) -> int:
-    return node.size if node.children else 1
+
+def open_account(node: Node) -> Account:
+    """That of a module which the code alone doesn't say."""
+    account = Account()
+    account.unsaid = node.size if node.children else 1
+    has_modules = any(child.children for child in node.children.values())
+    account.counted = account.unsaid * (_MODULES if has_modules else _MODULE)
+    return account
 
 
 def layer_account(part: Layer, node: Node) -> Account:

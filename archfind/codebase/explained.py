@@ -6,7 +6,7 @@ from __future__ import annotations
 import ast
 import re
 
-from archfind.codebase.accounts import Account, agreed, layer_account, tensors_of, weight_account
+from archfind.codebase.accounts import Account, agreed, layer_account, open_account, weight_account
 from archfind.codebase.declared import dotted
 from archfind.codebase.described import attribute_parts, container_of, parts_of
 from archfind.codebase.layers import LAYERS
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 _NEARLY = 0.7  # of a module's tensors, for a class that the code doesn't name there
 _DEEPEST = 24
+_BUILDING = ("__init__", "setup", "build", "configure_model")
 _PASSED = frozenset(("forward", "__call__", "__repr__", "__str__", "extra_repr", "training_step"))
 
 
@@ -74,14 +75,17 @@ class Accounts:
         return {}
 
     def names(self, cls: Class) -> list[str]:
-        """The names that a class sets as attributes, with `#` for what is filled in."""
+        """The names that a class sets as attributes when it's built, with `#` for what is filled
+        in."""
         if cls not in self._names:
             found: dict[str, None] = {}
             for owner in self._codebase.lineage(cls):
-                for name, method in owner.methods.items():
-                    if name not in _PASSED:
-                        walked = walk(method.body, Frame(owner.module, cls))
+                waiting = [*_BUILDING]
+                for method in waiting:
+                    if method in owner.methods:
+                        walked = walk(owner.methods[method].body, Frame(owner.module, cls))
                         found.update(dict.fromkeys(one.name for one in walked.attributes))
+                        waiting += [name for name in walked.methods if name not in waiting]
             self._names[cls] = list(found)
         return self._names[cls]
 
@@ -132,19 +136,17 @@ class Accounts:
 
     def _of_anything(self, part: Anything, node: Node, depth: int) -> Account:
         """The module's class that accounts for most, where one does for nearly all."""
-        best = Account(0, tensors_of(node))
+        best = open_account(node)
         if any(child.children for child in node.children.values()):
             for cls in self._codebase.visible(part.module):
                 account, _ = self.of_class(cls, node, depth + 1)
                 if account.worth > max(best.worth, _NEARLY * node.size):
-                    best = Account(account.known, account.unsaid)
-                    best.lacking = account.lacking
+                    best = account.untold()
         return best
 
     def _of_instance(self, part: Instance, node: Node, depth: int) -> Account:
         inner, values = self.of_class(part.cls, node, depth + 1)
-        account = Account(inner.known, inner.unsaid)
-        account.lacking = inner.lacking
+        account = inner.untold()
         for name, expression in part.arguments.items():
             if name in values:
                 account.told.append((expression, part.frame, values[name]))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+from contextlib import contextmanager
+
 from archfind.codebase.explained import Accounts
 from archfind.codebase.key_tree import Node, key_tree, modules
 from archfind.codebase.library import Codebase
@@ -10,16 +13,16 @@ from archfind.types import CodeClass
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Generator, Mapping
 
     from archfind.codebase.declared import Class
 
     Shape = tuple[int, ...]
 
 _LEAST = 0.5  # of a file's tensors are in a module that is looked for by itself
-_FILES = 200  # that are parsed: those with most of the names
+_FILES = 120  # that are parsed: those with most of the names
 _CLASSES = 240  # that are held against the keys
-_ENOUGH = 0.3  # of the tensors a class must account for to be named
+_ENOUGH = 0.25  # of the tensors a class must account for to be named
 
 
 def classes_of(shapes: Mapping[str, Shape], place: str) -> tuple[list[CodeClass], int, int]:
@@ -32,8 +35,26 @@ def classes_of(shapes: Mapping[str, Shape], place: str) -> tuple[list[CodeClass]
     words |= {name.rstrip("0123456789") for name in words}
     if not words:  # a Sequential without names: those within say more
         words = {n for node in root.children.values() for n in node.children if not n.isdigit()}
-    with step("reading code"):
+    with step("reading code"), _no_collection():
         codebase = Codebase(place, words)
+        found = _ranked(codebase, nodes, len(shapes))
+    return [one for one in found if one.share >= _ENOUGH], codebase.read, len(codebase.unread)
+
+
+@contextmanager
+def _no_collection() -> Generator[None]:
+    """Syntax trees stay until the end: looking for garbage in them takes longer than all else."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
+
+
+def _ranked(codebase: Codebase, nodes: Mapping[str, Node], tensors: int) -> list[CodeClass]:
+    """The classes of the files with most of the names, the best first."""
     accounts = Accounts(codebase)
     files = sorted(codebase.words, key=lambda path: (-codebase.words[path], path))[:_FILES]
     pairs: list[tuple[float, Class, str, Node]] = []
@@ -57,11 +78,12 @@ def classes_of(shapes: Mapping[str, Shape], place: str) -> tuple[list[CodeClass]
         found.append(
             CodeClass(
                 cls.module.path, cls.line, cls.name, prefix, account.known, account.unsaid,
-                len(shapes), account.lacking, values, unsaid,
+                tensors, account.lacking, values, unsaid,
+                max(0.0, account.worth) / max(1, tensors),
             )
         )  # fmt: skip
     found.sort(key=lambda one: (-one.share, len(one.prefix), one.file, one.line))
-    return [one for one in found if one.share >= _ENOUGH], codebase.read, len(codebase.unread)
+    return found
 
 
 def _in_common(names: list[str], node: Node) -> int:
