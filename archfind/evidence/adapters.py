@@ -39,6 +39,10 @@ _MARKS = (
     ("lokr_w1_a", ("lokr_w1_b",), "LoKr"),
     ("oft_blocks", (), "OFT"),
     ("oft_diag", (), "OFT"),
+    ("oft_R.weight", (), "OFT"),
+    ("oft_R", (), "OFT"),
+    ("oft_r", (), "OFT"),
+    ("boft_R", (), "BOFT"),
     ("diff", (), "whole differences"),
     ("ia3_l", (), "IA3"),
     ("on_input", (), "IA3"),
@@ -97,6 +101,12 @@ class LowRank:
     doubts: tuple[str, ...] = ()  # what says how it scales, and can't be believed
 
     @property
+    def unpaired(self) -> list[str]:
+        """Tensors of the adapter that no product of two matrices accounts for: magnitudes, singular
+        values, differences of biases. It can't be merged without them."""
+        return [key for key in self.left if not key.endswith(".alpha")]
+
+    @property
     def alpha(self) -> float | None:
         """The first scale, where any is known."""
         return self.alphas[0] if self.alphas else None
@@ -126,7 +136,8 @@ def low_rank(checkpoint: Checkpoint) -> LowRank | None:
         key.endswith((".dora_scale", ".lora_magnitude_vector", ".w_norm_out")) for key in index
     ) or (any(".lora_magnitude_vector" in key for key in own)):
         form = "DoRA"
-    used |= own
+    form = "AdaLoRA" if any(".lora_E" in key for key in own) else form
+    used |= own | {key for key in index if key.endswith((".vera_A", ".vera_B"))}  # shared by all
     if len(used) < _FEWEST * len(index):
         return None
     config, doubts = _config(checkpoint)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 
 from archfind.escape import escape
+from archfind.evidence.vectors import TEXTS, embedding, hypernetwork, soft_prompt
 from archfind.state_dicts.key_names import number
 from archfind.types import Kind
 
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
     Shapes = Mapping[str, tuple[int, ...]]
 
 # One of these is in some key of every file that may be an adapter.
-_LOW_RANK = ("lora", "hada_w", "lokr_", "oft_", ".diff\n", ".on_input", "ia3_", "vera_lambda")
+_LOW_RANK = (
+    "lora", "hada_w", "lokr_", "oft_", ".diff\n", ".on_input", "ia3_", "vera_lambda",
+)  # fmt: skip
 _FLAT = frozenset(("flat_param", "_flat_param", "flat_params", "flat_parameter"))
 _SHARED = ("ShardedTensor", "distributed.tensor", "distributed._tensor", "FlatParameter")
 _ZERO = (
@@ -28,13 +31,6 @@ _ZERO = (
     "partition_count",
     "zero_stage",
 )
-# Width of the text that a diffusion model attends to -> whose that is.
-_TEXTS = {
-    768: "Stable Diffusion 1.x (1.5)",
-    1024: "Stable Diffusion 2.x",
-    1280: "the SDXL refiner",
-    2048: "SDXL",
-}
 
 
 def kind_of(checkpoint: Checkpoint) -> Kind | None:
@@ -47,7 +43,7 @@ def kind_of(checkpoint: Checkpoint) -> Kind | None:
             return found
     readers = [read for mark, read in _MARKED if mark in keys]
     if len(checkpoint.index) < 8:
-        readers.append(_embedding)
+        readers.append(embedding)
     shapes = (
         {key.replace("/", "."): spec.shape for key, spec in checkpoint.index.items()}
         if (readers)
@@ -80,7 +76,8 @@ def _adapter(checkpoint: Checkpoint) -> Kind | None:
     if found is None:
         return None
     base = base_words(found)
-    words = f"a {found.form} adapter ({found.written})"
+    article = "an" if found.form[:1] in "AIO" else "a"
+    words = f"{article} {found.form} adapter ({found.written})"
     if found.ranks:
         low, high = found.ranks[0], found.ranks[-1]
         words += f", rank {low}" if low == high else f", ranks {low} to {high}"
@@ -107,37 +104,9 @@ def _adapter(checkpoint: Checkpoint) -> Kind | None:
     advice = "no network by itself: load its base model first, then this"
     if found.form == "LoRA" and not found.pairs:
         advice = "half of an adapter: the other matrix of each pair is in another file"
-    if found.pairs:
+    if found.pairs and not found.unpaired:
         advice += "; or merge it:  archfind repair {path} --base BASE -o merged.safetensors"
     return Kind("lora", words, details, advice)
-
-
-def _embedding(shapes: Shapes) -> Kind | None:
-    """A textual inversion: vectors for a new word of the text encoder."""
-    named = dict(shapes)
-    vectors: dict[str, tuple[int, ...]] = {
-        key: shape
-        for key, shape in named.items()
-        if key in ("emb_params", "clip_l", "clip_g")
-        or key.startswith(("string_to_param.", "<"))
-        or (len(named) == 1 and "." not in key and shape[-1:] in [(768,), (1024,), (1280,)])
-    }
-    if not vectors or len(vectors) < len(named) - ("string_to_token" in str(named)):
-        return None
-    sizes = {shape[-1] for shape in vectors.values() if shape}
-    if len(sizes) == 2 and sizes == {768, 1280}:
-        base = "SDXL"
-    else:
-        base = _TEXTS.get(next(iter(sizes)), "") if len(sizes) == 1 else ""
-        base = "the second text encoder of SDXL" if sizes == {1280} else base
-    counts = sorted({shape[0] if len(shape) > 1 else 1 for shape in vectors.values()})
-    words = f"a textual inversion embedding, {counts[-1]} vector{'s' * (counts[-1] > 1)}"
-    words += f" of width {' and '.join(map(str, sorted(sizes)))}"
-    words += f", for {base}" if base else ""
-    tokens = [key for key in vectors if key not in ("emb_params", "clip_l", "clip_g")]
-    tokens = [key.removeprefix("string_to_param.") for key in tokens]
-    details = {"vectors": counts[-1], "width": sorted(sizes), "base": base or None, "token": tokens}
-    return Kind("textual-inversion", words, details, "loaded beside the base's text encoder")
 
 
 def _text_width(shapes: Shapes, *ends: str) -> int:
@@ -146,7 +115,7 @@ def _text_width(shapes: Shapes, *ends: str) -> int:
 
 
 def _of_base(name: str, title: str, width: int, advice: str, **details: object) -> Kind:
-    base = _TEXTS.get(width, f"a base with text of width {width}" if width else "")
+    base = TEXTS.get(width, f"a base with text of width {width}" if width else "")
     words = title + (f", for {base}" if base else "")
     return Kind(name, words, {"base": base or None, "text_width": width or None, **details}, advice)
 
@@ -167,14 +136,17 @@ def _controlnet(shapes: Shapes) -> Kind | None:
         return None
     with_base = any(key.startswith("model.diffusion_model.") for key in shapes)
     width = _text_width(shapes, "attn2.to_k.weight")
-    title = "a ControlNet" + (" with its base model" if with_base else "")
+    low_rank = "lora_controlnet" in shapes
+    title = ("a Control-LoRA" if low_rank else "a ControlNet") + (
+        " with its base model" if with_base else ""
+    )
     hints = [shape[1] for key, shape in shapes.items() if len(shape) == 4 and _reads_hint(key)]
     details = {"with_base": with_base, "hint_channels": hints[0] if hints else None}
     return _of_base("controlnet", title, width, "loaded beside its base's UNet", **details)
 
 
 def _reads_hint(key: str) -> bool:
-    return key.endswith(("input_hint_block.0.weight", "controlnet_cond_embedding.conv_in.weight"))
+    return key.endswith(("input_hint_block.0.weight", "controlnet_condembedding.conv_in.weight"))
 
 
 def _lllite(shapes: Shapes) -> Kind | None:
@@ -199,7 +171,9 @@ def _t2i_adapter(shapes: Shapes) -> Kind | None:
 
 
 _MARKED: tuple[tuple[str, Callable[[Shapes], Kind | None]], ...] = (
-    ("string_to_param", _embedding),
+    ("prompt_embeddings\n", soft_prompt),
+    ("/linear.0.weight\n", hypernetwork),
+    ("string_to_param", embedding),
     ("ip_adapter", _ip_adapter),
     ("to_k_ip", _ip_adapter),
     ("lllite_", _lllite),

@@ -93,7 +93,7 @@ def merge_plan(guess: Guess, base: str | os.PathLike[str]) -> Plan:
         options |= {"turned": True} if whole.index[fits[0]].shape != pair.shape else {}
         parts = (fits[0], f"adapter/{pair.down}", f"adapter/{pair.up}")
         edits.append(Edit("merge", parts, (fits[0],), options, lossless=False))
-    spare = [key for key in found.left if not key.endswith(".alpha")]
+    spare = found.unpaired
     if spare:
         problems.append(f"{len(spare)} tensors are no LoRA pair, as {escape(spare[0])}")
     replaced = [key for key in found.full if _ORIGINAL not in key]

@@ -62,6 +62,8 @@ ADAPTERS: dict[str, tuple[State, str, str]] = {
     "PEFT, named": (llama(".default.weight"), "a LoRA adapter (PEFT)", "of width 256"),
     "DoRA": (llama() | {"base_model.model.model.layers.0.self_attn.q_proj.lora_magnitude_vector":
                         torch.zeros(256)}, "a DoRA adapter (PEFT)", "Llama-like"),
+    "AdaLoRA": (llama("") | {"base_model.model.model.layers.0.self_attn.q_proj.lora_E":
+                             torch.zeros(4, 1)}, "an AdaLoRA adapter (PEFT), rank 4", "Llama-like"),
     "LoHa": ({f"lora_unet_mid_block_attentions_0_proj_in.hada_{n}": torch.zeros(s) for n, s in
               {"w1_a": (64, 4), "w1_b": (4, 64), "w2_a": (64, 4), "w2_b": (4, 64)}.items()},
              "a LoHa adapter (LyCORIS), rank 4", "a diffusion UNet"),
@@ -85,6 +87,20 @@ def test_an_adapter_says_whose_it_is(
     document = json.loads(capsys.readouterr().out)
     assert (document["kind"], document["tensors"]) == ("lora", len(state))
     assert document["candidates"] == [] and document["details"]["rank"] in ([4], [6])
+
+
+@pytest.mark.parametrize(
+    ("beside", "can"),
+    [((), True), (("lora_E",), False), (("lora_magnitude_vector",), False), (("diff_b",), False)],
+)
+def test_merging_is_offered_where_nothing_is_lost_by_it(
+    beside: tuple[str, ...], can: bool, tmp_path: Path
+) -> None:
+    stem = "base_model.model.model.layers.0.self_attn.q_proj"
+    state = llama() | {f"{stem}.{name}": torch.zeros(4, 1) for name in beside}
+    save_file(state, tmp_path / "x.safetensors")
+    kind = archfind.guess(tmp_path / "x.safetensors").kind
+    assert kind is not None and ("merge it" in kind.advice) == can
 
 
 def test_an_adapter_with_a_head_of_its_own_is_one(tmp_path: Path) -> None:
@@ -139,6 +155,9 @@ IP = {
 T2I = {"conv_in.weight": torch.zeros(320, 192, 3, 3)} | {
     f"body.{n}.block{m}.weight": torch.zeros(320, 320, 3, 3) for n in range(2) for m in (1, 2)
 }
+MLP = {f"linear.{n}.{x}": torch.zeros(*s) for n, *shapes in
+       [(0, (1536, 768), (1536,)), (1, (768, 1536), (768,))]
+       for x, s in zip(("weight", "bias"), shapes, strict=True)}  # fmt: skip
 OTHERS: dict[str, tuple[object, str, str]] = {
     "emb_params": ({"emb_params": torch.zeros(3, 768)}, "textual-inversion",
                    "3 vectors of width 768, for Stable Diffusion 1.x"),
@@ -148,6 +167,19 @@ OTHERS: dict[str, tuple[object, str, str]] = {
     "token": ({"<cat-toy>": torch.zeros(768)}, "textual-inversion", "1 vector of width 768"),
     "SDXL": ({"clip_l": torch.zeros(2, 768), "clip_g": torch.zeros(2, 1280)}, "textual-inversion",
              "for SDXL"),
+    "prompt tuning": ({"prompt_embeddings": torch.zeros(20, 1024)}, "soft-prompt",
+                      "a soft prompt (PEFT: prompt or prefix tuning), 20 vectors of width 1024"),
+    "hypernetwork": ({768: [MLP, MLP], "step": 9, "name": "style"}, "hypernetwork",
+                     "of widths 768, for Stable Diffusion 1.x"),
+    "OFT": ({f"base_model.model.layers.{n}.self_attn.q_proj.oft_R.weight": torch.zeros(8, 496)
+             for n in range(2)}, "lora", "an OFT adapter (PEFT), of a Llama-like language model"),
+    "BOFT": ({f"base_model.model.h.{n}.attn.c_attn.boft_{x}": torch.zeros(1, 8, 4, 4)
+              for n in range(2) for x in "Rs"}, "lora", "a BOFT adapter (PEFT), of a GPT-2"),
+    "VeRA": ({"base_model.model.layers.0.self_attn.q_proj.vera_lambda_b": torch.zeros(9),
+              "base_model.vera_A": torch.zeros(4, 9), "base_model.vera_B": torch.zeros(9, 4)},
+             "lora", "a VeRA adapter (PEFT), of a Llama-like language model"),
+    "Control-LoRA": ({"lora_controlnet": torch.zeros(0)} | control("", 2048), "controlnet",
+                     "a Control-LoRA, for SDXL"),
     "IP-Adapter": (IP, "ip-adapter", "an IP-Adapter, for Stable Diffusion 1.x"),
     "T2I-Adapter": (T2I, "t2i-adapter", "a T2I-Adapter, 3 channels of hints"),
     "ControlNet": (control("control_model.", 768), "controlnet", "for Stable Diffusion 1.x"),
