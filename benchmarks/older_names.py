@@ -7,7 +7,7 @@ Each network of torchvision, and each of timm whose builder has a filter for che
 --each, so many of each of timm's modules, drawn), is written in every way of signatures/older.txt
 that its own loader accepts: the loader must make of it all that the network has, keys and shapes.
 archfind gets keys and shapes, and must name the network. Of each way the smallest (--loads,
-of at most 100 million parameters) are written with values, too: archfind loads the file, told the
+of at most 40 million parameters) are written with values, too: archfind loads the file, told the
 name, and every tensor must be what the library's loader made of the same file, and the outputs the
 same. What --out holds already isn't tried again, so that a run may be cut off. Progress on stderr;
 the table on stdout.
@@ -52,7 +52,7 @@ from archfind.providers import provider
 from archfind.providers.on_meta import create_on_meta
 from archfind.state_dicts.older_names import Row, rows
 
-LARGEST = 100e6  # parameters of a network that is loaded
+LARGEST = 40e6  # parameters of a network that is loaded
 Case = dict[str, Any]
 
 
