@@ -56,7 +56,7 @@ def show_lines(names: list[str]) -> list[str]:
 def _texts() -> Path:
     """signatures/ with the texts that everything else in it is made of."""
     place = Path(folder())
-    if not (place / "README.md").exists():
+    if not any(place.glob("*/*.txt")):
         raise SignatureError(
             f"{place} has compiled tables alone, as every installed package; the texts that they "
             "are made of are in archfind's repository: run this from a clone of it"
