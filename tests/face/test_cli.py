@@ -41,7 +41,7 @@ def sessions() -> list[tuple[str, str]]:
 
 def settled(text: str) -> str:
     """Text less what may differ between machines: a rounding difference, a file's hash."""
-    text = re.sub(r"(max \|diff\|) \S+", r"\1 D", text)
+    text = re.sub(r"(max \|diff\|) \S+( \S+ of the)?", r"\1 D", text)
     return re.sub(r"(sha256) +\w+", r"\1 H", re.sub(r" +\n", "\n", text))
 
 
