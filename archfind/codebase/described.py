@@ -24,7 +24,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from archfind.codebase.library import Codebase
+    from archfind.codebase.scanned import Codebase
 
 _DEEPEST = 14  # expressions within each other, functions that call functions included
 _SAME = frozenset("to cuda cpu eval train half float double requires_grad_ apply".split())

@@ -27,7 +27,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from archfind.codebase.declared import Class
     from archfind.codebase.key_tree import Node
-    from archfind.codebase.library import Codebase
+    from archfind.codebase.scanned import Codebase
 
 _NEARLY = 0.7  # of a module's tensors, for a class that the code doesn't name there
 _DEEPEST = 24

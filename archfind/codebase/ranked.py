@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from archfind.codebase.explained import Accounts
 from archfind.codebase.key_tree import Node, key_tree, modules
-from archfind.codebase.library import Codebase
+from archfind.codebase.scanned import Codebase
 from archfind.progress import step
 from archfind.types import CodeClass
 
