@@ -138,8 +138,9 @@ class NoValues(TorchFunctionMode):
         tensor = args[0] if args else (kwargs or {}).get("tensor")
         if name in _FILLING and tensor is not None and tensor.is_meta:
             return tensor
-        if name == "__set__" and tensor is not None and tensor.is_meta and args[1] is not None:
-            args = tensor, args[1].to("meta")  # torch.Tensor([...]) has values on any device
+        # torch.Tensor([...]) has values on any device; requires_grad is set so, too
+        if name == "__set__" and isinstance(args[1], torch.Tensor) and args[0].is_meta:
+            args = args[0], args[1].to("meta")
         if name == "linspace":  # rates of dropping paths, of which constructors read the items
             kwargs = {**(kwargs or {}), "device": "cpu"}
         return func(*args, **(kwargs or {}))

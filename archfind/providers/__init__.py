@@ -13,6 +13,11 @@ A provider module has:
                                defaults
     example(name, module)      Example: inputs the network takes, and how its authors normalise them
 
+and may have, where the library's own loader reads a class's arguments from a state dict,
+
+    load_as_published(name, state)   calls that loader, which calls the class; the state dict is on
+                                     the meta device, but for its small tensors
+
 Importing this package imports no library.
 """
 

@@ -1,6 +1,7 @@
 """spandrel and spandrel_extra_arches: image restorers, every network class of every architecture.
 
-Their own detection is never called: the classes are built, like any other library's.
+The classes are built like any other library's. The library's own loaders are asked only where a
+search goes on from a class that fits nothing: which arguments they read from such tensors.
 """
 
 from __future__ import annotations
@@ -39,32 +40,37 @@ def _architectures() -> Iterator[Path]:
             yield from sorted(Path(spec.origin).parent.glob("*/__init__.py"))
 
 
-def _classes(file: Path) -> dict[str, type[nn.Module]]:
-    """The network classes that an architecture's package names beside its loader."""
+def _package(file: Path) -> dict[str, type]:
+    """The classes that an architecture's package names: networks, and the loader of them."""
     folder = file.parent
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         module = import_module(f"{folder.parent.parent.name}.{folder.parent.name}.{folder.name}")
-    return {
-        name: value
-        for name, value in vars(module).items()
-        if inspect.isclass(value) and issubclass(value, nn.Module)
-    }
+    return {name: value for name, value in vars(module).items() if inspect.isclass(value)}
+
+
+def _networks(classes: Mapping[str, type]) -> dict[str, type[nn.Module]]:
+    return {name: cls for name, cls in classes.items() if issubclass(cls, nn.Module)}
 
 
 @cache
-def _class(name: str) -> type[nn.Module]:
+def _package_of(name: str) -> dict[str, type]:
+    """The package of the architecture with the network class `name`."""
     for file in _architectures():
         if re.search(rf"\b{name}\b", file.read_text()):
-            found = _classes(file)
-            if name in found:
-                return found[name]
+            classes = _package(file)
+            if name in _networks(classes):
+                return classes
     raise KeyError(name)
+
+
+def _class(name: str) -> type[nn.Module]:
+    return _package_of(name)[name]
 
 
 def names() -> list[str]:
     """Every network class."""
-    return sorted({name for file in _architectures() for name in _classes(file)})
+    return sorted({name for file in _architectures() for name in _networks(_package(file))})
 
 
 def call(name: str) -> tuple[str, list[object], dict[str, object]]:
@@ -87,6 +93,15 @@ def label(name: str, module: nn.Module) -> None:
 def fields(name: str) -> Mapping[str, object]:
     """None: what a class takes is found by moving it, in its family."""
     return {}
+
+
+def load_as_published(name: str, state: dict[str, torch.Tensor]) -> None:
+    """Hands a state dict, which may be on the meta device, to the library's own loader of `name`:
+    it reads arguments from keys and shapes, and calls the class with them. Whatever that loader
+    raises for a state dict that it can't read is raised here."""
+    for cls in _package_of(name).values():
+        if not issubclass(cls, nn.Module) and cls.__name__.endswith("Arch"):
+            cls().load(state)
 
 
 # Sides that a network is made for, in pixels: faces, cut out and scaled; patches of a picture.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
+import math
 import time
 from collections.abc import Mapping
 
@@ -12,20 +14,22 @@ from torch import nn
 
 from archfind.database.classes import Families
 from archfind.database.entries import Member, Signature
-from archfind.errors import ArchfindError
+from archfind.errors import ArchfindError, BuildError
 from archfind.frozen import replace
 from archfind.matching.compare import compared
 from archfind.matching.variants import gathered
-from archfind.probing.config import Config, Leaf, captured, leaves, moved
+from archfind.probing.config import Config, Leaf, arguments, captured, leaves, moved
 from archfind.probing.descent import Descent
 from archfind.probing.probe import Moves, Shapes, shapes_of
 from archfind.providers import provider
 from archfind.providers.example import fitted
 from archfind.providers.on_meta import create_on_meta
 from archfind.state_dicts.canonical import is_derived, kind
-from archfind.types import Canonical, Match, Setting, Variant
+from archfind.types import Canonical, Match, Setting, TensorSpec, Variant
+from archfind.values.reader import TensorReader
 
 _START = 20.0  # seconds from another start
+_SMALL = 64  # numbers of a tensor that is read
 _QUESTIONS = 5.0  # seconds for whether others would do as well as what was found
 
 
@@ -40,14 +44,17 @@ class Attempt:
         target: Shapes,
         known: Mapping[str, list[Leaf]],
         alike: float,
+        state: Mapping[str, TensorSpec],
     ) -> None:
         self.signature, self.member = start
         self.alike = alike
+        self._state = state
         self._cls, self._config = made
         self._source = provider(self.member.entry.provider)
         self._target = target
         self._known = known
         self.descent = Descent(self._cls, self._config, target, known)
+        self._read: Moves | None = None  # by the library's own loader, once it was asked
 
     @property
     def fits(self) -> bool:
@@ -72,7 +79,11 @@ class Attempt:
 
     def run(self, end: float, moves: Moves, deep: bool = False) -> None:
         """Go towards the file until `end`, from the network as it is; where that isn't enough, from
-        it with these `moves`. The nearer one stays."""
+        it with these `moves`. The nearer one stays. What the library's own loader reads of the file
+        comes before both."""
+        if self._read is None:
+            self._read = self.published()
+            self.descent.start_from(self._read)
         if self.descent.run(end - time.monotonic(), deep):
             return
         if moves:
@@ -88,6 +99,25 @@ class Attempt:
                 self.descent = min(self.descent, again, key=lambda one: one.cost)
             if not self.descent.cost:
                 break
+
+    def published(self) -> Moves:
+        """The arguments that the library's own loader reads of the file's keys and shapes, as moves
+        from the registered network's; none where it has no such loader, or that one refuses."""
+        published = getattr(self._source, "load_as_published", None)
+        if published is None:
+            return {}
+        try:
+            state = _of_small_values(self._state)
+            with torch.device("meta"), torch.no_grad():
+                config = arguments(lambda: published(self.member.entry.name, state), self._cls)
+        except Exception:  # a loader for the files that its authors have seen
+            return {}
+        was = leaves(self._config)
+        return {
+            path: value
+            for path, value in leaves(config or {}).items()
+            if path not in was or value != was[path]
+        }
 
     def compared(self, below: Canonical) -> Match:
         """The tensors of what the network has come to, held against the file's."""
@@ -129,7 +159,12 @@ class Attempt:
 
 
 def attempt(
-    target: Shapes, signature: Signature, member: Member, families: Families | None, alike: float
+    target: Shapes,
+    state: Mapping[str, TensorSpec],
+    signature: Signature,
+    member: Member,
+    families: Families | None,
+    alike: float,
 ) -> Attempt | None:
     """An attempt that starts from a registered network; None where its library isn't installed, or
     the class can't be called again."""
@@ -142,7 +177,20 @@ def attempt(
     if any(isinstance(value, nn.Module | torch.Tensor) for value in config.values()):
         return None  # of a network on meta
     known = _known(families, f"{cls.__module__}.{cls.__qualname__}")
-    return Attempt((signature, member), (cls, config), target, known, alike)
+    return Attempt((signature, member), (cls, config), target, known, alike, state)
+
+
+def _of_small_values(state: Mapping[str, TensorSpec]) -> dict[str, torch.Tensor]:
+    """A state dict on the meta device, but for the values of its small tensors: some networks write
+    their arguments in a buffer."""
+    reader = TensorReader()
+    made: dict[str, torch.Tensor] = {}
+    for key, spec in state.items():
+        made[key] = torch.empty(spec.shape, device="meta")
+        if math.prod(spec.shape) <= _SMALL:
+            with contextlib.suppress(BuildError, OSError):  # a header alone
+                made[key] = reader.read(spec, key)
+    return made
 
 
 def _known(families: Families | None, cls: str) -> dict[str, list[Leaf]]:

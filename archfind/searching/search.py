@@ -170,7 +170,7 @@ def _variants(
         for signature, member in starts:
             if time.monotonic() > until:
                 break
-            one = attempt(target, signature, member, families, alike)
+            one = attempt(target, below.index, signature, member, families, alike)
             if one is not None:
                 one.run(until, first.get(member.entry.id, {}))
                 tried.append(one)

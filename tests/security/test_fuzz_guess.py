@@ -4,12 +4,15 @@ docs/security.md."""
 from __future__ import annotations
 
 import sys
+from functools import cache
 from types import FrameType
 
 import pytest
-from fuzz.described import File, Tensor, seeds
+from fuzz.described import File, Tensor, seeds, shapes_of
 from fuzz.guess import fuzz_guess
 from fuzz.guessing import STATUSES, Folder, answered
+
+from archfind.database import entries
 
 RUNS, STEP = 1_500, 5
 CALLS, CALLS_EACH = 1_000_000, 20_000  # of Python functions, for a file and for each tensor
@@ -24,17 +27,22 @@ def _packed(order: tuple[int, ...]) -> File:
     return File([(f"fc.{key}", shape, "int32") for key, shape in shapes.items()])
 
 
+@cache
+def _vgg() -> list[Tensor]:
+    known = entries.default()
+    shapes = shapes_of(known.signature(known.named("torchvision/vgg11")[0]))
+    return [(key, shape, dtype) for key, (shape, dtype) in shapes.items()]
+
+
 def _with_head(place: str) -> File:
     """A VGG whose head has a layer at this number."""
-    whole = next(f for f in seeds(1) if f.tensors[0][0] == "features.0.weight")
-    body: list[Tensor] = [one for one in whole.tensors if one[0].startswith("features.")]
+    body = [tensor for tensor in _vgg() if tensor[0].startswith("features.")]
     return File([*body, (f"classifier.{place}.weight", (10, 25088), "float32")])
 
 
 def _children() -> dict[str, tuple[int, ...]]:
     """A small network whose modules have numbers for names: its implementation is assumed."""
-    whole = next(f for f in seeds(1) if f.tensors[0][0] == "features.0.weight")
-    return {f"0.{key.partition('.')[2]}": shape for key, shape, _ in whole.tensors}
+    return {f"0.{key.partition('.')[2]}": shape for key, shape, _ in _vgg()}
 
 
 LLAMA = ("tok_embeddings.weight", "layers.0.attention.wq.weight", "layers.0.attention.wk.weight")
