@@ -78,13 +78,16 @@ def guess(
     search: bool = False,
     settings: Mapping[str, object] | None = None,
     code: str = "",
+    values: bool = True,
 ) -> Guess:
     """Which network `source` is; `choose` names an entry ("timm/resnetaa50") among those that fit,
     `part` one of several networks in the file.
 
-    From names and shapes alone, in milliseconds. `search`, where that finds nothing that fits,
-    builds the likest classes with other arguments until the file's tensors come out, for up to a
-    minute and a half; it needs torch and the library. `build`, `load` and `export` always do.
+    From names and shapes, in milliseconds, and where those leave open how many heads a network has
+    or how it pads an image, from the values of its weights, unless `values` is False. `search`,
+    where that finds nothing that fits, builds the likest classes with other arguments until the
+    file's tensors come out, for up to a minute and a half; it needs torch
+    and the library. `build`, `load` and `export` always do.
     `settings` tell what is assumed ({"fc.1": "gelu"}; `Match.assumed` has the places): with all of
     it told, the answer is exact. BuildError for any other place. `code` is a folder, a Python file,
     a wheel or the name of an installed package: its files are read, never run, and `Guess.code` has
@@ -93,7 +96,8 @@ def guess(
     from archfind import pipeline
     from archfind.types import Choice
 
-    return pipeline.guess(source, Choice(choose, part, settings or {}), search=search, code=code)
+    choice = Choice(choose, part, settings or {})
+    return pipeline.guess(source, choice, search=search, code=code, values=values)
 
 
 def build(

@@ -177,6 +177,9 @@ def _add_settings(one: argparse.ArgumentParser) -> None:
         metavar="PLACE=VALUE",
         help="tell what is assumed, as in fc.1=gelu",
     )
+    one.add_argument(
+        "--no-values", action="store_true", help="decide nothing by the values of the weights"
+    )
 
 
 def _add_export(one: argparse.ArgumentParser) -> None:
@@ -221,6 +224,7 @@ def _guess(arguments: argparse.Namespace) -> int:
                     search=arguments.search,
                     settings=_settings(arguments.settings),
                     code=arguments.code,
+                    values=not arguments.no_values,
                 )
                 own.checkpoint = found.canonical.checkpoint
                 is_brief = arguments.quiet and not arguments.json
@@ -285,7 +289,8 @@ def _export(arguments: argparse.Namespace) -> int:
     from archfind import exporters
     from archfind.report.answer import export_document, export_lines, guess_document, guess_lines
 
-    found = guess(arguments.file, choose=arguments.choose, part=arguments.part)
+    values = not arguments.no_values
+    found = guess(arguments.file, choose=arguments.choose, part=arguments.part, values=values)
     target.refuse_network(found, arguments.out)
     copied = exporters.copies(arguments.out) and not settings
     graph = found.canonical.checkpoint.format == "onnx"

@@ -36,10 +36,16 @@ def open(path: Path) -> Checkpoint:
 
 
 def guess(
-    source: Path | Checkpoint | Guess, choice: Choice, *, search: bool = False, code: str = ""
+    source: Path | Checkpoint | Guess,
+    choice: Choice,
+    *,
+    search: bool = False,
+    code: str = "",
+    values: bool = True,
 ) -> Guess:
     """Which network `source` is, searched for where nothing fits and `search` asks for it, with
-    what the choice tells of it, and the classes below `code` that it may be of."""
+    what the choice tells of it, what its values decide where `values` may be read, and the classes
+    below `code` that it may be of."""
     from archfind.database import entries
     from archfind.matching import identify
 
@@ -51,11 +57,31 @@ def guess(
             found = identify.guess(
                 checkpoint, entries.default(), choose=choice.choose, part=choice.part
             )
+            found = _weighed(found, choice.part) if values else found
     if search and found.kind is None:
         found = _searched(found, choice.choose)
     if code and found.kind is None:
         found = _with_code(found, code)
     return _settled(found, choice) if choice.settings else found
+
+
+def _weighed(found: Guess, part: str) -> Guess:
+    """The guess with what the values of the weights decide."""
+    from archfind.database import entries
+    from archfind.matching import identify
+
+    try:
+        from archfind.evidence.weights.weighed import weighed
+
+        checkpoint = found.canonical.checkpoint
+        return weighed(
+            found,
+            lambda entry: identify.guess(checkpoint, entries.default(), choose=entry, part=part),
+        )
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("archfind"):
+            raise
+        return found  # without numpy, values aren't read
 
 
 def _settled(found: Guess, choice: Choice) -> Guess:

@@ -255,6 +255,22 @@ class Assumed:
 
 
 @frozen
+class Verdict:
+    """What the values of the weights show.
+
+    `statistic` names how it was read, `place` the tensors, `margin` is by how much the value
+    explains them better than the next one does, in units of the statistic, and `needed` is the
+    margin from which on it is believed.
+    """
+
+    statistic: str
+    place: str
+    value: object
+    margin: float
+    needed: float
+
+
+@frozen
 class Variant:
     """A library's class with other arguments than a registered entry's.
 
@@ -411,7 +427,7 @@ class Guess:
     `explained` has what each way of explaining the state dict said, in the order in which they are
     trusted: its name, the share that agreed, and the network, "" for none; the last one answered.
     `code` has the classes of a user's code that account for most of the tensors, the best first,
-    where some was given.
+    where some was given. `weighed` has what was read from the values of the weights.
     """
 
     canonical: Canonical
@@ -425,6 +441,7 @@ class Guess:
     kind: Kind | None = None
     explained: tuple[tuple[str, float, str], ...] = ()
     code: tuple[CodeClass, ...] = ()
+    weighed: tuple[Verdict, ...] = ()
 
     @property
     def is_named(self) -> bool:

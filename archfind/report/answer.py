@@ -22,6 +22,7 @@ from archfind.report.model_type import (
 from archfind.report.parts import head_document, head_words, part_choice, part_document, part_lines
 from archfind.report.said import said_document, said_first, said_lines
 from archfind.report.unknown import kind_document, no_network_lines, search_hint, unknown_lines
+from archfind.report.weighed import weighed_document, weighed_lines
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ def guess_document(guess: Guess, *, is_brief: bool = False) -> dict[str, object]
             for name, share, network in guess.explained
         ],
         "searched": guess.searched,
+        "weighed": [weighed_document(verdict) for verdict in guess.weighed],
         "code": [code_document(found) for found in guess.code],
         "parts": {n: part_document(one, is_brief=is_brief) for n, one in guess.parts.items()},
         "part": guess.part or None,
@@ -161,7 +163,7 @@ def guess_lines(
     lines = [f"{escape(path)}: {first}"]
     if quiet:
         return lines
-    lines += [f"  {line}" for line in [*code_lines(document), *rest]]
+    lines += [f"  {line}" for line in [*code_lines(document), *rest, *weighed_lines(document)]]
     if verbose:
         for one in document["candidates"]:  # pyright: ignore
             lines.append(f"  tried     {_counts(one)}")
@@ -259,6 +261,7 @@ def _twin_lines(document: dict) -> list[str]:  # pyright: ignore
                 "prior": "the plain one is chosen",
                 "file": "the file names this one",
                 "origin": "the keys are of code that has this one",
+                "value": "the weights are of this one",
             }
             why = chosen.get(str(document["chosen_by"]), "")
             differs = twin.get("differs") or "another function"
