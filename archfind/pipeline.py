@@ -175,7 +175,7 @@ def _built(
         refusal = error
         best = found.matches[0] if found.matches else None
         # A class may refuse, and for a variant say so in its own words.
-        refused = best is not None and (best.pretrained is not None or best.variant is not None)
+        refused = best is not None and (best.pretrained or best.variant or best.resized)
         wrong = error.missing or error.unexpected or error.mismatched or refused
     again = _mended(found, choice.choose, end) if wrong and not choice.settings else None
     if again is not None:
@@ -199,7 +199,7 @@ def _mended(found: Guess, choose: str, end: float) -> Guess | None:
         types = beside(entries.default().path)
         seconds = min(SECONDS, end - monotonic())
         return mended(found, types, seconds) if types is not None else None
-    if found.status not in _FITS or found.matches[0].variant is None:
+    if found.status not in _FITS or not (found.matches[0].variant or found.matches[0].resized):
         return None
     from archfind.searching.search import search
 
