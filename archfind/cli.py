@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any, NoReturn, TextIO
 
+    from archfind.scan.rows import Row
     from archfind.types import Guess
 
 EXIT_EXACT, EXIT_ANSWERED, EXIT_FAILED, EXIT_DANGER, EXIT_INTERRUPTED = 0, 1, 2, 3, 130
@@ -96,6 +97,16 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("-v", "--verbose", action="store_true", help="what was tried, and the counts")
     _add_danger(one)
     one.set_defaults(run=_guess)
+
+    one = add("scan", help="many files: a table of what each is, and what they have in common")
+    one.add_argument("places", nargs="+", metavar="PLACE", help="files, and folders with all below")
+    one.add_argument("-o", "--out", default="", help="a table: .jsonl, .csv, .parquet or .html")
+    one.add_argument("--force", action="store_true", help="replace OUT if it exists")
+    one.add_argument("--hash", action="store_true", help="read all bytes, to tell copies")
+    one.add_argument("--jobs", type=int, default=0, metavar="N", help="processes (one a core)")
+    one.add_argument("--no-cache", action="store_true", help="read files again that were known")
+    _add_danger(one)
+    one.set_defaults(run=_scan)
 
     one = add("inspect", help="what is in the file, whatever network it is")
     one.add_argument("files", nargs="+", metavar="FILE")
@@ -243,6 +254,30 @@ def _guess(arguments: argparse.Namespace) -> int:
         danger = arguments.fail_on_danger and found.canonical.checkpoint.danger
         codes.append(EXIT_DANGER if danger else int(found.status != "exact"))
     return max(codes)
+
+
+def _scan(arguments: argparse.Namespace) -> int:
+    from archfind.scan import scan
+    from archfind.scan.rows import row_line
+
+    if arguments.jobs < 0:
+        raise ArchfindError(f"--jobs is a number of processes, not {arguments.jobs}")
+
+    def show(row: Row) -> None:
+        if not arguments.out:
+            _print([row_line(row)])
+
+    summary = scan(
+        arguments.places,
+        arguments.out,
+        show=show,
+        force=arguments.force,
+        jobs=arguments.jobs,
+        is_hashed=arguments.hash,
+        is_cached=not arguments.no_cache,
+    )
+    _print(summary.lines())
+    return EXIT_DANGER if arguments.fail_on_danger and summary.dangerous else EXIT_EXACT
 
 
 def _inspect(arguments: argparse.Namespace) -> int:

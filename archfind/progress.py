@@ -26,6 +26,18 @@ def progress(items: Iterable[T], total: int, what: str) -> Iterator[T]:
     sys.stderr.write("\r\x1b[K")
 
 
+def counted(items: Iterable[T], what: str) -> Iterator[T]:
+    """Yield `items`, of which nobody knows how many there are, showing how many are done."""
+    shown = sys.stderr.isatty()
+    for done, item in enumerate(items, 1):
+        if shown and not done % 16:
+            sys.stderr.write(f"\r{what} {done:,}\x1b[K")
+            sys.stderr.flush()
+        yield item
+    if shown:
+        sys.stderr.write("\r\x1b[K")
+
+
 @contextlib.contextmanager
 def step(what: str, always: bool = False) -> Generator[None]:
     """Show what is being done while it is: on a terminal; as a line where `always`."""
