@@ -29,9 +29,8 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     state = archfind.variant("timm/test_resnet", {}).state_dict()
     (root / "deep" / "er").mkdir(parents=True)
     torch.save(state, root / "a.pth")
-    torch.save(
-        {"state_dict": {f"module.{k}": v for k, v in state.items()}}, root / "deep/copy.ckpt"
-    )
+    wrapped = {"state_dict": {f"module.{k}": v for k, v in state.items()}}
+    torch.save(wrapped, root / "deep" / "copy.ckpt")
     save_file(
         {k: v * 2 if v.is_floating_point() else v for k, v in state.items()},
         root / "deep" / "er" / "tuned.safetensors",
