@@ -98,7 +98,8 @@ def _parquet(rows: Iterable[Row], path: Path) -> None:
 _PAGE = "path size status architecture described parameters dtype danger error".split()
 _STYLE = """body{font:14px system-ui,sans-serif;margin:2em;color-scheme:light dark}
 table{border-collapse:collapse}th,td{padding:.3em .7em;text-align:left;
-border-bottom:1px solid #8884;vertical-align:top;overflow-wrap:anywhere}th{position:sticky;top:0;background:Canvas}
+border-bottom:1px solid #8884;vertical-align:top;overflow-wrap:anywhere}
+th{position:sticky;top:0;background:Canvas}
 td.n{text-align:right}tr[data-status=error] td{color:#c33}tr[data-danger] td{background:#f003}"""
 
 
@@ -106,7 +107,8 @@ def _page(rows: Iterable[Row], path: Path) -> None:
     with path.open("w", encoding="utf-8") as out:
         out.write(
             '<!doctype html><html lang="en"><meta charset="utf-8">'
-            f"<title>Scanned by archfind</title><style>{_STYLE}</style><h1>Scanned by archfind</h1><table><thead><tr>"
+            f"<title>Scanned by archfind</title><style>{_STYLE}</style>"
+            "<h1>Scanned by archfind</h1><table><thead><tr>"
         )
         out.write("".join(f'<th scope="col">{name}</th>' for name in _PAGE))
         out.write("</tr></thead><tbody>\n")
