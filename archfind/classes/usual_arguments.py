@@ -37,4 +37,8 @@ _SPANDREL: Mapping[str, Mapping[str, object]] = {
 
 def usual(provider: str, name: str) -> Mapping[str, object]:
     """The arguments of a network beside those that are moved; none for most."""
+    if provider == "diffusers":
+        from archfind.classes.diffusion_networks import NETWORKS  # late: of few files
+
+        return NETWORKS[name][1] if name in NETWORKS else {}
     return _SPANDREL.get(name, {}) if provider == "spandrel" else {}

@@ -51,7 +51,9 @@ class Member:
             _values(fixed),
             _values(fields),
             version,
-            tuple(map(_value, given)) or tuple(usual_args(callable, architecture)),
+            tuple(map(_value, [word for word in given if word != "()"]))
+            if given
+            else tuple(usual_args(callable, architecture)),
         )
 
 

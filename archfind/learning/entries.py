@@ -124,7 +124,8 @@ def harvest(source: Provider, library: str, name: str) -> Harvested:
     cls = type(base)
     head = [f"[{library}/{name}]", f"class   {cls.__module__}.{cls.__qualname__}"]
     callable, given, fixed = source.call(name)
-    words = [repr(value) for value in given] if given != usual_args(callable, name) else []
+    usual = usual_args(callable, name)
+    words = [repr(value) for value in given] or ["()"] if given != usual else []
     words += [f"{k}={v!r}" for k, v in fixed.items()]
     head.append(" ".join(["build  ", callable, *words]))
     if kept:

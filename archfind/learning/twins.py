@@ -136,6 +136,8 @@ def _output(text: Text, side: int) -> torch.Tensor | None:
             return torch.cat([t.flatten() for t in tensors(module(*args))])
     except (RuntimeError, ValueError, AssertionError, IndexError, TypeError, NotImplementedError):
         return None
+    except BuildError:  # nobody knows an input that it runs on
+        return None
 
 
 def randomise(module: nn.Module, seed: int = 0) -> None:

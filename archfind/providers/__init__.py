@@ -50,7 +50,13 @@ if TYPE_CHECKING:
 
 
 # Each with the extra of this package that installs its library.
-PROVIDERS = {"torchvision": "torch", "timm": "torch", "spandrel": "spandrel", "smp": "smp"}
+PROVIDERS = {
+    "torchvision": "torch",
+    "timm": "torch",
+    "spandrel": "spandrel",
+    "smp": "smp",
+    "diffusers": "diffusers",
+}
 CONFIGURED = "transformers"  # its networks have no registered sizes: each class takes a config
 
 
