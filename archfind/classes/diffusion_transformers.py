@@ -17,7 +17,6 @@ _SD3: Arguments = {
     "pos_embed_max_size": 192,
 }
 _WAN_SMALL: Arguments = {"num_attention_heads": 12, "ffn_dim": 8960, "num_layers": 30}
-_PIXART: Arguments = {"sample_size": 128, "use_additional_conditions": False}
 
 TRANSFORMERS: Mapping[str, tuple[str, Arguments]] = {
     # transformers
@@ -106,11 +105,10 @@ TRANSFORMERS: Mapping[str, tuple[str, Arguments]] = {
             "use_style_cond_and_image_meta_size": False,
         },
     ),
-    "pixart-alpha-1024-transformer": (
+    "pixart-sigma-transformer": (
         "PixArtTransformer2DModel",
-        {**_PIXART, "use_additional_conditions": True},
+        {"use_additional_conditions": False},
     ),
-    "pixart-sigma-transformer": ("PixArtTransformer2DModel", _PIXART),
     "auraflow-0.3-transformer": ("AuraFlowTransformer2DModel", {"pos_embed_max_size": 9216}),
     "cogvideox-5b-transformer": (
         "CogVideoXTransformer3DModel",

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 _SURE = ("exact", "ambiguous")
 _NEAREST = 3  # signatures compared although ...
 _HOPELESS = 0.05  # ... they share fewer of the file's tensors than this
+_BESIDE = ("controlnet", "t2i-adapter")  # kinds of files that are networks, of a library's, too
 _NAMES, _NAME = 20, 80  # parts that are named where none is the one asked for; characters of each
 _NAMED = 0.9  # of the names of a class of transformers, on both sides, are the whole file's
 _NEAR = 2  # fits whose families are tried first
@@ -43,8 +44,19 @@ def guess(checkpoint: Checkpoint, database: Database, choose: str = "", part: st
     such part, or the database no such entry."""
     kind = kind_of(checkpoint)
     if kind is not None:
-        return _no_network(checkpoint, kind, choose, part)
+        # What stands beside a network may be one that a library offers.
+        found = _known(checkpoint, database, choose, part) if kind.name in _BESIDE else None
+        return found or _no_network(checkpoint, kind, choose, part)
     return judged(told(_guess(checkpoint, database, choose, part), database))
+
+
+def _known(checkpoint: Checkpoint, database: Database, choose: str, part: str) -> Guess | None:
+    """What a file's keys say by themselves, where they are all of a network."""
+    try:
+        found = judged(told(_guess(checkpoint, database, choose, part), database))
+    except UnknownError:
+        return None
+    return found if found.status in _SURE else None
 
 
 def _guess(checkpoint: Checkpoint, database: Database, choose: str, part: str) -> Guess:
