@@ -55,5 +55,3 @@ def test_a_file_is_loaded_strictly(tmp_path: Path) -> None:
     image = torch.rand(1, 3, 32, 32)
     with torch.no_grad():
         assert torch.equal(loaded(image).sample, module(image).sample)
-
-
