@@ -79,6 +79,7 @@ def guess(
     settings: Mapping[str, object] | None = None,
     code: str = "",
     values: bool = True,
+    trust: bool = False,
 ) -> Guess:
     """Which network `source` is; `choose` names an entry ("timm/resnetaa50") among those that fit,
     `part` one of several networks in the file.
@@ -91,13 +92,15 @@ def guess(
     `settings` tell what is assumed ({"fc.1": "gelu"}; `Match.assumed` has the places): with all of
     it told, the answer is exact. BuildError for any other place. `code` is a folder, a Python file,
     a wheel or the name of an installed package: its files are read, never run, and `Guess.code` has
-    their classes that account for the tensors. CodeError where there is no such place.
+    their classes that account for the tensors. CodeError where there is no such place. With `trust`
+    that code is imported, in a process of its own, and the class that makes the file's tensors is
+    the answer, with its arguments; `load` and `export` then import it in this process.
     """
     from archfind import pipeline
     from archfind.types import Choice
 
-    choice = Choice(choose, part, settings or {})
-    return pipeline.guess(source, choice, search=search, code=code, values=values)
+    choice = Choice(choose, part, settings or {}, code=code, trust=trust)
+    return pipeline.guess(source, choice, search=search, values=values)
 
 
 def build(
@@ -108,6 +111,8 @@ def build(
     part: str = "",
     accept_ambiguous: bool = False,
     allow_expansion: bool = False,
+    code: str = "",
+    trust: bool = False,
 ) -> Built:
     """The guess as a live module with its proof: `Built.module`, `.loaded` of `.tensors`.
 
@@ -115,12 +120,14 @@ def build(
     Raises AmbiguousError where several functions fit, or what the outputs depend on was assumed
     (`accept_ambiguous` takes the first, as assumed), UnknownError where none fits, and BuildError
     with `.missing`, `.unexpected`, `.mismatched` where one nearly does. A network of more than 32
-    times the file's bytes is only built with `allow_expansion`.
+    times the file's bytes is only built with `allow_expansion`. `code` and `trust` are as of
+    `guess`: the class's code is imported in this process, and its constructor run.
     """
     from archfind import pipeline
     from archfind.types import Choice
 
-    choice = Choice(choose, part, settings or {}, accept_ambiguous, accept_ambiguous)
+    accepts = accept_ambiguous, accept_ambiguous
+    choice = Choice(choose, part, settings or {}, *accepts, code=code, trust=trust)
     return pipeline.build(source, choice, allow_expansion=allow_expansion)
 
 
@@ -132,6 +139,8 @@ def load(
     part: str = "",
     accept_ambiguous: bool = False,
     allow_expansion: bool = False,
+    code: str = "",
+    trust: bool = False,
 ) -> nn.Module:
     """The network of `source` as a module in eval mode, strictly loaded, nothing on the meta
     device. Arguments and errors are those of `build`; but where one network stands out, and only
@@ -145,7 +154,7 @@ def load(
     from archfind import pipeline
     from archfind.types import Choice
 
-    choice = Choice(choose, part, settings or {}, accept_ambiguous)
+    choice = Choice(choose, part, settings or {}, accept_ambiguous, code=code, trust=trust)
     module, warning = pipeline.load(source, choice, allow_expansion=allow_expansion)
     if warning:
         warnings.warn(warning, stacklevel=2)
@@ -167,6 +176,9 @@ def export(
     max_shard_size: int = 0,
     half: bool = False,
     allow_expansion: bool = False,
+    code: str = "",
+    trust: bool = False,
+    inputs: Sequence[str] = (),
 ) -> Exported:
     """Write the network of `source` to `out`, in the format of its suffix, and check it.
 
@@ -174,7 +186,8 @@ def export(
     "bf16", "fp32") casts floats, `max_shard_size`, in bytes, makes several files and an index. To
     all else the network is built and loaded first, as it is where `settings` are given. `opset` and
     `half` (float16 inside) are for .onnx. More than 32 times the file's bytes are only written with
-    `allow_expansion`.
+    `allow_expansion`. `code` and `trust` are as of `build`; `inputs` say what a class of that code
+    runs on, batch first ("1x3x224x224", "1x128:int64"), where that isn't found by trying.
 
     ExportError where nothing could be written, `out` exists (`force` replaces it), or the result
     differs from the module (`keep_unchecked` keeps it). Otherwise as `build`.
@@ -182,8 +195,9 @@ def export(
     from archfind import pipeline
     from archfind.types import Choice, Output
 
-    choice = Choice(choose, part, settings or {}, accept_ambiguous, accept_ambiguous)
-    kept = force, opset, keep_unchecked, dtype, max_shard_size, half, allow_expansion
+    accepts = accept_ambiguous, accept_ambiguous
+    choice = Choice(choose, part, settings or {}, *accepts, code=code, trust=trust)
+    kept = force, opset, keep_unchecked, dtype, max_shard_size, half, allow_expansion, tuple(inputs)
     return pipeline.export(source, Output(os.fspath(out), *kept), choice)
 
 

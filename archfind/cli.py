@@ -10,6 +10,7 @@ from archfind.errors import (
     ArchfindError,
     BuildError,
     CheckpointError,
+    CodeError,
     ExportError,
 )
 from archfind.internal_errors import OwnErrors
@@ -93,6 +94,11 @@ def parser() -> argparse.ArgumentParser:
         metavar="PLACE",
         help="find its class in a folder, Python file, wheel or package, which is read, not run",
     )
+    one.add_argument(
+        "--trust",
+        action="store_true",
+        help="import that code, in a process apart, to prove a class",
+    )
     one.add_argument("-q", "--quiet", action="store_true", help="the first line only")
     one.add_argument("-v", "--verbose", action="store_true", help="what was tried, and the counts")
     _add_danger(one)
@@ -130,6 +136,8 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--plan", default="", metavar="JSON", help="do the edits of this plan instead")
     one.add_argument("--base", default="", metavar="FILE", help="what an adapter is merged into")
     one.add_argument("--force", action="store_true", help="replace OUT if it exists")
+    _add_code(one)
+    one.add_argument("--trust", action="store_true", help="import that code")
     _add_output(one)
     _add_choice(one)
     one.set_defaults(run=_repair)
@@ -173,6 +181,12 @@ def _add_choice(one: argparse.ArgumentParser) -> None:
     one.add_argument("--part", default="", help="one of several networks in the file")
 
 
+def _add_code(one: argparse.ArgumentParser) -> None:
+    one.add_argument(
+        "--code", default="", metavar="PLACE", help="code with its class; needs --trust, to run it"
+    )
+
+
 def _add_expansion(one: argparse.ArgumentParser) -> None:
     one.add_argument(
         "--allow-expansion", action="store_true", help="let OUT be over 32 times as large as FILE"
@@ -202,12 +216,15 @@ def _add_export(one: argparse.ArgumentParser) -> None:
     one.add_argument("--force", action="store_true", help="replace OUT if it exists")
     one.add_argument("--opset", type=int, help="ONNX opset (the exporter's default)")
     one.add_argument("--half", action="store_true", help="float16 inside the .onnx")
+    _add_code(one)
     one.add_argument(
-        "--trust", action="store_true", help="run the TorchScript or torch.export program in FILE"
+        "--trust",
+        action="store_true",
+        help="import that code; without --code, run FILE's TorchScript or torch.export program",
     )
     one.add_argument(
         "--input", dest="inputs", action="append", default=[], metavar="SHAPE",
-        help="what a trusted program runs on: 1x3x224x224, or 1x128:int64",
+        help="what a trusted program or class runs on: 1x3x224x224, or 1x128:int64",
     )  # fmt: skip
     one.add_argument(
         "--dtype", default="", metavar="fp16|bf16|fp32", help="cast floats (.safetensors, .pth)"
@@ -236,6 +253,7 @@ def _guess(arguments: argparse.Namespace) -> int:
                     settings=_settings(arguments.settings),
                     code=arguments.code,
                     values=not arguments.no_values,
+                    trust=arguments.trust,
                 )
                 own.checkpoint = found.canonical.checkpoint
                 is_brief = arguments.quiet and not arguments.json
@@ -308,10 +326,11 @@ def _export(arguments: argparse.Namespace) -> int:
     from archfind.matching.assumed import settled
     from archfind.writing import target
 
-    if arguments.trust:
+    if arguments.trust and not arguments.code:
         return _export_program(arguments)
-    if arguments.inputs:
+    if arguments.inputs and not arguments.trust:
         raise ExportError("--input is for a program that --trust runs", arguments.out)
+    _refuse_untrusted(arguments)
     settings = _settings(arguments.settings)
     options: dict[str, Any] = {
         "force": arguments.force,
@@ -325,12 +344,14 @@ def _export(arguments: argparse.Namespace) -> int:
     from archfind.report.answer import export_document, export_lines, guess_document, guess_lines
 
     values = not arguments.no_values
-    found = guess(arguments.file, choose=arguments.choose, part=arguments.part, values=values)
+    place = {"code": arguments.code, "trust": arguments.trust, "values": values}
+    found = guess(arguments.file, choose=arguments.choose, part=arguments.part, **place)
     target.refuse_network(found, arguments.out)
     copied = exporters.copies(arguments.out) and not settings
     graph = found.canonical.checkpoint.format == "onnx"
     if not graph and (not copied or not exporters.convertible(found, arguments.choose)):
-        found = guess(found, choose=arguments.choose, search=True)
+        trusted = bool(found.matches) and found.matches[0].trusted is not None
+        found = found if trusted else guess(found, choose=arguments.choose, search=True)
     found, _ = settled(found, settings)  # told before it is shown; told again, it is the same
     if not arguments.json:
         _print(guess_lines(guess_document(found)))
@@ -345,6 +366,7 @@ def _export(arguments: argparse.Namespace) -> int:
         accept_ambiguous=arguments.accept_ambiguous,
         keep_unchecked=arguments.keep_unchecked,
         allow_expansion=arguments.allow_expansion,
+        inputs=arguments.inputs,
         **options,
     )
     if arguments.json:
@@ -352,6 +374,13 @@ def _export(arguments: argparse.Namespace) -> int:
     else:
         _print(export_lines(exported))
     return EXIT_EXACT
+
+
+def _refuse_untrusted(arguments: argparse.Namespace) -> None:
+    """Code that a network is to be built of runs, which only --trust allows."""
+    if arguments.code and not arguments.trust:
+        text = "building a class of --code runs that code; add --trust if you trust it"
+        raise CodeError(text, arguments.code)
 
 
 def _export_program(arguments: argparse.Namespace) -> int:
@@ -379,7 +408,7 @@ def _export_program(arguments: argparse.Namespace) -> int:
     return EXIT_EXACT
 
 
-_APPLY = ("allow_fill", "force", "allow_expansion")
+_APPLY = ("allow_fill", "force", "allow_expansion", "code", "trust")
 
 
 def _repair(arguments: argparse.Namespace) -> int:
@@ -394,7 +423,9 @@ def _repair(arguments: argparse.Namespace) -> int:
     if arguments.plan:
         plan = repair.read_plan(arguments.plan, arguments.file, arguments.base)
     else:
-        choice = {"choose": arguments.choose, "part": arguments.part}
+        _refuse_untrusted(arguments)
+        place = {"code": arguments.code, "trust": arguments.trust}
+        choice = {"choose": arguments.choose, "part": arguments.part, **place}
         plan = repair.plan(arguments.file, **choice, base=arguments.base or None)
     written = None
     if not arguments.json:

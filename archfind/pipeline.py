@@ -10,7 +10,7 @@ import os
 from os import PathLike
 from time import monotonic
 
-from archfind.errors import BuildError, ExportError, UnknownError
+from archfind.errors import BuildError, CodeError, ExportError, UnknownError
 from archfind.internal_errors import OwnErrors
 from archfind.types import Checkpoint, Choice, Guess
 
@@ -40,28 +40,33 @@ def guess(
     choice: Choice,
     *,
     search: bool = False,
-    code: str = "",
     values: bool = True,
 ) -> Guess:
     """Which network `source` is, searched for where nothing fits and `search` asks for it, with
     what the choice tells of it, what its values decide where `values` may be read, and the classes
-    below `code` that it may be of."""
+    of its code that it may be of."""
     from archfind.database import entries
     from archfind.matching import identify
 
+    if choice.trust and not choice.code:
+        raise CodeError("trust is for code: say where it is, with --code PLACE (code=)")
+    is_coded = choice.trust and choice.choose.startswith("code/")  # a name of the user's own code
     if isinstance(source, Guess):
         found = source
     else:
         checkpoint = source if isinstance(source, Checkpoint) else open(source)
+        choose = "" if is_coded else choice.choose
         with OwnErrors(checkpoint.path, checkpoint):
-            found = identify.guess(
-                checkpoint, entries.default(), choose=choice.choose, part=choice.part
-            )
+            found = identify.guess(checkpoint, entries.default(), choose=choose, part=choice.part)
             found = _weighed(found, choice.part) if values else found
     if search and found.kind is None:
         found = _searched(found, choice.choose)
-    if code and found.kind is None:
-        found = _with_code(found, code)
+    if choice.code and found.kind is None:
+        found = _with_code(found, choice)
+    elif choice.choose and found.matches and found.matches[0].trusted is not None:
+        from archfind.trusted.answers import chosen
+
+        found = chosen(found, choice.choose)
     return _settled(found, choice) if choice.settings else found
 
 
@@ -97,19 +102,31 @@ def _settled(found: Guess, choice: Choice) -> Guess:
     return told
 
 
-def _with_code(found: Guess, place: str) -> Guess:
-    """The guess with the classes of a user's code that account for its tensors."""
+def _with_code(found: Guess, choice: Choice) -> Guess:
+    """The guess with the classes of a user's code that account for its tensors; of code that is
+    trusted, with the one that makes them."""
     from archfind.codebase.ranked import classes_of
     from archfind.frozen import replace
+    from archfind.state_dicts.canonical import networks
 
     checkpoint = found.canonical.checkpoint
     with OwnErrors(checkpoint.path, checkpoint):
-        index = found.canonical.whole or found.canonical.index
-        classes, read, unread = classes_of({key: spec.shape for key, spec in index.items()}, place)
+        own = networks(checkpoint)  # in the file's names, whatever library's were tried
+        place = found.part if found.part in own else next(iter(own), "")
+        canonical = own[place] if len(own) == 1 or found.part in own else found.canonical
+        index = canonical.whole or canonical.index
+        shapes = {key: spec.shape for key, spec in index.items()}
+        classes, read, unread = classes_of(shapes, choice.code)
     notes = found.warnings
     if unread:
         notes += (f"{unread} of {read} Python files don't parse (Python 2, or newer syntax)",)
-    return replace(found, code=tuple(classes), warnings=notes)
+    found = replace(found, code=tuple(classes), warnings=notes)
+    if not choice.trust:
+        return found
+    from archfind.trusted.answers import answered
+
+    with OwnErrors(checkpoint.path, checkpoint):
+        return answered(found, canonical, choice.code, choice.choose)
 
 
 def _searched(found: Guess, choose: str) -> Guess:
@@ -135,10 +152,11 @@ def build(
         from archfind.building.instantiate import build as build_guess
     except ModuleNotFoundError as error:
         raise missing_library(error, "building the network") from error
+    from archfind.frozen import replace
     from archfind.providers.building import building
 
     # Settings may be the constructor's, too: they are told when the network is built.
-    found = guess(source, Choice(choice.choose, choice.part))
+    found = guess(source, replace(choice, settings={}))
     checkpoint = found.canonical.checkpoint
     with building(), OwnErrors(checkpoint.path, checkpoint):
         if checkpoint.format != "onnx":
@@ -164,8 +182,13 @@ def _built(
     if too_much:
         raise BuildError(too_much, checkpoint.path)
     end = monotonic() + _SECONDS
-    found = guess(found, Choice(choice.choose), search=True)
     accepts = choice.accept_ambiguous, choice.accept_assumed
+    if found.matches and found.matches[0].trusted is not None:
+        return build_guess(found, choice.settings, *accepts)
+    if choice.trust and found.status not in _FITS:
+        why = "; ".join(found.warnings[-3:])
+        raise BuildError(f"no class below {choice.code} was proven: {why}", checkpoint.path)
+    found = guess(found, Choice(choice.choose), search=True)
     built: Built | None = None
     refusal: BuildError | None = None
     try:
@@ -263,9 +286,11 @@ def export(source: Path | Checkpoint | Guess | Built, output: Output, choice: Ch
         max_shard_size=size,
     )
     from archfind import exporters
+    from archfind.frozen import replace
 
     if not isinstance(source, Built):
-        source = guess(source, Choice(choice.choose, choice.part))
+        source = guess(source, replace(choice, settings={}))
+        choice = replace(choice, code="", trust=False)  # which is known now
         target.refuse_network(source, out)
         if copied and exporters.copies(out) and exporters.convertible(source, choice.choose):
             return exporters.convert(
@@ -302,7 +327,18 @@ def export(source: Path | Checkpoint | Guess | Built, output: Output, choice: Ch
 
     checkpoint = built.guess.canonical.checkpoint
     with building(), OwnErrors(checkpoint.path, checkpoint):
+        options: dict[str, object] = {}
+        if output.inputs:
+            from archfind.exporters.inputs import example_of
+
+            options["example"] = example_of(output.inputs, expanded)
         unchecked = output.keep_unchecked
         return exporters.export(
-            built, out, force=force, opset=opset, keep_unchecked=unchecked, half=half
+            built,
+            out,
+            force=force,
+            opset=opset,
+            keep_unchecked=unchecked,
+            half=half,
+            options=options,
         )

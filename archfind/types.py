@@ -312,6 +312,28 @@ class Pretrained:
 
 
 @frozen
+class TrustedClass:
+    """A class of a user's code, which is imported where the network is built: its user said that
+    the code is trusted.
+
+    `module` and `name` are what is imported, once the folders or archives `paths` are looked in
+    first; `file` is where that module must come from. `objects` are arguments that are no plain
+    values, at the code's default, in words: {"act": "torch.nn.GELU"}.
+    """
+
+    place: str
+    paths: tuple[str, ...]
+    module: str
+    name: str
+    file: str
+    objects: Mapping[str, str] = NOTHING
+
+    @property
+    def dotted(self) -> str:
+        return f"{self.module}.{self.name}"
+
+
+@frozen
 class Match:
     """How well one entry explains a canonical state dict. `missing` and `unexpected` are as torch
     words them; `tolerated` are derived buffers that one side lacks and that carry no training.
@@ -319,7 +341,8 @@ class Match:
     other arguments, `pretrained` where it takes a config. `in_common`, of one that doesn't fit,
     counts its keys in the file whatever their shapes, and its shapes whatever their keys. `assumed`
     is what its outputs depend on without a trace: with such an item, no answer is exact. `resized`
-    has the weights' shapes of layers, by their paths, that have other sizes than the entry's."""
+    has the weights' shapes of layers, by their paths, that have other sizes than the entry's.
+    `trusted` is there where the network is a class of a user's code."""
 
     entry: Entry
     config: Mapping[str, Setting]
@@ -337,6 +360,7 @@ class Match:
     in_common: tuple[int, int] = (0, 0)
     assumed: tuple[Assumed, ...] = ()
     resized: Mapping[str, tuple[int, ...]] = NOTHING
+    trusted: TrustedClass | None = None
 
     @property
     def fits(self) -> bool:
@@ -348,13 +372,16 @@ class Choice:
     """What the user decides: `choose` names a network among those that fit, `part` one of several
     in the file, `settings` tell what was assumed or override a config. `accept_ambiguous` takes the
     first of several networks that fit, `accept_assumed` what the outputs depend on as it is
-    assumed."""
+    assumed. `code` is where a class of its own may be declared: a folder, a Python file, a wheel or
+    the name of an installed package; it is read, and with `trust` imported."""
 
     choose: str = ""
     part: str = ""
     settings: Mapping[str, object] = NOTHING
     accept_ambiguous: bool = False
     accept_assumed: bool = False
+    code: str = ""
+    trust: bool = False
 
 
 @frozen
@@ -363,7 +390,7 @@ class Output:
     ("fp16", "bf16", "fp32") and `max_shard_size`, in bytes, makes several files of what is copied
     between .pth and .safetensors; `opset`, `half` (float16 inside) and `keep_unchecked` are for
     .onnx. `force` replaces what exists; more than 32 times the file's bytes are only written with
-    `allow_expansion`."""
+    `allow_expansion`. `inputs` are shapes that a class of a user's code runs on ("1x3x64x64")."""
 
     path: str
     force: bool = False
@@ -373,6 +400,7 @@ class Output:
     max_shard_size: int = 0
     half: bool = False
     allow_expansion: bool = False
+    inputs: tuple[str, ...] = ()
 
 
 @frozen

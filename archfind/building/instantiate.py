@@ -29,6 +29,7 @@ from archfind.probing.config import (
 from archfind.probing.probe import on_meta
 from archfind.providers import provider
 from archfind.providers.on_meta import create_on_meta
+from archfind.trusted import imported as code
 from archfind.types import Built, Canonical, Guess, Match
 from archfind.values.reader import TensorReader, computed
 
@@ -127,6 +128,8 @@ def blank(found: Match) -> nn.Module:
     config = recipe.arguments(found)
     entry = found.entry
     try:
+        if found.trusted is not None:
+            return code.blank(found.trusted, config)
         if found.variant is not None or any("." in path for path in config):
             module = blank_variant(entry.id, config, entry.cls)
         else:
@@ -216,6 +219,8 @@ def _create(found: Match, config: Mapping[str, object], path: str) -> nn.Module:
     try:
         with warnings.catch_warnings(), _Unfilled():
             warnings.simplefilter("ignore")  # advice on initial weights, which are replaced
+            if found.trusted is not None:
+                return code.created(found.trusted, config)
             if found.variant is not None or any("." in path for path in config):
                 return variant(entry.id, config, entry.cls)
             return provider(entry.provider).create(entry.name, **config)
@@ -275,24 +280,28 @@ def _imported(dotted: str) -> type[nn.Module] | None:
         return None
 
 
+def _other_version(found: Match) -> str:
+    """What is to be done where the library is another release than its signature is of."""
+    entry = found.entry
+    library = provider(entry.provider).LIBRARY
+    installed = version(library)
+    if installed == entry.version:
+        return ""
+    return (
+        f"; its signature is of {library} {entry.version}, not the installed {installed}: "
+        f"run `archfind signatures build {entry.provider}`"
+    )
+
+
 def _load(module: nn.Module, state: dict[str, torch.Tensor], found: Match, path: str) -> None:
     own = module.state_dict()
     missing = tuple(k for k in own if k not in state)
     unexpected = tuple(k for k in state if k not in own)
     mismatched = tuple(k for k, t in state.items() if k in own and own[k].shape != t.shape)
     if missing or unexpected or mismatched:
-        entry = found.entry
-        library = provider(entry.provider).LIBRARY
-        installed = version(library)
-        why = ""
-        if installed != entry.version:
-            why = (
-                f"; its signature is of {library} {entry.version}, not the installed "
-                f"{installed}: "
-                f"run `archfind signatures build {entry.provider}`"
-            )
+        why = "" if found.trusted is not None else _other_version(found)
         text = (
-            f"{entry.id} doesn't load strictly: {len(missing)} missing, {len(unexpected)} "
+            f"{found.entry.id} doesn't load strictly: {len(missing)} missing, {len(unexpected)} "
             f"unexpected, {len(mismatched)} mismatched{why}"
         )
         raise BuildError(text, path, missing, unexpected, mismatched)

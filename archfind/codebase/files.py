@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 LARGEST = 2_000_000  # bytes of a file that is read: generated tables are longer
 MOST = 200_000  # files
 _SKIPPED = {"__pycache__", "node_modules", "site-packages"}
-_ARCHIVES = (".whl", ".zip", ".egg")
+ARCHIVES = (".whl", ".zip", ".egg")
 
 
 def python_files(place: str) -> Iterator[tuple[str, bytes]]:
     """Each Python file below `place`, with its path as a user would open it. CodeError where there
     is no such folder, file or package."""
     path = os.path.expanduser(place)
-    if os.path.isfile(path) and path.lower().endswith(_ARCHIVES):
+    if os.path.isfile(path) and path.lower().endswith(ARCHIVES):
         yield from _in_archive(path)
     elif os.path.isfile(path):
         yield from _read([path])

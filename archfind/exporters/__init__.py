@@ -93,8 +93,10 @@ def _write(
             raise
         what = f"writing .{kind} needs {error.name}"
         raise ExportError(f"{what}: pip install 'archfind[all]'") from error
-    example = example_of(built.match, built.module)
     given = dict(more["options"])
+    example: Example | None = given.pop("example", None)
+    if example is None:
+        example = example_of(built.match, built.module)
     if "args" in given:
         example = _given(example, given.pop("args"))
     job = Job(path, metadata(built, example), example, opset, keep, given, more["half"])

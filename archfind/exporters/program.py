@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from importlib.metadata import version
-from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,9 +18,9 @@ from torch import Tensor, nn
 from archfind.errors import ExportError
 from archfind.escape import escape
 from archfind.exporters import onnx
+from archfind.exporters.inputs import called_with, example_of
 from archfind.exporters.job import Job
 from archfind.exporters.provenance import sha256
-from archfind.providers.example import Example
 from archfind.types import Exported
 from archfind.writing import beside, target
 
@@ -50,22 +49,18 @@ def write_program(
     where = escape(checkpoint.path)
     sources = target.sources_of(checkpoint)
     target.refuse_program(out, sources, inputs, force, opset)
-    shapes = [target.input_shape(text) for text in inputs]
-    asked = sum(prod(sides) * getattr(torch, dtype).itemsize for sides, dtype in shapes)
-    if asked > _INPUTS and not allow_expansion:
-        text = f"its inputs would take {asked / 1e9:,.1f} GB; --allow-expansion lets them"
-        raise ExportError(text, where)
+    try:
+        given = example_of(inputs, allow_expansion) if inputs else None
+    except ExportError as error:
+        raise ExportError(error.message, where) from error
     try:
         with onnx.quiet():
             module, args = _loaded(checkpoint)
     except Exception as error:  # the file's own code, and torch's many complaints about it
         raise ExportError(f"torch can't load the program: {onnx.reason(error)}", where) from error
-    if inputs:
-        args = tuple(_input(*shape, seed) for seed, shape in enumerate(shapes))
-    if not args:
+    if given is None and not args:
         raise ExportError(target.NO_INPUT, where)
-    names = tuple(f"input_{n}" for n in range(len(args))) if len(args) > 1 else ("input",)
-    example = Example(args, names, tuple(next(iter(args)).shape)[1:], (), ())
+    example = given or called_with(args)
     said = {"archfind.version": version("archfind"), "archfind.source": Path(where).name}
     said["archfind.source_sha256"] = sha256(checkpoint.path)
     with beside.folder(path) as folder:
@@ -90,14 +85,3 @@ def _loaded(checkpoint: Checkpoint) -> tuple[nn.Module, tuple[Tensor, ...]]:
     args, named = program.example_inputs or ((), {})
     plain = not named and all(isinstance(arg, Tensor) for arg in args)
     return program.module(), tuple(args) if plain else ()
-
-
-_INPUTS = 1 << 30  # bytes of all inputs, without being asked for more
-
-
-def _input(shape: Sequence[int], name: str, seed: int) -> Tensor:
-    dtype = getattr(torch, name)
-    random = torch.Generator().manual_seed(seed)
-    if dtype.is_floating_point:
-        return torch.randn(shape, generator=random).to(dtype)
-    return torch.randint(10, shape, generator=random, dtype=dtype)

@@ -26,16 +26,20 @@ def plan(
     choose: str = "",
     part: str = "",
     base: str | PathLike[str] | None = None,
+    code: str = "",
+    trust: bool = False,
 ) -> Plan:
     """What keeps a file from loading strictly into the network that it is closest to, and the edits
     that would mend it. `choose` names the network, `base` the file that an adapter belongs to.
+    `code` and `trust` are as of `archfind.guess`: the network may be a class of that code.
 
     A plan is always returned: `Plan.problems` says what no edit can mend without inventing weights.
     """
     from archfind import pipeline
     from archfind.types import Choice
 
-    found = pipeline.guess(guess, Choice(choose, part))  # pyright: ignore[reportArgumentType]
+    choice = Choice(choose, part, code=code, trust=trust)
+    found = pipeline.guess(guess, choice)  # pyright: ignore[reportArgumentType]
     if base is not None:
         from archfind.repair.adapters import merge_plan
 
@@ -98,14 +102,16 @@ def apply(
     allow_fill: bool = False,
     force: bool = False,
     allow_expansion: bool = False,
+    code: str = "",
+    trust: bool = False,
 ) -> Exported:
     """Write the repaired file to `out` (.safetensors or .pth). `allow_fill` lets it invent what is
-    missing, `allow_expansion` write more than 32 times the file's bytes. RepairError where the plan
-    can't be finished, or its result doesn't load strictly; then nothing is written. The source is
+    missing, `allow_expansion` write more than 32 times the file's bytes. A plan for a class of the
+    user's code wants that `code`, and `trust` in it. RepairError where the plan can't be finished, or its result doesn't load strictly; then nothing is written. The source is
     never touched."""
     from archfind.writing import target
 
     target.refuse_repair(out, [plan.source, *([plan.base] if plan.base else [])], force)
     from archfind.repair.perform import perform
 
-    return perform(plan, out, allow_fill, force, allow_expansion)
+    return perform(plan, out, allow_fill, force, allow_expansion, code if trust else "")

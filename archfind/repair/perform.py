@@ -31,10 +31,14 @@ def perform(
     allow_fill: bool,
     force: bool,
     allow_expansion: bool = False,
+    code: str = "",
 ) -> Exported:
     """What `archfind.repair.apply` does."""
     path = Path(os.fspath(out))
     kind = target.STATE_DICTS[path.suffix.lower()]
+    if plan.target.startswith("code/") and not code:
+        text = f"{plan.target} is a class of somebody's code, which proves the result"
+        raise RepairError(f"{text}: say where it is, and that it is trusted", plan.source)
     if plan.problems:
         raise RepairError(f"can't be finished: {'; '.join(plan.problems[:3])}", plan.source)
     if plan.invents and not allow_fill:
@@ -61,7 +65,7 @@ def perform(
         except _WRONG as error:
             text = f"an edit fails on the values: {escape(str(error), 120)}"
             raise RepairError(text, plan.source) from error
-        notes = _proof(plan, str(made))
+        notes = _proof(plan, str(made), code)
         target.refuse_file(out, sources, force)
         beside.move([(made, path)], force)
     return Exported(None, str(path), kind, "", 0.0, notes)
@@ -99,11 +103,13 @@ def _piece(key: str, lazy: Lazy) -> Piece:
     return Piece(key, dtype, tuple(lazy.like.shape), lazy, make=lambda: lazy.make().contiguous())
 
 
-def _proof(plan: Plan, made: str) -> dict[str, str]:
+def _proof(plan: Plan, made: str, code: str) -> dict[str, str]:
     """The strict load into the target, or into the base's names and shapes."""
     if plan.target:
         try:
-            found = pipeline.guess(made, Choice(plan.target))
+            is_coded = plan.target.startswith("code/")
+            choice = Choice(plan.target, code=code if is_coded else "", trust=is_coded)
+            found = pipeline.guess(made, choice)
             built = pipeline.build(replace(found, searched=True), Choice())
         except ArchfindError as error:
             raise RepairError(f"the result doesn't load strictly: {error.message}") from error

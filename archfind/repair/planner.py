@@ -130,7 +130,7 @@ def _candidates(guess: Guess, choose: str) -> list[tuple[Guess, Match]]:
 def _sized(guess: Guess, match: Match) -> list[Match]:
     """The match, and where its own reading has no head, the match with one."""
     classes = match.config.get("num_classes")
-    if match.head or match.variant or classes is None or classes.value:
+    if match.head or match.variant or match.trusted or classes is None or classes.value:
         return [match]
     index = guess.canonical.checkpoint.index
     sizes = [match.entry.fields["num_classes"]]

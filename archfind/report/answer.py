@@ -11,7 +11,7 @@ from archfind.report.assumed import (
     quantisation_document,
     sizes_words,
 )
-from archfind.report.code import code_document, code_lines
+from archfind.report.code import code_document, code_lines, trusted_document, trusted_words
 from archfind.report.counted import count_words, counted
 from archfind.report.model_type import (
     also_lines,
@@ -65,6 +65,7 @@ def guess_document(guess: Guess, *, is_brief: bool = False) -> dict[str, object]
         "key_map": dict(guess.key_map),
         **quantisation_document(guess),
         "steps": [[step.kind, step.detail] for step in guess.canonical.steps],
+        "trusted": trusted_document(best),
         "candidates": [_candidate(found) for found in guess.matches],
         "explained": [
             {"explainer": name, "share": share, "architecture": network or None}
@@ -202,7 +203,7 @@ def _exact(document: dict, path: str) -> tuple[str, list[str]]:  # pyright: igno
 def _assumed(document: dict, path: str) -> tuple[str, list[str]]:  # pyright: ignore
     """One network that stands out, with what is assumed about it."""
     title, rest = _exact(document, path)
-    rest = [*assumed_lines(document), *rest, assumed_choice(path)]
+    rest = [*assumed_lines(document), *rest, assumed_choice(path) + trusted_words(document)]
     places = {item["place"] for item in document["assumed"]}
     why = "the file says another" if places == {"said"} else "what no tensor shows is assumed"
     return f"ambiguous: {title}; {why}", rest
@@ -295,7 +296,7 @@ def _ambiguous(document: dict, path: str) -> tuple[str, list[str]]:  # pyright: 
     rest += assumed_lines(document)
     rest.append(
         f"Choose:  archfind export {quoted(path)} out.onnx "
-        f"--as {first['provider']}/{first['architecture']}"
+        f"--as {first['provider']}/{first['architecture']}{trusted_words(document)}"
     )
     fitting = f"all {document['keys']['matched']} tensors"
     if len(choices) == 1:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from archfind.escape import escape
+from archfind.escape import escape, quoted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from archfind.types import CodeClass
+    from archfind.types import CodeClass, Match
 
 _SHOWN = 3  # classes, and more that are as good as the first
 
@@ -46,3 +46,17 @@ def code_lines(document: dict[str, Any]) -> list[str]:
         where = f"{one['file']}:{one['line']} {call}"
         lines.append(f"code      {escape(where)}: {counts}{escape(place)}")
     return lines
+
+
+def trusted_document(found: Match | None) -> dict[str, object] | None:
+    """The class of trusted code that a network is of: where it stands, and what is imported."""
+    one = found.trusted if found is not None else None
+    if one is None:
+        return None
+    return {"place": one.place, "file": one.file, "module": one.module, "class": one.name}
+
+
+def trusted_words(document: dict[str, Any]) -> str:
+    """What a command needs to build a class of trusted code; "" for a library's network."""
+    one = document.get("trusted")
+    return f" --code {quoted(one['place'])} --trust" if one else ""

@@ -19,6 +19,7 @@ from archfind.frozen import replace
 from archfind.matching.compare import compared
 from archfind.matching.variants import gathered
 from archfind.probing.config import Config, Leaf, arguments, captured, leaves, moved
+from archfind.probing.descended import descended
 from archfind.probing.descent import Descent
 from archfind.probing.probe import Moves, Shapes, shapes_of
 from archfind.providers import provider
@@ -28,7 +29,6 @@ from archfind.state_dicts.canonical import is_derived, kind
 from archfind.types import Canonical, Match, Setting, TensorSpec, Variant
 from archfind.values.reader import TensorReader
 
-_START = 20.0  # seconds from another start
 _SMALL = 64  # numbers of a tensor that is read
 _QUESTIONS = 5.0  # seconds for whether others would do as well as what was found
 
@@ -79,26 +79,12 @@ class Attempt:
 
     def run(self, end: float, moves: Moves, deep: bool = False) -> None:
         """Go towards the file until `end`, from the network as it is; where that isn't enough, from
-        it with these `moves`. The nearer one stays. What the library's own loader reads of the file
-        comes before both."""
-        if self._read is None:
-            self._read = self.published()
             self.descent.start_from(self._read)
-        if self.descent.run(end - time.monotonic(), deep):
-            return
-        if moves:
-            again = Descent(self._cls, self._config, self._target, self._known)
-            again.start_from(moves)
-            again.run(end - time.monotonic(), deep)
-            self.descent = min(self.descent, again, key=lambda one: one.cost)
-        # What one word makes may look like another's with wrong numbers: each is a start.
-        for words in self.descent.words() if deep and self.descent.cost else ():
-            again = Descent(self._cls, self._config, self._target, self._known)
-            if time.monotonic() < end and again.start_at(words):
-                again.run(min(_START, end - time.monotonic()), deep=False)
-                self.descent = min(self.descent, again, key=lambda one: one.cost)
-            if not self.descent.cost:
-                break
+
+        def again() -> Descent:
+            return Descent(self._cls, self._config, self._target, self._known)
+
+        self.descent = descended(self.descent, again, end, moves, deep)
 
     def published(self) -> Moves:
         """The arguments that the library's own loader reads of the file's keys and shapes, as moves

@@ -22,7 +22,8 @@ LIGHT = tuple(
 ROOMS = (
     *LIGHT,
     "evidence.weights",  # statistics of values, some of which need numpy
-    *"values providers probing learning building searching exporters from_onnx repair demo".split(),
+    *"values providers probing trusted learning building searching exporters".split(),
+    *"from_onnx repair demo".split(),
 )
 GROUND = frozenset(
     "dtypes errors escape frozen internal_errors progress streams types version work".split()
