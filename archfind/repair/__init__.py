@@ -107,8 +107,8 @@ def apply(
 ) -> Exported:
     """Write the repaired file to `out` (.safetensors or .pth). `allow_fill` lets it invent what is
     missing, `allow_expansion` write more than 32 times the file's bytes. A plan for a class of the
-    user's code wants that `code`, and `trust` in it. RepairError where the plan can't be finished, or its result doesn't load strictly; then nothing is written. The source is
-    never touched."""
+    user's code wants that `code`, and `trust` in it. RepairError where the plan can't be finished,
+    or its result doesn't load strictly; then nothing is written. The source is never touched."""
     from archfind.writing import target
 
     target.refuse_repair(out, [plan.source, *([plan.base] if plan.base else [])], force)

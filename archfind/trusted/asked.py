@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from archfind.types import CodeClass
 
 _SILENT = 75.0  # seconds that the process may take to say another word
-_ALL = 240.0  # seconds for all classes together
+_LIKELY = 0.95  # of the best class's share
+_ALL = 150.0  # seconds for all classes together
 _POLL = 0.05
 _BYTES = 32 << 20  # of answers that are read
 _TENSORS = 100_000
@@ -93,11 +94,13 @@ def _round(
     found: Answers,
 ) -> int:
     """One process asked about classes; how many of them are done with."""
+    best = max(code.share for code, _ in classes)
     question = {
         "classes": [
             {
                 "ways": [{n: getattr(way, n) for n in _WAY} for way in ways_],
                 "arguments": {k: encoded(v) for k, v in code.arguments.items()},
+                "likely": code.share >= _LIKELY * best,
             }
             for code, ways_ in classes
         ],
@@ -201,6 +204,7 @@ def _environment(folder: str) -> dict[str, str]:
         "PYTHONDONTWRITEBYTECODE": "1",
         "HF_HUB_OFFLINE": "1",
         "MPLCONFIGDIR": folder,
+        "TORCHINDUCTOR_CACHE_DIR": folder,
     }
 
 

@@ -3,9 +3,9 @@ for each class on stdout.
 
     python -m archfind.trusted.child
 
-The question: {"classes": [{"ways": [...], "arguments": {...}}], "tensors": [[key, shape, kind]]}.
-Its lines have `at`, which class they are about, and `stage`, `refused` (why it can't be), `event`
-(what its code tried) or `answer`.
+The question: {"classes": [{"ways": [...], "arguments": {...}, "likely": true}], "tensors":
+[[key, shape, kind], ...]}. Its lines have `at`, which class they are about, and `stage`, `refused`
+(why it can't be), `event` (what its code tried) or `answer`.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from typing import Any
 from archfind.trusted.confined import limited, watched, without_network
 
 _EVENTS = 20  # lines about what the code tried
-_CLASS = 45.0  # seconds for a class, and less ...
-_NEXT = 15.0  # ... once one fits
+_CLASS = 30.0  # seconds for a class, and less ...
+_NEXT = 8.0  # ... once one fits, or where its code says less of the file than the first's
 
 
 class _Teller:
@@ -61,7 +61,8 @@ def main() -> None:
             continue
         teller.say(stage="probing")
         try:
-            answer = probed(cls, one["arguments"], target, _NEXT if fitting else _CLASS)
+            likely = one["likely"] and not fitting
+            answer = probed(cls, one["arguments"], target, _CLASS if likely else _NEXT, likely)
         except BaseException as error:  # whatever somebody's code raises, SystemExit among it
             teller.say(refused=_words(error))
         else:

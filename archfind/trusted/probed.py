@@ -24,17 +24,22 @@ _SECONDS = 5.0  # for one network
 
 
 def probed(
-    cls: type[nn.Module], told: Mapping[str, object], target: Shapes, seconds: float
+    cls: type[nn.Module],
+    told: Mapping[str, object],
+    target: Shapes,
+    seconds: float,
+    deep: bool = True,
 ) -> dict[str, object]:
     """What `cls` is called with so that its tensors are, or nearly are, `target`, from the
-    arguments that static sizes have `told`. Unsolved where it can't be called at all."""
+    arguments that static sizes have `told`; within about so many `seconds`, with what seldom helps
+    where it's to go `deep`. Unsolved where it can't be called at all."""
     end = time.monotonic() + seconds
     config = started(cls, told, target, end)
 
     def again() -> Descent:
         return Descent(cls, config, target, {})
 
-    descent = descended(again(), again, end, {}, deep=True)
+    descent = descended(again(), again, end, {}, deep)
     order = list(inspect.signature(cls.__init__).parameters)
     place = {name: number for number, name in enumerate(order)}
     config = dict(sorted(config.items(), key=lambda item: place.get(item[0], len(order))))
@@ -53,7 +58,7 @@ def probed(
             given |= {p: encoded(v) for p, v in after.items() if before.get(p, ...) != v}
         elif name not in own or own[name] != value:
             given[name] = encoded(value)
-    shown, open_ones = _shown(cls, config, descent)
+    shown, open_ones = ([], []) if descent.cost else _shown(cls, config, descent)
     return found | {
         "arguments": given,
         "defaults": {n: encoded(v) for n, v in own.items() if _is_plain(v)},
@@ -120,6 +125,8 @@ def _forced(descent: Descent, path: str, value: Leaf) -> tuple[bool, list[Leaf]]
     """Whether every other value of a leaf gives other tensors; else those that give the same."""
     hints = [*descent.hints.get(leaf_name(path), ())]
     some = [not value] if type(value) is bool else alternates(path, value, hints)[:_VALUES]
+    if type(value) in (int, float):  # a number may be asked for its truth
+        some += [n for n in (0, 1, -1) if n != value and n not in some]
     costs = [(item, descent.tried({**descent.moves, path: item})) for item in some]
     same = [item for item, cost in costs if cost == descent.cost]
     moves = any(cost is not None and cost != descent.cost for _, cost in costs)
