@@ -79,6 +79,10 @@ class Attempt:
 
     def run(self, end: float, moves: Moves, deep: bool = False) -> None:
         """Go towards the file until `end`, from the network as it is; where that isn't enough, from
+        it with these `moves`. The nearer one stays. What the library's own loader reads of the file
+        comes before both."""
+        if self._read is None:
+            self._read = self.published()
             self.descent.start_from(self._read)
 
         def again() -> Descent:
