@@ -33,9 +33,14 @@ def remembered(module: nn.Module) -> list[object]:
         if isinstance(one, nn.modules.dropout._DropoutNd):  # pyright: ignore[reportPrivateUsage]
             continue
         for key in sorted(vars(one)):
-            if key not in _OWN and _DROPPING not in key.lower():
+            if key not in _OWN and not _is_rate(key, vars(one)[key]):
                 found.append((key, _plain(vars(one)[key], 0)))
     return found
+
+
+def _is_rate(key: str, value: object) -> bool:
+    """Whether an attribute says how much is dropped."""
+    return _DROPPING in key.lower() and type(value) in (int, float)
 
 
 def _plain(value: Any, depth: int) -> object:
@@ -77,6 +82,6 @@ def _plain(value: Any, depth: int) -> object:
 
 def _whole(module: nn.Module, depth: int) -> object:
     """A module that another remembers without being its parent."""
-    kept = {k: v for k, v in vars(module).items() if k not in _OWN and _DROPPING not in k.lower()}
+    kept = {k: v for k, v in vars(module).items() if k not in _OWN and not _is_rate(k, v)}
     inner = [_whole(one, depth + 1) for one in module.children()]
     return type(module).__qualname__, _plain(kept, depth + 1), inner

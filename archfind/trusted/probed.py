@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import time
 from collections.abc import Mapping
+from dataclasses import is_dataclass
 from typing import Any
 
 from torch import nn
@@ -100,9 +101,9 @@ def _shown(
     assumed: list[list[object]] = []
     for name, value in whole.items():
         own = {p: v for p, v in values.items() if p == name or p.startswith(f"{name}.")}
-        if "drop" in name.lower():
+        if "drop" in name.lower() and type(value) in (int, float):
             continue
-        is_open = not own and not _is_plain(value)
+        is_open = not _is_plain(value) and not is_dataclass(value)  # as another class of norm
         others: list[object] = []
         for path, leaf in own.items():
             forced, some = _forced(descent, path, leaf) if time.monotonic() < end else (False, [])
