@@ -344,8 +344,8 @@ def _export(arguments: argparse.Namespace) -> int:
     from archfind.report.answer import export_document, export_lines, guess_document, guess_lines
 
     values = not arguments.no_values
-    place = {"code": arguments.code, "trust": arguments.trust, "values": values}
-    found = guess(arguments.file, choose=arguments.choose, part=arguments.part, **place)
+    choice = {"choose": arguments.choose, "part": arguments.part, "code": arguments.code}
+    found = guess(arguments.file, **choice, trust=arguments.trust, values=values)
     target.refuse_network(found, arguments.out)
     copied = exporters.copies(arguments.out) and not settings
     graph = found.canonical.checkpoint.format == "onnx"
