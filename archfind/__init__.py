@@ -4,6 +4,7 @@
     archfind.guess(path) -> Guess           which network it is
     archfind.load(path) -> nn.Module        built, strictly loaded, in eval mode
     archfind.export(path, out) -> Exported  written and checked; .onnx .safetensors .pth
+    archfind.source(path) -> Source         a readable nn.Module for a network of no library
     archfind.repair.plan(guess) -> Plan     what keeps it from loading strictly, as edits
     archfind.repair.apply(plan, out)        a fixed copy, strictly loaded
 
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from archfind import repair
-    from archfind.types import Built, Checkpoint, Exported, Guess
+    from archfind.types import Built, Checkpoint, Exported, Guess, Source
 
     Path = str | PathLike[str]
 
@@ -59,6 +60,7 @@ __all__ = [
     "load",
     "open",
     "repair",
+    "source",
     "variant",
 ]
 
@@ -245,6 +247,24 @@ def export_program(
         half=half,
         allow_expansion=allow_expansion,
     )
+
+
+def source(
+    source: Path | Checkpoint | Guess,
+    *,
+    settings: Mapping[str, object] | None = None,
+    part: str = "",
+) -> Source:
+    """A readable `nn.Module` for a network that no library has: `Source.text` is a Python file that
+    imports only torch and whose `Model` loads the state dict strictly. Needs no torch itself.
+
+    `Source.grade` says how much of its forward is known, `Source.unseen` what no tensor shows, with
+    the reason for each value; `settings` change these ({"conv1.stride": 2}). BuildError for any
+    other place, or where the file is no network. `part` names one of several networks in the file.
+    """
+    from archfind import pipeline
+
+    return pipeline.source(source, settings or {}, part)
 
 
 def variant(entry: str, changes: Mapping[str, object]) -> nn.Module:

@@ -24,9 +24,11 @@ if TYPE_CHECKING:
     from archfind.types import Guess
 
 EXIT_EXACT, EXIT_ANSWERED, EXIT_FAILED, EXIT_DANGER, EXIT_INTERRUPTED = 0, 1, 2, 3, 130
-_EXIT_CODES = """exit codes: 0 exact, or done; 1 answered, but not exact; 2 refused or failed, also
-where standard output is full or nobody reads it any more; 3 dangerous, with --fail-on-danger; 130
-interrupted. A signal such as SIGTERM ends archfind as it ends any program (128 and its number)."""
+EXIT_PARTIAL = 4
+_EXIT_CODES = """exit codes: 0 exact, certain, or done; 1 answered, but not exact; 2 refused or
+failed, also where standard output is full or nobody reads it any more; 3 dangerous, with
+--fail-on-danger; 4 a source that is partial; 130 interrupted. A signal such as SIGTERM ends
+archfind as it ends any program (128 and its number)."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -127,6 +129,15 @@ def parser() -> argparse.ArgumentParser:
     _add_choice(one)
     _add_export(one)
     one.set_defaults(run=_export)
+
+    one = add("source", help="a readable nn.Module for a network that no library has")
+    one.add_argument("file", metavar="FILE")
+    one.add_argument("-o", "--out", default="", help="write it there (model.py); else it is shown")
+    one.add_argument("--part", default="", help="one of several networks in the file")
+    one.add_argument("--force", action="store_true", help="replace OUT if it exists")
+    _add_output(one)
+    _add_settings(one)
+    one.set_defaults(run=_source)
 
     one = add("repair", help="what keeps it from loading strictly, and a fixed copy")
     one.add_argument("file", metavar="FILE")
@@ -440,6 +451,25 @@ def _repair(arguments: argparse.Namespace) -> int:
         _print([f"  {name:<9} {text}" for name, text in written.notes.items()])
     done = written is not None or (plan.complete and not plan.invents)
     return EXIT_EXACT if done else EXIT_ANSWERED
+
+
+def _source(arguments: argparse.Namespace) -> int:
+    from archfind import source
+    from archfind.report.source import source_document, source_lines, write_source
+
+    with OwnErrors(arguments.file):
+        written = source(
+            arguments.file, settings=_settings(arguments.settings), part=arguments.part
+        )
+    if arguments.out:
+        write_source(written, arguments.out, force=arguments.force)
+    if arguments.json:
+        _print_json(source_document(written, arguments.out))
+    elif arguments.out:
+        _print(source_lines(written, arguments.out))
+    else:
+        _print(written.text.splitlines())
+    return {"certain": EXIT_EXACT, "likely": EXIT_ANSWERED}.get(written.grade, EXIT_PARTIAL)
 
 
 def _signatures(arguments: argparse.Namespace) -> int:

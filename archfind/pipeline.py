@@ -11,16 +11,17 @@ from os import PathLike
 from time import monotonic
 
 from archfind.errors import BuildError, CodeError, ExportError, UnknownError
+from archfind.escape import escape
 from archfind.internal_errors import OwnErrors
 from archfind.types import Checkpoint, Choice, Guess
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from torch import nn
 
-    from archfind.types import Built, Exported, Output
+    from archfind.types import Built, Exported, Output, Source
 
     Path = str | PathLike[str]
 
@@ -142,6 +143,30 @@ def _searched(found: Guess, choose: str) -> Guess:
     checkpoint = found.canonical.checkpoint
     with building(), OwnErrors(checkpoint.path, checkpoint):
         return search(found, entries.default(), choose)
+
+
+def source(
+    source: Path | Checkpoint | Guess, settings: Mapping[str, object], part: str = ""
+) -> Source:
+    """The module that is written for the state dict of a file, or of an earlier answer."""
+    from archfind.evidence.other_files import kind_of
+    from archfind.sourcing.network import written
+    from archfind.state_dicts.canonical import networks
+
+    if isinstance(source, Guess):
+        checkpoint = source.canonical.checkpoint
+    else:
+        checkpoint = source if isinstance(source, Checkpoint) else open(source)
+    with OwnErrors(checkpoint.path, checkpoint):
+        kind = kind_of(checkpoint)
+        held = networks(checkpoint)
+        if kind is not None or not held:
+            what = kind.words if kind is not None else "it holds no state dict"
+            raise BuildError(f"no network to write the source of: {what}", checkpoint.path)
+        if part and part not in held:
+            names = ", ".join(map(escape, list(held)[:20]))
+            raise BuildError(f"there is no part {part!r}; there are: {names}", checkpoint.path)
+        return written(held[part] if part else next(iter(held.values())), settings)
 
 
 def build(

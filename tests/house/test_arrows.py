@@ -17,7 +17,8 @@ pytestmark = pytest.mark.light
 ROOT = Path(archfind.__file__).parent
 # The rooms of archfind/, from the ground up: each may import itself and those before it.
 LIGHT = tuple(
-    "formats writing state_dicts classes database codebase evidence matching report scan".split()
+    """formats writing state_dicts classes database codebase evidence sourcing matching report
+    scan""".split()
 )
 ROOMS = (
     *LIGHT,

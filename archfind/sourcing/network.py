@@ -1,0 +1,131 @@
+"""Canonical -> Source: the module that is written for a state dict."""
+
+from __future__ import annotations
+
+import os
+
+from archfind.escape import escape
+from archfind.evidence.anatomy import anatomy
+from archfind.evidence.listed import listing
+from archfind.sourcing.flat import flat_text
+from archfind.sourcing.flow import Flow
+from archfind.sourcing.notes import about_lines, note_lines
+from archfind.sourcing.parts import CONTAINERS, Part
+from archfind.sourcing.patterns import PATTERNS
+from archfind.sourcing.plan import planned
+from archfind.sourcing.stacks import torch_stacks
+from archfind.sourcing.stated import stated_arguments
+from archfind.sourcing.text import source_text
+from archfind.sourcing.tree import is_writable, module_tree
+from archfind.sourcing.unseen import Asked
+from archfind.sourcing.values import Value
+from archfind.types import NOTHING, Canonical, Source
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from archfind.types import TensorSpec
+
+_WRAPPERS = ("module", "_orig_mod", "model", "net", "network")
+CERTAIN, LIKELY, PARTIAL = "certain", "likely", "partial"
+_KNOWN = ("Sequential", "Linear", "Flatten", "Unflatten")
+
+
+def written(canonical: Canonical, settings: Mapping[str, object] = NOTHING) -> Source:
+    """The module for a state dict, with the settings of a user. BuildError where a setting is for
+    nothing that is assumed."""
+    index, prefix = _unprefixed(canonical)
+    name = escape(os.path.basename(canonical.checkpoint.path))
+    words = str(anatomy(index))
+    asked = Asked(settings)
+    if not is_writable(index):
+        text = flat_text(index, "The tensors of a checkpoint, written by archfind: partial.")
+        question = "its names are no modules of a network"
+        return Source(text, PARTIAL, words, canonical, prefix, (), (question,))
+    listed = {path.removeprefix(prefix): row for path, row in listing(canonical).items()}
+    if prefix:
+        listed = (
+            {}
+            if not all(path.startswith(prefix[:-1]) for path in listing(canonical))
+            else {path: row for path, row in listed.items() if path != prefix[:-1]}
+        )
+    top = module_tree(index, listed)
+    stated_arguments(top, asked)
+    torch_stacks(top, asked)
+    flow = Flow(asked, bool(listed), PATTERNS)
+    planned(top, flow)
+    given = _explained(top, flow)
+    asked.refuse_idle(canonical.checkpoint.path)
+    grade = _grade(top, given is not None, bool(listed), canonical)
+    questions = tuple(_questions(top)) if grade == PARTIAL else ()
+    if grade == PARTIAL:
+        _settle_rest(top, flow)
+    unseen = tuple(asked.unseen.values())
+    about = about_lines(name, words, grade, canonical, prefix)
+    text = source_text(top, flow.symbols, about, note_lines(grade, unseen, questions))
+    return Source(text, grade, words, canonical, prefix, unseen, questions)
+
+
+def _unprefixed(canonical: Canonical) -> tuple[dict[str, TensorSpec], str]:
+    """The tensors under the names that the module has, and what they lack of the file's."""
+    index = dict(canonical.index)
+    prefix = ""
+    while True:
+        tops = {key.partition(".")[0] for key in index}
+        word = next(iter(tops), "")
+        if len(tops) != 1 or word not in _WRAPPERS or word in index:
+            return index, prefix
+        index = {key.partition(".")[2]: spec for key, spec in index.items()}
+        prefix += f"{word}."
+
+
+def _explained(top: Part, flow: Flow) -> Value | None:
+    """What the network gives; a tree that is one container becomes a block that holds nothing
+    else."""
+    top.kind = "Block" if top.kind not in CONTAINERS else top.kind
+    if top.kind in CONTAINERS:
+        given = flow.explain(top, Value("input"), True) if top.kind == "Sequential" else None
+        if given is not None:
+            return given
+        top.kind = "Block"
+        for part in top.walk():
+            part.forward = None
+    return flow.explain(top, Value("input"), True)
+
+
+def _grade(top: Part, explained: bool, listed: bool, canonical: Canonical) -> str:
+    if not explained:
+        return PARTIAL
+    torch_only = all(part.stated.startswith("torch.nn.") for part in top.walk() if part.path)
+    root = canonical.checkpoint.objects.get("", "")
+    sequential = all(part.kind not in ("Block", "ModuleList") for part in top.walk())
+    rooted = root.startswith("torch.nn.") and not top.is_block
+    return CERTAIN if listed and torch_only and sequential and rooted else LIKELY
+
+
+def _questions(top: Part) -> list[str]:
+    """What is open: the blocks whose forward no pattern explains."""
+    held: list[str] = []
+    for part in top.walk():
+        if part.is_block and part.forward is None:
+            where = escape(part.path[:80]) or "the network"
+            names = ", ".join(escape(name[:40]) for name in list(part.children)[:8])
+            held.append(f"in which order {where} calls {names or 'its tensors'}")
+    return held[:12]
+
+
+def _settle_rest(top: Part, flow: Flow) -> None:
+    """Forwards for the blocks below what no pattern explains, each by itself."""
+    waiting = [top]
+    while waiting:
+        part = waiting.pop()
+        is_open = part is not top and part.forward is None and bool(part.children)
+        if is_open and flow.explain(part, Value("input"), False) is not None:
+            continue
+        waiting += [child for child in part.children.values() if child.children]
+    for part in top.walk():
+        if part.kind == "Sequential" and not part.stated and not part.extras:
+            names = list(part.children)
+            if names == [str(n) for n in range(len(names))]:
+                part.kind = "ModuleList"
