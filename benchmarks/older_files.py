@@ -85,7 +85,7 @@ def _back(
     rules' conditions go."""
     ops: list[str] = []
     for rule in reversed(rules):
-        if not rule.right or (rule.needs and (plain is None or rule.needs not in plain)):
+        if not rule.right or (rule.needs and (plain is None or not rule.is_meant(plain))):
             continue
         if " = " in rule.op and len(rule.op.partition(" = ")[2].split()) != dim:
             continue
@@ -132,6 +132,8 @@ def _value(op: str, tensor: Tensor, made: State) -> Tensor | None:
         return unshaped(tensor, *op.split(" = "))
     if op == "inverse_log":
         return 1 / tensor.exp()
+    if op == "swap_halves":
+        return torch.cat(tensor.chunk(2)[::-1])
     if op == "magnitude":
         return tensor.abs() - 1e-5
     if words[0] == "frames_added":

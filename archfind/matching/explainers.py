@@ -171,6 +171,15 @@ def registered(question: Question) -> Iterator[Explanation]:
         yield _settled(answer)
 
 
+def single_file(question: Question) -> Iterator[Explanation]:
+    """A pipeline's networks, each below the prefix that its code gives it."""
+    from archfind.matching.single_file import networks_of
+
+    answers = networks_of(question.tries[0][0], question.again)
+    if answers:
+        yield Explanation(answers)
+
+
 def model_types(question: Question) -> Iterator[Explanation]:
     """A class of transformers whose rules give every tensor."""
     from archfind.matching.model_types import configured
@@ -333,6 +342,7 @@ def parts(question: Question) -> Iterator[Explanation]:
 EXPLAINERS: tuple[Explainer, ...] = (
     quantised,
     registered,
+    single_file,
     model_types,
     older_names,
     other_arguments,

@@ -68,12 +68,13 @@ def names() -> list[str]:
     return sorted(found)
 
 
-# Classes whose defaults don't build.
+# Classes whose defaults don't build; and WanAnimate2Transformer3DModel, whose keys are those that
+# the authors' own files of Wan 2.1 I2V have, which is another network.
 _INCOMPLETE = frozenset(
     "HunyuanDiT2DControlNetModel ControlNetUnionModel ZImageControlNetModel HunyuanDiT2DModel "
     "LatteTransformer3DModel LuminaNextDiT2DModel Transformer2DModel DreamLiteTransformer2DModel "
     "EasyAnimateTransformer3DModel HiDreamImageTransformer2DModel OmniGenTransformer2DModel "
-    "TransformerTemporalModel".split()
+    "TransformerTemporalModel WanAnimate2Transformer3DModel".split()
 )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from archfind.escape import escape, quoted
 from archfind.matching.recipe import assumed_document
+from archfind.report.pipelines import pipeline_words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -66,7 +67,8 @@ def described(one: Guess) -> str | None:
 
 def part_lines(document: dict) -> list[str]:  # pyright: ignore
     """Every part with its answer, and the modules in which it differs."""
-    lines: list[str] = []
+    together = pipeline_words(document["parts"])
+    lines = [f"together  {together}"] if together else []
     for name, one in document["parts"].items():
         answer = {"exact": "", "ambiguous": "ambiguous, perhaps ", "close": "close to "}
         said = answer.get(one["status"], "") + (one["architecture"] or "unknown")

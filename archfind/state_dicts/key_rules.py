@@ -5,7 +5,7 @@
     *                    anything
     X ->                 a tensor that no network has
     X -> Y : OP          what becomes of the tensor (below)
-    X -> Y ? Z           only where the file has Z
+    X -> Y ? Z           only where the file has Z (`? !Z`: where it hasn't)
 
 A row's rules are applied in turn, each to what the one before it made. An OP gives shapes in
 einops' way, `1 1 1 c = c` or `a b = b a`; or takes some of the rows, `rows 1..3 of 3`; or says that
@@ -25,7 +25,7 @@ from archfind.state_dicts.key_names import number
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Container, Iterable
 
     from archfind.types import TensorSpec
 
@@ -66,6 +66,12 @@ class Rule:
         left, _, right = text.partition("->")
         self.left, self.right = left.strip(), right.strip()
         self._match = re.compile(_pattern(self.left))
+
+    def is_meant(self, keys: Container[str], prefix: str = "") -> bool:
+        """Whether the file has the key that the rule needs below a prefix, or hasn't the other."""
+        if self.needs.startswith("!"):
+            return prefix + self.needs[1:] not in keys
+        return not self.needs or prefix + self.needs in keys
 
     def key(self, key: str, stages: list[int]) -> str | None:
         """The key as the rule writes it ("" where no network has it); None where it isn't the

@@ -154,7 +154,7 @@ def renamed(canonical: Canonical, row: Row, prefix: str) -> Canonical | None:
     from archfind.state_dicts.key_rules import Made, applied
 
     index = canonical.index
-    rules = [rule for rule in row.rules if not rule.needs or prefix + rule.needs in index]
+    rules = [rule for rule in row.rules if rule.is_meant(index, prefix)]
     stages = row.stages(index, prefix)
     new: dict[str, TensorSpec] = {}
     origin: dict[str, str] = {}

@@ -32,12 +32,19 @@ def _zeros(beside: Tensor) -> Tensor:
     return beside.new_zeros(())
 
 
+def _swap_halves(rows: Tensor) -> Tensor:
+    """Rows for shift, then scale, the other way round."""
+    first, second = rows.chunk(2)
+    return torch.cat([second, first])
+
+
 RECIPES: dict[str, Callable[..., Tensor]] = {
     "inverse_log": _inverse_log,
     "magnitude": _magnitude,
     "with_first_position": _with_first_position,
     "frames_added": _frames_added,
     "zeros": _zeros,
+    "swap_halves": _swap_halves,
 }
 
 
