@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 # CompVis/latent-diffusion and Stability-AI/stablediffusion (ddpm.py: model, first_stage_model,
 # cond_stage_model), Stability-AI/generative-models (conditioner.embedders), ComfyUI's checkpoints
 # (vae, text_encoders); the list of diffusers/loaders/single_file_utils.py.
-_PLACES = (
+_PLACES: tuple[str, ...] = (
     "model.diffusion_model.",
     "control_model.",
     "first_stage_model.",
