@@ -23,10 +23,12 @@ if TYPE_CHECKING:
 
     from archfind.types import CodeClass
 
+_START = 120.0  # seconds until the first class is imported: torch comes before it
 _SILENT = 75.0  # seconds that the process may take to say another word
 _LIKELY = 0.95  # of the best class's share
 _ALL = 150.0  # seconds for all classes together
 _POLL = 0.05
+_HEAD = 4096  # bytes of answers within which the first import is told
 _BYTES = 32 << 20  # of answers that are read
 _TENSORS = 100_000
 _SIZE = 2**48
@@ -171,7 +173,8 @@ def _run(folder: str, asks: IO[bytes], tells: IO[bytes], end: float) -> str:
             size = os.fstat(tells.fileno()).st_size
             if size != told:
                 told, since = size, now
-            if now - since > _SILENT or now > end:
+            began = not hasattr(os, "pread") or b'"importing"' in os.pread(tells.fileno(), _HEAD, 0)
+            if now - since > (_SILENT if began else _START) or now > end:
                 return f"didn't end within {now - since:.0f} s; it was stopped"
     finally:
         _kill(process)
