@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 
 from archfind.escape import escape
 from archfind.evidence.anatomy import anatomy
@@ -29,7 +30,16 @@ if TYPE_CHECKING:
 
 _WRAPPERS = ("module", "_orig_mod", "model", "net", "network")
 CERTAIN, LIKELY, PARTIAL = "certain", "likely", "partial"
-_KNOWN = ("Sequential", "Linear", "Flatten", "Unflatten")
+# What the pickle of a whole network names for its layers and tensors: a hook would be another.
+_OF_LAYERS = re.compile(
+    r"(torch\.nn\.modules\.[a-z]+\.\w+|torch\._utils\._rebuild_\w+|torch\.\w+Storage|"
+    r"torch\.storage\.\w+|collections\.OrderedDict|(__builtin__|builtins)\.set)\Z"
+)
+# Layers whose every argument is written as a whole pickle says it.
+_WHOLLY_WRITTEN = frozenset(
+    """Sequential Linear Conv1d Conv2d Conv3d BatchNorm1d BatchNorm2d BatchNorm3d ReLU LeakyReLU
+    Tanh Sigmoid GELU ELU SiLU Dropout Flatten Identity""".split()
+)
 
 
 def written(canonical: Canonical, settings: Mapping[str, object] = NOTHING) -> Source:
@@ -57,7 +67,7 @@ def written(canonical: Canonical, settings: Mapping[str, object] = NOTHING) -> S
     planned(top, flow)
     given = _explained(top, flow)
     asked.refuse_idle(canonical.checkpoint.path)
-    grade = _grade(top, given is not None, bool(listed), canonical)
+    grade = _grade(top, given is not None, asked, canonical)
     questions = tuple(_questions(top)) if grade == PARTIAL else ()
     if grade == PARTIAL:
         _settle_rest(top, flow)
@@ -94,14 +104,27 @@ def _explained(top: Part, flow: Flow) -> Value | None:
     return flow.explain(top, Value("input"), True)
 
 
-def _grade(top: Part, explained: bool, listed: bool, canonical: Canonical) -> str:
+def _grade(top: Part, explained: bool, asked: Asked, canonical: Canonical) -> str:
+    """Certain only where a whole pickle of torch's own Sequential says every number of layers that
+    are written with all of their arguments, and names nothing else that could run: a hook, say."""
     if not explained:
         return PARTIAL
-    torch_only = all(part.stated.startswith("torch.nn.") for part in top.walk() if part.path)
-    root = canonical.checkpoint.objects.get("", "")
-    sequential = all(part.kind not in ("Block", "ModuleList") for part in top.walk())
-    rooted = root.startswith("torch.nn.") and not top.is_block
-    return CERTAIN if listed and torch_only and sequential and rooted else LIKELY
+    checkpoint = canonical.checkpoint
+    parts = [part for part in top.walk() if part.path]
+    rooted = checkpoint.objects.get("", "") == "torch.nn.modules.container.Sequential"
+    own = all(
+        part.stated.startswith("torch.nn.modules.")
+        and part.stated.rpartition(".")[2] == part.kind
+        and part.kind in _WHOLLY_WRITTEN
+        and not part.wrapped
+        for part in parts
+    )
+    said = all(item.source == "file" for item in asked.unseen.values() if item.place != "final")
+    default = "final" not in asked.unseen or asked.unseen["final"].value == "none"
+    foreign = all(map(_OF_LAYERS.match, checkpoint.foreign))
+    is_sequential = top.kind == "Sequential"
+    sure = rooted and bool(parts) and own and said and default and foreign and is_sequential
+    return CERTAIN if sure else LIKELY
 
 
 def _questions(top: Part) -> list[str]:

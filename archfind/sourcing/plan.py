@@ -61,6 +61,11 @@ def _adversarial(top: Part, flow: Flow) -> None:
     layers = [part for part in top.walk() if part.ins or part.outs]
     if len(layers) < 3 or not all(part.is_conv for part in layers):
         return
+    oblong = [part for part in layers if part.ins != part.outs]
+    if oblong and all(part.kind.startswith("ConvTranspose") for part in oblong):
+        for part in layers:  # a square one is what those beside it are
+            if part.arguments["kernel_size"][0] % 2 == 0 and "groups" not in part.arguments:
+                part.kind = f"ConvTranspose{part.dims}d"
     kernels = {part.arguments["kernel_size"][0] for part in layers}
     if all(part.kind.startswith("ConvTranspose") for part in layers):
         flow.tags.append("generator")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 MAP, VECTOR, SEQUENCE, TOKENS, INPUT = "map", "vector", "sequence", "tokens", "input"
 _KEEPS = re.compile(
     r"(ReLU|Dropout|Identity|Sigmoid|Tanh|GELU|ELU|SiLU|Softmax|LogSoftmax|Softplus|Mish|SELU|"
-    r"LeakyReLU|Hard\w+|CELU|Softsign|LogSigmoid|ReLU6|Alpha\w+|Threshold|GLU)\d?d?\Z"
+    r"LeakyReLU|Hard(tanh|swish|sigmoid)|CELU|Softsign|LogSigmoid|ReLU6|Alpha\w+)\d?d?\Z"
 )
 _POOLS = re.compile(r"(Adaptive)?(Avg|Max)Pool[123]d\Z|Upsample|UpsamplingNearest2d|ZeroPad2d")
 
