@@ -57,16 +57,24 @@ class Member:
         )
 
 
+_WORDS: dict[str, object] = {"None": None, "True": True, "False": False}
+
+
 def _value(text: str) -> object:
-    """A positional argument, as its text has it: a word in quotes, or a number."""
-    return text[1:-1] if text[:1] == "'" else int(text)
+    """An argument, as its text has it: a word in quotes, a number, or a list without spaces."""
+    if text in _WORDS:
+        return _WORDS[text]
+    if text[:1] == "[":
+        return [_value(item) for item in text[1:-1].split(",")]
+    if text[:1] == "'":
+        return text[1:-1]
+    return float(text) if "." in text else int(text)
 
 
 def _values(text: str) -> dict[str, object]:
     """`num_classes=1000 aux_logits=True weights=None` as values."""
-    words: dict[str, object] = {"None": None, "True": True, "False": False}
     pairs = (word.split("=", 1) for word in text.split())
-    return {name: words[value] if value in words else int(value) for name, value in pairs}
+    return {name: _value(value) for name, value in pairs}
 
 
 class Signature:

@@ -125,8 +125,8 @@ def harvest(source: Provider, library: str, name: str) -> Harvested:
     head = [f"[{library}/{name}]", f"class   {cls.__module__}.{cls.__qualname__}"]
     callable, given, fixed = source.call(name)
     usual = usual_args(callable, name)
-    words = [repr(value) for value in given] or ["()"] if given != usual else []
-    words += [f"{k}={v!r}" for k, v in fixed.items()]
+    words = [_word(value) for value in given] or ["()"] if given != usual else []
+    words += [f"{k}={_word(v)}" for k, v in fixed.items()]
     head.append(" ".join(["build  ", callable, *words]))
     if kept:
         head.append("fields  " + " ".join(f"{k}={v!r}" for k, v in kept.items()))
@@ -134,6 +134,11 @@ def harvest(source: Provider, library: str, name: str) -> Harvested:
     if family in _ANY_MODULE:
         family = above[-1]
     return Harvested(name, family, "\n".join([*head, *group(lines)]) + "\n")
+
+
+def _word(value: object) -> str:
+    """An argument without spaces, which part the words of a line."""
+    return repr(value).replace(", ", ",")
 
 
 def _shapes(module: nn.Module) -> Shapes:

@@ -182,11 +182,11 @@ def _smaller(arg: object, side: int) -> object:
 def _double(arg: object) -> object:
     if isinstance(arg, list):
         return [_double(item) for item in arg]  # pyright: ignore[reportUnknownVariableType]
-    return (
-        arg[:1].double()
-        if isinstance(arg, torch.Tensor) and arg.dim() > 3
-        else (arg.double() if isinstance(arg, torch.Tensor) else arg)
-    )
+    if isinstance(arg, dict):
+        return {key: _double(item) for key, item in arg.items()}  # pyright: ignore[reportUnknownVariableType]
+    if not isinstance(arg, torch.Tensor) or not arg.is_floating_point():
+        return arg
+    return (arg[:1] if arg.dim() > 3 else arg).double()
 
 
 def _equal(one: torch.Tensor | None, other: torch.Tensor | None) -> bool:

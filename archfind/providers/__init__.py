@@ -26,6 +26,7 @@ from __future__ import annotations
 from importlib import import_module
 
 from archfind.errors import BuildError
+from archfind.providers.zoo_networks import PACKAGES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,13 +50,15 @@ if TYPE_CHECKING:
         def example(self, name: str, module: nn.Module) -> Example: ...
 
 
-# Each with the extra of this package that installs its library.
+# Each with what pip installs for it: an extra of this package, or the library alone where its
+# networks are data (`zoo_networks`).
 PROVIDERS = {
-    "torchvision": "torch",
-    "timm": "torch",
-    "spandrel": "spandrel",
-    "smp": "smp",
-    "diffusers": "diffusers",
+    "torchvision": "archfind[torch]",
+    "timm": "archfind[torch]",
+    "spandrel": "archfind[spandrel]",
+    "smp": "archfind[smp]",
+    "diffusers": "archfind[diffusers]",
+    **{name: package.install or package.distribution for name, package in PACKAGES.items()},
 }
 CONFIGURED = "transformers"  # its networks have no registered sizes: each class takes a config
 
@@ -65,14 +68,16 @@ def provider(name: str) -> Provider:
     if name not in (*PROVIDERS, CONFIGURED):
         raise BuildError(f"no provider {name!r}; there are {', '.join(PROVIDERS)}")
     try:
+        if name in PACKAGES:
+            return import_module("archfind.providers.zoo").Zoo(name)
         return import_module(f"archfind.providers.{name}")  # pyright: ignore[reportReturnType]
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("archfind"):
             raise
-        extra = PROVIDERS.get(name, name)
-        raise BuildError(
-            f"building a {name} network needs {error.name}: pip install 'archfind[{extra}]'"
-        ) from error
+        wanted = PROVIDERS.get(name, f"archfind[{name}]")
+        words = f"'{wanted}'" if "[" in wanted else wanted
+        text = f"building a {name} network needs {error.name}: pip install {words}"
+        raise BuildError(text) from error
 
 
 def example_of(found: Match, module: nn.Module) -> Example:

@@ -62,12 +62,16 @@ def fitted(example: Example, settings: Mapping[str, object]) -> Example:
 
 
 def tensors(args: tuple[object, ...]) -> list[Tensor]:
-    """The tensors in a call's arguments, in order, lists flattened; switches between them aside."""
+    """The tensors in a call's arguments, in order, lists and what is in dictionaries flattened;
+    switches between them aside."""
     flat: list[Tensor] = []
     for arg in args:
-        flat += [
-            item for item in (arg if isinstance(arg, list) else [arg]) if isinstance(item, Tensor)
-        ]
+        if isinstance(arg, Tensor):
+            flat.append(arg)
+        elif isinstance(arg, list):
+            flat += tensors(tuple(arg))  # pyright: ignore[reportUnknownArgumentType]
+        elif isinstance(arg, dict):
+            flat += tensors(tuple(arg.values()))  # pyright: ignore[reportUnknownArgumentType]
     return flat
 
 
