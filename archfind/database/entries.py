@@ -13,7 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-MAGIC = b"archfnd3"
+MAGIC = b"archfnd4"
 _PARTS = 24  # of a key below any prefix: no library's network has more than 18
 _KEPT = 1 << 16  # tensors whose holders are remembered
 

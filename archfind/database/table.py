@@ -2,7 +2,7 @@
 
 It's mapped into memory and read where needed: nothing is parsed at start, a lookup is a binary
 search, and a text is inflated when it's asked for. Layout, little-endian: a magic of eight bytes
-that names the kind of table, six u32 (how many of each), then
+that names the kind of table, seven u32 (how many of each), then
 
     features  u32 x F    sorted
     starts    u32 x L+1  where a list starts
@@ -10,7 +10,8 @@ that names the kind of table, six u32 (how many of each), then
     places    u32 x T+1  where a text starts
     lists     u16 x F    which list of rows each feature has; features with the same rows share one
     rows      u16 x P    the lists: row numbers
-    texts     bytes      zlib, one run a text
+    common    u8 x B     zlib: lines that many texts have, a dictionary for their compression
+    texts     bytes      zlib with that dictionary, one run a text
 """
 
 from __future__ import annotations
@@ -26,8 +27,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-_COUNTS = struct.Struct("<6I")
-_SIZES = (4, 4, 4, 4, 2, 2)  # bytes of a number in each array
+_COUNTS = struct.Struct("<7I")
+_SIZES = (4, 4, 4, 4, 2, 2, 1)  # bytes of a number in each array
+_FORMATS = {4: "I", 2: "H", 1: "B"}
+_COMMON = 1 << 15  # bytes: as far as zlib looks back
+_SHARED = 3  # texts at least that have a common line
 
 
 def hashed(text: str) -> int:
@@ -52,9 +56,11 @@ class Table:
         arrays: list[memoryview] = []
         for size, count in zip(_SIZES, _COUNTS.unpack_from(data, len(magic)), strict=True):
             part = data[start : start + size * count]
-            arrays.append(part.cast("I") if size == 4 else part.cast("H"))
+            arrays.append(part.cast(_FORMATS[size]))
             start += size * count
-        self._features, self._starts, numbers, self._places, self._lists, self._rows = arrays
+        self._features, self._starts, numbers, self._places = arrays[:4]
+        self._lists, self._rows, self._packed = arrays[4:]
+        self._common: bytes | None = None
         rows = len(numbers) // columns
         self.columns = [numbers[rows * n : rows * (n + 1)] for n in range(columns)]
         self._texts = data[start:]
@@ -69,8 +75,10 @@ class Table:
 
     def text(self, number: int) -> str:
         """A text, inflated."""
+        if self._common is None:
+            self._common = zlib.decompress(self._packed)
         blob = self._texts[self._places[number] : self._places[number + 1]]
-        return zlib.decompress(blob).decode()
+        return zlib.decompressobj(zdict=self._common).decompress(blob).decode()
 
     def holders(self, feature: int) -> int:
         """The list of rows that have a feature, or -1."""
@@ -112,15 +120,31 @@ def compiled(
     for members in lists:
         rows += members
         starts.append(len(rows))
-    blobs = [zlib.compress(text.encode(), 9) for text in texts]
+    texts = list(texts)
+    common = _common_lines(texts)
+    blobs: list[bytes] = []
+    for text in texts:
+        packer = zlib.compressobj(9, zdict=common)
+        blobs.append(packer.compress(text.encode()) + packer.flush())
     places = [0]
     for blob in blobs:
         places.append(places[-1] + len(blob))
     numbers = [number for column in columns for number in column]
-    arrays = [features, starts, numbers, places, where, rows]
+    arrays = [features, starts, numbers, places, where, rows, zlib.compress(common, 9)]
     head = magic + _COUNTS.pack(*map(len, arrays))
     packed = [
-        struct.pack(f"<{len(array)}{'I' if size == 4 else 'H'}", *array)
+        struct.pack(f"<{len(array)}{_FORMATS[size]}", *array)
         for size, array in zip(_SIZES, arrays, strict=True)
     ]
     return head + b"".join(packed) + b"".join(blobs)
+
+
+def _common_lines(texts: Sequence[str]) -> bytes:
+    """The lines that save most by standing in the dictionary, those last, where zlib finds them with
+    the shortest codes."""
+    from collections import Counter  # late: on the cold path nothing else needs it
+
+    counts = Counter(line for text in texts for line in {*text.split("\n")})
+    shared = [line for line, count in counts.items() if count >= _SHARED]
+    shared.sort(key=lambda line: (counts[line] * len(line), line))
+    return "\n".join(shared).encode()[-_COMMON:]
