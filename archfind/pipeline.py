@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from archfind.types import Built, Exported, Output, Source
+    from archfind.types import Built, Exported, Match, Output, Source
 
     Path = str | PathLike[str]
 
@@ -73,6 +73,8 @@ def guess(
 
 def _weighed(found: Guess, part: str) -> Guess:
     """The guess with what the values of the weights decide."""
+    if not any(_is_open(match) for match in found.matches[:1]):
+        return found
     from archfind.database import entries
     from archfind.matching import identify
 
@@ -88,6 +90,13 @@ def _weighed(found: Guess, part: str) -> Guess:
         if (error.name or "").startswith("archfind"):
             raise
         return found  # without numpy, values aren't read
+
+
+def _is_open(match: Match) -> bool:
+    """Whether values may decide something about a match: its heads, or how it pads an image."""
+    return any(item.place.endswith(("heads", "n_head", "nhead")) for item in match.assumed) or any(
+        "Same" in twin.differs for twin in match.twins
+    )
 
 
 def _settled(found: Guess, choice: Choice) -> Guess:

@@ -56,7 +56,7 @@ class Table:
         arrays: list[memoryview] = []
         for size, count in zip(_SIZES, _COUNTS.unpack_from(data, len(magic)), strict=True):
             part = data[start : start + size * count]
-            arrays.append(part.cast(_FORMATS[size]))
+            arrays.append(part.cast(_FORMATS[size]))  # pyright: ignore
             start += size * count
         self._features, self._starts, numbers, self._places = arrays[:4]
         self._lists, self._rows, self._packed = arrays[4:]
@@ -140,8 +140,8 @@ def compiled(
 
 
 def _common_lines(texts: Sequence[str]) -> bytes:
-    """The lines that save most by standing in the dictionary, those last, where zlib finds them with
-    the shortest codes."""
+    """The lines that save most by standing in the dictionary, those last, where zlib finds them
+    with the shortest codes."""
     from collections import Counter  # late: on the cold path nothing else needs it
 
     counts = Counter(line for text in texts for line in {*text.split("\n")})

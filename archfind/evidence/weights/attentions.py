@@ -1,31 +1,19 @@
-"""Which tensors of a state dict are the projections of its attentions, by the names that people
-give them and by their shapes."""
+"""The projections of a state dict's attentions, as arrays."""
 
 from __future__ import annotations
 
-from archfind.evidence.weights.arrays import is_readable, read
+from archfind.evidence.weights.arrays import read
 from archfind.evidence.weights.heads import Attention
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping, Sequence
 
     from archfind.evidence.weights.arrays import Array
     from archfind.types import TensorSpec
 
 _BYTES = 200 << 20  # that are read of a state dict's attentions
 _LAYERS = 12
-_SEPARATE = (
-    ("q_proj", "k_proj", "v_proj"),
-    ("query", "key", "value"),
-    ("q_lin", "k_lin", "v_lin"),
-    ("to_q", "to_k", "to_v"),
-    ("q", "k", "v"),
-    ("wq", "wk", "wv"),
-    ("query_proj", "key_proj", "value_proj"),
-    ("linear_q", "linear_k", "linear_v"),
-)
-_FUSED = ("qkv.weight", "in_proj_weight", "c_attn.weight", "qkv_proj.weight", "Wqkv.weight")
 _OUTPUT = (
     "out_proj.weight",
     "o_proj.weight",
@@ -41,11 +29,13 @@ _OUTPUT = (
 )
 
 
-def attentions(index: Mapping[str, TensorSpec]) -> tuple[str, list[Attention]]:
-    """The attentions of the commonest form, at most a dozen spread over the layers, and the prefix
-    that they share."""
+def attentions(
+    index: Mapping[str, TensorSpec], found: Sequence[tuple[str, tuple[str, ...]]]
+) -> tuple[str, list[Attention]]:
+    """The attentions of the commonest form among the projections that were found, at most a dozen
+    spread over the layers, and the prefix that they share."""
     forms: dict[object, list[tuple[str, tuple[str, ...]]]] = {}
-    for parent, keys in _projections(index):
+    for parent, keys in found:
         shapes = tuple(index[key].shape for key in keys)
         forms.setdefault(shapes, []).append((parent, keys))
     if not forms:
@@ -54,29 +44,9 @@ def attentions(index: Mapping[str, TensorSpec]) -> tuple[str, list[Attention]]:
     sized = sum(index[key].storage.nbytes for key in places[0][1]) or 1
     wanted = max(1, min(_LAYERS, _BYTES // sized))
     spread = places[:: -(-len(places) // wanted)]
-    found = [_read(index, parent, keys) for parent, keys in spread]
-    return _common([parent for parent, _ in spread]), [one for one in found if one is not None]
-
-
-def _projections(index: Mapping[str, TensorSpec]) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Each attention's prefix and its keys: three projections, or one of all three."""
-    for key, spec in index.items():
-        if len(spec.shape) != 2 or not is_readable(spec):
-            continue
-        for query, *others in _SEPARATE:
-            parent = key.removesuffix(f"{query}.weight")
-            if parent != key and (not parent or parent.endswith(".")):
-                keys = (key, *(f"{parent}{other}.weight" for other in others))
-                if all(k in index and len(index[k].shape) == 2 for k in keys):
-                    yield parent, keys
-        for leaf in _FUSED:
-            parent = key.removesuffix(leaf)
-            if parent != key and (not parent or parent.endswith(".")) and 3 in _ratio(spec.shape):
-                yield parent, (key,)
-
-
-def _ratio(shape: tuple[int, ...]) -> tuple[float, float]:
-    return shape[0] / max(shape[1], 1), shape[1] / max(shape[0], 1)
+    read_layers = [_read(index, parent, keys) for parent, keys in spread]
+    layers = [layer for layer in read_layers if layer is not None]
+    return _common([parent for parent, _ in spread]), layers
 
 
 def _read(index: Mapping[str, TensorSpec], parent: str, keys: tuple[str, ...]) -> Attention | None:

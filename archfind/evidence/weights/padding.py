@@ -56,7 +56,8 @@ def off_centre(spec: TensorSpec) -> float:
         return 0.0
     step = -(-spec.shape[0] // _CHANNELS)
     some = list(_centres(spec, numbers, range(0, spec.shape[0], step * _PART)))
-    if any(abs(sum(way)) < _SHIFT / 2 * len(some) for way in zip(*some, strict=True)):
+    ways = list(zip(*some, strict=True)) or [(0.0,)]
+    if any(abs(sum(way)) < _SHIFT / 2 * len(way) for way in ways):
         return 0.0  # most layers have no stride: a part of the channels says so
     centres = list(_centres(spec, numbers, range(0, spec.shape[0], step)))
     said = [_mean(way) for way in zip(*centres, strict=True)] if len(centres) >= _FEWEST else []

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from archfind.types import TensorSpec
 
 _WIDTHS = {"float32": 4, "float16": 2, "bfloat16": 2, "float64": 8}
+_LOOK = 256  # bytes
 _LARGEST = 1 << 22  # bytes of a tensor
 
 
@@ -41,6 +42,18 @@ def read_flat(spec: TensorSpec) -> Sequence[float] | None:
         return _numbers(data, spec.dtype)
     except (CheckpointError, OSError, StructError):  # gone, or cut, since it was opened
         return None
+
+
+def is_blank(spec: TensorSpec) -> bool:
+    """Whether a tensor begins with zeros, as one that was never written, or can't be read."""
+    if spec.dtype not in _WIDTHS or spec.storage.start < 0 or spec.pieces:
+        return True
+    try:
+        with opened(spec.storage.file) as source:
+            source.seek(spec.storage.start + spec.offset * _WIDTHS[spec.dtype])
+            return not any(source.read(_LOOK))
+    except (CheckpointError, OSError):
+        return True
 
 
 def _numbers(data: bytes, dtype: str) -> Sequence[float]:

@@ -8,7 +8,6 @@ cut. Numpy is imported for heads alone.
 from __future__ import annotations
 
 from archfind.errors import BuildError
-from archfind.evidence.weights.padding import SAME, SYMMETRIC, padding
 from archfind.frozen import replace
 from archfind.matching.assumed import with_setting
 from archfind.types import Guess, Match, Setting
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
 _HEADS = ("num_attention_heads", "num_heads", "n_heads", "n_head", "nhead", "attention_heads")
 _BY_SHAPES = ("", "only", "prior")  # of answers that nothing but shapes chose
 _FITS = ("exact", "ambiguous")
+_SYMMETRIC, _SAME = "symmetric", "same"
 _TF, _TORCH, _UNSTRIDED = "Conv2dSame", "Conv2d padding", "stride=(1, 1)"
 
 
@@ -42,7 +42,11 @@ def _padded(guess: Guess, named: Callable[[str], Guess]) -> Guess:
         if not twin.same_function
     }
     base = _padding_of_first(list(of_twins.values()))
-    verdict = padding(guess.canonical.index) if base and len(guess.matches) == 1 else None
+    if not base or len(guess.matches) > 1:
+        return guess
+    from archfind.evidence.weights.padding import padding
+
+    verdict = padding(guess.canonical.index)
     if verdict is None:
         return guess
     paddings = {first.entry.id: base}
@@ -64,9 +68,9 @@ def _padding_of_first(differences: list[str]) -> str:
     for differs in differences:
         twin, _, first = differs.partition(", not ")
         if _TF in twin and first.startswith(_TORCH):
-            return SYMMETRIC
+            return _SYMMETRIC
         if _TORCH in twin and first.startswith(_TF):
-            return SAME
+            return _SAME
     return ""
 
 
@@ -75,7 +79,7 @@ def _is_strided(differs: str) -> bool:
 
 
 def _other(value: str) -> str:
-    return SAME if value == SYMMETRIC else SYMMETRIC
+    return _SAME if value == _SYMMETRIC else _SYMMETRIC
 
 
 def _with_heads(guess: Guess) -> Guess:
@@ -83,10 +87,16 @@ def _with_heads(guess: Guess) -> Guess:
     places = [item.place for item in guess.matches[0].assumed if _is_heads(item.place)]
     if len(places) != 1:
         return guess
+    from archfind.evidence.weights.projections import projections
+    from archfind.evidence.weights.small_values import is_blank
+
+    found = projections(guess.canonical.index)
+    if not found or is_blank(guess.canonical.index[found[0][1][0]]):
+        return guess
     from archfind.evidence.weights.attentions import attentions
     from archfind.evidence.weights.heads import head_size
 
-    at, layers = attentions(guess.canonical.index)
+    at, layers = attentions(guess.canonical.index, found)
     said = head_size(layers, at) if layers else None
     if said is None:
         return guess
