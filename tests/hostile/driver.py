@@ -104,6 +104,21 @@ PLACED = (  # first arguments are paths
 ).split()
 
 
+# urllib3, which model libraries import, asks the machine whether it has IPv6: it connects to nobody.
+PROBES = ("socket.__new__", "socket.bind")
+
+
+def _is_of_urllib3() -> bool:
+    frame = sys._getframe(2)
+    for _ in range(3):
+        if frame is None:
+            break
+        if frame.f_code.co_name == "_has_ipv6" and "urllib3" in frame.f_code.co_filename:
+            return True
+        frame = frame.f_back
+    return False
+
+
 APART = os.path.join(ROOT, "exporters", "apart.py")  # runs what it forks, and no other program
 
 
@@ -118,7 +133,7 @@ class Building(Watch):
         self._of_copies = os.memfd_create("events")  # what copies of this process did
 
     def __call__(self, event: str, args: tuple[object, ...]) -> None:
-        if not self.on:
+        if not self.on or (event in PROBES and _is_of_urllib3()):
             return
         known = len(self.found)
         self._look(event, args)

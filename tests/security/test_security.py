@@ -167,13 +167,23 @@ BANNED_ATTRIBUTES = {
 }  # fmt: skip
 
 # a copy of the process, to end what takes too long: no other program is run
-COPIES = {"exporters/apart.py": {"os.fork"}}
+COPIES = {"exporters/apart.py": {"os.fork"}, "trusted/confined.py": {"os.fork"}}
 # what refuses connections while a library is learned
-REFUSALS = {"providers/building.py": {"socket"}}
+REFUSALS = {
+    "providers/building.py": {"socket"},
+    "trusted/confined.py": {
+        "ctypes",
+        "socket",
+    },  # name spaces of the process apart, by the C library
+}
 # a wheel that a user names with --code: its Python files are read as text
 WHEELS = {"codebase/files.py": {"zipfile.ZipFile"}}
-# what `export --trust` is for; tests/exporters/test_program.py shows that nothing else gets there
-TRUSTED = {"exporters/program.py": {"torch.jit.load", "torch.export.load"}}
+# what --trust is for: tests/exporters/test_program.py and tests/trusted show that nothing else gets
+# there
+TRUSTED = {
+    "exporters/program.py": {"torch.jit.load", "torch.export.load"},
+    "trusted/asked.py": {"subprocess.Popen"},  # archfind itself, in a process apart
+}
 
 
 def test_no_module_of_archfind_can_run_what_a_file_holds() -> None:
