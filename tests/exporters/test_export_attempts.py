@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from archfind.exporters import attempts, parity
+from archfind.exporters import parity
 from archfind.exporters.apart import run_apart
 from archfind.exporters.attempts import Network, attempts
 from archfind.exporters.job import Job, Written
@@ -218,7 +218,7 @@ class Endless(nn.Module):
 def test_an_attempt_over_its_limit_is_stopped_and_the_plain_file_written(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(attempts, "_LEAST", 1.0)
+    monkeypatch.setattr("archfind.exporters.attempts._LEAST", 1.0)
     module = Endless(lambda: None)
     done = written(module, tmp_path)
     assert done.notes["free"] == "batch"
