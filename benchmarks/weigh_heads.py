@@ -29,7 +29,6 @@ from torch.nn import functional
 
 from archfind.evidence.weights.attentions import attentions
 from archfind.evidence.weights.heads import MARGIN, by_coupling, by_norms, head_size
-from archfind.evidence.weights.projections import projections
 from archfind.formats import open as open_checkpoint
 from archfind.progress import progress
 from archfind.state_dicts.canonical import networks
@@ -189,7 +188,7 @@ def main() -> int:
     for number, is_trained in progress(cases, len(cases), "networks"):
         path, settings = written(number, arguments.seed, arguments.out, is_trained)
         (canonical,) = networks(open_checkpoint(str(path))).values()
-        place, layers = attentions(canonical.index, projections(canonical.index))
+        place, layers = attentions(canonical.index)
         said = head_size(layers, place)
         true = settings["width"] // settings["heads"]
         kind = (

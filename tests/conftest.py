@@ -79,3 +79,12 @@ def _light_tests_import_no_torch(request: pytest.FixtureRequest) -> Iterator[Non
     yield
     if is_light:
         builtins.__import__ = plain
+
+
+@pytest.fixture(autouse=True)
+def unhurried(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In tests of exporters the attempts are tried, not the machine's load; a limit's test sets the
+    limit."""
+    attempts = "archfind.exporters.attempts"
+    if request.path.parent.name == "exporters" and attempts in sys.modules:
+        monkeypatch.setattr(f"{attempts}._LEAST", 60.0)

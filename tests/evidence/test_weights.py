@@ -16,7 +16,6 @@ from archfind.cli import main
 from archfind.evidence.weights.attentions import attentions
 from archfind.evidence.weights.heads import Attention, by_coupling, by_norms, head_size
 from archfind.evidence.weights.padding import padding
-from archfind.evidence.weights.projections import projections
 
 State = dict[str, torch.Tensor]
 
@@ -138,8 +137,7 @@ def test_every_way_to_keep_projections_is_read(form: str, minilm: State, tmp_pat
             state[f"{at}{form}" + (".weight" if form == "qkv" else "")] = torch.cat(parts)
     path = tmp_path / "net.safetensors"
     save_file(state, path)
-    index = archfind.guess(path).canonical.index
-    place, layers = attentions(index, projections(index))
+    place, layers = attentions(archfind.guess(path).canonical.index)
     assert place == "blocks" and len(layers) == 5
     verdict = head_size(layers, place)
     assert verdict is not None and verdict.value == 32

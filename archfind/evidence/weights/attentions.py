@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from archfind.evidence.weights.arrays import read
 from archfind.evidence.weights.heads import Attention
+from archfind.evidence.weights.projections import projections
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from archfind.evidence.weights.arrays import Array
     from archfind.types import TensorSpec
@@ -29,13 +30,11 @@ _OUTPUT = (
 )
 
 
-def attentions(
-    index: Mapping[str, TensorSpec], found: Sequence[tuple[str, tuple[str, ...]]]
-) -> tuple[str, list[Attention]]:
-    """The attentions of the commonest form among the projections that were found, at most a dozen
-    spread over the layers, and the prefix that they share."""
+def attentions(index: Mapping[str, TensorSpec]) -> tuple[str, list[Attention]]:
+    """The attentions of the commonest form, at most a dozen spread over the layers, and the prefix
+    that they share."""
     forms: dict[object, list[tuple[str, tuple[str, ...]]]] = {}
-    for parent, keys in found:
+    for parent, keys in projections(index):
         shapes = tuple(index[key].shape for key in keys)
         forms.setdefault(shapes, []).append((parent, keys))
     if not forms:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from archfind.types import TensorSpec
 
@@ -22,9 +22,8 @@ _SEPARATE = (
 _FUSED = ("qkv.weight", "in_proj_weight", "c_attn.weight", "qkv_proj.weight", "Wqkv.weight")
 
 
-def projections(index: Mapping[str, TensorSpec]) -> list[tuple[str, tuple[str, ...]]]:
+def projections(index: Mapping[str, TensorSpec]) -> Iterator[tuple[str, tuple[str, ...]]]:
     """Each attention's prefix and its keys: three projections, or one of all three."""
-    found: list[tuple[str, tuple[str, ...]]] = []
     for key, spec in index.items():
         if len(spec.shape) != 2 or not key.endswith(_ENDS):
             continue
@@ -33,12 +32,11 @@ def projections(index: Mapping[str, TensorSpec]) -> list[tuple[str, tuple[str, .
             if parent != key and (not parent or parent.endswith(".")):
                 keys = (key, *(f"{parent}{other}.weight" for other in others))
                 if all(k in index and len(index[k].shape) == 2 for k in keys):
-                    found.append((parent, keys))
+                    yield parent, keys
         for leaf in _FUSED:
             parent = key.removesuffix(leaf)
             if parent != key and (not parent or parent.endswith(".")) and _is_triple(spec.shape):
-                found.append((parent, (key,)))
-    return found
+                yield parent, (key,)
 
 
 def _is_triple(shape: tuple[int, ...]) -> bool:

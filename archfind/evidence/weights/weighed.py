@@ -90,13 +90,14 @@ def _with_heads(guess: Guess) -> Guess:
     from archfind.evidence.weights.projections import projections
     from archfind.evidence.weights.small_values import is_blank
 
-    found = projections(guess.canonical.index)
-    if not found or is_blank(guess.canonical.index[found[0][1][0]]):
+    index = guess.canonical.index
+    first = next(projections(index), None)
+    if first is None or is_blank(index[first[1][0]]):
         return guess
     from archfind.evidence.weights.attentions import attentions
     from archfind.evidence.weights.heads import head_size
 
-    at, layers = attentions(guess.canonical.index, found)
+    at, layers = attentions(index)
     said = head_size(layers, at) if layers else None
     if said is None:
         return guess
