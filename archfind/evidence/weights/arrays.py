@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from archfind.errors import CheckpointError
+from archfind.evidence.weights.small_values import strides
 from archfind.formats.source import opened
 
 TYPE_CHECKING = False
@@ -38,11 +39,11 @@ def read(spec: TensorSpec) -> Array | None:
     if not is_readable(spec):
         return None
     stored = np.dtype(_FLOATS.get(spec.dtype, np.uint16))
-    strides = spec.stride or _contiguous(spec.shape)
-    pairs = zip(spec.shape, strides, strict=True)
+    steps = strides(spec)
+    pairs = zip(spec.shape, steps, strict=True)
     reach = 1 + sum((size - 1) * stride for size, stride in pairs)
     start, length = spec.offset * stored.itemsize, reach * stored.itemsize
-    is_within = min(strides, default=1) > 0 and 0 <= start <= spec.storage.nbytes - length
+    is_within = min(steps, default=1) > 0 and 0 <= start <= spec.storage.nbytes - length
     if not is_within or math.prod(spec.shape) > reach:
         return None
     try:
@@ -56,16 +57,6 @@ def read(spec: TensorSpec) -> Array | None:
     numbers = np.frombuffer(data, stored)
     if spec.dtype == "bfloat16":  # the upper half of a float32
         numbers = (numbers.astype(np.uint32) << 16).view(np.float32)
-    steps = [stride * numbers.itemsize for stride in strides]
-    values = np.lib.stride_tricks.as_strided(numbers, spec.shape, steps).astype(np.float32)
+    apart = [step * numbers.itemsize for step in steps]
+    values = np.lib.stride_tricks.as_strided(numbers, spec.shape, apart).astype(np.float32)
     return values if bool(np.isfinite(values).all()) else None
-
-
-def _contiguous(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The strides of a tensor without gaps, in elements."""
-    strides: list[int] = []
-    step = 1
-    for size in reversed(shape):
-        strides.append(step)
-        step *= size
-    return tuple(reversed(strides))
