@@ -1,0 +1,19 @@
+"""`archfind demo`: the whole way on a small trained checkpoint."""
+
+from __future__ import annotations
+
+from archfind.cli import export
+from archfind.cli.parser import parse
+from archfind.cli.printing import print_lines
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import argparse
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from archfind.demo import write_checkpoint
+
+    path, out = write_checkpoint(arguments.folder)
+    print_lines([f"$ archfind export {path} {out}"])
+    return export.run(parse(["export", path, out, "--force"]))

@@ -1,0 +1,93 @@
+"""`archfind export`: the network of a file, written and checked."""
+
+from __future__ import annotations
+
+from archfind.cli.exit_codes import EXIT_EXACT
+from archfind.cli.printing import print_danger, print_json, print_lines
+from archfind.cli.values import refuse_untrusted, settings_of, size_of
+from archfind.errors import ExportError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import argparse
+    from typing import Any
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from archfind import guess
+    from archfind.matching.assumed import settled
+    from archfind.writing import target
+
+    if arguments.trust and not arguments.code:
+        return _program(arguments)
+    if arguments.inputs and not arguments.trust:
+        raise ExportError("--input is for a program that --trust runs", arguments.out)
+    refuse_untrusted(arguments)
+    settings = settings_of(arguments.settings)
+    options: dict[str, Any] = {
+        "force": arguments.force,
+        "opset": arguments.opset,
+        "half": arguments.half,
+        "dtype": arguments.dtype,
+        "max_shard_size": size_of(arguments.max_shard_size),
+    }
+    target.refuse_export(arguments.out, [arguments.file], copied=not settings, **options)
+    from archfind import exporters
+    from archfind.report.answer import export_document, export_lines, guess_document, guess_lines
+
+    values = not arguments.no_values
+    choice = {"choose": arguments.choose, "part": arguments.part, "code": arguments.code}
+    found = guess(arguments.file, **choice, trust=arguments.trust, values=values)
+    target.refuse_network(found, arguments.out)
+    copied = exporters.copies(arguments.out) and not settings
+    graph = found.canonical.checkpoint.format == "onnx"
+    if not graph and (not copied or not exporters.convertible(found, arguments.choose)):
+        trusted = bool(found.matches) and found.matches[0].trusted is not None
+        found = found if trusted else guess(found, choose=arguments.choose, search=True)
+    found, _ = settled(found, settings)  # told before it is shown; told again, it is the same
+    if not arguments.json:
+        print_lines(guess_lines(guess_document(found)))
+        print_danger(arguments.file, found.canonical.checkpoint.danger)
+    from archfind import export
+
+    exported = export(
+        found,
+        arguments.out,
+        choose=arguments.choose,
+        settings=settings,
+        accept_ambiguous=arguments.accept_ambiguous,
+        keep_unchecked=arguments.keep_unchecked,
+        allow_expansion=arguments.allow_expansion,
+        inputs=arguments.inputs,
+        **options,
+    )
+    if arguments.json:
+        print_json(export_document(exported))
+    else:
+        print_lines(export_lines(exported))
+    return EXIT_EXACT
+
+
+def _program(arguments: argparse.Namespace) -> int:
+    from archfind import export_program
+
+    if arguments.settings or arguments.dtype or arguments.max_shard_size:
+        text = "--set, --dtype and --max-shard-size are not for a program that --trust runs"
+        raise ExportError(text, arguments.out)
+    exported = export_program(
+        arguments.file,
+        arguments.out,
+        inputs=arguments.inputs,
+        force=arguments.force,
+        opset=arguments.opset,
+        keep_unchecked=arguments.keep_unchecked,
+        half=arguments.half,
+        allow_expansion=arguments.allow_expansion,
+    )
+    from archfind.report.answer import export_document, export_lines
+
+    if arguments.json:
+        print_json(export_document(exported))
+    else:
+        print_lines(export_lines(exported))
+    return EXIT_EXACT

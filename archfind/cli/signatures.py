@@ -1,0 +1,38 @@
+"""`archfind signatures`: the database."""
+
+from __future__ import annotations
+
+from archfind.cli.exit_codes import (
+    EXIT_EXACT,
+    EXIT_FAILED,
+)
+from archfind.cli.printing import print_lines
+from archfind.errors import ArchfindError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import argparse
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from archfind.learning import commands as commands
+
+    if arguments.action == "list":
+        print_lines(commands.list_lines(arguments.names))
+    elif arguments.action == "show":
+        print_lines(commands.show_lines(arguments.names))
+    elif arguments.action == "compile":
+        print_lines(commands.compile_lines())
+    elif arguments.action == "build":
+        lines, failed = commands.build_lines(arguments.names, arguments.only, arguments.again)
+        print_lines(lines)
+        return EXIT_FAILED if failed else EXIT_EXACT
+    elif arguments.action == "families":
+        print_lines(commands.families_lines(arguments.names, arguments.only, arguments.again))
+    elif arguments.sample < 0:
+        raise ArchfindError(f"--sample wants a number of entries, not {arguments.sample}")
+    else:
+        lines, failed = commands.check_lines(arguments.names, arguments.sample, arguments.seed)
+        print_lines(lines)
+        return EXIT_FAILED if failed else EXIT_EXACT
+    return EXIT_EXACT
