@@ -10,6 +10,7 @@ from archfind.formats.counts import numel
 from archfind.formats.pickles.danger import is_dangerous
 from archfind.formats.torch_files.torch_objects import CALLS
 from archfind.report.uses import has_data, uses
+from archfind.sourcing.outline import outline
 from archfind.state_dicts.canonical import AVERAGED, networks
 from archfind.types import Checkpoint, TensorSpec
 
@@ -55,6 +56,7 @@ def inspect_document(checkpoint: Checkpoint) -> dict[str, object]:
                 "parameters": sum(numel(spec.shape) for spec in one.index.values()),
                 "averaged": any(word in AVERAGED for word in place.split("/")),
                 "groups": _groups(one.index),
+                "layers": outline(one.index),
             }
             for place, one in found.items()
         ],

@@ -37,6 +37,7 @@ def inspect_lines(document: dict[str, Any]) -> list[str]:
             lines.append(
                 f"    ... {len(one['groups']) - _SHOWN} more groups; --json lists them all"
             )
+        lines += _layers(one["layers"])
     lines += _beside(document["siblings"])
     lines += [_optimizer(one) for one in document["optimizers"]]
     for one in document["schedulers"]:
@@ -62,6 +63,19 @@ def inspect_lines(document: dict[str, Any]) -> list[str]:
     lines += [_line("warning", text) for text in document["warnings"][:_SHOWN]]
     lines += [f"  {label:<9} {escape(document['uses'][name])}" for name, label in _USES]
     return lines
+
+
+def _layers(tops: dict[str, list[str]]) -> list[str]:
+    """The modules at the top of a network, each with the layers below it; nothing where the layers
+    are those of one module, or of very many."""
+    from archfind.sourcing.outline import counted
+
+    if not 1 < len(tops) <= _SHOWN:
+        return []
+    wide = min(max(map(len, tops)), 24)
+    rows = ((escape(name[:60]), escape(counted(layers))) for name, layers in tops.items())
+    cut = ((name, text if len(text) <= 100 else f"{text[:97]}...") for name, text in rows)
+    return [f"  layers    {name:<{wide}}  {text}" for name, text in cut]
 
 
 def _line(label: str, text: str) -> str:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
     from archfind.types import Guess
 
+_EXPLAINED = 250  # tensors: the words for more would take over a fifth of the answer's time
+
 
 def kind_document(guess: Guess, *, is_brief: bool) -> dict[str, object]:
     """`kind` of every answer, and what is known of a file that no network fits."""
@@ -30,6 +32,11 @@ def kind_document(guess: Guess, *, is_brief: bool) -> dict[str, object]:
         indexes = [float_tensors(indexes[0])]
     found = anatomy(indexes[0]) if len(indexes) == 1 else Anatomy("")
     described = str(found) if found.family else None
+    if found.family and guess.canonical.index is indexes[0] and len(indexes[0]) <= _EXPLAINED:
+        from archfind.sourcing.explained import explained
+        from archfind.sourcing.words import network_words
+
+        described = network_words(explained(guess.canonical), indexes[0])
     return {"kind": "network", "details": vars(found), "described": described}
 
 
@@ -50,6 +57,8 @@ def unknown_lines(document: dict[str, Any], path: str) -> tuple[str, list[str]]:
         rest.append(f"kind      {document['described']}")
     rest += [f"nearest   {near_words(one)}" for one in document["candidates"]]
     rest += part_lines(document) + part_choice(document, path) + search_hint(document, path)
+    if document["described"]:
+        rest.append(f"Write its module:  archfind source {quoted(path)} -o model.py")
     return "unknown, no signature fits", rest
 
 

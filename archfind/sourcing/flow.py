@@ -34,19 +34,24 @@ class Flow:
         self.usual_activation = "relu"
         self.tags: list[str] = []  # what patterns recognised, for words
         self.input_side = 0  # of the maps that a network reads, where sizes force it
+        self.calls: list[Part] = []  # the layers that are explained, in the order in which they run
+        self.heads: list[Part] = []  # that read one trunk, or one input
+        self.levels: tuple[int, int] = 0, 0  # of a U-Net: how many, and the first one's width
 
     def explain(self, part: Part, value: Value, last: bool) -> Value | None:
         """What `part` gives when `value` is fed to it, its forward written on the way; None where
         no pattern explains it. `last`: nothing with tensors comes after it."""
         if not part.is_block and part.kind not in ("Sequential", "ModuleList"):
-            return fitted(part, value, self.asked)
+            fits = fitted(part, value, self.asked)
+            self.calls += [part] if fits is not None else []
+            return fits
         for pattern in self.patterns:
-            before = len(self.tags)
+            before, called = len(self.tags), len(self.calls)
             part.forward, part.extras, part.words = None, {}, ""
             given = pattern(part, value, self, last)
             if given is not None:
                 return given
-            del self.tags[before:]
+            del self.tags[before:], self.calls[called:]
         part.forward, part.extras, part.words = None, {}, ""
         return None
 

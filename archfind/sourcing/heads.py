@@ -137,6 +137,7 @@ def _with_heads(
     part.forward = [*body.lines, f"return {', '.join(calls)}"]
     part.gives = f"tuple[{', '.join(['Tensor'] * len(heads))}]"
     flow.tags.append("heads")
+    flow.heads = heads
     return given
 
 

@@ -172,6 +172,7 @@ def _write(
             child.kind = "ModuleList"
     _finish(part, order[-1][1], body, flow)
     flow.tags.append("unet")
+    flow.levels = len(downs), downs[0].outs
     part.about = ""
     return value
 

@@ -85,4 +85,4 @@ def test_an_unknown_network_is_described_in_the_answer() -> None:
     document = guess_document(guess(checkpoint_of(net.state_dict(), "net.pth"), default()))
     assert document["status"] == "unknown" and document["kind"] == "network"
     assert document["details"]["inputs"] == 17  # pyright: ignore
-    assert "  kind      an MLP: 17 features in, 5 out" in guess_lines(document)
+    assert "  kind      an MLP 17 -> 33 -> 5" in guess_lines(document)
