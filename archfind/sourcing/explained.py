@@ -1,4 +1,4 @@
-"""Canonical -> Explained: a state dict's modules as a tree, with the forwards that patterns found."""
+"""Canonical -> Explained: a state dict's modules as a tree, with the forwards of its patterns."""
 
 from __future__ import annotations
 

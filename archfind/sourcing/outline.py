@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from itertools import groupby
 
-from archfind.sourcing.expressions import module
 from archfind.sourcing.explained import unprefixed
+from archfind.sourcing.expressions import module
 from archfind.sourcing.nodes import Printer
 from archfind.sourcing.parts import Part
 from archfind.sourcing.stacks import torch_stacks

@@ -57,7 +57,7 @@ def _transformer(top: Part, calls: Sequence[Part]) -> str:
     ]
     first = calls[0]
     heads = [part for part in calls if part.kind == "Linear"]
-    if not attends or first.kind not in ("Embedding", "Linear") and not first.is_conv:
+    if not attends or (first.kind not in ("Embedding", "Linear") and not first.is_conv):
         return ""
     width = first.outs
     depth = f"{len(attends)} layer{'s' * (len(attends) != 1)} of width {width:,}"

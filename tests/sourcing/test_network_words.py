@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from archfind.cli import main
 
 
 def _mlp(*widths: int) -> nn.Module:
-    rows = (nn.Linear(a, b) for a, b in zip(widths, widths[1:], strict=False))
+    rows = (nn.Linear(a, b) for a, b in pairwise(widths))
     return nn.Sequential(*(layer for row in rows for layer in (row, nn.ReLU())))
 
 
