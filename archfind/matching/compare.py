@@ -22,17 +22,16 @@ def match(index: Index, signature: Signature, first: str = "") -> Match:
     every tensor is held against what the elected fields give. `first` names the twin to answer
     with."""
     fields = _elect(index, signature)
-    missing: list[str] = []
+    fixed = signature.fixed
+    # A small file is held against many large networks, nearly all of whose tensors it lacks.
+    missing = [key for key in fixed if key not in index]
     mismatched: list[Mismatch] = []
     tolerated: list[str] = []
     matched = 0
-    expected = 0
-    for key, shape in signature.fixed.items():
-        expected += 1
-        spec = index.get(key)
-        if spec is None:
-            missing.append(key)
-        elif spec.shape == shape and kind(spec) == "float":
+    expected = len(fixed)
+    for key in [key for key in fixed if key in index] if len(missing) < expected else ():
+        spec, shape = index[key], fixed[key]
+        if spec.shape == shape and kind(spec) == "float":
             matched += 1
         else:
             mismatched.append(mismatch(key, spec, shape, "float"))

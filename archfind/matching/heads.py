@@ -66,7 +66,8 @@ def headed(
     """
     if len(index) > _OUTSIDE * len(signature) + _HEAD:
         return None  # a whole model lies beside it, or many
-    wrong = [k for k in near.missing if _condition(signature, k) != _HEADLESS]
+    free = signature.free
+    wrong = [k for k in near.missing if k not in free or free[k].condition != _HEADLESS]
     wrong += [m.key for m in near.mismatched]
     for root in _roots(signature):
         if all(root.holds(key) for key in wrong):
@@ -109,11 +110,6 @@ def head_settings(head: Head, source: str) -> dict[str, Setting]:
             place = f"{head.replaces}[{head.start}:]" if head.start else head.replaces
         found[place] = Setting(describe(own), source)
     return found
-
-
-def _condition(signature: Signature, key: str) -> str:
-    line = signature.free.get(key)
-    return line.condition if line else ""
 
 
 def _roots(signature: Signature) -> Iterator[_Root]:

@@ -4,6 +4,7 @@ path of `archfind guess`, where no registered network has the file's keys."""
 
 from __future__ import annotations
 
+import functools
 import os
 
 from archfind.frozen import replace
@@ -87,7 +88,7 @@ def older_readings(canonical: Canonical, folder: str, work: Work) -> Iterator[Ca
     if max(map(len, canonical.index)) > _LONG:
         return
     tried = 0
-    for row, prefixes in _shown(canonical.index, rows(folder)):
+    for row, prefixes in _shown(canonical.index, folder):
         if tried == _TRIED:
             return
         reading = canonical
@@ -105,12 +106,20 @@ def older_readings(canonical: Canonical, folder: str, work: Work) -> Iterator[Ca
             yield replace(reading, steps=(*reading.steps, *steps))
 
 
-def _shown(index: Index, known: list[Row]) -> Iterator[tuple[Row, list[str]]]:
-    """Rows that have a sign in the state dict, with the prefixes below which it stands."""
-    first = {_skeleton(sign[0]) for row in known for sign in row.signs}
-    tails = {
+@functools.cache
+def _first_signs(folder: str) -> tuple[frozenset[str], frozenset[str]]:
+    """The first sign of every row of a folder, with # for its numbers; and the ends, from a dot on,
+    of all of them."""
+    first = frozenset(_skeleton(sign[0]) for row in rows(folder) for sign in row.signs)
+    tails = frozenset(
         name[at:] for name in first for at in range(len(name)) if not at or name[at - 1] == "."
-    }
+    )
+    return first, tails
+
+
+def _shown(index: Index, folder: str) -> Iterator[tuple[Row, list[str]]]:
+    """Rows that have a sign in the state dict, with the prefixes below which it stands."""
+    first, tails = _first_signs(folder)
     places: dict[str, dict[str, None]] = {}
     for key in index:
         parts = key.split(".")
@@ -124,7 +133,7 @@ def _shown(index: Index, known: list[Row]) -> Iterator[tuple[Row, list[str]]]:
                 places.setdefault(end, {})[prefix] = None
     if not places:
         return
-    for row in known:
+    for row in rows(folder):
         prefixes: dict[str, None] = {}
         for sign in row.signs:
             for prefix in places.get(_skeleton(sign[0]), ()):
