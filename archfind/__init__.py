@@ -112,6 +112,7 @@ def build(
     settings: Mapping[str, object] | None = None,
     part: str = "",
     accept_ambiguous: bool = False,
+    accept_likely: bool = False,
     allow_expansion: bool = False,
     code: str = "",
     trust: bool = False,
@@ -121,7 +122,9 @@ def build(
     `settings` tell what was assumed, or override config fields, which the strict load checks.
     Raises AmbiguousError where several functions fit, or what the outputs depend on was assumed
     (`accept_ambiguous` takes the first, as assumed), UnknownError where none fits, and BuildError
-    with `.missing`, `.unexpected`, `.mismatched` where one nearly does. A network of more than 32
+    with `.missing`, `.unexpected`, `.mismatched` where one nearly does. A network of no library is
+    the module that `source` writes, where its grade is certain; with `accept_likely` where it is
+    likely, and instead of a network that nearly fits. A network of more than 32
     times the file's bytes is only built with `allow_expansion`. `code` and `trust` are as of
     `guess`: the class's code is imported in this process, and its constructor run.
     """
@@ -129,7 +132,7 @@ def build(
     from archfind.types import Choice
 
     accepts = accept_ambiguous, accept_ambiguous
-    choice = Choice(choose, part, settings or {}, *accepts, code=code, trust=trust)
+    choice = Choice(choose, part, settings or {}, *accepts, code, trust, accept_likely)
     return pipeline.build(source, choice, allow_expansion=allow_expansion)
 
 
@@ -140,6 +143,7 @@ def load(
     settings: Mapping[str, object] | None = None,
     part: str = "",
     accept_ambiguous: bool = False,
+    accept_likely: bool = False,
     allow_expansion: bool = False,
     code: str = "",
     trust: bool = False,
@@ -156,7 +160,8 @@ def load(
     from archfind import pipeline
     from archfind.types import Choice
 
-    choice = Choice(choose, part, settings or {}, accept_ambiguous, code=code, trust=trust)
+    accepts = accept_ambiguous, False
+    choice = Choice(choose, part, settings or {}, *accepts, code, trust, accept_likely)
     module, warning = pipeline.load(source, choice, allow_expansion=allow_expansion)
     if warning:
         warnings.warn(warning, stacklevel=2)
@@ -171,6 +176,7 @@ def export(
     settings: Mapping[str, object] | None = None,
     part: str = "",
     accept_ambiguous: bool = False,
+    accept_likely: bool = False,
     force: bool = False,
     opset: int | None = None,
     keep_unchecked: bool = False,
@@ -198,7 +204,7 @@ def export(
     from archfind.types import Choice, Output
 
     accepts = accept_ambiguous, accept_ambiguous
-    choice = Choice(choose, part, settings or {}, *accepts, code=code, trust=trust)
+    choice = Choice(choose, part, settings or {}, *accepts, code, trust, accept_likely)
     kept = force, opset, keep_unchecked, dtype, max_shard_size, half, allow_expansion, tuple(inputs)
     return pipeline.export(source, Output(os.fspath(out), *kept), choice)
 

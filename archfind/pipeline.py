@@ -223,6 +223,10 @@ def _built(
         why = "; ".join(found.warnings[-3:])
         raise BuildError(f"no class below {choice.code} was proven: {why}", checkpoint.path)
     found = guess(found, Choice(choice.choose), search=True)
+    if found.kind is None and found.status in ("unknown", "close")[: 1 + choice.accept_likely]:
+        written = _written(found, choice)
+        if written is not None:
+            return written
     built: Built | None = None
     refusal: BuildError | None = None
     try:
@@ -241,6 +245,33 @@ def _built(
         assert refusal is not None
         raise refusal
     return built
+
+
+def _written(found: Guess, choice: Choice) -> Built | None:
+    """The module that is written for a network of no library, as a live one. UnknownError where its
+    forward isn't known, or only likely, and `accept_likely` doesn't take that; None where the file
+    is a graph or a program, which say theirs."""
+    from archfind.building.from_source import build_written
+    from archfind.formats import PROGRAMS
+
+    checkpoint = found.canonical.checkpoint
+    if choice.choose or checkpoint.format in PROGRAMS or len(found.parts) > 1 > len(choice.part):
+        return None
+    made = source(found, choice.settings, choice.part or found.part)
+    why = ""
+    if made.grade == "partial":
+        why = f"and what archfind source writes is open: {'; '.join(made.questions[:3])}"
+    elif made.grade != "certain" and not choice.accept_likely:
+        count = sum(item.source != "file" for item in made.unseen)
+        why = f"archfind source writes its module, likely, with {count} assumptions: "
+        why += "--accept-likely takes it"
+    if why:
+        copied = ".safetensors and .pth are written without a network"
+        more = "" if found.searched else "; guess --search builds its likes"
+        names = tuple(match.entry.id for match in found.matches)
+        text = f"unknown, no signature fits; {why}{more}; {copied}"
+        raise UnknownError(text, checkpoint.path, names)
+    return build_written(found, made)
 
 
 def _mended(found: Guess, choose: str, end: float) -> Guess | None:
@@ -291,7 +322,7 @@ def load(
 
         module = graph_module(graph.path, () if allow_expansion else graph.files)
         return module, f"{error.message}; this is the graph itself, node by node"
-    if not built.match.assumed or choice.accept_ambiguous:
+    if not built.match.assumed or choice.accept_ambiguous or built.match.written is not None:
         return built.module, ""
     from archfind.matching.assumed import warning
 

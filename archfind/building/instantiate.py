@@ -100,7 +100,7 @@ def build(
     for key in found.tolerated:
         if key in own:
             state.setdefault(key, own[key])
-    _load(module, state, found, path)
+    load_strictly(module, state, found, path)
     left = [k for k, t in [*module.named_parameters(), *module.named_buffers()] if t.is_meta]
     if left:
         raise BuildError(f"{len(left)} tensors have no values after loading: {left[0]} ...", path)
@@ -293,13 +293,16 @@ def _other_version(found: Match) -> str:
     )
 
 
-def _load(module: nn.Module, state: dict[str, torch.Tensor], found: Match, path: str) -> None:
+def load_strictly(
+    module: nn.Module, state: dict[str, torch.Tensor], found: Match, path: str
+) -> None:
+    """The state dict in the module, under its own keys. BuildError with those that don't fit."""
     own = module.state_dict()
     missing = tuple(k for k in own if k not in state)
     unexpected = tuple(k for k in state if k not in own)
     mismatched = tuple(k for k, t in state.items() if k in own and own[k].shape != t.shape)
     if missing or unexpected or mismatched:
-        why = "" if found.trusted is not None else _other_version(found)
+        why = _other_version(found) if found.trusted is found.written is None else ""
         text = (
             f"{found.entry.id} doesn't load strictly: {len(missing)} missing, {len(unexpected)} "
             f"unexpected, {len(mismatched)} mismatched{why}"

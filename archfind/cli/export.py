@@ -20,8 +20,9 @@ def run(arguments: argparse.Namespace) -> int:
 
     if arguments.trust and not arguments.code:
         return _program(arguments)
-    if arguments.inputs and not arguments.trust:
-        raise ExportError("--input is for a program that --trust runs", arguments.out)
+    if arguments.inputs and not (arguments.trust or arguments.accept_likely):
+        text = "--input is for a program that --trust runs, or with --accept-likely"
+        raise ExportError(text, arguments.out)
     refuse_untrusted(arguments)
     settings = settings_of(arguments.settings)
     options: dict[str, Any] = {
@@ -56,6 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
         choose=arguments.choose,
         settings=settings,
         accept_ambiguous=arguments.accept_ambiguous,
+        accept_likely=arguments.accept_likely,
         keep_unchecked=arguments.keep_unchecked,
         allow_expansion=arguments.allow_expansion,
         inputs=arguments.inputs,

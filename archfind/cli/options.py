@@ -56,6 +56,11 @@ def add_export(one: argparse.ArgumentParser) -> None:
     one.add_argument(
         "--accept-ambiguous", action="store_true", help="take the first that fits, as assumed"
     )
+    one.add_argument(
+        "--accept-likely",
+        action="store_true",
+        help="where no library has it, take the module that `source` writes, as likely as it is",
+    )
     one.add_argument("--force", action="store_true", help="replace OUT if it exists")
     one.add_argument("--opset", type=int, help="ONNX opset (the exporter's default)")
     one.add_argument("--half", action="store_true", help="float16 inside the .onnx")
@@ -67,7 +72,7 @@ def add_export(one: argparse.ArgumentParser) -> None:
     )
     one.add_argument(
         "--input", dest="inputs", action="append", default=[], metavar="SHAPE",
-        help="what a trusted program or class runs on: 1x3x224x224, or 1x128:int64",
+        help="what a program, class or written module runs on: 1x3x224x224, or 1x128:int64",
     )  # fmt: skip
     one.add_argument(
         "--dtype", default="", metavar="fp16|bf16|fp32", help="cast floats (.safetensors, .pth)"

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from archfind.errors import ExportError
 from archfind.exporters.convert import convert
+from archfind.matching.assumed import graded
 from archfind.types import Exported
 from archfind.writing import beside, target
 
@@ -101,7 +102,10 @@ def _write(
         example = _given(example, given.pop("args"))
     job = Job(path, metadata(built, example), example, opset, keep, given, more["half"])
     written = writer.write(built, job)
-    return replace(written, notes={"input": example.describe(), **written.notes})
+    notes = {"input": example.describe(), **written.notes}
+    if built.match.written is not None:
+        notes = {"grade": graded(built.match), **notes}
+    return replace(written, notes=notes)
 
 
 def _given(example: Example, args: Any) -> Example:

@@ -35,6 +35,7 @@ def metadata(built: Built, example: Example) -> dict[str, str]:
         "archfind.chosen_by": built.guess.chosen_by,
         "archfind.model_type": match.pretrained.model_type if match.pretrained else "",
         "archfind.assumed": _json(assumed_document(match)),
+        **({"archfind.grade": match.written.grade} if match.written is not None else {}),
     }
 
 

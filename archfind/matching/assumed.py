@@ -66,6 +66,12 @@ def warning(match: Match) -> str:
     return f"{match.entry.id} is loaded with assumptions: {_list(match)}; settings= can tell them"
 
 
+def graded(match: Match) -> str:
+    """The grade of a written module, with what was assumed to write it."""
+    assert match.written is not None
+    return match.written.grade + (f", assumed: {_list(match)}" if match.assumed else "")
+
+
 def question(match: Match) -> str:
     """What is to be told before a network is built, or accepted as it is assumed to be."""
     return (

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from archfind.classes.usual_arguments import usual
 
 TYPE_CHECKING = False
@@ -9,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-    from archfind.types import Entry, Match
+    from archfind.types import Entry, Match, Source
 
 
 def assumed_document(found: Match) -> list[dict[str, object]]:
@@ -42,12 +44,23 @@ def recipe(found: Match) -> dict[str, object]:
     """{"callable": "timm.create_model", "args": ["resnet50"], "kwargs": {"num_classes": 10}}: what
     differs from the library's defaults, and what keeps it from downloading weights."""
     entry = found.entry
+    if found.written is not None:
+        return _written(found.written)
     if found.variant is not None:
         return _variant(found)
     if found.pretrained is not None:
         return _configured(found)
     moved = {k: v for k, v in arguments(found).items() if entry.fields.get(k) != v}
     return _call(entry, moved)
+
+
+def _written(source: Source) -> dict[str, object]:
+    """archfind's own call: the module is written anew, with what the user set."""
+    told = {item.place: item.value for item in source.unseen if item.source == "user"}
+    kwargs: dict[str, object] = {"accept_likely": True} if source.grade != "certain" else {}
+    kwargs |= {"settings": told} if told else {}
+    name = os.path.basename(source.canonical.checkpoint.path)
+    return {"callable": "archfind.load", "args": [name], "kwargs": kwargs}
 
 
 def _call(entry: Entry, moved: Mapping[str, object]) -> dict[str, object]:

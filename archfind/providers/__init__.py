@@ -82,7 +82,7 @@ def provider(name: str) -> Provider:
 
 def example_of(found: Match, module: nn.Module) -> Example:
     """The inputs that the network of a match takes."""
-    if found.trusted is not None:
+    if found.trusted is not None or found.written is not None:
         from archfind.providers.any_module import example
 
         return example(module, {name: setting.value for name, setting in found.config.items()})

@@ -14,6 +14,18 @@ CONTAINERS = ("Sequential", "ModuleList")
 BLOCK = "Block"
 NORMS = ("BatchNorm", "LayerNorm", "GroupNorm", "InstanceNorm", "RMSNorm")
 RECURRENT = ("LSTM", "GRU", "RNN")
+# torch.nn's layers without tensors: a file may name any class, and only these are written.
+WITHOUT_TENSORS = frozenset(
+    """Identity Dropout Dropout1d Dropout2d Dropout3d AlphaDropout FeatureAlphaDropout ReLU ReLU6
+    LeakyReLU ELU CELU SELU GELU SiLU Mish Softplus Softsign Tanh Sigmoid LogSigmoid Hardtanh
+    Hardswish Hardsigmoid Hardshrink Softshrink Tanhshrink GLU Softmax Softmax2d Softmin
+    LogSoftmax MaxPool1d MaxPool2d MaxPool3d AvgPool1d AvgPool2d AvgPool3d AdaptiveAvgPool1d
+    AdaptiveAvgPool2d AdaptiveAvgPool3d AdaptiveMaxPool1d AdaptiveMaxPool2d AdaptiveMaxPool3d
+    Flatten Upsample UpsamplingNearest2d UpsamplingBilinear2d PixelShuffle PixelUnshuffle
+    ZeroPad1d ZeroPad2d ZeroPad3d ReflectionPad1d ReflectionPad2d ReflectionPad3d
+    ReplicationPad1d ReplicationPad2d ReplicationPad3d
+    InstanceNorm1d InstanceNorm2d InstanceNorm3d""".split()
+)
 
 
 class Part:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from archfind.evidence.layers import layers
 from archfind.sourcing.leaves import recognise
-from archfind.sourcing.parts import BLOCK, Part
+from archfind.sourcing.parts import BLOCK, WITHOUT_TENSORS, Part
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def _settle(part: Part, known: Mapping[str, Any]) -> None:
         return
     stated = part.stated.rpartition(".")[2] if part.stated.startswith("torch.nn.") else ""
     numbered = bool(part.children) and all(name.isdecimal() for name in part.children)
-    if stated and not part.children and not part.tensors:
+    if stated in WITHOUT_TENSORS and not part.children and not part.tensors:
         part.kind = stated  # a layer without tensors
     elif stated in ("Sequential", "ModuleList") and not part.tensors:
         part.kind = stated

@@ -102,12 +102,16 @@ def settle_convolution(part: Part, asked: Asked) -> None:
     }
     if turned:
         usual["output_padding"] = int(step == 2 and size == 3)
-    biased = part.arguments.pop("bias", True)
-    groups = part.arguments.pop("groups", 1)
+    arguments = part.arguments
+    biased = arguments.pop("bias", True)
+    groups = arguments.pop("groups", 1)
     for name, value in usual.items():
         place = f"{part.path}.{name}"
         told = part.said.get(name)
-        if isinstance(told, list | tuple | int) and not isinstance(told, bool):
+        if name == "padding" and told in ("same", "valid"):
+            arguments["padding"] = f'"{asked.file_says(place, told)}"'
+            continue
+        if _is_size(told):
             value = asked.file_says(place, tuple(told) if isinstance(told, list) else told)
         else:
             value = asked.value(place, value, part.reason or "usual for its kernel")
@@ -121,6 +125,12 @@ def settle_convolution(part: Part, asked: Asked) -> None:
         part.arguments["bias"] = False
     if part.said.get("padding_mode") in ("reflect", "replicate", "circular"):
         part.arguments["padding_mode"] = f'"{part.said["padding_mode"]}"'
+
+
+def _is_size(told: object) -> bool:
+    """Whether a file tells a number, or a few, each of which could be a layer's."""
+    numbers = told if isinstance(told, list | tuple) else (told,)
+    return 0 < len(numbers) < 9 and all(type(n) is int and 0 <= n < 2**31 for n in numbers)
 
 
 def _usual(size: int, turned: bool) -> tuple[int, int]:
@@ -143,7 +153,7 @@ def _normed(part: Part, value: Value, asked: Asked) -> Value | None:
     eps = part.said.get("eps")
     stated = part.stated.rpartition(".")[2]
     if part.kind.startswith(("BatchNorm", "InstanceNorm")):
-        if not stated:
+        if stated[:-2] != part.kind[:-2] or stated[-2:] not in ("1d", "2d", "3d"):
             dims = value.dims if value.kind == MAP else 1
             part.kind = f"{part.kind[:-2]}{dims}d"
         else:
@@ -163,7 +173,7 @@ def _normed(part: Part, value: Value, asked: Asked) -> Value | None:
             "GroupNorm",
             {"num_groups": groups, "num_channels": value.width},
         )
-    if isinstance(eps, float) and part.kind != "RMSNorm":
+    if isinstance(eps, float) and eps - eps == 0 and part.kind != "RMSNorm":
         if asked.file_says(f"{part.path}.eps", eps) != 1e-5:
             part.arguments["eps"] = eps
     else:

@@ -18,6 +18,7 @@ from archfind.types.networks import (
     Variant,
     Verdict,
 )
+from archfind.types.sources import Source
 from archfind.types.state_dicts import Canonical
 
 
@@ -30,7 +31,8 @@ class Match:
     counts its keys in the file whatever their shapes, and its shapes whatever their keys. `assumed`
     is what its outputs depend on without a trace: with such an item, no answer is exact. `resized`
     has the weights' shapes of layers, by their paths, that have other sizes than the entry's.
-    `trusted` is there where the network is a class of a user's code."""
+    `trusted` is there where the network is a class of a user's code, `written` where it's the
+    module that archfind wrote for a network of no library."""
 
     entry: Entry
     config: Mapping[str, Setting]
@@ -49,6 +51,7 @@ class Match:
     assumed: tuple[Assumed, ...] = ()
     resized: Mapping[str, tuple[int, ...]] = NOTHING
     trusted: TrustedClass | None = None
+    written: Source | None = None
 
     @property
     def fits(self) -> bool:
@@ -61,7 +64,8 @@ class Choice:
     in the file, `settings` tell what was assumed or override a config. `accept_ambiguous` takes the
     first of several networks that fit, `accept_assumed` what the outputs depend on as it is
     assumed. `code` is where a class of its own may be declared: a folder, a Python file, a wheel or
-    the name of an installed package; it is read, and with `trust` imported."""
+    the name of an installed package; it is read, and with `trust` imported. `accept_likely` takes
+    the module that is written for a network of no library where its forward is likely."""
 
     choose: str = ""
     part: str = ""
@@ -70,6 +74,7 @@ class Choice:
     accept_assumed: bool = False
     code: str = ""
     trust: bool = False
+    accept_likely: bool = False
 
 
 @frozen

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -11,9 +12,10 @@ import pytest
 import torch
 from drawn_nets import drawn
 from torch import nn
-from written_sources import check_format, compiled, written_for
+from written_sources import STORAGE, check_format, compiled, written_for
 
-from archfind.types import Source
+from archfind.sourcing.network import written
+from archfind.types import Canonical, Checkpoint, Source, TensorSpec
 
 HOSTILE: dict[str, Mapping[str, tuple[int, ...]]] = {
     "keywords": {"class.weight": (3, 4), "import.bias": (2,), "None.lambda": (1,)},
@@ -122,3 +124,30 @@ def test_nothing_of_a_file_is_run(tmp_path: Path) -> None:
         text=True,
     )
     assert done.returncode == 0, done.stderr
+
+
+EVIL = (
+    "torch.nn.modules.x.Linear(2, 2); import os; os.system('x'); nn.ReLU",
+    "torch.nn.BatchNorm2d\n    import os",
+    "torch.nn.modules.module.Module",
+    "torch.nn.ReLU()or __import__('os').system('x')#",
+    'torch.nn."""',
+    "torch.nn.parallel.DataParallel",
+)
+
+
+@pytest.mark.parametrize("name", EVIL)
+def test_only_known_classes_of_a_listing_are_written(name: str) -> None:
+    shapes = {"a": (3, 4), "n": (3,)}
+    index = {f"{k}.weight": TensorSpec("float32", shape, STORAGE) for k, shape in shapes.items()}
+    objects = {"": name, "a": name, "n": name, "r": name, "s.t": name, "s": name}
+    told = {"r@p": name, "a@stride": [name], "a@padding_mode": name, "r@inplace": True}
+    checkpoint = Checkpoint("evil.pth", "pth", index, objects=objects, metadata=told)
+    source = written(Canonical(checkpoint, index, {key: key for key in index}))
+    tree = ast.parse(source.text)
+    imports = [ast.unparse(n) for n in ast.walk(tree) if isinstance(n, ast.Import | ast.ImportFrom)]
+    assert set(imports) <= {"import torch", "from torch import Tensor, nn", "from torch import nn"}
+    named = {n.attr for n in ast.walk(tree) if isinstance(n, ast.Attribute)}
+    assert not named & {"system", "DataParallel"}
+    calls = {ast.unparse(n.func) for n in ast.walk(tree) if isinstance(n, ast.Call)}
+    assert not any("__" in call and not call.endswith("__init__") for call in calls)
