@@ -82,6 +82,7 @@ def guess(
     code: str = "",
     values: bool = True,
     trust: bool = False,
+    signatures: str = "",
 ) -> Guess:
     """Which network `source` is; `choose` names an entry ("timm/resnetaa50") among those that fit,
     `part` one of several networks in the file.
@@ -97,11 +98,12 @@ def guess(
     their classes that account for the tensors. CodeError where there is no such place. With `trust`
     that code is imported, in a process of its own, and the class that makes the file's tensors is
     the answer, with its arguments; `load` and `export` then import it in this process.
+    `signatures` is a folder of signatures of the user's own, in place of the usual one.
     """
     from archfind import pipeline
     from archfind.types import Choice
 
-    choice = Choice(choose, part, settings or {}, code=code, trust=trust)
+    choice = Choice(choose, part, settings or {}, code=code, trust=trust, signatures=signatures)
     return pipeline.guess(source, choice, search=search, values=values)
 
 
@@ -116,6 +118,7 @@ def build(
     allow_expansion: bool = False,
     code: str = "",
     trust: bool = False,
+    signatures: str = "",
 ) -> Built:
     """The guess as a live module with its proof: `Built.module`, `.loaded` of `.tensors`.
 
@@ -126,13 +129,14 @@ def build(
     the module that `source` writes, where its grade is certain; with `accept_likely` where it is
     likely, and instead of a network that nearly fits. A network of more than 32
     times the file's bytes is only built with `allow_expansion`. `code` and `trust` are as of
-    `guess`: the class's code is imported in this process, and its constructor run.
+    `guess`: the class's code is imported in this process, and its constructor run. `trust` alone
+    is for a class that a signature of the user's own names, of the folder `signatures`.
     """
     from archfind import pipeline
     from archfind.types import Choice
 
     accepts = accept_ambiguous, accept_ambiguous
-    choice = Choice(choose, part, settings or {}, *accepts, code, trust, accept_likely)
+    choice = Choice(choose, part, settings or {}, *accepts, code, trust, accept_likely, signatures)
     return pipeline.build(source, choice, allow_expansion=allow_expansion)
 
 
@@ -147,6 +151,7 @@ def load(
     allow_expansion: bool = False,
     code: str = "",
     trust: bool = False,
+    signatures: str = "",
 ) -> nn.Module:
     """The network of `source` as a module in eval mode, strictly loaded, nothing on the meta
     device. Arguments and errors are those of `build`; but where one network stands out, and only
@@ -161,7 +166,7 @@ def load(
     from archfind.types import Choice
 
     accepts = accept_ambiguous, False
-    choice = Choice(choose, part, settings or {}, *accepts, code, trust, accept_likely)
+    choice = Choice(choose, part, settings or {}, *accepts, code, trust, accept_likely, signatures)
     module, warning = pipeline.load(source, choice, allow_expansion=allow_expansion)
     if warning:
         warnings.warn(warning, stacklevel=2)
@@ -186,6 +191,7 @@ def export(
     allow_expansion: bool = False,
     code: str = "",
     trust: bool = False,
+    signatures: str = "",
     inputs: Sequence[str] = (),
 ) -> Exported:
     """Write the network of `source` to `out`, in the format of its suffix, and check it.
@@ -194,8 +200,9 @@ def export(
     "bf16", "fp32") casts floats, `max_shard_size`, in bytes, makes several files and an index. To
     all else the network is built and loaded first, as it is where `settings` are given. `opset` and
     `half` (float16 inside) are for .onnx. More than 32 times the file's bytes are only written with
-    `allow_expansion`. `code` and `trust` are as of `build`; `inputs` say what a class of that code
-    runs on, batch first ("1x3x224x224", "1x128:int64"), where that isn't found by trying.
+    `allow_expansion`. `code`, `trust` and `signatures` are as of `build`; `inputs` say what a class
+    of that code runs on, batch first ("1x3x224x224", "1x128:int64"), where that isn't found by
+    trying.
 
     ExportError where nothing could be written, `out` exists (`force` replaces it), or the result
     differs from the module (`keep_unchecked` keeps it). Otherwise as `build`.
@@ -204,7 +211,7 @@ def export(
     from archfind.types import Choice, Output
 
     accepts = accept_ambiguous, accept_ambiguous
-    choice = Choice(choose, part, settings or {}, *accepts, code, trust, accept_likely)
+    choice = Choice(choose, part, settings or {}, *accepts, code, trust, accept_likely, signatures)
     kept = force, opset, keep_unchecked, dtype, max_shard_size, half, allow_expansion, tuple(inputs)
     return pipeline.export(source, Output(os.fspath(out), *kept), choice)
 

@@ -46,6 +46,11 @@ def guess(
     """Which network `source` is, searched for where nothing fits and `search` asks for it, with
     what the choice tells of it, what its values decide where `values` may be read, and the classes
     of its code that it may be of."""
+    if choice.signatures:
+        from archfind.database.entries import with_signatures
+
+        with with_signatures(choice.signatures):
+            return guess(source, _usual(choice), search=search, values=values)
     from archfind.database import entries
     from archfind.matching import identify
 
@@ -69,6 +74,13 @@ def guess(
 
         found = chosen(found, choice.choose)
     return _settled(found, choice) if choice.settings else found
+
+
+def _usual(choice: Choice) -> Choice:
+    """The choice where its signatures are those that are asked."""
+    from archfind.frozen import replace
+
+    return replace(choice, signatures="")
 
 
 def _weighed(found: Guess, part: str) -> Guess:
@@ -182,6 +194,11 @@ def build(
     source: Path | Checkpoint | Guess, choice: Choice, *, allow_expansion: bool = False
 ) -> Built:
     """The guess as a live module, strictly loaded."""
+    if choice.signatures:
+        from archfind.database.entries import with_signatures
+
+        with with_signatures(choice.signatures):
+            return build(source, _usual(choice), allow_expansion=allow_expansion)
     try:
         from archfind.building.instantiate import build as build_guess
     except ModuleNotFoundError as error:
@@ -332,6 +349,11 @@ def load(
 def export(source: Path | Checkpoint | Guess | Built, output: Output, choice: Choice) -> Exported:
     """The network written and checked: its tensors copied to .safetensors and .pth, whatever
     network they are of; for all else, and with settings, it is built first."""
+    if choice.signatures:
+        from archfind.database.entries import with_signatures
+
+        with with_signatures(choice.signatures):
+            return export(source, output, _usual(choice))
     from archfind.types import Built
     from archfind.writing import target
 

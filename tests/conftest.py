@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import os
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -16,6 +17,9 @@ pytest.register_assert_rewrite("layout_files")
 hypothesis.settings.register_profile("archfind", deadline=None)  # machines are busy
 hypothesis.settings.load_profile("archfind")
 LIGHT = "pytestmark = pytest.mark.light"
+# Nobody's own signatures: what a developer has learnt is no part of the tests.
+os.environ.pop("ARCHFIND_SIGNATURES", None)
+os.environ["XDG_DATA_HOME"] = os.devnull
 HEAVY = frozenset(
     "torch torchvision timm transformers spandrel segmentation_models_pytorch".split()
 )

@@ -27,7 +27,7 @@ from archfind.probing.config import (
     with_inherited,
 )
 from archfind.probing.probe import on_meta
-from archfind.providers import provider
+from archfind.providers import example_of, provider
 from archfind.providers.on_meta import create_on_meta
 from archfind.trusted import imported as code
 from archfind.types import Built, Canonical, Guess, Match
@@ -62,10 +62,13 @@ def build(
     `accept_assumed` takes what is left as it is assumed. Raises AmbiguousError, UnknownError, or
     BuildError with `.missing`, `.unexpected` and `.mismatched`.
     """
+    if guess.is_named:
+        _refuse_record(guess.matches[0], guess.canonical.checkpoint.path)
     guess, rest = settled(guess, settings or {})
     found = _match(guess, accept_ambiguous, accept_assumed)
     config = {**recipe.arguments(found), **rest}
     path = guess.canonical.checkpoint.path
+    _refuse_record(found, path)
     if found.pretrained is not None:
         return built_from_config(guess, found, rest)
     if guess.canonical.quantisation is not None and found.head is None:
@@ -107,8 +110,7 @@ def build(
     if found.resized:
         from archfind.building.resize_layers import flows
 
-        example = provider(found.entry.provider).example(found.entry.name, module)
-        why = flows(module.eval(), example.args)
+        why = flows(module.eval(), example_of(found, module).args)
         if why:
             raise BuildError(f"{found.entry.id} can't have the file's sizes: {why}", path)
     return Built(guess, found, module.eval(), loaded, loaded)
@@ -119,12 +121,25 @@ def fresh(found: Match) -> nn.Module:
     if found.pretrained is not None:
         config, cls, switches = config_of(found, {}, "")
         return cls(config, **switches).eval()
+    _refuse_record(found, "")
     module = _create(found, recipe.arguments(found), "")
     return (rebuilt(module, found.head) if found.head is not None else module).eval()
 
 
+def _refuse_record(found: Match, path: str) -> None:
+    """What a user recorded of keys and shapes alone is a name; nothing can be made of it."""
+    if not found.entry.callable:
+        text = (
+            f"{found.entry.id} is a record of keys and shapes, and no code stands behind it: "
+            "archfind source writes a module, .safetensors and .pth are written without one, and "
+            "archfind signatures learn PACKAGE.MODULE:CLASS records a class"
+        )
+        raise BuildError(text, path)
+
+
 def blank(found: Match) -> nn.Module:
     """The matched network on the meta device, without weights: its names and shapes."""
+    _refuse_record(found, "")
     config = recipe.arguments(found)
     entry = found.entry
     try:

@@ -38,13 +38,14 @@ def run(arguments: argparse.Namespace) -> int:
 
     values = not arguments.no_values
     choice = {"choose": arguments.choose, "part": arguments.part, "code": arguments.code}
-    found = guess(arguments.file, **choice, trust=arguments.trust, values=values)
+    place = {"signatures": arguments.signatures}
+    found = guess(arguments.file, **choice, **place, trust=arguments.trust, values=values)
     target.refuse_network(found, arguments.out)
     copied = exporters.copies(arguments.out) and not settings
     graph = found.canonical.checkpoint.format == "onnx"
     if not graph and (not copied or not exporters.convertible(found, arguments.choose)):
         trusted = bool(found.matches) and found.matches[0].trusted is not None
-        found = found if trusted else guess(found, choose=arguments.choose, search=True)
+        found = found if trusted else guess(found, choose=arguments.choose, search=True, **place)
     found, _ = settled(found, settings)  # told before it is shown; told again, it is the same
     if not arguments.json:
         print_lines(guess_lines(guess_document(found)))
@@ -61,6 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
         keep_unchecked=arguments.keep_unchecked,
         allow_expansion=arguments.allow_expansion,
         inputs=arguments.inputs,
+        **place,
         **options,
     )
     if arguments.json:

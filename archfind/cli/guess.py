@@ -32,6 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
                     code=arguments.code,
                     values=not arguments.no_values,
                     trust=arguments.trust,
+                    signatures=arguments.signatures,
                 )
                 own.checkpoint = found.canonical.checkpoint
                 is_brief = arguments.quiet and not arguments.json

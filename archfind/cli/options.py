@@ -7,6 +7,12 @@ if TYPE_CHECKING:
     import argparse
 
 
+def add_signatures(one: argparse.ArgumentParser) -> None:
+    one.add_argument(
+        "--signatures", default="", metavar="DIR", help="your own signatures, if not the usual ones"
+    )
+
+
 def add_output(one: argparse.ArgumentParser) -> None:
     one.add_argument("--json", action="store_true", help="one JSON object a file, on one line")
 

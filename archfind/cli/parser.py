@@ -18,6 +18,7 @@ from archfind.cli.options import (
     add_export,
     add_output,
     add_settings,
+    add_signatures,
 )
 from archfind.cli.printing import put
 
@@ -96,6 +97,7 @@ def _guess(one: argparse.ArgumentParser) -> None:
     )
     one.add_argument("-q", "--quiet", action="store_true", help="the first line only")
     one.add_argument("-v", "--verbose", action="store_true", help="what was tried, and the counts")
+    add_signatures(one)
     add_danger(one)
 
 
@@ -106,6 +108,7 @@ def _scan(one: argparse.ArgumentParser) -> None:
     one.add_argument("--hash", action="store_true", help="read all bytes, to tell copies")
     one.add_argument("--jobs", type=int, default=0, metavar="N", help="processes (one a core)")
     one.add_argument("--no-cache", action="store_true", help="read files again that were known")
+    add_signatures(one)
     add_danger(one)
 
 
@@ -121,6 +124,7 @@ def _export(one: argparse.ArgumentParser) -> None:
     add_output(one)
     add_choice(one)
     add_export(one)
+    add_signatures(one)
 
 
 def _source(one: argparse.ArgumentParser) -> None:
@@ -144,16 +148,25 @@ def _repair(one: argparse.ArgumentParser) -> None:
     one.add_argument("--trust", action="store_true", help="import that code")
     add_output(one)
     add_choice(one)
+    add_signatures(one)
 
 
 def _signatures(one: argparse.ArgumentParser) -> None:
     one.add_argument(
         "action",
-        choices=("list", "show", "build", "families", "check", "compile"),
-        help="list the entries; show the tensors of one; build a provider's entries anew; learn "
-        "the families of classes; check a sample against the libraries; compile the index",
+        choices=("list", "show", "learn", "add", "build", "families", "check", "compile"),
+        help="list the entries; show the tensors of one; learn a network of your own; add a folder "
+        "of others' signatures to yours; build a provider's entries anew; learn the families of "
+        "classes; check a sample against the libraries; compile the index",
     )
-    one.add_argument("names", nargs="*", metavar="NAME", help="an entry, or a provider to build")
+    one.add_argument(
+        "names", nargs="*", metavar="NAME", help="an entry, a folder, or a provider to build"
+    )
+    one.add_argument("--from", dest="file", default="", metavar="FILE", help="learn: its tensors")
+    one.add_argument("--name", default="", metavar="NAME", help="learn: what to call it, team/net")
+    one.add_argument("--part", default="", help="learn: one of several networks in FILE")
+    one.add_argument("--force", action="store_true", help="learn, add: replace what has its name")
+    add_signatures(one)
     one.add_argument("--sample", type=int, default=30, metavar="N", help="check: how many (0: all)")
     one.add_argument("--seed", type=int, default=0, help="check: which sample")
     one.add_argument(
@@ -173,6 +186,6 @@ COMMANDS = {
     "export": ("write .onnx (loaded strictly), .safetensors or .pth (copied)", _export),
     "source": ("a readable nn.Module for a network that no library has", _source),
     "repair": ("what keeps it from loading strictly, and a fixed copy", _repair),
-    "signatures": ("the database: list, show, build, families, check, compile", _signatures),
+    "signatures": ("the database: list, show, learn, add, and how it is made", _signatures),
     "demo": ("the whole way on a small trained checkpoint", _demo),
 }

@@ -13,7 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
 
-_APPLY = ("allow_fill", "force", "allow_expansion", "code", "trust")
+_APPLY = ("allow_fill", "force", "allow_expansion", "code", "trust", "signatures")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -30,6 +30,7 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         refuse_untrusted(arguments)
         place = {"code": arguments.code, "trust": arguments.trust}
+        place["signatures"] = arguments.signatures
         choice = {"choose": arguments.choose, "part": arguments.part, **place}
         plan = repair.plan(arguments.file, **choice, base=arguments.base or None)
     written = None

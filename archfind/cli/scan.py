@@ -35,6 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
         jobs=arguments.jobs,
         is_hashed=arguments.hash,
         is_cached=not arguments.no_cache,
+        signatures=arguments.signatures,
     )
     print_lines(summary.lines())
     return EXIT_DANGER if arguments.fail_on_danger and summary.dangerous else EXIT_EXACT

@@ -15,6 +15,30 @@ if TYPE_CHECKING:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    if arguments.action in ("learn", "add"):
+        return _learn(arguments)
+    from archfind.database.entries import with_signatures
+
+    with with_signatures(arguments.signatures):
+        return _database(arguments)
+
+
+def _learn(arguments: argparse.Namespace) -> int:
+    from archfind.learning import user_signatures
+
+    place = {"signatures": arguments.signatures, "force": arguments.force}
+    if arguments.action == "add":
+        lines, failed = user_signatures.add_lines(arguments.names, **place)
+    else:
+        failed = False
+        lines = user_signatures.learn_file_lines(
+            arguments.file, arguments.name, arguments.part, **place
+        )
+    print_lines(lines)
+    return EXIT_FAILED if failed else EXIT_EXACT
+
+
+def _database(arguments: argparse.Namespace) -> int:
     from archfind.learning import commands as commands
 
     if arguments.action == "list":

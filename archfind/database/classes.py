@@ -13,6 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from archfind.database.entries import Database
     from archfind.types import TensorSpec
 
 MAGIC = b"archfam6"
@@ -108,6 +109,11 @@ class Families(Table):
         templates = set(map(template, keys))
         counts = self.counted(dict.fromkeys(map(feature, templates), 1))
         return {number for number, count in counts.items() if count == len(templates)}
+
+
+def of(database: Database) -> Families | None:
+    """The families that belong to a database; None where there are none."""
+    return database.families(beside(database.path))
 
 
 _opened: dict[str, Families] = {}

@@ -79,10 +79,17 @@ def compile_index(folder: Path) -> bytes:
     """The compiled index of a signatures folder."""
     functions = read_twins(folder / "twins.txt")
     prior = read_prior(folder / "prior.txt")
+    return index_of(groups(list(read_texts(folder))), functions, prior)
+
+
+def index_of(
+    grouped: list[list[Text]], functions: dict[str, tuple[int, str]], prior: list[str]
+) -> bytes:
+    """The compiled index of entries, those with the same tensors together."""
     holders: dict[int, list[int]] = {}
     sizes: list[int] = []
     texts: list[str] = []
-    for number, members in enumerate(groups(list(read_texts(folder)))):
+    for number, members in enumerate(grouped):
         if len(members) == 1:
             functions.pop(members[0].id, None)
         else:  # a twin that was never compared counts as another function

@@ -21,8 +21,22 @@ def compile_families(folder: Path) -> bytes:
     left out, and a family without any."""
     functions = read_twins(folder / "twins.txt")
     prior = read_prior(folder / "prior.txt")
+    places = sorted(folder.glob("*/families/*.txt"))
+    blocks = [f"[{b}" for path in places for b in path.read_text().split("\n[")[1:]]
+    return families_of(blocks, groups(list(read_texts(folder))), functions, prior)
+
+
+def families_of(
+    blocks: list[str],
+    grouped: list[list[Text]],
+    functions: dict[str, tuple[int, str]],
+    prior: list[str],
+    first: int = 0,
+) -> bytes:
+    """The compiled families of these texts, whose presets are among the entries; `first` numbers
+    the first group of those."""
     entries: dict[str, tuple[Text, int]] = {}
-    for number, members in enumerate(groups(list(read_texts(folder)))):
+    for number, members in enumerate(grouped, first):
         entries |= {text.id: (text, number) for text in members}
     holders: dict[int, list[int]] = {}
     sizes: list[int] = []
@@ -30,25 +44,23 @@ def compile_families(folder: Path) -> bytes:
     classes: dict[str, int] = {}
     kinds: list[int] = []
     presets: list[int] = []
-    for path in sorted(folder.glob("*/families/*.txt")):
-        for block in path.read_text().split("\n[")[1:]:
-            text = f"[{block}"
-            family = Family(text)
-            heads = [
-                f"{head_line(entries[name][0], functions, prior)}\t{entries[name][1]}"
-                for name in family.presets
-                if name in entries
-            ]
-            if not heads or family.base not in entries:
-                continue
-            templates = {feature(template_of(line)) for line in family.program.lines}
-            named = {of_preset(name) for name in family.presets}
-            for item in templates | _shapes(family) | named:
-                holders.setdefault(item, []).append(len(texts))
-            sizes.append(len(templates))
-            presets.append(len(heads))
-            kinds.append(classes.setdefault(family.cls, len(classes)))
-            texts.append("\n".join([*heads, "", text]))
+    for text in blocks:
+        family = Family(text)
+        heads = [
+            f"{head_line(entries[name][0], functions, prior)}\t{entries[name][1]}"
+            for name in family.presets
+            if name in entries
+        ]
+        if not heads or family.base not in entries:
+            continue
+        templates = {feature(template_of(line)) for line in family.program.lines}
+        named = {of_preset(name) for name in family.presets}
+        for item in templates | _shapes(family) | named:
+            holders.setdefault(item, []).append(len(texts))
+        sizes.append(len(templates))
+        presets.append(len(heads))
+        kinds.append(classes.setdefault(family.cls, len(classes)))
+        texts.append("\n".join([*heads, "", text]))
     return compiled(MAGIC, holders, [sizes, kinds, presets], texts)
 
 

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import os
+from _thread import _local as local  # pyright: ignore[reportPrivateUsage]
+from types import MappingProxyType
 
 from archfind.database.notation import Line, Size, expand, parse_line, usual_args
 from archfind.database.table import Table, hashed
+from archfind.database.user_folder import VARIABLE, listed, place_of, texts
 from archfind.errors import SignatureError
 from archfind.types import Entry
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
+
+    from archfind.database.classes import Families
+    from archfind.database.user_database import JoinedDatabase
+    from archfind.database.user_text import UserText
 
 MAGIC = b"archfnd4"
 _PARTS = 24  # of a key below any prefix: no library's network has more than 18
@@ -107,13 +114,21 @@ class Signature:
 
 
 class Database(Table):
-    """The compiled signatures, a row and a text each."""
+    """The compiled signatures, a row and a text each. `texts_by_name` has those of a user's own
+    among them, `wrong` what is to be said of files that hold none."""
+
+    texts_by_name: Mapping[str, UserText] = MappingProxyType({})
+    wrong: tuple[SignatureError, ...] = ()
 
     def __init__(self, source: str | bytes) -> None:
         super().__init__(source, MAGIC, 1)
         self.sizes = self.columns[0]  # tensors of fixed sizes that a signature always has
         self._signatures: dict[int, Signature] = {}
         self._held: dict[tuple[str, tuple[int, ...] | None], int] = {}
+
+    def families(self, shipped: Families | None) -> Families | None:
+        """The families of classes that belong to it, given those that are shipped."""
+        return shipped
 
     def holding(self, key: str, shape: tuple[int, ...] | None = None) -> int:
         """The class of signatures that hold a tensor, by key and shape, key alone, or ("" with a
@@ -191,8 +206,63 @@ def folder() -> str:
     raise SignatureError("signatures/ is missing; reinstall archfind")
 
 
-def default() -> Database:
+def shipped() -> Database:
     """The database that ships with archfind, loaded once."""
     if not _default:
         _default.append(Database(os.path.join(folder(), "index.bin")))
     return _default[0]
+
+
+_joined: dict[str, tuple[list[tuple[str, int, int]], JoinedDatabase]] = {}
+
+
+_told = local()
+
+
+class with_signatures:
+    """As long as this lasts, `default` has the user's signatures of this folder; of the usual one
+    where it's "". SignatureError where there is no such folder."""
+
+    def __init__(self, signatures: str) -> None:
+        if signatures and not os.path.isdir(os.path.expanduser(signatures)):
+            raise SignatureError("no folder of signatures", signatures)
+        self._place = signatures
+
+    def __enter__(self) -> None:
+        self._before = told()
+        _told.place = self._place or self._before
+
+    def __exit__(self, *_: object) -> None:
+        _told.place = self._before
+
+
+def told() -> str:
+    """The folder that `with_signatures` has told, "" where none is."""
+    return getattr(_told, "place", "")
+
+
+def stamp() -> str:
+    """What tells whether answers may have changed: the state of every file of the database."""
+    database = default()
+    status = os.stat(database.path)
+    rows = _joined[place_of(told())][0] if database.texts_by_name or database.wrong else []
+    return f"{status.st_size} {status.st_mtime_ns} {hashed(repr(rows)) if rows else ''}".strip()
+
+
+def default() -> Database:
+    """The database that ships with archfind, with a user's own signatures beside them where there
+    are any: read again once their files have changed."""
+    place = place_of(told())
+    if not os.path.isdir(place):
+        if os.environ.get(VARIABLE) and not told():
+            raise SignatureError(f"no folder of signatures, though {VARIABLE} says so", place)
+        return shipped()
+    rows = listed(place)
+    known = _joined.get(place)
+    if known is None or known[0] != rows:
+        from archfind.database.user_database import JoinedDatabase
+
+        own, wrong = texts(rows)
+        known = _joined[place] = rows, JoinedDatabase(shipped(), own, wrong)
+    joined = known[1]
+    return joined if joined.texts_by_name or joined.wrong else shipped()

@@ -69,6 +69,11 @@ class Table:
         return len(self.columns[0])
 
     @property
+    def lists(self) -> int:
+        """How many lists of rows there are."""
+        return len(self._starts) - 1
+
+    @property
     def texts(self) -> int:
         """How many texts there are."""
         return len(self._places) - 1
@@ -87,7 +92,7 @@ class Table:
             return self._lists[at]
         return -1
 
-    def members(self, holders: int) -> memoryview:
+    def members(self, holders: int) -> Sequence[int]:
         """The row numbers of a list."""
         return self._rows[self._starts[holders] : self._starts[holders + 1]]
 

@@ -143,7 +143,7 @@ def _named(
     graph's last linear layer has."""
     for number in database.named(name):
         for member in database.signature(number).members:
-            if name not in (member.entry.id, member.entry.name):
+            if name not in (member.entry.id, member.entry.name) or member.entry.is_users:
                 continue
             settings, variant = _said(said)
             if variant is None:

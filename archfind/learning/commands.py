@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from archfind.database.entries import Database, Signature, default, folder
+from archfind.database.entries import Database, Signature, default, folder, shipped
 from archfind.errors import SignatureError
 from archfind.writing import beside
 
@@ -44,6 +44,10 @@ def show_lines(names: list[str]) -> list[str]:
         raise SignatureError("show wants the name of an entry, such as timm/resnet50")
     lines: list[str] = []
     for name in names:
+        text = default().texts_by_name.get(name)
+        if text is not None:
+            lines += Path(text.path).read_text().rstrip("\n").split("\n")
+            continue
         signature, member = _find(default(), name)
         lines += default().entry_text(signature.number, member.entry.id)
         for twin in signature.members:
@@ -136,7 +140,7 @@ def check_lines(names: list[str], sample: int, seed: int) -> tuple[list[str], bo
     guessed back as themselves or a twin, and loaded strictly. `sample` 0 takes them all."""
     from archfind.learning.check import check_entries
 
-    ids = sorted(m.entry.id for m in _members(default()))
+    ids = sorted(m.entry.id for m in _members(shipped()))
     chosen = [i for i in ids if i in names or i.partition("/")[2] in names] if names else ids
     if not chosen:
         raise SignatureError(f"no entry {names[0]!r}; `archfind signatures list` has them all")

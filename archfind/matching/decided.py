@@ -7,7 +7,7 @@ from archfind.evidence.hints import named_in_file
 from archfind.frozen import replace
 from archfind.matching.code_origin import code_of, of_code, preferred
 from archfind.matching.compare import plain
-from archfind.matching.nearest import Fit, chosen, is_
+from archfind.matching.nearest import Fit, chosen, is_, is_member
 from archfind.types import Guess
 
 TYPE_CHECKING = False
@@ -21,7 +21,7 @@ def decided(
 ) -> Guess:
     """Exact where one function stands out among everything that fits, ambiguous otherwise. `code`
     is whose names the file has, where they aren't the library's."""
-    fits = [fit for fit in fits if fit.match.fits]
+    fits = _known([fit for fit in fits if fit.match.fits], choose)
     own = preferred(fits, code)
     matches = [chosen(fit, canonical, choose or own) for fit in fits]
     picked = [m for m in matches if is_(m, choose)] if choose else []
@@ -38,6 +38,13 @@ def decided(
     if plain(fits[0].signature):
         return Guess(canonical, "exact", tuple(matches), "prior")
     return Guess(canonical, "ambiguous", tuple(matches), "")
+
+
+def _known(fits: list[Fit], choose: str) -> list[Fit]:
+    """The networks that are more than a name. A user's record of keys and shapes is the answer
+    where nothing else is, or where `choose` is its name."""
+    known = [fit for fit in fits if fit.match.entry.callable or is_member(fit.signature, choose)]
+    return known or fits
 
 
 def by_code(answer: Guess) -> Guess:

@@ -17,6 +17,7 @@ from archfind.matching.file_claims import told
 from archfind.matching.nearest import Fit, is_, near
 from archfind.matching.parts import resolve
 from archfind.matching.registered import compared_signatures, is_whole, with_another_head
+from archfind.matching.user_records import with_records
 from archfind.state_dicts.canonical import AVERAGED, joined, networks, readings, strip
 from archfind.types import Canonical, Guess
 from archfind.work import Work
@@ -47,13 +48,19 @@ def guess(checkpoint: Checkpoint, database: Database, choose: str = "", part: st
         # What stands beside a network may be one that a library offers.
         found = _known(checkpoint, database, choose, part) if kind.name in _BESIDE else None
         return found or _no_network(checkpoint, kind, choose, part)
-    return judged(told(_guess(checkpoint, database, choose, part), database))
+    return judged(_told(checkpoint, database, choose, part))
+
+
+def _told(checkpoint: Checkpoint, database: Database, choose: str, part: str) -> Guess:
+    """What tensors, the file's words and the user's own database say."""
+    found = told(_guess(checkpoint, database, choose, part), database)
+    return with_records(found, database)
 
 
 def _known(checkpoint: Checkpoint, database: Database, choose: str, part: str) -> Guess | None:
     """What a file's keys say by themselves, where they are all of a network."""
     try:
-        found = judged(told(_guess(checkpoint, database, choose, part), database))
+        found = judged(_told(checkpoint, database, choose, part))
     except UnknownError:
         return None
     return found if found.status in _SURE else None
@@ -115,7 +122,7 @@ def registered(canonical: Canonical, database: Database) -> Guess:
     no other arguments, heads or names are tried."""
     tries = [(reading, compared_signatures(reading, database)) for reading in readings(canonical)]
     best, fits = max(tries, key=lambda item: item[1][0].share if item[1] else 0.0)
-    return near(best, fits, "", database, every=True)
+    return with_records(near(best, fits, "", database, every=True), database)
 
 
 def _asked(

@@ -40,12 +40,15 @@ def arguments(found: Match) -> dict[str, object]:
     return given
 
 
-def recipe(found: Match) -> dict[str, object]:
+def recipe(found: Match) -> dict[str, object] | None:
     """{"callable": "timm.create_model", "args": ["resnet50"], "kwargs": {"num_classes": 10}}: what
-    differs from the library's defaults, and what keeps it from downloading weights."""
+    differs from the library's defaults, and what keeps it from downloading weights. None for a
+    user's record of keys and shapes, which nothing builds."""
     entry = found.entry
     if found.written is not None:
         return _written(found.written)
+    if not entry.callable:
+        return None
     if found.variant is not None:
         return _variant(found)
     if found.pretrained is not None:

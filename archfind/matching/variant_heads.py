@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from archfind.classes.equations import ERRORS
 from archfind.classes.score import within
-from archfind.database.classes import beside
+from archfind.database.classes import of as families_of
 from archfind.database.entries import Signature
 from archfind.database.notation import Line, Size
 from archfind.frozen import replace
@@ -45,7 +45,7 @@ def headed_variant(
 ) -> Guess | None:
     """The network with its head, where everything else is some family's; None where there is none.
     The families of the entries `near` are tried first."""
-    families = beside(database.path)
+    families = families_of(database)
     shared = common_prefix(canonical.index)
     places = [shared, *prefixes(canonical.index, database)[:_PLACES]]
     for place in dict.fromkeys(places) if families else ():

@@ -9,7 +9,7 @@ import re
 from archfind.classes.equations import ERRORS
 from archfind.classes.ordinary_arguments import is_ordinary
 from archfind.classes.score import Solution, within
-from archfind.database.classes import beside
+from archfind.database.classes import of as families_of
 from archfind.frozen import replace
 from archfind.matching.compare import compared
 from archfind.matching.parts import common_prefix
@@ -50,7 +50,7 @@ def varied(
 ) -> tuple[float, Guess | None]:
     """The library's network with other arguments: 1 and the answer where every tensor fits, else
     the share that does and the nearest. The families of the entries `near` are tried first."""
-    families = beside(database.path)
+    families = families_of(database)
     shared = common_prefix(canonical.index)
     prefixes = [p for p in prefixes_of(canonical.index, database) if shared.startswith(p)]
     nearest: tuple[float, Guess | None] = 0.0, None

@@ -28,13 +28,20 @@ def plan(
     base: str | PathLike[str] | None = None,
     code: str = "",
     trust: bool = False,
+    signatures: str = "",
 ) -> Plan:
     """What keeps a file from loading strictly into the network that it is closest to, and the edits
     that would mend it. `choose` names the network, `base` the file that an adapter belongs to.
     `code` and `trust` are as of `archfind.guess`: the network may be a class of that code.
+    `signatures` is a folder of signatures of the user's own, in place of the usual one.
 
     A plan is always returned: `Plan.problems` says what no edit can mend without inventing weights.
     """
+    if signatures:
+        from archfind.database.entries import with_signatures
+
+        with with_signatures(signatures):
+            return plan(guess, choose=choose, part=part, base=base, code=code, trust=trust)
     from archfind import pipeline
     from archfind.types import Choice
 
@@ -104,14 +111,18 @@ def apply(
     allow_expansion: bool = False,
     code: str = "",
     trust: bool = False,
+    signatures: str = "",
 ) -> Exported:
     """Write the repaired file to `out` (.safetensors or .pth). `allow_fill` lets it invent what is
     missing, `allow_expansion` write more than 32 times the file's bytes. A plan for a class of the
-    user's code wants that `code`, and `trust` in it. RepairError where the plan can't be finished,
+    user's code wants that `code`, and `trust` in it; one for a network of other `signatures` than
+    the usual ones wants these. RepairError where the plan can't be finished,
     or its result doesn't load strictly; then nothing is written. The source is never touched."""
+    from archfind.database.entries import with_signatures
     from archfind.writing import target
 
     target.refuse_repair(out, [plan.source, *([plan.base] if plan.base else [])], force)
     from archfind.repair.perform import perform
 
-    return perform(plan, out, allow_fill, force, allow_expansion, code if trust else "")
+    with with_signatures(signatures):
+        return perform(plan, out, allow_fill, force, allow_expansion, code if trust else "")

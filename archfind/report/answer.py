@@ -20,6 +20,7 @@ from archfind.report.model_type import (
     pretrained_lines,
 )
 from archfind.report.parts import head_document, head_words, part_choice, part_document, part_lines
+from archfind.report.record import record_document, record_lines
 from archfind.report.said import said_document, said_first, said_lines
 from archfind.report.unknown import kind_document, no_network_lines, search_hint, unknown_lines
 from archfind.report.weighed import weighed_document, weighed_lines
@@ -49,7 +50,7 @@ def guess_document(guess: Guess, *, is_brief: bool = False) -> dict[str, object]
         **said_document(guess),
         "provider": best.entry.provider if best else None,
         "architecture": best.entry.name if best else None,
-        "class": best.entry.cls if best else None,
+        "class": (best.entry.cls or None) if best else None,
         **pretrained_document(best),
         "build": recipe(best) if best else None,
         "variant": dict(best.variant.moved) if best and best.variant else None,
@@ -66,6 +67,7 @@ def guess_document(guess: Guess, *, is_brief: bool = False) -> dict[str, object]
         **quantisation_document(guess),
         "steps": [[step.kind, step.detail] for step in guess.canonical.steps],
         "trusted": trusted_document(best),
+        "record": record_document(best),
         "candidates": [_candidate(found) for found in guess.matches],
         "explained": [
             {"explainer": name, "share": share, "architecture": network or None}
@@ -192,7 +194,10 @@ def _exact(document: dict, path: str) -> tuple[str, list[str]]:  # pyright: igno
     rest.append(_evidence(document))
     rest += _twin_lines(document) if not document.get("model_type") else also_lines(document)
     rest += part_lines(document)
+    rest += record_lines(document, path)
     build = document["build"]
+    if build is None:
+        return _title(document), rest
     words = [repr(a) for a in build["args"]] + [f"{k}={v!r}" for k, v in build["kwargs"].items()]
     words = [*config_words(document), *words]
     after = head_words(document) + sizes_words(document)
@@ -203,14 +208,17 @@ def _exact(document: dict, path: str) -> tuple[str, list[str]]:  # pyright: igno
 def _assumed(document: dict, path: str) -> tuple[str, list[str]]:  # pyright: ignore
     """One network that stands out, with what is assumed about it."""
     title, rest = _exact(document, path)
-    rest = [*assumed_lines(document), *rest, assumed_choice(path) + trusted_words(document)]
+    rest = [*assumed_lines(document), *rest]
+    if document["build"] is None:
+        return f"ambiguous: {title}; what it computes is known by name alone", rest
+    rest.append(assumed_choice(path) + trusted_words(document))
     places = {item["place"] for item in document["assumed"]}
     why = "the file says another" if places == {"said"} else "what no tensor shows is assumed"
     return f"ambiguous: {title}; {why}", rest
 
 
 def _title(document: dict) -> str:  # pyright: ignore
-    cls = str(document["class"]).rpartition(".")[2]
+    cls = str(document["class"] or "").rpartition(".")[2]
     other = " with other arguments" if document["variant"] else ""
     if document["resized"]:
         other += " with layers of other sizes"
@@ -218,7 +226,8 @@ def _title(document: dict) -> str:  # pyright: ignore
         other += " and another head" if other else " with another head"
     if document.get("model_type"):
         return f"{document['provider']}/{document['architecture']} ({document['model_type']})"
-    return f"{document['provider']}/{document['architecture']}{other} ({cls})"
+    named = f" ({cls})" if cls else ", as recorded"
+    return f"{document['provider']}/{document['architecture']}{other}{named}"
 
 
 def _sources(config: dict) -> str:  # pyright: ignore

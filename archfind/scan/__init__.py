@@ -16,6 +16,7 @@ import tempfile
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from typing import Any
 
     from archfind.scan.rows import Row
     from archfind.scan.summary import Summary
@@ -30,15 +31,24 @@ def scan(
     jobs: int = 0,
     is_hashed: bool = False,
     is_cached: bool = True,
+    signatures: str = "",
 ) -> Summary:
     """What the files at and below `places` are: a table in `out` (.jsonl, .csv, .parquet, .html),
     where it isn't "", each row also given to `show`, and what they have in common.
 
     `jobs` is how many processes work, 0 for one a core. With `is_hashed` all bytes are read, so
     that copies are told. With `is_cached` the rows of files that haven't changed are taken from the
-    user's cache, so that a scan that was ended goes on where it was. ExportError where `out` can't
-    be written, CheckpointError for a place that isn't there.
+    user's cache, so that a scan that was ended goes on where it was. `signatures` is a folder of
+    signatures of the user's own, in place of the usual one. ExportError where `out` can't be
+    written, CheckpointError for a place that isn't there.
     """
+    if signatures:
+        from archfind.database.entries import with_signatures
+
+        options: Any = {"force": force, "jobs": jobs, "is_hashed": is_hashed}
+        options["is_cached"] = is_cached
+        with with_signatures(signatures):
+            return scan(places, out, show=show, **options)
     from archfind.progress import counted
     from archfind.scan.known import Known, place
     from archfind.scan.scanned import scanned

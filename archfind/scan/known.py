@@ -31,8 +31,7 @@ def version() -> str:
     from archfind.database import entries
     from archfind.version import VERSION
 
-    status = os.stat(entries.default().path)
-    return f"{VERSION} {status.st_size} {status.st_mtime_ns} {' '.join(COLUMNS)}"
+    return f"{VERSION} {entries.stamp()} {' '.join(COLUMNS)}"
 
 
 class Known:

@@ -8,6 +8,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 
+from archfind.database import entries
 from archfind.scan.rows import COLUMNS, row
 
 TYPE_CHECKING = False
@@ -67,6 +68,11 @@ def _taken(path: str, made: Row | Future[Row | None], pool: _Pool, known: Known)
     return done
 
 
+def _begun(signatures: str) -> None:
+    """A process starts with the user's signatures that its parent has."""
+    entries.with_signatures(signatures).__enter__()
+
+
 class _Pool:
     """Processes that are started anew where a file ended one of them."""
 
@@ -77,7 +83,9 @@ class _Pool:
     @staticmethod
     def _made(jobs: int) -> ProcessPoolExecutor:
         # Not forked: this process may have threads and open files.
-        return ProcessPoolExecutor(jobs, mp_context=get_context("spawn"))
+        return ProcessPoolExecutor(
+            jobs, get_context("spawn"), initializer=_begun, initargs=(entries.told(),)
+        )
 
     def started(self, path: str) -> Future[Row | None]:
         try:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from archfind.database.classes import beside
+from archfind.database.classes import of as families_of
 from archfind.database.entries import Database, Member, Signature
 from archfind.database.model_types import beside as configured_beside
 from archfind.database.notation import Size
@@ -155,7 +155,7 @@ def _variants(
     """What the likest classes come to, those that fit first. `near` are the guess's own, and what
     they have moved already is kept."""
     target: Shapes = {key: (spec.shape, kind(spec)) for key, spec in below.index.items()}
-    families = beside(database.path)
+    families = families_of(database)
     classes = list(_starts(target, database, choose, near))
     first: dict[str, Any] = {m.entry.id: dict(m.variant.moved) for m in near if m.variant}
     tried: list[Attempt] = []
@@ -195,6 +195,7 @@ def _starts(
     numbers = database.named(choose) if choose else most_named(target, database, _NAMED)
     alike: dict[int, float] = {}
     best = [m.entry for m in near[:1] if not choose and _share(m) > _ALIKE]
+    best = [entry for entry in best if not entry.is_users]
     nearest = [number for entry in best for number in database.named(entry.id)]
     for number in dict.fromkeys([*numbers, *nearest]):
         own = _templates_of(database, number)
@@ -209,6 +210,8 @@ def _starts(
     for number in sorted(ranked, key=apart.__getitem__):
         signature = database.signature(number)
         for member in signature.members:
+            if member.entry.is_users:
+                continue  # its code is only imported where its user says so
             if choose and choose not in (member.entry.id, member.entry.name):
                 continue
             starts = classes.setdefault(member.entry.cls, [])

@@ -12,8 +12,8 @@ import sys
 import tempfile
 import time
 
+from archfind.database.plain import Unplain, decoded, encoded
 from archfind.trusted.places import ways
-from archfind.trusted.plain import Unplain, decoded, encoded
 from archfind.types import TrustedClass
 
 TYPE_CHECKING = False

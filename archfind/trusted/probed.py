@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import nn
 
+from archfind.database.plain import Unplain, encoded
 from archfind.probing.config import Config, Leaf, leaves, moved
 from archfind.probing.descended import descended
 from archfind.probing.descent import Descent
@@ -17,7 +18,6 @@ from archfind.probing.probe import Shapes, on_meta
 from archfind.probing.proposals import alternates, leaf_name
 from archfind.trusted.behaviour import Opaque, remembered
 from archfind.trusted.calls import defaults, started
-from archfind.trusted.plain import Unplain, encoded
 
 _QUESTIONS = 10.0  # seconds for which arguments the tensors show
 _VALUES = 6  # of one argument that are tried

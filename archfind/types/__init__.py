@@ -8,12 +8,14 @@ from __future__ import annotations
 from archfind.types.answers import Choice, CodeClass, Guess, Kind, Match
 from archfind.types.files import NOTHING, Checkpoint, Piece, Quantiser, Storage, TensorSpec
 from archfind.types.networks import (
+    USERS,
     Assumed,
     Entry,
     Head,
     HeadLayer,
     Mismatch,
     Pretrained,
+    Record,
     Setting,
     TrustedClass,
     Twin,
@@ -26,6 +28,7 @@ from archfind.types.state_dicts import Canonical, Quantisation, Step
 
 __all__ = [
     "NOTHING",
+    "USERS",
     "Assumed",
     "Built",
     "Canonical",
@@ -45,6 +48,7 @@ __all__ = [
     "Pretrained",
     "Quantisation",
     "Quantiser",
+    "Record",
     "Setting",
     "Source",
     "Step",

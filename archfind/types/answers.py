@@ -12,6 +12,7 @@ from archfind.types.networks import (
     Head,
     Mismatch,
     Pretrained,
+    Record,
     Setting,
     TrustedClass,
     Twin,
@@ -32,7 +33,8 @@ class Match:
     is what its outputs depend on without a trace: with such an item, no answer is exact. `resized`
     has the weights' shapes of layers, by their paths, that have other sizes than the entry's.
     `trusted` is there where the network is a class of a user's code, `written` where it's the
-    module that archfind wrote for a network of no library."""
+    module that archfind wrote for a network of no library, `record` where a signature of the user's
+    own database names it."""
 
     entry: Entry
     config: Mapping[str, Setting]
@@ -52,6 +54,7 @@ class Match:
     resized: Mapping[str, tuple[int, ...]] = NOTHING
     trusted: TrustedClass | None = None
     written: Source | None = None
+    record: Record | None = None
 
     @property
     def fits(self) -> bool:
@@ -65,7 +68,8 @@ class Choice:
     first of several networks that fit, `accept_assumed` what the outputs depend on as it is
     assumed. `code` is where a class of its own may be declared: a folder, a Python file, a wheel or
     the name of an installed package; it is read, and with `trust` imported. `accept_likely` takes
-    the module that is written for a network of no library where its forward is likely."""
+    the module that is written for a network of no library where its forward is likely.
+    `signatures` is the folder of the user's own database, "" for the usual one."""
 
     choose: str = ""
     part: str = ""
@@ -75,6 +79,7 @@ class Choice:
     code: str = ""
     trust: bool = False
     accept_likely: bool = False
+    signatures: str = ""
 
 
 @frozen

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from archfind.frozen import frozen
 from archfind.types.files import NOTHING
 
+USERS = "-"  # the version of what a user's own database has
+
 
 @frozen
 class Setting:
@@ -43,6 +45,11 @@ class Entry:
     @property
     def id(self) -> str:
         return f"{self.provider}/{self.name}"
+
+    @property
+    def is_users(self) -> bool:
+        """Whether it's a network of a user's own database, of no library's version."""
+        return self.version == USERS
 
 
 @frozen
@@ -163,6 +170,15 @@ class Pretrained:
     tied: Mapping[str, str] = NOTHING
     prefix: str = ""
     preset: str = ""
+
+
+@frozen
+class Record:
+    """A signature of a user's own database: the file that says it, and in words what it was learnt
+    from."""
+
+    path: str
+    source: str
 
 
 @frozen

@@ -17,11 +17,11 @@ from trusted_code import BLOCKS, NETS, network, saved, written
 
 import archfind
 from archfind.cli import main
+from archfind.database.plain import Unplain, decoded, encoded
 from archfind.trusted import asked as asking
 from archfind.trusted.asked import Answer
 from archfind.trusted.calls import Unsolved, started
 from archfind.trusted.places import ways
-from archfind.trusted.plain import Unplain, decoded, encoded
 from archfind.types import CodeClass, TrustedClass
 
 RAN = "ARCHFIND_TEST_RAN"
