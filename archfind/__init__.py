@@ -25,10 +25,13 @@ from archfind.errors import (
     CheckpointError,
     ExportError,
     InternalError,
+    MissingLibrary,
     RepairError,
     SignatureError,
+    Stopped,
     UnknownError,
 )
+from archfind.steps import watching
 from archfind.version import VERSION
 
 TYPE_CHECKING = False
@@ -50,8 +53,10 @@ __all__ = [
     "CheckpointError",
     "ExportError",
     "InternalError",
+    "MissingLibrary",
     "RepairError",
     "SignatureError",
+    "Stopped",
     "UnknownError",
     "build",
     "export",
@@ -62,6 +67,7 @@ __all__ = [
     "repair",
     "source",
     "variant",
+    "watching",
 ]
 
 

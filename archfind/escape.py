@@ -33,10 +33,15 @@ def visible(text: str) -> str:
     return "".join(map(_visible, text))
 
 
-def quoted(text: str) -> str:
-    """A name as a shell takes it, for commands that are shown to be pasted."""
+def quoted(path: str) -> str:
+    """A path as a shell takes it, for commands that are shown to be pasted."""
+    return word(f"./{path}" if path.startswith("-") else path)
+
+
+def word(text: str) -> str:
+    """A word as a shell takes it, quoted where it must be."""
     if text and all(char.isalnum() or char in "@%+=:,./_-" for char in text) and text.isascii():
-        return f"./{text}" if text.startswith("-") else text
+        return text
     if escape(text, len(text)) == text:
         return "'" + text.replace("'", "'\"'\"'") + "'"
     try:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import sys
 
-from archfind.errors import ArchfindError, InternalError
+from archfind.errors import ArchfindError, InternalError, MissingLibrary
 from archfind.version import VERSION
 
 TYPE_CHECKING = False
@@ -41,8 +41,7 @@ class OwnErrors:
             return
         lacking = error.name if isinstance(error, ModuleNotFoundError) else ""
         if lacking and lacking.partition(".")[0] != "archfind":
-            text = f"this needs {lacking}: pip install 'archfind[all]'"
-            raise ArchfindError(text, self.path or None) from error
+            raise MissingLibrary("this", lacking, path=self.path or None) from error
         if isinstance(error, OSError) and error.strerror:
             other = isinstance(error.filename, str) and error.filename != self.path
             where = f"{error.filename}: " if other else ""

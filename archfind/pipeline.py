@@ -10,9 +10,10 @@ import os
 from os import PathLike
 from time import monotonic
 
-from archfind.errors import BuildError, CodeError, ExportError, UnknownError
+from archfind.errors import BuildError, CodeError, ExportError, MissingLibrary, UnknownError
 from archfind.escape import escape
 from archfind.internal_errors import OwnErrors
+from archfind.steps import done
 from archfind.types import Checkpoint, Choice, Guess
 
 TYPE_CHECKING = False
@@ -65,8 +66,12 @@ def guess(
         with OwnErrors(checkpoint.path, checkpoint):
             found = identify.guess(checkpoint, entries.default(), choose=choose, part=choice.part)
             found = _weighed(found, choice.part) if values else found
+        done("identified")
     if search and found.kind is None:
+        identified = found
         found = _searched(found, choice.choose)
+        if found.searched or found.status != identified.status:
+            done("searched")
     if choice.code and found.kind is None:
         found = _with_code(found, choice)
     elif choice.choose and found.matches and found.matches[0].trusted is not None:
@@ -211,12 +216,16 @@ def build(
     checkpoint = found.canonical.checkpoint
     with building(), OwnErrors(checkpoint.path, checkpoint):
         if checkpoint.format != "onnx":
-            return _built(build_guess, found, choice, allow_expansion)
+            built = _built(build_guess, found, choice, allow_expansion)
+            done("loaded")
+            return built
         try:
             from archfind import from_onnx
         except ModuleNotFoundError as error:
             raise missing_library(error, "reading a graph", "convert") from error
-        return from_onnx.build(found, choice.choose, allow_expansion)
+        built = from_onnx.build(found, choice.choose, allow_expansion)
+        done("loaded")
+        return built
 
 
 def _built(
@@ -317,7 +326,7 @@ def missing_library(error: ModuleNotFoundError, what: str, extra: str = "torch")
     """What to install, where a library is missing; the error itself where it's archfind's own."""
     if (error.name or "").startswith("archfind"):
         return error
-    return BuildError(f"{what} needs {error.name}: pip install 'archfind[{extra}]'")
+    return MissingLibrary(what, str(error.name), extra)
 
 
 def load(
@@ -380,7 +389,7 @@ def export(source: Path | Checkpoint | Guess | Built, output: Output, choice: Ch
         choice = replace(choice, code="", trust=False)  # which is known now
         target.refuse_network(source, out)
         if copied and exporters.copies(out) and exporters.convertible(source, choice.choose):
-            return exporters.convert(
+            exported = exporters.convert(
                 source,
                 out,
                 dtype=dtype,
@@ -388,6 +397,8 @@ def export(source: Path | Checkpoint | Guess | Built, output: Output, choice: Ch
                 force=force,
                 allow_expansion=expanded,
             )
+            done("exported")
+            return exported
     if dtype or size:
         text = "dtype and max_shard_size are for what is copied between .pth and .safetensors"
         raise ExportError(text, out)

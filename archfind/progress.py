@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import sys
 
+from archfind.steps import check
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator
@@ -16,9 +18,12 @@ if TYPE_CHECKING:
 def progress(items: Iterable[T], total: int, what: str) -> Iterator[T]:
     """Yield `items`, showing how many of `total` are done."""
     if not sys.stderr.isatty():
-        yield from items
+        for item in items:
+            check()
+            yield item
         return
     for done, item in enumerate(items):
+        check()
         filled = 30 * done // max(total, 1)
         sys.stderr.write(f"\r{what} [{'#' * filled}{'.' * (30 - filled)}] {done}/{total}")
         sys.stderr.flush()

@@ -3,6 +3,8 @@ machine. On the cold path of `archfind guess`."""
 
 from __future__ import annotations
 
+from archfind.steps import check
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -30,12 +32,14 @@ class Work:
 
     def allows(self, steps: int) -> bool:
         """Whether so many steps are left; they are taken."""
+        check()
         self._steps -= steps
         self.is_spent = self.is_spent or self._steps < 0
         return self._steps >= 0
 
     def allows_bettering(self, steps: int) -> bool:
         """As `allows`, of the steps that there are for a family that nearly fits."""
+        check()
         self._bettered -= steps
         self.is_spent = self.is_spent or self._bettered < 0
         return self._bettered >= 0

@@ -29,6 +29,7 @@ from archfind.probing.config import (
 from archfind.probing.probe import on_meta
 from archfind.providers import example_of, provider
 from archfind.providers.on_meta import create_on_meta
+from archfind.steps import done
 from archfind.trusted import imported as code
 from archfind.types import Built, Canonical, Guess, Match
 from archfind.values.reader import TensorReader, computed
@@ -86,6 +87,7 @@ def build(
     module = _create(found, config, path)
     if found.head is not None:
         module = rebuilt(module, found.head)
+    done("built")
     index = guess.canonical.index
     if found.resized:
         from archfind.building.resize_layers import resize

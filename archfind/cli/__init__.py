@@ -9,7 +9,7 @@ from __future__ import annotations
 from archfind import streams
 from archfind.cli.exit_codes import EXIT_INTERRUPTED
 from archfind.cli.parser import parse, parser
-from archfind.cli.printing import failed
+from archfind.cli.printing import failed, print_error
 from archfind.errors import ArchfindError
 from archfind.internal_errors import OwnErrors
 
@@ -23,6 +23,7 @@ __all__ = ["main", "parser"]
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the return value is the exit code."""
     streams.prepare()
+    arguments = None
     try:
         arguments = parse(argv)
         with OwnErrors(getattr(arguments, "file", "")):
@@ -30,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
             return import_module(f"archfind.cli.{arguments.command}").run(arguments)
     except ArchfindError as error:
-        return failed(error)
+        return failed(error, arguments)
     except KeyboardInterrupt:
-        failed(ArchfindError("interrupted"))
+        print_error(ArchfindError("interrupted"))
         return EXIT_INTERRUPTED

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    """Go the whole way on a checkpoint of archfind's; the return value is the exit code."""
     from archfind.demo import write_checkpoint
 
     path, out = write_checkpoint(arguments.folder)

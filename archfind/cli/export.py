@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from archfind.cli.exit_codes import EXIT_EXACT
-from archfind.cli.printing import print_danger, print_json, print_lines
+from archfind.cli.printing import print_answer, print_danger, print_json, steps_shown
 from archfind.cli.values import refuse_untrusted, settings_of, size_of
 from archfind.errors import ExportError
 
@@ -14,12 +14,19 @@ if TYPE_CHECKING:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    """Write the network of a file, checked; the return value is the exit code."""
+    with steps_shown():
+        if arguments.trust and not arguments.code:
+            return _program(arguments)
+        return _export(arguments)
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    """Name the network of a file, and write it."""
     from archfind import guess
     from archfind.matching.assumed import settled
     from archfind.writing import target
 
-    if arguments.trust and not arguments.code:
-        return _program(arguments)
     if arguments.inputs and not (arguments.trust or arguments.accept_likely):
         text = "--input is for a program that --trust runs, or with --accept-likely"
         raise ExportError(text, arguments.out)
@@ -48,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
         found = found if trusted else guess(found, choose=arguments.choose, search=True, **place)
     found, _ = settled(found, settings)  # told before it is shown; told again, it is the same
     if not arguments.json:
-        print_lines(guess_lines(guess_document(found)))
+        print_answer(guess_lines(guess_document(found)), found.status)
         print_danger(arguments.file, found.canonical.checkpoint.danger)
     from archfind import export
 
@@ -68,11 +75,12 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json(export_document(exported))
     else:
-        print_lines(export_lines(exported))
+        print_answer(export_lines(exported))
     return EXIT_EXACT
 
 
 def _program(arguments: argparse.Namespace) -> int:
+    """Run the program that a file holds, whose user trusts it, and write it."""
     from archfind import export_program
 
     if arguments.settings or arguments.dtype or arguments.max_shard_size:
@@ -93,5 +101,5 @@ def _program(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json(export_document(exported))
     else:
-        print_lines(export_lines(exported))
+        print_answer(export_lines(exported))
     return EXIT_EXACT

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from archfind.cli.exit_codes import EXIT_DANGER
-from archfind.cli.printing import json_lines, print_danger, print_lines, refused
+from archfind.cli.exit_codes import EXIT_DANGER, code_of_status, worst
+from archfind.cli.printing import failed, json_lines, print_answer, print_danger
 from archfind.cli.values import settings_of
 from archfind.errors import ArchfindError
 from archfind.internal_errors import OwnErrors
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    """Say which network each file is; the return value is the exit code."""
     from archfind import guess
     from archfind.report.answer import guess_document, guess_lines
 
@@ -43,11 +44,14 @@ def run(arguments: argparse.Namespace) -> int:
                     else guess_lines(document, quiet=arguments.quiet, verbose=arguments.verbose)
                 )
         except ArchfindError as error:
-            codes.append(refused(path, error, arguments))
+            codes.append(failed(error, arguments, path))
             continue
-        print_lines(lines)
+        print_answer(lines, "" if arguments.json else found.status)
         if not arguments.json:
             print_danger(found.canonical.checkpoint.path, found.canonical.checkpoint.danger)
         danger = arguments.fail_on_danger and found.canonical.checkpoint.danger
-        codes.append(EXIT_DANGER if danger else int(found.status != "exact"))
-    return max(codes)
+        code = code_of_status(
+            found.status, str(document["kind"]), is_detailed=arguments.is_detailed
+        )
+        codes.append(EXIT_DANGER if danger else code)
+    return worst(codes)

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from archfind.cli.exit_codes import (
-    EXIT_DANGER,
-    EXIT_EXACT,
-)
-from archfind.cli.printing import json_lines, print_danger, print_lines, refused
+from archfind.cli.exit_codes import EXIT_DANGER, EXIT_EXACT, worst
+from archfind.cli.printing import failed, json_lines, print_answer, print_danger
 from archfind.errors import ArchfindError
 from archfind.internal_errors import OwnErrors
 
@@ -16,6 +13,7 @@ if TYPE_CHECKING:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    """Say what is in each file; the return value is the exit code."""
     from archfind import formats
     from archfind.report.inspection import inspect_document
     from archfind.report.inspection_text import inspect_lines
@@ -28,11 +26,11 @@ def run(arguments: argparse.Namespace) -> int:
                 document = inspect_document(checkpoint)
                 lines = json_lines(document) if arguments.json else inspect_lines(document)
         except ArchfindError as error:
-            codes.append(refused(path, error, arguments))
+            codes.append(failed(error, arguments, path))
             continue
-        print_lines(lines)
+        print_answer(lines)
         if not arguments.json:
             print_danger(path, checkpoint.danger)
         danger = arguments.fail_on_danger and checkpoint.danger
         codes.append(EXIT_DANGER if danger else EXIT_EXACT)
-    return max(codes)
+    return worst(codes)

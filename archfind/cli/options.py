@@ -15,6 +15,12 @@ def add_signatures(one: argparse.ArgumentParser) -> None:
 
 def add_output(one: argparse.ArgumentParser) -> None:
     one.add_argument("--json", action="store_true", help="one JSON object a file, on one line")
+    one.add_argument(
+        "--detailed-exit-codes",
+        dest="is_detailed",
+        action="store_true",
+        help="tell ambiguous, close, unknown, unreadable and a missing library apart",
+    )
 
 
 def add_danger(one: argparse.ArgumentParser) -> None:

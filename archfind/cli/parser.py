@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from archfind.cli.exit_codes import EXIT_CODES
+from archfind.cli.exit_codes import epilog
 from archfind.cli.options import (
     add_choice,
     add_code,
@@ -51,6 +51,8 @@ class _Parser(argparse.ArgumentParser):
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """The arguments of one command; `command` names the module that runs it."""
     words = sys.argv[1:] if argv is None else list(argv)
+    if words[:1] == ["convert"]:  # what other programs call it
+        words[0] = "export"
     return parser(words[0] if words and words[0] in COMMANDS else "").parse_args(words)
 
 
@@ -63,7 +65,7 @@ def parser(only: str = "") -> argparse.ArgumentParser:
         prog="archfind",
         formatter_class=_Help,
         description="Name the network of a bare checkpoint, build it, load it strictly, export it.",
-        epilog=EXIT_CODES,
+        epilog=epilog(),
     )
     top.add_argument("--version", action="version", version=f"archfind {VERSION}")
     # With `prog` given, argparse needn't format a usage line, for which it would import shutil.
@@ -155,12 +157,12 @@ def _signatures(one: argparse.ArgumentParser) -> None:
     one.add_argument(
         "action",
         choices=("list", "show", "learn", "add", "build", "families", "check", "compile"),
-        help="list the entries; show the tensors of one; learn a network of your own; add a folder "
-        "of others' signatures to yours; build a provider's entries anew; learn the families of "
+        help="list the entries, or those with each NAME in theirs; show the tensors of one; learn a "
+        "network of your own; add a folder of others' signatures to yours; build a provider's entries anew; learn the families of "
         "classes; check a sample against the libraries; compile the index",
     )
     one.add_argument(
-        "names", nargs="*", metavar="NAME", help="an entry, a folder, or a provider to build"
+        "names", nargs="*", metavar="NAME", help="an entry, a provider, a folder, or a word"
     )
     one.add_argument("--from", dest="file", default="", metavar="FILE", help="learn: its tensors")
     one.add_argument("--name", default="", metavar="NAME", help="learn: what to call it, team/net")

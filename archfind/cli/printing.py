@@ -2,26 +2,49 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from archfind import streams
-from archfind.cli.exit_codes import EXIT_DANGER, EXIT_FAILED
+from archfind.cli.exit_codes import EXIT_DANGER, EXIT_FAILED, code_of_error
 from archfind.errors import ArchfindError, CheckpointError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
+    from contextlib import AbstractContextManager
     from typing import TextIO
 
 
 def print_lines(lines: list[str]) -> None:
-    """Lines for a terminal: whatever a file says, it stays within its line."""
+    """Lines as they are, but that whatever a file says stays within its line."""
     from archfind.escape import visible
 
     put(sys.stdout, "\n".join(map(visible, lines)) + "\n")
 
 
+def print_answer(lines: list[str], status: str = "") -> None:
+    """Lines of which the first is the answer, of this status: on a terminal with what stands out in
+    colour, and as wide as it is."""
+    if not is_styled(sys.stdout):
+        print_lines(lines)
+        return
+    from archfind.cli.terminal import styled
+    from archfind.escape import visible
+
+    put(sys.stdout, "\n".join(styled(list(map(visible, lines)), status)) + "\n")
+
+
+def is_styled(stream: TextIO) -> bool:
+    """Whether a stream is a terminal that shows colours, to somebody who wants them
+    (https://no-color.org)."""
+    if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        return False
+    return stream.isatty()
+
+
 def json_lines(document: object) -> list[str]:
+    """A document as JSON, on one line."""
     import json
 
     try:
@@ -32,6 +55,7 @@ def json_lines(document: object) -> list[str]:
 
 
 def print_json(document: object) -> None:
+    """A document as JSON, on a line of its own."""
     print_lines(json_lines(document))
 
 
@@ -50,11 +74,12 @@ def put(stream: TextIO, text: str) -> None:
     if error is None or stream is sys.stderr:
         return
     if not isinstance(error, BrokenPipeError):  # there (`| head`) nothing is wrong
-        failed(ArchfindError(f"standard output: {error.strerror}"))
+        print_error(ArchfindError(f"standard output: {error.strerror}"))
     raise SystemExit(EXIT_FAILED)
 
 
 def print_danger(path: str, danger: tuple[str, ...]) -> None:
+    """A line on standard error for each thing that loading the file would do."""
     from archfind.escape import escape
 
     for line in danger:
@@ -63,23 +88,46 @@ def print_danger(path: str, danger: tuple[str, ...]) -> None:
             if "would call" in line or "would import" in line
             else "Loaders that believe it may crash."
         )
-        put(sys.stderr, f"{escape(path)}: DANGER: {line}. {advice}\n")
+        _put_marked(f"{escape(path)}: ", "DANGER", f": {line}. {advice}")
 
 
-def refused(path: str, error: ArchfindError, arguments: argparse.Namespace) -> int:
-    """Says why a file of several can't be read; the others are read all the same."""
-    from archfind.report.answer import error_document
-
-    code = failed(error, error_document(path, error) if arguments.json else None)
-    dangerous = arguments.fail_on_danger and isinstance(error, CheckpointError) and error.danger
-    return EXIT_DANGER if dangerous else code
-
-
-def failed(error: ArchfindError, document: object = None) -> int:
+def print_error(error: ArchfindError) -> None:
+    """The error as one line on standard error."""
     from archfind.escape import escape, visible
 
-    if document is not None:
-        print_json(document)
     where = f"{escape(error.path)}: " if error.path else "archfind: "
-    put(sys.stderr, f"{where}error: {visible(error.message)}\n")
-    return EXIT_FAILED
+    _put_marked(where, "error", f": {visible(error.message)}")
+
+
+def _put_marked(before: str, word: str, after: str) -> None:
+    """A line on standard error, its word in red where colours are shown."""
+    if is_styled(sys.stderr):
+        from archfind.cli.terminal import alarming
+
+        word = alarming(word)
+    put(sys.stderr, f"{before}{word}{after}\n")
+
+
+def steps_shown() -> AbstractContextManager[object]:
+    """Shows each step of long work on a terminal, with its seconds, as it is done."""
+    from archfind.steps import watching
+
+    return watching(_show_step if sys.stderr.isatty() else None)
+
+
+def _show_step(name: str, seconds: float) -> None:
+    put(sys.stderr, f"\r  {name:<12} {seconds:.1f} s\x1b[K\n")
+
+
+def failed(error: ArchfindError, arguments: argparse.Namespace | None, path: str = "") -> int:
+    """Say why a command, or its work on one file of several, failed; the return value is the exit
+    code. With --json there is an object that has it, too."""
+    if getattr(arguments, "json", False):
+        from archfind.report.answer import error_document
+
+        print_json(error_document(path or getattr(arguments, "file", ""), error))
+    print_error(error)
+    wanted = getattr(arguments, "fail_on_danger", False)
+    if wanted and isinstance(error, CheckpointError) and error.danger:
+        return EXIT_DANGER
+    return code_of_error(error, is_detailed=getattr(arguments, "is_detailed", False))

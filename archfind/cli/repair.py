@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from archfind.cli.exit_codes import (
-    EXIT_ANSWERED,
-    EXIT_EXACT,
-)
-from archfind.cli.printing import print_json, print_lines
+from archfind.cli.exit_codes import EXIT_ANSWERED, EXIT_EXACT
+from archfind.cli.printing import print_answer, print_json, print_lines
 from archfind.cli.values import refuse_untrusted
 
 TYPE_CHECKING = False
@@ -17,6 +14,7 @@ _APPLY = ("allow_fill", "force", "allow_expansion", "code", "trust", "signatures
 
 
 def run(arguments: argparse.Namespace) -> int:
+    """Say what keeps a file from loading, and write a copy that does; returns the exit code."""
     from archfind.writing import target
 
     if arguments.out:
@@ -35,7 +33,7 @@ def run(arguments: argparse.Namespace) -> int:
         plan = repair.plan(arguments.file, **choice, base=arguments.base or None)
     written = None
     if not arguments.json:
-        print_lines(repair_lines(plan, arguments.out))
+        print_answer(repair_lines(plan, arguments.out))
     if arguments.out:
         options = {name: getattr(arguments, name) for name in _APPLY}
         written = repair.apply(plan, arguments.out, **options)

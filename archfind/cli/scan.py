@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from archfind.cli.exit_codes import (
-    EXIT_DANGER,
-    EXIT_EXACT,
-)
+from archfind.cli.exit_codes import EXIT_DANGER, EXIT_EXACT
 from archfind.cli.printing import print_lines
 from archfind.errors import ArchfindError
 
@@ -17,6 +14,7 @@ if TYPE_CHECKING:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    """Make the table of many files; the return value is the exit code."""
     from archfind.scan import scan
     from archfind.scan.rows import row_line
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from archfind.cli.exit_codes import (
-    EXIT_EXACT,
-    EXIT_FAILED,
-)
+from archfind.cli.exit_codes import EXIT_EXACT, EXIT_FAILED
 from archfind.cli.printing import print_lines
 from archfind.errors import ArchfindError
 

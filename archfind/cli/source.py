@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from archfind.cli.exit_codes import (
-    EXIT_ANSWERED,
-    EXIT_EXACT,
-    EXIT_PARTIAL,
-)
-from archfind.cli.printing import print_json, print_lines
+from archfind.cli.exit_codes import EXIT_ANSWERED, EXIT_EXACT, EXIT_PARTIAL
+from archfind.cli.printing import print_answer, print_json, print_lines
 from archfind.cli.values import settings_of
 from archfind.internal_errors import OwnErrors
 
@@ -17,6 +13,7 @@ if TYPE_CHECKING:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    """Write, or show, a module for a state dict; the return value is the exit code."""
     from archfind import source
     from archfind.report.source import source_document, source_lines, write_source
 
@@ -29,7 +26,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json(source_document(written, arguments.out))
     elif arguments.out:
-        print_lines(source_lines(written, arguments.out))
+        print_answer(source_lines(written, arguments.out))
     else:
         print_lines(written.text.splitlines())
     return {"certain": EXIT_EXACT, "likely": EXIT_ANSWERED}.get(written.grade, EXIT_PARTIAL)

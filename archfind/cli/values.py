@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 
 
 def settings_of(pairs: list[str]) -> dict[str, object]:
+    """The settings that PLACE=VALUE say, their values read as Python's literals where they are.
+    BuildError for anything else."""
     found: dict[str, object] = {}
     if not pairs:
         return found

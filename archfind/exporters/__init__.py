@@ -12,9 +12,10 @@ from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
-from archfind.errors import ExportError
+from archfind.errors import MissingLibrary
 from archfind.exporters.convert import convert
 from archfind.matching.assumed import graded
+from archfind.steps import done
 from archfind.types import Exported
 from archfind.writing import beside, target
 
@@ -60,6 +61,7 @@ def export(
     with beside.folder(path) as folder:
         more = {"options": options or {}, "half": half}
         written = _write(built, kind, folder / path.name, opset, keep_unchecked, more)
+        done("checked")
         target.refuse_file(out, sources, force)  # since the first look, minutes may have passed
         return _moved(built, kind, written, path, force)
 
@@ -92,8 +94,7 @@ def _write(
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("archfind"):
             raise
-        what = f"writing .{kind} needs {error.name}"
-        raise ExportError(f"{what}: pip install 'archfind[all]'") from error
+        raise MissingLibrary(f"writing .{kind}", str(error.name)) from error
     given = dict(more["options"])
     example: Example | None = given.pop("example", None)
     if example is None:

@@ -10,7 +10,7 @@ import onnx
 import onnx_ir
 from torch import nn
 
-from archfind.errors import ExportError
+from archfind.errors import ExportError, Stopped
 from archfind.exporters import parity
 from archfind.exporters.attempts import Network, attempts
 from archfind.exporters.job import Job, Written
@@ -20,6 +20,7 @@ from archfind.exporters.sizes import observed, sizes
 from archfind.exporters.torch_onnx import ONE_FILE
 from archfind.matching.torch_quantised import words
 from archfind.progress import step
+from archfind.steps import done
 from archfind.types import Built
 
 OLDEST = 7  # opset
@@ -62,7 +63,11 @@ def write_module(module: nn.Module, job: Job) -> Written:
         try:
             with step(f"export: {attempt.name}{limit}", attempt.limit is not None), quiet():
                 attempt.write(path)
+            done("exported")
+            with quiet():
                 written, why = _checked(path, network, attempt.batch)
+        except Stopped:
+            raise
         except Exception as error:  # exporters raise anything
             if isinstance(error, OSError) and error.errno in _DISK:
                 raise  # no other exporter finds more room

@@ -14,10 +14,22 @@ if TYPE_CHECKING:
 
 
 def list_lines(wanted: list[str]) -> list[str]:
-    """Every entry by name, those of `wanted` providers only if any; the last lines count them."""
-    ids = sorted(m.entry.id for m in _members(default()))
-    if wanted:
-        ids = [name for name in ids if name.partition("/")[0] in wanted]
+    """Every entry by name; of the wanted words, those that are providers choose theirs, and all
+    others must be in the name or in its class. The last line counts them. SignatureError where
+    there is none."""
+    members = sorted((m.entry.id, m.entry.cls) for m in _members(default()))
+    known = {name.partition("/")[0] for name, _ in members}
+    words = [word.lower() for word in wanted]
+    providers = known.intersection(words) or known
+    ids = [
+        name
+        for name, cls in members
+        if name.partition("/")[0] in providers
+        and all(word in f"{name} {cls}".lower() for word in words if word not in known)
+    ]
+    if not ids:
+        text = f"no name has {' and '.join(wanted)} in it"
+        raise SignatureError(f"{text}; libraries are: {', '.join(sorted(known))}")
     counts: dict[str, int] = {}
     for name in ids:
         provider = name.partition("/")[0]

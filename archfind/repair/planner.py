@@ -43,7 +43,7 @@ def planned(guess: Guess, choose: str = "") -> Plan:
             text = (
                 f"its tensors have lost their names; {found.entry.id} is led back by a conversion"
             )
-            return _with(whole, f"{text}:  archfind export FILE OUT.safetensors")
+            return _with(whole, f"{text}:  archfind export {quoted(source)} out.safetensors")
         changed = _other_views(guess)
         if changed:
             return _with(whole, changed)

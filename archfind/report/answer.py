@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from archfind.errors import CheckpointError, InternalError
-from archfind.escape import escape, quoted
+from archfind.escape import escape, quoted, word
 from archfind.matching.recipe import assumed_document, recipe
 from archfind.report.assumed import (
     assumed_choice,
@@ -303,9 +303,10 @@ def _ambiguous(document: dict, path: str) -> tuple[str, list[str]]:  # pyright: 
     if document.get("model_type"):
         rest += pretrained_lines(document)
     rest += assumed_lines(document)
+    name = f"{first['provider']}/{first['architecture']}"
     rest.append(
         f"Choose:  archfind export {quoted(path)} out.onnx "
-        f"--as {first['provider']}/{first['architecture']}{trusted_words(document)}"
+        f"--as {word(name)}{trusted_words(document)}"
     )
     fitting = f"all {document['keys']['matched']} tensors"
     if len(choices) == 1:

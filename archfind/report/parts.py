@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from archfind.escape import escape, quoted
+from archfind.escape import escape, quoted, word
 from archfind.matching.recipe import assumed_document
 from archfind.report.pipelines import pipeline_words
 
@@ -84,6 +84,11 @@ def part_lines(document: dict) -> list[str]:  # pyright: ignore
     return lines
 
 
+def _part(name: str) -> str:
+    """The option that names a part, whatever the part is called."""
+    return word(f"--part={name}") if name.startswith("-") else f"--part {word(name)}"
+
+
 def part_choice(document: dict, path: str) -> list[str]:  # pyright: ignore
     """How to work on a part, where it is a network by itself and the whole is none. Where the whole
     is nearly one, its backbone alone would be half of it."""
@@ -91,4 +96,4 @@ def part_choice(document: dict, path: str) -> list[str]:  # pyright: ignore
     known = [name for name, one in parts if name and (one["status"] == "exact" or one["assumed"])]
     if not known or document["status"] == "close":
         return []
-    return [f"Choose:  archfind export {quoted(path)} out.onnx --part {quoted(known[0])}"]
+    return [f"Choose:  archfind export {quoted(path)} out.onnx {_part(known[0])}"]

@@ -8,7 +8,7 @@ import os
 from html import escape as html_escape
 from pathlib import Path
 
-from archfind.errors import ExportError
+from archfind.errors import ExportError, MissingLibrary
 from archfind.escape import escape
 from archfind.scan.rows import COLUMNS
 from archfind.writing import beside
@@ -81,7 +81,7 @@ def _parquet(rows: Iterable[Row], path: Path) -> None:
         import pyarrow as arrow
         from pyarrow import parquet
     except ModuleNotFoundError as error:
-        raise ExportError(f"Parquet needs {error.name}: pip install 'archfind[scan]'") from error
+        raise MissingLibrary("Parquet", str(error.name), "scan") from error
     types: dict[type, Any] = {str: arrow.string(), int: arrow.int64(), bool: arrow.bool_()}
     schema = arrow.schema([(name, types[kind]) for name, kind in COLUMNS.items()])
     with parquet.ParquetWriter(path, schema) as table:

@@ -27,7 +27,7 @@ ROOMS = (
     *"from_onnx repair demo".split(),
 )
 GROUND = frozenset(
-    "dtypes errors escape frozen internal_errors progress streams types version work".split()
+    "dtypes errors escape frozen internal_errors progress steps streams types version work".split()
 )  # directly in archfind/
 PIPELINE = "pipeline"  # a file directly in archfind/, too: repair and the demo are built on it
 ABOVE_PIPELINE = ("repair", "demo")
