@@ -276,14 +276,16 @@ def _built(
 def _written(found: Guess, choice: Choice) -> Built | None:
     """The module that is written for a network of no library, as a live one. UnknownError where its
     forward isn't known, or only likely, and `accept_likely` doesn't take that; None where the file
-    is a graph or a program, which say theirs."""
+    is a graph, or a program that isn't known."""
     from archfind.building.from_source import build_written
     from archfind.formats import PROGRAMS
 
     checkpoint = found.canonical.checkpoint
-    if choice.choose or checkpoint.format in PROGRAMS or len(found.parts) > 1 > len(choice.part):
+    if choice.choose or checkpoint.format == "onnx" or len(found.parts) > 1 > len(choice.part):
         return None
     made = source(found, choice.settings, choice.part or found.part)
+    if checkpoint.format in PROGRAMS and made.grade != "certain" and not choice.accept_likely:
+        return None
     why = ""
     if made.grade == "partial":
         why = f"and what archfind source writes is open: {'; '.join(made.questions[:3])}"

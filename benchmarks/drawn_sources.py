@@ -1,7 +1,10 @@
 """Sources written for networks as people write them: do they load strictly, how often is a forward
 offered, and does it compute what the network computes, as written, and with what is assumed told?
 
-    python benchmarks/drawn_sources.py --seed 7 --each 10 [--whole]
+    python benchmarks/drawn_sources.py --seed 7 --each 10 [--saved state|whole|torchscript|pt2]
+
+Saved whole, a network is a pickle whose classes aren't there when it is read; what its forward has
+in closures (activations, mostly) isn't in it.
 """
 
 from __future__ import annotations
@@ -9,14 +12,18 @@ from __future__ import annotations
 import argparse
 import collections
 import random
+import tempfile
 import warnings
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
+from drawn_net import Net
 from drawn_programs import KINDS, Drawn
 from torch import Tensor, nn
 
+import archfind
 from archfind.errors import ArchfindError
 from archfind.sourcing.network import written
 from archfind.types import NOTHING, Canonical, Checkpoint, Source, Storage, TensorSpec
@@ -100,6 +107,32 @@ def equal(module: nn.Module, other: nn.Module, inputs: tuple[Tensor, ...]) -> bo
     return all(a.shape == b.shape and torch.allclose(a, b, atol=1e-5, rtol=1e-4) for a, b in pairs)
 
 
+def _without_run(self: Net) -> dict[str, object]:
+    """What a pickle keeps of a network: its function is no part of it."""
+    return {name: value for name, value in self.__dict__.items() if name != "run"}
+
+
+def saved_source(module: nn.Module, inputs: tuple[Tensor, ...], how: str) -> Source:
+    """The source for a network that was saved as a file: whole, as torchscript or as pt2."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / {"whole": "net.pth", "torchscript": "net.pt", "pt2": "net.pt2"}[how]
+        if how == "whole":
+            Net.__getstate__ = _without_run
+            torch.save(module, path)
+        elif how == "pt2":
+            torch.export.save(torch.export.export(module, inputs), path)
+        else:
+            torch.jit.save(torch.jit.trace(module, inputs, check_trace=False), path)
+        return archfind.source(path)
+
+
+def saved_outcome(kind: str, seed: int, number: int, how: str) -> tuple[str, bool]:
+    """The grade for a saved network, and whether what is written computes what it computes."""
+    module, inputs, _ = drawn(kind, seed, number)
+    source = saved_source(module, inputs, how)
+    return source.grade, equal(module, loaded(source, module.state_dict()), inputs)
+
+
 def outcome(kind: str, seed: int, number: int) -> tuple[str, bool, bool, str]:
     """The grade, whether the outputs agree as written, and with what is assumed told, and why
     not where they don't."""
@@ -124,6 +157,9 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--seed", type=int, default=1)
     arguments.add_argument("--each", type=int, default=4)
+    arguments.add_argument(
+        "--saved", choices=("state", "whole", "torchscript", "pt2"), default="state"
+    )
     arguments.add_argument("-v", "--verbose", action="store_true")
     given = arguments.parse_args()
     warnings.simplefilter("ignore")
@@ -131,7 +167,11 @@ def main() -> None:
     for kind in KINDS:
         row: collections.Counter[str] = collections.Counter()
         for number in range(given.each):
-            grade, as_written, as_told, why = outcome(kind, given.seed, number)
+            if given.saved == "state":
+                grade, as_written, as_told, why = outcome(kind, given.seed, number)
+            else:
+                grade, as_written = saved_outcome(kind, given.seed, number, given.saved)
+                as_told, why = as_written, ""
             row[grade] += 1
             row["as written"] += as_written
             row["told"] += as_told
@@ -145,7 +185,8 @@ def main() -> None:
     print(f"{total} networks of {len(KINDS)} kinds, all loaded strictly")
     print(f"likely or better: {offered} ({offered / total:.1%})")
     print(f"wrong certain: {counts['wrong certain']}")
-    for word in ("as written", "told"):
+    print(f"of all equal as written: {counts['as written']} ({counts['as written'] / total:.1%})")
+    for word in ("as written", "told") if given.saved == "state" else ():
         print(f"of these equal {word}: {counts[word]} ({counts[word] / max(offered, 1):.1%})")
 
 

@@ -7,9 +7,12 @@ import re
 from archfind.evidence.listed import listing
 from archfind.frozen import frozen
 from archfind.sourcing.flow import Flow
+from archfind.sourcing.followed import follow, weights
 from archfind.sourcing.parts import CONTAINERS, Part
 from archfind.sourcing.patterns import PATTERNS
 from archfind.sourcing.plan import planned
+from archfind.sourcing.program import Unfollowed
+from archfind.sourcing.programs import program_of
 from archfind.sourcing.stacks import torch_stacks
 from archfind.sourcing.stated import stated_arguments
 from archfind.sourcing.tree import is_writable, module_tree
@@ -73,6 +76,23 @@ def explained(canonical: Canonical, settings: Mapping[str, object] = NOTHING) ->
     asked.refuse_idle(canonical.checkpoint.path)
     grade = _grade(top, given is not None, asked, canonical)
     return Explained(top, flow, given, grade, prefix)
+
+
+def followed(canonical: Canonical, settings: Mapping[str, object] = NOTHING) -> Explained | None:
+    """The modules with the forwards of the program that the file holds beside its tensors; None
+    where it holds none that is known. BuildError for any setting, since nothing is assumed."""
+    program = program_of(canonical.checkpoint)
+    index = dict(canonical.index)
+    if program is None or not is_writable(index) or not weights(program) <= set(index):
+        return None
+    top = module_tree(index, {})
+    flow = Flow(Asked(settings), True, PATTERNS)
+    try:
+        follow(top, program)
+    except Unfollowed:
+        return None
+    flow.asked.refuse_idle(canonical.checkpoint.path)
+    return Explained(top, flow, None, CERTAIN, "")
 
 
 def unprefixed(tensors: Mapping[str, TensorSpec]) -> tuple[dict[str, TensorSpec], str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from archfind.escape import escape
-from archfind.sourcing.explained import PARTIAL, explained
+from archfind.sourcing.explained import PARTIAL, explained, followed
 from archfind.sourcing.flat import flat_text
 from archfind.sourcing.flow import Flow
 from archfind.sourcing.notes import about_lines, note_lines
@@ -24,7 +24,7 @@ def written(canonical: Canonical, settings: Mapping[str, object] = NOTHING) -> S
     """The module for a state dict, with the settings of a user. BuildError where a setting is for
     nothing that is assumed."""
     name = escape(os.path.basename(canonical.checkpoint.path))
-    network = explained(canonical, settings)
+    network = followed(canonical, settings) or explained(canonical, settings)
     words = network_words(network, canonical.index)
     if network is None:
         index = canonical.index

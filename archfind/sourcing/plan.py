@@ -31,12 +31,19 @@ def planned(top: Part, flow: Flow) -> None:
     from archfind.sourcing.residual import plain_structures
 
     flow.plain = plain_structures(top)
-    if flow.listed:
+    if flow.listed and any("Pool" in part.kind for part in top.walk()):
         return
-    _adversarial(top, flow)
+    if not flow.listed:
+        _adversarial(top, flow)
     convs, linear = _leading(top)
     if not convs or linear is None or linear.ins % convs[-1].outs:
         return
+    steps = [_told(part) for part in convs]
+    if None in steps and flow.listed:
+        return
+    if None not in steps:
+        for part, step in zip(convs, steps, strict=True):
+            part.usual = step
     _special(convs, top, flow)
     cells = linear.ins // convs[-1].outs
     parents = {part.path.rpartition(".")[0] for part in convs}
@@ -118,10 +125,22 @@ def _gap(top: Part, conv: Part) -> int:
     return later[0] - at - 1 if later else -1
 
 
+def _told(part: Part) -> tuple[int, int] | None:
+    """A convolution's stride and padding where a whole pickle says both, and they are square."""
+    held: list[int] = []
+    for name in ("stride", "padding"):
+        told = part.said.get(name)
+        sizes = set(told) if isinstance(told, list | tuple) else {told}
+        if len(sizes) != 1 or type(next(iter(sizes))) is not int:
+            return None
+        held.append(next(iter(sizes)))  # pyright: ignore
+    return held[0], held[1]
+
+
 def _special(convs: Sequence[Part], top: Part, flow: Flow) -> None:
     """Kernels of 8, 4 and 3 are those that read frames of games, at strides of 4, 2 and 1."""
     kernels = [part.arguments["kernel_size"][0] for part in convs]
-    if kernels in ([8, 4, 3], [8, 4]):
+    if kernels in ([8, 4, 3], [8, 4]) and not all(part.usual for part in convs):
         for part, step in zip(convs, (4, 2, 1), strict=False):
             part.usual, part.reason = (step, 0), "kernels of 8, 4 and 3 read frames of games"
 
@@ -130,8 +149,12 @@ def _plans(convs: Sequence[Part], gaps: Sequence[int], side: int) -> Iterator[Pl
     kernels = [part.arguments["kernel_size"][0] for part in convs]
     if all(part.usual for part in convs):
         steps = tuple(part.usual or (1, 0) for part in convs)
-        none = tuple(False for _ in convs)
-        yield from (Plan(s, steps, none) for s in SIZES if _after(s, kernels, steps, none) == side)
+        none, every = tuple(False for _ in convs), tuple(True for _ in convs)
+        ways = (none, every) if all(_told(part) for part in convs) else (none,)
+        for pools in ways:
+            for s in SIZES:
+                if _after(s, kernels, steps, pools) == side:
+                    yield Plan(s, steps, pools)
         return
     count = len(convs)
     known = tuple(gap >= 2 for gap in gaps)

@@ -16,8 +16,9 @@ def torch_stacks(top: Part, asked: Asked) -> None:
     number of heads of every attention."""
     parts = list(top.walk())
     for part in reversed(parts):
-        names = tuple(part.children)
-        if set(names) in (set(_ENCODER), set(_DECODER)) and not part.tensors:
+        # A whole pickle lists its layers without tensors, too.
+        names = {n for n, c in part.children.items() if c.kind not in ("Dropout", "ReLU", "GELU")}
+        if names in (set(_ENCODER), set(_DECODER)) and not part.tensors:
             _layer(part, asked)
     for part in reversed(parts):
         held = part.children.get("layers")
@@ -49,17 +50,31 @@ def _layer(part: Part, asked: Asked) -> None:
     if any(child.arguments.get("bias") is False for child in part.children.values()):
         return
     part.kind = "TransformerDecoderLayer" if "norm3" in part.children else "TransformerEncoderLayer"
+    told = part.said
     part.arguments = {
         "d_model": wide,
         "nhead": heads(attention, wide, asked),
         "dim_feedforward": first.outs,
         "batch_first": True,
     }
-    asked.value("batch_first", True, "the usual order of dimensions")
-    word = asked.value("layer_activation", "relu", "torch's default", ("relu", "gelu"))
+    first = attention.said.get("batch_first")
+    if isinstance(first, bool):
+        part.arguments["batch_first"] = asked.file_says("batch_first", first)
+    else:
+        asked.value("batch_first", True, "the usual order of dimensions")
+    act = {1: "relu", 2: "gelu"}.get(told.get("activation_relu_or_gelu", 0), "")  # pyright: ignore
+    if act:
+        word = asked.file_says("layer_activation", act)
+    else:
+        word = asked.value("layer_activation", "relu", "torch's default", ("relu", "gelu"))
     if word == "gelu":
         part.arguments["activation"] = '"gelu"'
-    if asked.value("norm_first", False, "torch's default", (False, True)):
+    order = told.get("norm_first")
+    if isinstance(order, bool):
+        order = asked.file_says("norm_first", order)
+    else:
+        order = asked.value("norm_first", False, "torch's default", (False, True))
+    if order:
         part.arguments["norm_first"] = True
     part.ins = part.outs = wide
     part.children = {}
