@@ -157,9 +157,10 @@ def _signatures(one: argparse.ArgumentParser) -> None:
     one.add_argument(
         "action",
         choices=("list", "show", "learn", "add", "build", "families", "check", "compile"),
-        help="list the entries, or those with each NAME in theirs; show the tensors of one; learn a "
-        "network of your own; add a folder of others' signatures to yours; build a provider's entries anew; learn the families of "
-        "classes; check a sample against the libraries; compile the index",
+        help="list the entries, or those with each NAME in theirs; show the tensors of one; learn "
+        "a network of your own; add a folder of others' signatures to yours; build a provider's "
+        "entries anew; learn the families of classes; check a sample against the libraries; "
+        "compile the index",
     )
     one.add_argument(
         "names", nargs="*", metavar="NAME", help="an entry, a provider, a folder, or a word"
@@ -181,6 +182,10 @@ def _demo(one: argparse.ArgumentParser) -> None:
     one.add_argument("--folder", default="archfind-demo", help="where to write (archfind-demo)")
 
 
+def _completion(one: argparse.ArgumentParser) -> None:
+    one.add_argument("shell", choices=("bash", "zsh", "tcsh", "man"), help="man: the man page")
+
+
 COMMANDS = {
     "guess": ("which network is this", _guess),
     "scan": ("many files: a table of what each is, and what they have in common", _scan),
@@ -190,4 +195,5 @@ COMMANDS = {
     "repair": ("what keeps it from loading strictly, and a fixed copy", _repair),
     "signatures": ("the database: list, show, learn, add, and how it is made", _signatures),
     "demo": ("the whole way on a small trained checkpoint", _demo),
+    "completion": ("what a shell completes archfind's arguments by", _completion),
 }
