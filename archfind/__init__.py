@@ -273,6 +273,8 @@ def source(
     *,
     settings: Mapping[str, object] | None = None,
     part: str = "",
+    pair: tuple[Path, Path] | None = None,
+    onnx: Path = "",
 ) -> Source:
     """A readable `nn.Module` for a network that no library has: `Source.text` is a Python file that
     imports only torch and whose `Model` loads the state dict strictly. Needs no torch itself.
@@ -280,10 +282,15 @@ def source(
     `Source.grade` says how much of its forward is known, `Source.unseen` what no tensor shows, with
     the reason for each value; `settings` change these ({"conv1.stride": 2}). BuildError for any
     other place, or where the file is no network. `part` names one of several networks in the file.
+    `pair` are files with inputs of the network and what it gives for them ("x.npy", "y.npy"),
+    `onnx` is an .onnx of the same network: what no tensor shows is searched for until the outputs
+    agree, which needs torch. BuildError where they never do.
     """
     from archfind import pipeline
 
-    return pipeline.source(source, settings or {}, part)
+    if pair is None and not onnx:
+        return pipeline.source(source, settings or {}, part)
+    return pipeline.proven_source(source, settings or {}, part, pair, onnx)
 
 
 def variant(entry: str, changes: Mapping[str, object]) -> nn.Module:

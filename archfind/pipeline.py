@@ -195,6 +195,34 @@ def source(
         return written(held[part] if part else next(iter(held.values())), settings)
 
 
+def proven_source(
+    source: Path | Checkpoint | Guess,
+    settings: Mapping[str, object],
+    part: str,
+    pair: tuple[Path, Path] | None,
+    onnx: Path,
+) -> Source:
+    """The module that is written for a state dict so that it gives what the network is known to
+    give: the arrays in the files of `pair`, or what the .onnx gives."""
+    made = globals()["source"](source, settings, part)
+    checkpoint = made.canonical.checkpoint
+    try:
+        from archfind.building.known_pair import arrays, onnx_pair
+        from archfind.building.proven import proven
+    except ModuleNotFoundError as error:
+        raise missing_library(error, "comparing outputs") from error
+    with OwnErrors(checkpoint.path, checkpoint):
+        if pair is not None:
+            names = [os.path.basename(os.fspath(path)) for path in pair]
+            inputs, outputs = (arrays(os.fspath(path)) for path in pair)
+            proof = f"{escape(names[0])} and {escape(names[1])}"
+        else:
+            guess = Guess(made.canonical, "unknown", ())
+            inputs, outputs = onnx_pair(os.fspath(onnx), made, guess)
+            proof = f"seeded inputs and the outputs of {escape(os.path.basename(os.fspath(onnx)))}"
+        return proven(made.canonical, settings, inputs, outputs, proof)
+
+
 def build(
     source: Path | Checkpoint | Guess, choice: Choice, *, allow_expansion: bool = False
 ) -> Built:

@@ -44,9 +44,9 @@ def build_written(guess: Guess, source: Source) -> Built:
     return Built(answer, found, module.eval(), len(state), len(state))
 
 
-def imported(text: str) -> ModuleType:
+def imported(text: str, *, is_kept: bool = True) -> ModuleType:
     """The module of a written source. Its file is gone afterwards; what shows lines of it has
-    them still."""
+    them still, where it `is_kept`."""
     name = f"archfind_written_{hashlib.sha256(text.encode()).hexdigest()[:16]}"
     if name in sys.modules:
         return sys.modules[name]
@@ -58,8 +58,10 @@ def imported(text: str) -> ModuleType:
         assert spec is not None
         module = module_from_spec(spec)
         loader.exec_module(module)
-        linecache.cache[str(path)] = (len(text), None, text.splitlines(keepends=True), str(path))
-    sys.modules[name] = module  # where torch looks for the source of a class
+        if is_kept:
+            lines = text.splitlines(keepends=True)
+            linecache.cache[str(path)] = (len(text), None, lines, str(path))
+            sys.modules[name] = module  # where torch looks for the source of a class
     return module
 
 
@@ -69,7 +71,7 @@ def _match(source: Source) -> Match:
     count = len(source.canonical.index)
     name = "archfind.load"
     entry = Entry(PROVIDER, "Model", "Model", name, {}, {}, VERSION)
-    unknown = [item for item in source.unseen if item.source not in ("file", "user")]
+    unknown = [item for item in source.unseen if item.source not in ("file", "user", "pair")]
     unknown.sort(key=lambda item: not item.alternatives)  # what is the least sure comes first
     assumed = tuple(
         Assumed(item.place, item.reason, item.value, item.alternatives) for item in unknown

@@ -133,6 +133,11 @@ def _source(one: argparse.ArgumentParser) -> None:
     one.add_argument("file", metavar="FILE")
     one.add_argument("-o", "--out", default="", help="write it there (model.py); else it is shown")
     one.add_argument("--part", default="", help="one of several networks in the file")
+    one.add_argument(
+        "--input", default="", metavar="NPY", help="what the network read, with --output: search"
+    )
+    one.add_argument("--output", default="", metavar="NPY", help="what it gave for --input")
+    one.add_argument("--onnx", default="", metavar="FILE", help="an .onnx of the same network")
     one.add_argument("--force", action="store_true", help="replace OUT if it exists")
     add_output(one)
     add_settings(one)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from archfind.cli.exit_codes import EXIT_ANSWERED, EXIT_EXACT, EXIT_PARTIAL
 from archfind.cli.printing import print_answer, print_json, print_lines
 from archfind.cli.values import settings_of
+from archfind.errors import BuildError
 from archfind.internal_errors import OwnErrors
 
 TYPE_CHECKING = False
@@ -17,9 +18,17 @@ def run(arguments: argparse.Namespace) -> int:
     from archfind import source
     from archfind.report.source import source_document, source_lines, write_source
 
+    if bool(arguments.input) != bool(arguments.output) or (arguments.input and arguments.onnx):
+        text = "--input and --output go together, and without --onnx"
+        raise BuildError(text, arguments.file)
+    pair = (arguments.input, arguments.output) if arguments.input else None
     with OwnErrors(arguments.file):
         written = source(
-            arguments.file, settings=settings_of(arguments.settings), part=arguments.part
+            arguments.file,
+            settings=settings_of(arguments.settings),
+            part=arguments.part,
+            pair=pair,
+            onnx=arguments.onnx,
         )
     if arguments.out:
         write_source(written, arguments.out, force=arguments.force)

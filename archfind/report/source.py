@@ -44,7 +44,9 @@ def source_lines(source: Source, out: str) -> list[str]:
     """What is said of a source that was written to the file `out`."""
     lines = [f"{escape(out)}: {source.grade}: {source.words}"]
     lines.append(f"  load      strict, {len(source.canonical.index)} tensors")
-    assumed = [item for item in source.unseen if item.source != "file"]
+    proofs = {item.reason for item in source.unseen if item.source == "pair"}
+    lines += [f"  proven    {escape(reason)}" for reason in sorted(proofs)]
+    assumed = [item for item in source.unseen if item.source not in ("file", "pair")]
     for item in assumed[:_SHOWN]:
         lines.append(f"  assumed   {item.place}={item.value} ({item.reason})")
     if len(assumed) > _SHOWN:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from archfind.types import Canonical, Unseen
 
 _GRADES = {
-    "certain": "what the file says of itself forces it",
+    "certain": "the file says it itself, or a known pair of inputs and outputs agrees",
     "likely": "every dimension is explained, and what no tensor shows is assumed as listed below",
     "partial": "the tensors load strictly, and the forward is open",
 }

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from archfind.sourcing.flow import Flow
     from archfind.sourcing.parts import Part
 
+_CONVS = ("Conv1d", "Conv2d", "Conv3d")
 # Sizes of inputs that are common, the commonest first.
 SIZES = (28, 32, 64, 224, 128, 84, 96, 256, 48, 100, 112, 50, 227, 160, 200, 36, 16, 80, 120)
 
@@ -77,7 +78,7 @@ def _adversarial(top: Part, flow: Flow) -> None:
     if all(part.kind.startswith("ConvTranspose") for part in layers):
         flow.tags.append("generator")
         layers[0].usual, layers[0].reason = (1, 0), "a generator spreads a vector first"
-    elif kernels == {4} and layers[-1].outs == 1:
+    elif kernels == {4} and layers[-1].outs == 1 and all(p.kind in _CONVS for p in layers):
         flow.usual_activation = "leaky_relu_0.2"
         layers[-1].usual = (1, 0)
         layers[-1].reason = "a discriminator's last kernel covers all that is left"

@@ -85,7 +85,10 @@ def heads(part: Part, wide: int, asked: Asked) -> int:
     told = part.said.get("num_heads")
     if isinstance(told, int) and told > 0 and wide % told == 0:
         return asked.file_says("num_heads", told)
+    # Small networks have four heads, down to eight numbers each; from 128 on, heads of 16.
     usual = next(n for n in (8, 4, 2, 1) if wide % n == 0 and (wide // n >= 16 or n == 1))
+    if usual < 4 and wide % 4 == 0 and wide >= 32:
+        usual = 4
     if wide >= 384 and wide % 64 == 0:
         usual = wide // 64
     count = asked.value("num_heads", usual, "usual for its width", (1, 2, 4, 8, 12, 16))

@@ -12,7 +12,8 @@ class Unseen:
 
     `place` is what a setting names ("conv1.stride", "activation"), `value` what the source has
     there, `reason` why. `source` is file (a pickled module says it), sizes (other sizes force it),
-    user (a setting) or convention; `alternatives` are other values that are common.
+    user (a setting), pair (known inputs and outputs agree) or convention; `alternatives` are other
+    values that are common.
     """
 
     place: str
