@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     Path = str | PathLike[str]
 
+_SEARCHED = 90.0  # seconds that a search may take
 _SECONDS = 120.0  # that looking for a network may take before it is loaded, searches and all
 _FITS = ("exact", "ambiguous")
 
@@ -168,7 +169,7 @@ def _searched(found: Guess, choose: str) -> Guess:
 
     checkpoint = found.canonical.checkpoint
     with building(), OwnErrors(checkpoint.path, checkpoint):
-        return search(found, entries.default(), choose)
+        return search(found, entries.default(), choose, min(_SEARCHED, _SECONDS))
 
 
 def source(

@@ -92,3 +92,10 @@ def unhurried(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
     attempts = "archfind.exporters.attempts"
     if request.path.parent.name == "exporters" and attempts in sys.modules:
         monkeypatch.setattr(f"{attempts}._LEAST", 60.0)
+
+
+@pytest.fixture
+def short_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files that no network explains are refused after seconds: what is tried is that they are, and
+    not how long archfind looks."""
+    monkeypatch.setattr("archfind.pipeline._SECONDS", 3.0)

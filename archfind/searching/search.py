@@ -27,7 +27,6 @@ from archfind.searching.heads import again, plain
 from archfind.state_dicts.canonical import is_derived, kind, networks, strip
 from archfind.types import Canonical, Guess, Match
 
-SECONDS = 90.0  # for all classes together
 _AGAIN = 15.0  # for another class, once one fits
 _ALIKE = 0.5  # of the templates of keys on both sides must be the same for a class to be tried
 _TWIN = 0.9  # ... once one fits
@@ -42,9 +41,9 @@ _STARTS = 2  # networks of a class
 _templates: dict[tuple[str, int], set[str]] = {}
 
 
-def search(guess: Guess, database: Database, choose: str = "", seconds: float = SECONDS) -> Guess:
-    """A better answer for a guess that isn't sure, or the guess. `choose` names an entry, which is
-    then the only start."""
+def search(guess: Guess, database: Database, choose: str = "", seconds: float = 90.0) -> Guess:
+    """A better answer for a guess that isn't sure, or the guess, after so many seconds at most.
+    `choose` names an entry, which is then the only start."""
     return judged(_settled(guess, database, choose, seconds))
 
 

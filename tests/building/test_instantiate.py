@@ -111,6 +111,7 @@ def test_several_functions_need_a_choice(tmp_path: Path) -> None:
     assert isinstance(archfind.load(path, accept_ambiguous=True), nn.Module)
 
 
+@pytest.mark.usefixtures("short_search")
 def test_a_close_file_names_what_is_off(tmp_path: Path) -> None:
     state = dict(network("timm/test_resnet").state_dict())
     del state["layer1.0.conv1.weight"]
@@ -120,6 +121,7 @@ def test_a_close_file_names_what_is_off(tmp_path: Path) -> None:
     assert caught.value.missing == ("layer1.0.conv1.weight",)
 
 
+@pytest.mark.usefixtures("short_search")
 def test_an_unknown_file_is_refused(tmp_path: Path) -> None:
     names = ("first.weight", "second.weight", "third.weight", "third.bias")
     torch.save({name: torch.zeros(3, 5) for name in names}, tmp_path / "unknown.pth")
@@ -136,6 +138,7 @@ def test_settings_are_checked_by_the_strict_load(tmp_path: Path) -> None:
         archfind.load(tmp_path / "net.pth", settings={"no_such_field": 5})
 
 
+@pytest.mark.usefixtures("short_search")
 def test_a_choice_that_does_not_fit_is_not_built(tmp_path: Path) -> None:
     torch.save(network("timm/test_resnet").state_dict(), tmp_path / "net.pth")
     with pytest.raises((BuildError, UnknownError), match="timm/vgg11"):

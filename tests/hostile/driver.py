@@ -20,6 +20,7 @@ import time
 import archfind.cli
 
 SECONDS = 60
+LOOKED = 4.0  # for which an unknown network is looked for before it is refused
 ROOT = os.path.dirname(os.path.abspath(archfind.__file__))
 SIGNATURES = os.path.join(os.path.dirname(ROOT), "signatures")
 STDLIB = (os.path.dirname(os.__file__), sys.prefix, sys.base_prefix)
@@ -279,6 +280,9 @@ def warm() -> None:
 def warm_to_build(honest: list[list[str]]) -> None:
     """Runs honest commands, so that torch and the libraries are there, and what each makes of the
     machine once is done."""
+    import archfind.pipeline
+
+    archfind.pipeline._SECONDS = LOOKED
     for command in honest:
         with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
             code = load(*command[1:]) if command[0] == "load" else archfind.cli.main(command)

@@ -375,6 +375,7 @@ def test_both_heads_there_is_not_a_headless_backbone() -> None:
     not_exact(state)
 
 
+@pytest.mark.usefixtures("short_search")
 def test_a_close_one_is_not_built(tmp_path: Path) -> None:
     state = base()
     state["fc.0.weight"] = torch.empty(24, 500)

@@ -59,6 +59,7 @@ def same(path: Path, part: str, own: nn.Module, side: int = 64) -> None:
 
 
 @pytest.mark.parametrize("prefix", ["", "model__"])
+@pytest.mark.usefixtures("short_search")
 def test_an_encoder_beside_an_unknown_decoder(prefix: str, tmp_path: Path) -> None:
     encoder = network("timm/resnet18", num_classes=0)
     path = tmp_path / "x.pth"

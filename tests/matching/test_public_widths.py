@@ -136,6 +136,7 @@ def test_one_cut_tensor_is_damage_and_no_width(key: str, tmp_path: Path) -> None
     assert found.status == "close" and [m.key for m in found.matches[0].mismatched] == [key]
 
 
+@pytest.mark.usefixtures("short_search")
 def test_widths_that_do_not_meet_at_a_sum_are_refused(tmp_path: Path) -> None:
     state = slim_resnet().state_dict()
     for name in ("conv2.weight", "bn2.weight", "bn2.bias", "bn2.running_mean", "bn2.running_var"):

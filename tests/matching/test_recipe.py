@@ -53,10 +53,11 @@ def drawn(families: Families, number: int, draw: random.Random) -> Match | None:
 
 
 def test_every_variant_has_one(families: Families) -> None:
-    """Of every registered class, with arguments moved at random: nested ones, parts of them."""
+    """Of a third of the registered classes, with arguments moved at random: nested ones, parts of
+    them."""
     draw = random.Random(SEED)
     count = 0
-    for number in range(len(families)):
+    for number in draw.sample(range(len(families)), len(families) // 3):
         match = drawn(families, number, draw)
         if match is None:
             continue
@@ -70,7 +71,7 @@ def test_every_variant_has_one(families: Families) -> None:
         else:
             roots = set(call["kwargs"])  # pyright: ignore
         assert {path.partition(".")[0] for path in moved} <= roots
-    assert count > 400
+    assert count > 130
 
 
 def evaluated(call: Mapping[str, Any]) -> object:
@@ -84,7 +85,6 @@ def evaluated(call: Mapping[str, Any]) -> object:
     [
         ("spandrel/FeMaSR", {"codebook_params": [[32, 512, 256]]}),
         ("spandrel/FeMaSR", {"codebook_params.0.1": 512, "in_channel": 1}),
-        ("spandrel/AuraSR", {"channels": 1}),
         ("spandrel/MMRealSR", {"num_block": 4}),
         ("spandrel/NAFNet", {"width": 16}),
         ("timm/crossvit_9_240", {"num_classes": 7}),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 import re
 import socket
@@ -31,19 +32,22 @@ if TYPE_CHECKING:
     from archfind.providers import Provider
 
 _EACH = 2  # networks of each library that is one; the packages of rows: one of each
+_DRAWN = 3  # as many are drawn for each that is tried: the smallest are
 _LARGEST = 8e6  # parameters of those that are run
 
 
 def sample() -> Iterator[tuple[str, str]]:
     for library in PROVIDERS:
         draw = random.Random(f"contract {library}")
-        names = [
-            member.entry.name
+        numbers = {
+            member.entry.name: sum(map(math.prod, default().signature(number).fixed.values()))
             for number in range(len(default()))
             for member in default().signature(number).members
             if member.entry.provider == library
-        ]
-        for name in draw.sample(sorted(names), 1 if library in PACKAGES else _EACH):
+        }
+        count = 1 if library in PACKAGES else _EACH
+        drawn = draw.sample(sorted(numbers), min(len(numbers), _DRAWN * count))
+        for name in sorted(drawn, key=lambda name: numbers[name])[:count]:
             yield library, name
 
 

@@ -46,6 +46,7 @@ def test_an_entry_that_is_asked_for_is_where_the_search_starts(tmp_path: Path) -
     assert found.matches[0].config["num_out_ch"].source == "shape"
 
 
+@pytest.mark.usefixtures("short_search")
 def test_what_was_cut_or_is_of_no_library_is_not_explained(tmp_path: Path) -> None:
     state = archfind.variant("timm/test_resnet", {}).state_dict()
     del state["layer1.0.conv1.weight"]

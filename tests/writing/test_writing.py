@@ -116,7 +116,7 @@ def killed_moments(events: int, command: Command) -> list[int]:
     """Every write of commands that are quick; of the others, two of the last ones, where
     files are moved. benchmarks/write_moments.py takes fifty of each."""
     every = range(1, events + 1)
-    return [*every] if command.light else [*every[-6::2]]
+    return [*every] if command.light else [*every[-6::3]]
 
 
 def before(bench: Bench, name: str, folder: Path) -> str:
