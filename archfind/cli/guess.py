@@ -17,24 +17,19 @@ if TYPE_CHECKING:
 
 def run(arguments: argparse.Namespace) -> int:
     """Say which network each file is; the return value is the exit code."""
-    from archfind import guess
+    if arguments.format == "jsonl":
+        arguments.json = True
+    elif arguments.format != "text":
+        from archfind.cli.guess_tables import run_tables
+
+        return run_tables(arguments)
     from archfind.report.answer import guess_document, guess_lines
 
     codes: list[int] = []
     for path in arguments.files:
         try:
             with OwnErrors(path) as own:
-                found: Guess = guess(
-                    path,
-                    choose=arguments.choose,
-                    part=arguments.part,
-                    search=arguments.search,
-                    settings=settings_of(arguments.settings),
-                    code=arguments.code,
-                    values=not arguments.no_values,
-                    trust=arguments.trust,
-                    signatures=arguments.signatures,
-                )
+                found = guessed(path, arguments)
                 own.checkpoint = found.canonical.checkpoint
                 is_brief = arguments.quiet and not arguments.json
                 document = guess_document(found, is_brief=is_brief)
@@ -49,9 +44,30 @@ def run(arguments: argparse.Namespace) -> int:
         print_answer(lines, "" if arguments.json else found.status)
         if not arguments.json:
             print_danger(found.canonical.checkpoint.path, found.canonical.checkpoint.danger)
-        danger = arguments.fail_on_danger and found.canonical.checkpoint.danger
-        code = code_of_status(
-            found.status, str(document["kind"]), is_detailed=arguments.is_detailed
-        )
-        codes.append(EXIT_DANGER if danger else code)
+        codes.append(code_of(found, arguments))
     return worst(codes)
+
+
+def guessed(path: str, arguments: argparse.Namespace) -> Guess:
+    """The answer for one file, as the options ask for it."""
+    from archfind import guess
+
+    return guess(
+        path,
+        choose=arguments.choose,
+        part=arguments.part,
+        search=arguments.search,
+        settings=settings_of(arguments.settings),
+        code=arguments.code,
+        values=not arguments.no_values,
+        trust=arguments.trust,
+        signatures=arguments.signatures,
+    )
+
+
+def code_of(found: Guess, arguments: argparse.Namespace) -> int:
+    """The exit code of one answer."""
+    if arguments.fail_on_danger and found.canonical.checkpoint.danger:
+        return EXIT_DANGER
+    kind = found.kind.name if found.kind is not None else "network"
+    return code_of_status(found.status, kind, is_detailed=arguments.is_detailed)

@@ -97,6 +97,12 @@ def _guess(one: argparse.ArgumentParser) -> None:
         action="store_true",
         help="import that code, in a process apart, to prove a class",
     )
+    one.add_argument(
+        "--format",
+        choices=("text", "json", "jsonl", "csv", "table"),
+        default="text",
+        help="json: one array; jsonl: as --json; csv: the columns of scan; table: for people",
+    )
     one.add_argument("-q", "--quiet", action="store_true", help="the first line only")
     one.add_argument("-v", "--verbose", action="store_true", help="what was tried, and the counts")
     add_signatures(one)
@@ -191,6 +197,10 @@ def _completion(one: argparse.ArgumentParser) -> None:
     one.add_argument("shell", choices=("bash", "zsh", "tcsh", "man"), help="man: the man page")
 
 
+def _schema(_: argparse.ArgumentParser) -> None:
+    """Takes no arguments."""
+
+
 COMMANDS = {
     "guess": ("which network is this", _guess),
     "scan": ("many files: a table of what each is, and what they have in common", _scan),
@@ -201,4 +211,5 @@ COMMANDS = {
     "signatures": ("the database: list, show, learn, add, and how it is made", _signatures),
     "demo": ("the whole way on a small trained checkpoint", _demo),
     "completion": ("what a shell completes archfind's arguments by", _completion),
+    "schema": ("the JSON Schema of what commands print with --json", _schema),
 }

@@ -122,10 +122,11 @@ def _show_step(name: str, seconds: float) -> None:
 def failed(error: ArchfindError, arguments: argparse.Namespace | None, path: str = "") -> int:
     """Say why a command, or its work on one file of several, failed; the return value is the exit
     code. With --json there is an object that has it, too."""
-    if getattr(arguments, "json", False):
-        from archfind.report.answer import error_document
+    if arguments is not None and getattr(arguments, "json", False):
+        from archfind.report.errors import error_document
 
-        print_json(error_document(path or getattr(arguments, "file", ""), error))
+        named = path or (arguments.out if arguments.command == "export" else arguments.file)
+        print_json(error_document(arguments.command, named, error))
     print_error(error)
     wanted = getattr(arguments, "fail_on_danger", False)
     if wanted and isinstance(error, CheckpointError) and error.danger:

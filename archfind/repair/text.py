@@ -17,7 +17,9 @@ def repair_document(plan: Plan, written: Exported | None) -> dict[str, object]:
     found: dict[str, object] = json.loads(plan.to_json())
     found["written"] = None if written is None else written.path
     found["proof"] = {} if written is None else dict(written.notes)
+    found["danger"] = []
     found["error"] = None
+    found["report"] = None
     return found
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from archfind.errors import CheckpointError, InternalError
 from archfind.escape import escape, quoted, word
 from archfind.matching.recipe import assumed_document, recipe
 from archfind.report.assumed import (
@@ -27,7 +26,6 @@ from archfind.report.weighed import weighed_document, weighed_lines
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from archfind.errors import ArchfindError
     from archfind.types import Exported, Guess, Match
 
 SCHEMA = 1
@@ -85,22 +83,9 @@ def guess_document(guess: Guess, *, is_brief: bool = False) -> dict[str, object]
         "warnings": [*checkpoint.warnings, *guess.warnings],
         "danger": list(checkpoint.danger),
         "error": None,
+        "report": None,
     }
     return document
-
-
-def error_document(path: str, error: ArchfindError) -> dict[str, object]:
-    """The same shape for a file that couldn't be read: status null, and the error in words."""
-    danger = error.danger if isinstance(error, CheckpointError) else ()
-    report = {"report": dict(error.report)} if isinstance(error, InternalError) else {}
-    return {
-        "schema": SCHEMA,
-        "path": path,
-        "status": None,
-        "danger": list(danger),
-        "error": error.message,
-        **report,
-    }
 
 
 def _keys(found: Match) -> dict[str, object]:
@@ -386,5 +371,7 @@ def export_document(exported: Exported) -> dict[str, object]:
         "loaded": built.loaded if built else None,
         "tensors": built.tensors if built else None,
         "guess": guess_document(built.guess) if built else None,
+        "danger": list(built.guess.canonical.checkpoint.danger) if built else [],
         "error": None,
+        "report": None,
     }

@@ -34,10 +34,10 @@ def _line(item: dict[str, Any]) -> str:
 
 
 def quantisation_document(guess: Guess) -> dict[str, object]:
-    """What torch's own quantisation did to the network; nothing where it did nothing."""
+    """What torch's own quantisation did to the network; null where it did nothing."""
     made = guess.canonical.quantisation
     if made is None:
-        return {}
+        return {"quantisation": None}
     layers = {"layers": list(made.layers), "folded": [list(pair) for pair in made.folded]}
     return {"quantisation": {"kind": made.kind, "style": made.style, **layers}}
 

@@ -79,6 +79,7 @@ def inspect_document(checkpoint: Checkpoint) -> dict[str, object]:
         "damage": damage,
         "warnings": list(checkpoint.warnings),
         "error": None,
+        "report": None,
     }
 
 

@@ -23,7 +23,7 @@ _SOURCES = {
 def pretrained_document(found: Match | None) -> dict[str, object]:
     """The fields of the JSON answer that only a transformers class has."""
     if found is None or found.pretrained is None:
-        return {}
+        return {"model_type": None, "keys_of": None, "preset": None}
     own = found.pretrained
     return {
         "model_type": own.model_type,

@@ -37,6 +37,9 @@ def source_document(source: Source, out: str) -> dict[str, object]:
         ],
         "questions": list(source.questions),
         "text": source.text,
+        "danger": list(source.canonical.checkpoint.danger),
+        "error": None,
+        "report": None,
     }
 
 

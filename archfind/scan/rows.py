@@ -14,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from archfind.types import Guess, TensorSpec
+    from archfind.types import Checkpoint, Guess, TensorSpec
 
     Value = str | int | bool | None
     Row = dict[str, Value]
@@ -53,17 +53,13 @@ def row(path: str, *, is_hashed: bool = False) -> Row | None:
             from archfind import formats
 
             checkpoint = own.checkpoint = formats.open(path)
-            found["format"] = checkpoint.format
-            found["is_dangerous"] = bool(checkpoint.danger)
-            found["danger"] = "; ".join(checkpoint.danger)
+            found.update(_read(checkpoint))
             from archfind.database import entries
             from archfind.matching import identify
 
             guess = identify.guess(checkpoint, entries.default())
             found.update(_answered(guess))
-            index = guess.canonical.index
-            found["structure"] = _hash_of(f"{k} {index[k].shape}" for k in sorted(index))
-            found["content"] = _content(index) if is_hashed else ""
+            found["content"] = _content(guess.canonical.index) if is_hashed else ""
     except NotACheckpoint:
         return None
     except InternalError as error:
@@ -71,6 +67,24 @@ def row(path: str, *, is_hashed: bool = False) -> Row | None:
     except ArchfindError as error:
         found["error"] = error.message
     return found
+
+
+def answer_row(guess: Guess) -> Row:
+    """The row of a file that was answered already."""
+    checkpoint = guess.canonical.checkpoint
+    found: Row = {name: _EMPTY[kind] for name, kind in COLUMNS.items()}
+    return found | {
+        "path": checkpoint.path,
+        "size": checkpoint.nbytes,
+        **_read(checkpoint),
+        **_answered(guess),
+    }
+
+
+def error_row(path: str, error: ArchfindError) -> Row:
+    """The row of a file that can't be answered."""
+    found: Row = {name: _EMPTY[kind] for name, kind in COLUMNS.items()}
+    return found | {"path": path, "error": error.message}
 
 
 def row_line(row: Row) -> str:
@@ -83,6 +97,15 @@ def row_line(row: Row) -> str:
 
 
 _EMPTY: Mapping[type, Value] = {str: "", int: 0, bool: False}
+
+
+def _read(checkpoint: Checkpoint) -> Row:
+    """What the container says, by column."""
+    return {
+        "format": checkpoint.format,
+        "is_dangerous": bool(checkpoint.danger),
+        "danger": "; ".join(checkpoint.danger),
+    }
 
 
 def _answered(guess: Guess) -> Row:
@@ -105,7 +128,12 @@ def _answered(guess: Guess) -> Row:
         "tensors": int(str(document["tensors"])),
         "parameters": int(str(document["parameters"])),
         "dtype": str(document["dtype"]),
+        "structure": _structure(guess.canonical.index),
     }
+
+
+def _structure(index: Mapping[str, TensorSpec]) -> str:
+    return _hash_of(f"{key} {index[key].shape}" for key in sorted(index))
 
 
 def _hash_of(lines: object) -> str:

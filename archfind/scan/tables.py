@@ -63,10 +63,10 @@ def _comma_separated(rows: Iterable[Row], path: Path) -> None:
         table = csv.writer(out)
         table.writerow(COLUMNS)
         for row in rows:
-            table.writerow([_cell(row[name]) for name in COLUMNS])
+            table.writerow([cell(row[name]) for name in COLUMNS])
 
 
-def _cell(value: object) -> object:
+def cell(value: object) -> object:
     """A value that no spreadsheet takes for a formula, as OWASP advises
     (https://owasp.org/www-community/attacks/CSV_Injection)."""
     value = _plain(value)

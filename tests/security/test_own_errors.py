@@ -86,7 +86,7 @@ def test_500_files_have_500_answers(
     if flag:
         documents = [json.loads(line) for line in out.splitlines()]
         assert [one["path"] for one in documents] == paths
-        reports = {one["path"]: one["report"] for one in documents if "report" in one}
+        reports = {one["path"]: one["report"] for one in documents if one["report"]}
         assert reports.keys() == faults.keys()
         for path, report in reports.items():
             assert report["exception"] == type(faults[path]).__name__

@@ -5,9 +5,9 @@
 #    source ~/.local/share/bash_completion/archfind
 # See also: https://github.com/scop/bash-completion/blob/main/doc/configuration.md
 
-_shtab_archfind_subparsers=(guess scan inspect export source repair signatures demo completion)
+_shtab_archfind_subparsers=(guess scan inspect export source repair signatures demo completion schema)
 
-_shtab_archfind_guess_option_strings=(-h --help --json --detailed-exit-codes --as --part --set --no-values --search --code --trust -q --quiet -v --verbose --signatures --fail-on-danger)
+_shtab_archfind_guess_option_strings=(-h --help --json --detailed-exit-codes --as --part --set --no-values --search --code --trust --format -q --quiet -v --verbose --signatures --fail-on-danger)
 _shtab_archfind_scan_option_strings=(-h --help -o --out --force --hash --jobs --no-cache --signatures --fail-on-danger)
 _shtab_archfind_inspect_option_strings=(-h --help --json --detailed-exit-codes --fail-on-danger)
 _shtab_archfind_export_option_strings=(-h --help --json --detailed-exit-codes --as --part --allow-expansion --set --no-values --accept-ambiguous --accept-likely --force --opset --half --code --trust --input --dtype --max-shard-size --keep-unchecked --signatures)
@@ -16,6 +16,7 @@ _shtab_archfind_repair_option_strings=(-h --help -o --out --allow-fill --allow-e
 _shtab_archfind_signatures_option_strings=(-h --help --from --name --part --force --signatures --sample --seed --only --again)
 _shtab_archfind_demo_option_strings=(-h --help --folder)
 _shtab_archfind_completion_option_strings=(-h --help)
+_shtab_archfind_schema_option_strings=(-h --help)
 _shtab_archfind_option_strings=(-h --help --version)
 
 _shtab_archfind_guess_pos_0_COMPGEN=_shtab_compgen_files
@@ -44,9 +45,10 @@ _shtab_archfind_signatures___from_COMPGEN=_shtab_compgen_files
 _shtab_archfind_signatures___signatures_COMPGEN=_shtab_compgen_files
 _shtab_archfind_demo___folder_COMPGEN=_shtab_compgen_files
 
+_shtab_archfind_guess___format_choices=(text json jsonl csv table)
 _shtab_archfind_signatures_pos_0_choices=(list show learn add build families check compile)
 _shtab_archfind_completion_pos_0_choices=(bash zsh tcsh man)
-_shtab_archfind_pos_0_choices=(guess scan inspect export source repair signatures demo completion)
+_shtab_archfind_pos_0_choices=(guess scan inspect export source repair signatures demo completion schema)
 
 _shtab_archfind_guess_pos_0_nargs=+
 _shtab_archfind_guess__h_nargs=0
@@ -109,6 +111,8 @@ _shtab_archfind_demo__h_nargs=0
 _shtab_archfind_demo___help_nargs=0
 _shtab_archfind_completion__h_nargs=0
 _shtab_archfind_completion___help_nargs=0
+_shtab_archfind_schema__h_nargs=0
+_shtab_archfind_schema___help_nargs=0
 _shtab_archfind_pos_0_nargs=A...
 _shtab_archfind__h_nargs=0
 _shtab_archfind___help_nargs=0

@@ -9,6 +9,7 @@
 
 complete archfind \
         'c/--code=/f/' \
+        'c/--format=/(text json jsonl csv table)/' \
         'c/--signatures=/f/' \
         'c/-o=/f/' \
         'c/--out=/f/' \
@@ -16,9 +17,10 @@ complete archfind \
         'c/--base=/f/' \
         'c/--from=/f/' \
         'c/--folder=/f/' \
-        'c/--/(accept-ambiguous accept-likely again allow-expansion allow-fill as base code detailed-exit-codes dtype fail-on-danger folder force from half hash help input jobs json keep-unchecked max-shard-size name no-cache no-values only opset out part plan quiet sample search seed set signatures trust verbose version)/' \
+        'c/--/(accept-ambiguous accept-likely again allow-expansion allow-fill as base code detailed-exit-codes dtype fail-on-danger folder force format from half hash help input jobs json keep-unchecked max-shard-size name no-cache no-values only opset out part plan quiet sample search seed set signatures trust verbose version)/' \
         'c/-/(- h o q v)/' \
         'n/--code/f/' \
+        'n/--format/(text json jsonl csv table)/' \
         'n/--signatures/f/' \
         'n/-o/f/' \
         'n/--out/f/' \
@@ -26,7 +28,7 @@ complete archfind \
         'n/--base/f/' \
         'n/--from/f/' \
         'n/--folder/f/' \
-        'p/1/(guess scan inspect export source repair signatures demo completion)/' \
+        'p/1/(guess scan inspect export source repair signatures demo completion schema)/' \
         'n/guess/f/' \
         'n/scan/f/' \
         'n/inspect/f/' \
