@@ -6,12 +6,14 @@ import csv
 import io
 import json
 from collections.abc import Sequence
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hostile.build import entry, mapping, pickled, tensor, torch_zip
 from hostile.build import safetensors as safe_bytes
+from hostile.keys import bert as bert_shapes
 from jsonschema import Draft202012Validator
 
 from archfind.cli import main
@@ -41,7 +43,14 @@ def files(tmp_path: Path) -> dict[str, str]:
         f"base_model.model.a.lora_{name}.weight": entry(shape, start, start + 64)
         for name, shape, start in (("A", (2, 8), 0), ("B", (8, 2), 64))
     }
+    bert: dict[str, Any] = {}
+    end = 0
+    for key, shape in bert_shapes(("0", "1"), 96).items():
+        size = 4 * prod(shape)
+        bert[key] = entry(shape, end, end + size)
+        end += size
     data = {
+        "bert.safetensors": safe_bytes(bert, bytes(end)),
         "unknown.safetensors": safe_bytes(linear, bytes(160)),
         "lora.safetensors": safe_bytes(lora, bytes(128)),
         "small.pth": torch_zip(pickled(mapping(w=tensor()))),
