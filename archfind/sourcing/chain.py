@@ -171,6 +171,7 @@ def chain(part: Part, value: Value, flow: Flow, last: bool) -> Value | None:
     body = Body()
     shared = shared_activation(part)
     members = _in_order([child for name, child in part.children.items() if name != shared])
+    pools = set(flow.pools)
     implied = bool(shared) or not flow.has_activations(part)
     for at, member in enumerate(members):
         rest = members[at + 1 :]
@@ -189,15 +190,19 @@ def chain(part: Part, value: Value, flow: Flow, last: bool) -> Value | None:
         if implied and _wants_activation(member, members[:at], following, final, flow):
             body.call(flow.activate(part))
         weight = next((c for c in reversed(members[: at + 1]) if c.is_weight), None)
-        if (
-            weight is not None
-            and weight.path in flow.pools
-            and not (following and following.is_norm)
-        ):
+        if weight is not None and weight.path in pools and not _belongs(following):
             body.call(flow.pool(part, value))
+            pools.remove(weight.path)  # it is pooled once
     _ending(part, members, body, flow, last)
     part.forward = body.done()
     return value
+
+
+def _belongs(following: Part | None) -> bool:
+    """Whether a module goes with the layer before it: a norm, or an activation."""
+    if following is None:
+        return False
+    return following.is_norm or following.kind == "PReLU" or is_activation(following.kind)
 
 
 def _in_order(members: list[Part]) -> list[Part]:

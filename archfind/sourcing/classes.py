@@ -142,7 +142,7 @@ def _class(
     if symbols is None:
         parameters = [(word, None) for word in (*(name for name, _ in differing), *used)]
     else:
-        sizes = _sizes(every[0], names)
+        sizes = _sizes(every[0], names) if part.is_ordered else []
         parameters = sizes + [(key, symbols[key]) for key in symbols if key in used]
     return Written(name, tuple(parameters), tuple(statements), tuple(names), part)
 

@@ -73,6 +73,7 @@ def explained(canonical: Canonical, settings: Mapping[str, object] = NOTHING) ->
     flow = Flow(asked, bool(listed), PATTERNS)
     planned(top, flow)
     given = _explained(top, flow)
+    top.is_ordered = _is_ordered(top, flow)
     asked.refuse_idle(canonical.checkpoint.path)
     grade = _grade(top, given is not None, asked, canonical)
     return Explained(top, flow, given, grade, prefix)
@@ -120,6 +121,16 @@ def _explained(top: Part, flow: Flow) -> Value | None:
         for part in top.walk():
             part.forward = None
     return flow.explain(top, Value("input"), True)
+
+
+def _is_ordered(top: Part, flow: Flow) -> bool:
+    """Whether the layer with tensors that is registered first runs first, as far as that is known,
+    and so with the last."""
+    calls = [part for part in flow.calls if part.ins or part.kind == "Embedding"]
+    layers = [part for part in top.walk() if part.ins or part.kind == "Embedding"]
+    if len(calls) < 2 or len(layers) < 2 or "transformer" in flow.tags:
+        return True
+    return calls[0] is layers[0] and (calls[-1] is layers[-1] or "heads" in flow.tags)
 
 
 def _grade(top: Part, explained: bool, asked: Asked, canonical: Canonical) -> str:

@@ -90,7 +90,7 @@ def several_heads(part: Part, value: Value, flow: Flow, last: bool) -> Value | N
         heads, trunk = children[-count:], children[:-count]
         firsts = [entry(head) for head in heads]
         widths = {(first.ins, first.kind) for first in firsts if first is not None}
-        if len(widths) != 1 or None in firsts or any(h.is_norm or h.is_conv for h in heads):
+        if len(widths) != 1 or None in firsts or any(map(_is_no_head, heads)):
             continue
         if not trunk and any(first is not None and first.is_conv for first in firsts):
             continue
@@ -102,6 +102,11 @@ def several_heads(part: Part, value: Value, flow: Flow, last: bool) -> Value | N
         if given is not None:
             return given
     return None
+
+
+def _is_no_head(part: Part) -> bool:
+    """A norm, or a convolution that sees more than a point."""
+    return part.is_norm or (part.is_conv and set(part.arguments["kernel_size"]) != {1})
 
 
 def _outs(part: Part) -> int:

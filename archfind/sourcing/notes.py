@@ -15,7 +15,7 @@ _GRADES = {
     "likely": "every dimension is explained, and what no tensor shows is assumed as listed below",
     "partial": "the tensors load strictly, and the forward is open",
 }
-_NAMED = 6  # places that a line names
+_NAMED = 4  # places that a line names
 
 
 def about_lines(name: str, words: str, grade: str, canonical: Canonical, prefix: str) -> list[str]:
@@ -52,12 +52,11 @@ def note_lines(grade: str, unseen: Sequence[Unseen], questions: Sequence[str]) -
     lines: list[str] = []
     if groups:
         lines.append("What no tensor shows, with the reason for each:")
-    for (what, value, source, reason), places in groups.items():
-        where = ", ".join(places[:_NAMED]) + (
+    for (_, value, source, reason), places in groups.items():
+        named = ", ".join(map(_plain, places[:_NAMED])) + (
             f" and {len(places) - _NAMED} more" * (len(places) > _NAMED)
         )
-        named = where if places != [what] else what
-        lines.append(f"- {_plain(named)} = {_plain(value)} ({source}: {_plain(reason)})")
+        lines.append(f"- {named} = {_plain(value)} ({source}: {_plain(reason)})")
     if questions:
         lines.append("Open:")
         lines += [f"- {_plain(question)}" for question in questions]

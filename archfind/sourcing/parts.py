@@ -55,6 +55,7 @@ class Part:
         self.takes: tuple[str, ...] = ("x",)
         self.extras: dict[str, tuple[str, dict[str, Any]]] = {}  # layers without tensors
         self.words = ""  # what the block is called: ResidualBlock
+        self.is_ordered = True  # what is registered first runs first, and what is last, last
         self.about = ""  # what its docstring says
         self.gives = "Tensor"
         self.usual: tuple[int, int] | None = None  # a convolution's stride and padding, planned

@@ -47,6 +47,8 @@ def planned(top: Part, flow: Flow) -> None:
             part.usual = step
     _special(convs, top, flow)
     cells = linear.ins // convs[-1].outs
+    if any(len(set(part.arguments["kernel_size"])) > 1 for part in convs):
+        return
     parents = {part.path.rpartition(".")[0] for part in convs}
     rows = [_gap(top, part) for part in convs]
     direct = all(not parent or _is_sequential(top, parent) for parent in parents)
