@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from itertools import pairwise
 
+from archfind.sourcing.chain_order import LATENT, belongs, in_order, wants_activation
 from archfind.sourcing.flow import Body, Flow, adapted, entry, shared_activation
 from archfind.sourcing.names import attribute
 from archfind.sourcing.parts import RECURRENT, Part
 from archfind.sourcing.unseen import ACTIVATIONS
-from archfind.sourcing.values import MAP, SEQUENCE, TOKENS, VECTOR, Value, is_activation
+from archfind.sourcing.values import MAP, SEQUENCE, TOKENS, VECTOR, Value
 
 # Names of modules that stand beside one another: no row.
 _PARALLEL = re.compile(
@@ -17,7 +17,6 @@ _PARALLEL = re.compile(
     r"(to|w)_?[qkv]|logvar|log_var|actor|critic|policy|branch)(_?\w*\d*)?$",
     re.IGNORECASE,
 )
-_LATENT = ("latent", "mu", "mean", "logvar", "var", "embedding", "code", "bottleneck")
 
 
 def sequential(part: Part, value: Value, flow: Flow, last: bool) -> Value | None:
@@ -97,7 +96,7 @@ def _is_code(part: Part) -> bool:
     """Whether a part ends in a code of few numbers that nothing is put on."""
     name = part.name.lower()
     ending = list(part.children.values())[-1]
-    return ending.kind == "Linear" and (name.startswith("enc") or name in _LATENT)
+    return ending.kind == "Linear" and (name.startswith("enc") or name in LATENT)
 
 
 def _through_gap(
@@ -170,7 +169,7 @@ def chain(part: Part, value: Value, flow: Flow, last: bool) -> Value | None:
         return None
     body = Body()
     shared = shared_activation(part)
-    members = _in_order([child for name, child in part.children.items() if name != shared])
+    members = in_order([child for name, child in part.children.items() if name != shared])
     pools = set(flow.pools)
     implied = bool(shared) or not flow.has_activations(part)
     for at, member in enumerate(members):
@@ -187,68 +186,15 @@ def chain(part: Part, value: Value, flow: Flow, last: bool) -> Value | None:
             return None
         value = given
         following = rest[0] if rest else None
-        if implied and _wants_activation(member, members[:at], following, final, flow):
+        if implied and wants_activation(member, members[:at], following, final, flow):
             body.call(flow.activate(part))
         weight = next((c for c in reversed(members[: at + 1]) if c.is_weight), None)
-        if weight is not None and weight.path in pools and not _belongs(following):
+        if weight is not None and weight.path in pools and not belongs(following):
             body.call(flow.pool(part, value))
             pools.remove(weight.path)  # it is pooled once
     _ending(part, members, body, flow, last)
     part.forward = body.done()
     return value
-
-
-def _belongs(following: Part | None) -> bool:
-    """Whether a module goes with the layer before it: a norm, or an activation."""
-    if following is None:
-        return False
-    return following.is_norm or following.kind == "PReLU" or is_activation(following.kind)
-
-
-def _in_order(members: list[Part]) -> list[Part]:
-    """Layers in the order in which their widths chain, where there is one such order alone and that
-    of registration is none: an output that was registered first."""
-    plain = [member.is_weight and member.ins != member.outs for member in members]
-    if len(members) < 3 or not all(plain):
-        return members
-    if all(a.outs == b.ins or a.is_conv != b.is_conv for a, b in pairwise(members)):
-        return members
-    by_input = {member.ins: member for member in members}
-    starts = [m for m in members if all(m.ins != other.outs for other in members)]
-    if len(by_input) != len(members) or len(starts) != 1:
-        return members
-    order = [starts[0]]
-    while order[-1].outs in by_input and len(order) <= len(members):
-        order.append(by_input[order[-1].outs])
-    return order if len(order) == len(members) else members
-
-
-def _wants_activation(
-    member: Part, before: list[Part], following: Part | None, final: bool, flow: Flow
-) -> bool:
-    """Whether a function stands between a layer and what follows it."""
-    if following is not None and (following.is_norm or is_activation(following.kind)):
-        return False
-    if following is not None and following.kind == "PReLU":
-        return False
-    if final:
-        return False
-    ends = member.is_weight or (member.is_norm and bool(before) and before[-1].is_weight)
-    code = member.kind == "Linear" and any(w == member.name.lower() for w in _LATENT)
-    follows_rnn = following is not None and following.kind in RECURRENT
-    if not ends or code or (follows_rnn and member.kind == "Embedding"):
-        return False
-    usual = "none" if member.is_conv and _is_bare_body(following) else "activation"
-    both = ("activation", "none")
-    return flow.asked.value(f"{member.path}.activation", usual, "more follows", both) != "none"
-
-
-def _is_bare_body(following: Part | None) -> bool:
-    """Whether residual blocks without norms follow: what they add to is no activation's output."""
-    if following is None or following.kind != "Sequential":
-        return False
-    blocks = all(child.is_block for child in following.children.values())
-    return blocks and not any(part.is_norm for part in following.walk())
 
 
 def _ending(part: Part, members: list[Part], body: Body, flow: Flow, last: bool) -> None:

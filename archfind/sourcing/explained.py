@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from archfind.evidence.listed import listing
+from archfind.formats import PROGRAMS
 from archfind.frozen import frozen
 from archfind.sourcing.flow import Flow
 from archfind.sourcing.followed import follow, weights
@@ -17,7 +18,7 @@ from archfind.sourcing.stacks import torch_stacks
 from archfind.sourcing.stated import stated_arguments
 from archfind.sourcing.tree import is_writable, module_tree
 from archfind.sourcing.unseen import Asked
-from archfind.sourcing.values import Value
+from archfind.sourcing.values import Value, settled_layers
 from archfind.types import NOTHING, Canonical
 
 TYPE_CHECKING = False
@@ -82,18 +83,24 @@ def explained(canonical: Canonical, settings: Mapping[str, object] = NOTHING) ->
 def followed(canonical: Canonical, settings: Mapping[str, object] = NOTHING) -> Explained | None:
     """The modules with the forwards of the program that the file holds beside its tensors; None
     where it holds none that is known. BuildError for any setting, since nothing is assumed."""
-    program = program_of(canonical.checkpoint)
     index = dict(canonical.index)
+    listed = listing(canonical)
+    program = program_of(canonical, listed)
     if program is None or not is_writable(index) or not weights(program) <= set(index):
         return None
-    top = module_tree(index, {})
+    is_whole = canonical.checkpoint.format not in PROGRAMS
+    top = module_tree(index, listed if is_whole else {})
     flow = Flow(Asked(settings), True, PATTERNS)
+    if is_whole:
+        stated_arguments(top, flow.asked)
+        settled_layers(top, flow.asked)
+        flow.asked.value("names", "torch, nn, F", "a class's source in a pickle has no imports")
     try:
         follow(top, program)
     except Unfollowed:
         return None
     flow.asked.refuse_idle(canonical.checkpoint.path)
-    return Explained(top, flow, None, CERTAIN, "")
+    return Explained(top, flow, None, LIKELY if is_whole else CERTAIN, "")
 
 
 def unprefixed(tensors: Mapping[str, TensorSpec]) -> tuple[dict[str, TensorSpec], str]:

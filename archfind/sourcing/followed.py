@@ -135,6 +135,8 @@ class _Follower:
             return []
         call = self.access(holder, path)
         stated = self.classes.get(path, "")
+        if len(run) == 1 and run[0].name == "layer":
+            return [self.layer(call, run[0], bool(part.arguments.get("inplace")))]
         if part.kind in RECURRENT:
             read, outs = recurrent_called(part, run, outputs)
             return [Item(Expression((f"{call}(", (read, False), ")")), outs, True)]
@@ -146,7 +148,9 @@ class _Follower:
                 raise Unfollowed("a layer is called in two ways")
             part.kind, part.arguments = own.kind, own.arguments
             part.ins, part.outs = own.ins, own.outs
-            return [Item(Expression((f"{call}(", (layer[1], False), ")")), tuple(outputs))]
+            changes = bool(part.arguments.get("inplace"))
+            made = Expression((f"{call}(", (layer[1], False), ")"))
+            return [Item(made, tuple(outputs), False, changes)]
         if not part.is_block and part.kind not in CONTAINERS:
             return [self.item(op, holder) for op in run]
         given = tuple(map(Ref, outputs))
@@ -157,6 +161,16 @@ class _Follower:
             pieces += [", "] if number else []
             pieces.append((Ref(name), False))
         return [Item(Expression((*pieces, ")")), tuple(outputs), len(outputs) > 1)]
+
+    def layer(self, call: str, op: Op, changes: bool) -> Item:
+        """A layer of torch.nn that is called as a whole, with the arguments that the file says."""
+        pieces: list[str | tuple[Ref, bool]] = [f"{call}("]
+        for number, value in enumerate(op.args):
+            if not isinstance(value, Ref):
+                raise Unfollowed("a layer reads something else")
+            pieces += [", "] if number else []
+            pieces.append((value, False))
+        return Item(Expression((*pieces, ")")), op.outs, op.multiple, changes)
 
     def item(self, op: Op, holder: Part) -> Item:
         made = expression(op, lambda key: self.tensor(holder, key))

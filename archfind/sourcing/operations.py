@@ -29,7 +29,8 @@ _FUNCTIONAL = frozenset(
     """linear conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d max_pool1d
     max_pool2d max_pool3d avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d
     adaptive_avg_pool3d silu silu_ mish hardswish hardsigmoid softplus logsigmoid elu leaky_relu
-    hardtanh relu6 glu prelu softsign scaled_dot_product_attention pad unfold""".split()
+    hardtanh relu6 glu prelu softsign scaled_dot_product_attention pad unfold
+    interpolate normalize adaptive_max_pool2d""".split()
 )
 _METHODS = frozenset(
     """view expand contiguous repeat clone detach type_as view_as expand_as mul_ add_ sub_ div_
@@ -105,6 +106,10 @@ def _special(
         return call("F.pad", args[:2], {"value": args[2]} if len(args) > 2 and args[2] else {})
     if name.startswith(("upsample_nearest", "upsample_bilinear")) and len(args) >= 2:
         return _resized(name, args, call)
+    if name == "getitem" and isinstance(args[0], Ref) and isinstance(args[1], list):
+        return _indexed(args[0], args[1], tensors)
+    if name == "dropout" and kwargs.pop("training", False) is False:
+        return Expression(_text(args[0], tensors, False))
     if name == "unpack":
         return Expression(_text(args[0], tensors, False))
     if name in ("to", "_to_copy") and len(args) == 1 and set(kwargs) == {"dtype"}:
@@ -145,6 +150,21 @@ def _sliced(args: list[object], tensors: Tensors) -> Expression:
     return Expression(
         (*_text(args[0], tensors, True), f"[{before}", *begin, ":", *stop, *steps, "]")
     )
+
+
+def _indexed(holder: Ref, parts: list[object], tensors: Tensors) -> Expression:
+    """An index of numbers, Nones and slices, which are rows of three."""
+    pieces: list[str | tuple[Ref, bool]] = [(holder, True), "["]
+    for number, part in enumerate(parts):
+        pieces += [", "] if number else []
+        if not isinstance(part, tuple):
+            pieces += _text(part, tensors, False)
+            continue
+        start, end, step = part
+        pieces += [] if start is None else _text(start, tensors, False)
+        pieces += [":"] + ([] if end is None else list(_text(end, tensors, False)))
+        pieces += [] if step is None else [":", *_text(step, tensors, False)]
+    return Expression((*pieces, "]"))
 
 
 def _resized(name: str, args: list[object], call: _Call) -> Expression:
@@ -189,7 +209,8 @@ def _method(
 
 _KEYWORDS = frozenset(
     """dim keepdim dtype value training eps size scale_factor mode align_corners scale approximate
-    alpha is_causal enable_gqa dropout_p correction""".split()
+    alpha is_causal enable_gqa dropout_p correction kernel_size stride padding groups negative_slope
+    output_size start_dim end_dim""".split()
 )
 
 

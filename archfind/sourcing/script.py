@@ -71,7 +71,7 @@ def script_program(code: Mapping[str, str], root: str) -> Program:
     known."""
     try:
         classes = Classes(code)
-        follower = _Follower(classes)
+        follower = Follower(classes)
         cls = classes.root(root)
         method = classes.methods[cls]["forward"]
         names = [argument.arg for argument in method.args.args[1:]]
@@ -83,8 +83,8 @@ def script_program(code: Mapping[str, str], root: str) -> Program:
     return Program(inputs, tuple(follower.ops), outputs, follower.named)
 
 
-class _Follower:
-    def __init__(self, classes: Classes) -> None:
+class Follower:
+    def __init__(self, classes: Any) -> None:
         self.classes = classes
         self.ops: list[Op] = []
         self.named: dict[str, str] = {}

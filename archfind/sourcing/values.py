@@ -127,6 +127,22 @@ def settle_convolution(part: Part, asked: Asked) -> None:
         part.arguments["padding_mode"] = f'"{part.said["padding_mode"]}"'
 
 
+def settled_layers(top: Part, asked: Asked) -> None:
+    """Give the convolutions and norms below a module the arguments that a whole pickle says."""
+    for part in top.walk():
+        if part.is_conv:
+            settle_convolution(part, asked)
+        elif part.is_norm:
+            stated, eps = part.stated.rpartition(".")[2], part.said.get("eps")
+            if stated in (f"{part.kind[:-2]}{n}d" for n in (1, 2, 3)):
+                part.kind = stated
+            if isinstance(eps, float) and eps - eps == 0:
+                told = asked.file_says(f"{part.path}.eps", eps)
+                part.arguments |= {"eps": told} if told != 1e-5 else {}
+        elif is_activation(part.kind) and part.said.get("inplace") is True:
+            part.arguments = {**part.arguments, "inplace": True}
+
+
 def _is_size(told: object) -> bool:
     """Whether a file tells a number, or a few, each of which could be a layer's."""
     numbers = told if isinstance(told, list | tuple) else (told,)
