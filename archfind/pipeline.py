@@ -56,8 +56,6 @@ def guess(
     from archfind.database import entries
     from archfind.matching import identify
 
-    if choice.trust and not choice.code:
-        raise CodeError("trust is for code: say where it is, with --code PLACE (code=)")
     is_coded = choice.trust and choice.choose.startswith("code/")  # a name of the user's own code
     if isinstance(source, Guess):
         found = source
@@ -75,10 +73,15 @@ def guess(
             done("searched")
     if choice.code and found.kind is None:
         found = _with_code(found, choice)
-    elif choice.choose and found.matches and found.matches[0].trusted is not None:
+    if found.matches and found.matches[0].trusted is not None:
         from archfind.trusted.answers import chosen
+        from archfind.trusted.learnt import permitted
 
-        found = chosen(found, choice.choose)
+        found = chosen(found, choice.choose) if choice.choose else found
+        found = permitted(found, choice.trust)
+    elif choice.trust and not choice.code:
+        text = "trust is for code: say where it is, with --code PLACE (code=)"
+        raise CodeError(text, found.canonical.checkpoint.path)
     return _settled(found, choice) if choice.settings else found
 
 
@@ -278,7 +281,9 @@ def _built(
         why = "; ".join(found.warnings[-3:])
         raise BuildError(f"no class below {choice.code} was proven: {why}", checkpoint.path)
     found = guess(found, Choice(choice.choose), search=True)
-    if found.kind is None and found.status in ("unknown", "close")[: 1 + choice.accept_likely]:
+    is_record = found.is_named and not found.matches[0].entry.callable
+    is_open = found.status in ("unknown", "close")[: 1 + choice.accept_likely]
+    if found.kind is None and (is_open or is_record):
         written = _written(found, choice)
         if written is not None:
             return written
@@ -326,7 +331,10 @@ def _written(found: Guess, choice: Choice) -> Built | None:
         copied = ".safetensors and .pth are written without a network"
         more = "" if found.searched else "; guess --search builds its likes"
         names = tuple(match.entry.id for match in found.matches)
-        text = f"unknown, no signature fits; {why}{more}; {copied}"
+        what = "unknown, no signature fits"
+        if found.is_named:
+            what = f"no code stands behind {names[0]}, a record of keys and shapes"
+        text = f"{what}; {why}{more * (not found.is_named)}; {copied}"
         raise UnknownError(text, checkpoint.path, names)
     return build_written(found, made)
 

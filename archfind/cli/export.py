@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def run(arguments: argparse.Namespace) -> int:
     """Write the network of a file, checked; the return value is the exit code."""
     with steps_shown():
-        if arguments.trust and not arguments.code:
+        if arguments.trust and not arguments.code and not _is_users(arguments):
             return _program(arguments)
         return _export(arguments)
 
@@ -77,6 +77,18 @@ def _export(arguments: argparse.Namespace) -> int:
     else:
         print_answer(export_lines(exported))
     return EXIT_EXACT
+
+
+def _is_users(arguments: argparse.Namespace) -> bool:
+    """Whether --trust is for a class of the user's signatures, not for a program in the file."""
+    from archfind import formats, guess
+
+    checkpoint = formats.open(arguments.file)
+    if checkpoint.format in formats.PROGRAMS:
+        return False
+    choice = {"choose": arguments.choose, "part": arguments.part}
+    found = guess(checkpoint, **choice, values=False, signatures=arguments.signatures)
+    return bool(found.matches) and found.matches[0].trusted is not None
 
 
 def _program(arguments: argparse.Namespace) -> int:

@@ -179,6 +179,9 @@ def _signatures(one: argparse.ArgumentParser) -> None:
     one.add_argument("--from", dest="file", default="", metavar="FILE", help="learn: its tensors")
     one.add_argument("--name", default="", metavar="NAME", help="learn: what to call it, team/net")
     one.add_argument("--part", default="", help="learn: one of several networks in FILE")
+    one.add_argument(
+        "--args", default="", metavar="VALUES", help="learn: what a class is called with"
+    )
     one.add_argument("--force", action="store_true", help="learn, add: replace what has its name")
     add_signatures(one)
     one.add_argument("--sample", type=int, default=30, metavar="N", help="check: how many (0: all)")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from archfind.cli.exit_codes import EXIT_EXACT, EXIT_FAILED
 from archfind.cli.printing import print_lines
-from archfind.errors import ArchfindError
+from archfind.errors import ArchfindError, SignatureError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
+    from typing import Any
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -27,12 +28,22 @@ def _learn(arguments: argparse.Namespace) -> int:
     if arguments.action == "add":
         lines, failed = user_signatures.add_lines(arguments.names, **place)
     else:
-        failed = False
-        lines = user_signatures.learn_file_lines(
-            arguments.file, arguments.name, arguments.part, **place
-        )
+        lines, failed = _learnt(arguments, place), False
     print_lines(lines)
     return EXIT_FAILED if failed else EXIT_EXACT
+
+
+def _learnt(arguments: argparse.Namespace, place: dict[str, Any]) -> list[str]:
+    from archfind.learning import user_signatures
+
+    if bool(arguments.file) == bool(arguments.names) or len(arguments.names) > 1:
+        text = "learn wants a class, PACKAGE.MODULE:CLASS, or --from FILE with --name"
+        raise SignatureError(text)
+    if arguments.file:
+        name, part = arguments.name, arguments.part
+        return user_signatures.learn_file_lines(arguments.file, name, part, **place)
+    target = arguments.names[0]
+    return user_signatures.learn_class_lines(target, arguments.name, arguments.args, **place)
 
 
 def _database(arguments: argparse.Namespace) -> int:

@@ -5,7 +5,8 @@
     [team/net]
     from    001.pth
     class   mypkg.nets.Net
-    args    {"width": 24}
+    args    {"width": 24, "act": "relu"}
+    unseen  {"act": ["gelu"]}
     fields  num_classes=10
     stem.weight  24 3 3 3
     fc.{weight}  num_classes 24 if num_classes
@@ -24,7 +25,7 @@ import re
 
 from archfind.classes.notation import Family
 from archfind.database.notation import CLASSES, Line, Size, expand, ordered, parse_line
-from archfind.database.plain import Unplain, decoded
+from archfind.database.plain import Unplain, decoded, encoded
 from archfind.errors import SignatureError
 from archfind.formats.limits import DIMENSION, DIMENSIONS, KEY_DEPTH, KEY_LENGTH
 from archfind.types import USERS, Entry
@@ -44,6 +45,7 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_+-]*(\.[A-Za-z0-9_+-]+)*")
 _NAME_LENGTH = 100
 _ARGS = 20_000  # characters
 _FAMILIES = 8
+_HEADS = ("from", "class", "args", "unseen", "fields")
 _LEAVES = 2_000
 # Names of libraries, whose networks are not a user's to name.
 RESERVED = frozenset(
@@ -56,9 +58,20 @@ class UserText:
     """A signature of a user's own: what its text says. `source` says what it was learnt from, `cls`
     is the class's dotted path, "" for a record without code, `arguments` what the class is called
     with, `fields` the sizes that may change, and `families` are texts of rules for other arguments.
-    `path` is the file that it came from."""
+    `unseen` are the arguments that no tensor shows and that change the outputs, each with other
+    values, None where that wasn't asked. `path` is the file that it came from."""
 
-    __slots__ = ("arguments", "cls", "families", "fields", "lines", "name", "path", "source")
+    __slots__ = (
+        "arguments",
+        "cls",
+        "families",
+        "fields",
+        "lines",
+        "name",
+        "path",
+        "source",
+        "unseen",
+    )
 
     def __init__(
         self,
@@ -70,6 +83,7 @@ class UserText:
         fields: Mapping[str, int] | None = None,
         families: tuple[str, ...] = (),
         path: str = "",
+        unseen: Mapping[str, list[Any]] | None = None,
     ) -> None:
         self.name = name
         self.lines = lines
@@ -79,12 +93,21 @@ class UserText:
         self.fields = dict(fields or {})
         self.families = families
         self.path = path
+        self.unseen = unseen
 
     @property
     def entry(self) -> Entry:
         """The network as an entry of a database."""
         provider, _, name = self.name.partition("/")
         return Entry(provider, name, self.cls, self.cls, self.arguments, self.fields, USERS)
+
+    @property
+    def stamp(self) -> str:
+        """What tells all that is said of the network from whatever else might be said."""
+        from hashlib import sha256  # late: of few files
+
+        said = self.cls, encoded(self.arguments), self.fields, self.lines, self.families
+        return sha256(json.dumps(said, sort_keys=True).encode("utf-8", "surrogatepass")).hexdigest()
 
     def tensors(self) -> dict[str, tuple[tuple[int, ...], str]]:
         """Every key with its shape and dtype, the fields at their defaults."""
@@ -94,13 +117,16 @@ class UserText:
             found[key] = tuple(shape), line.dtype
         return {key: found[key] for key in ordered(list(found))}
 
-    def written(self, encoded_arguments: Mapping[str, object] | None = None) -> str:
-        """The text of it. `encoded_arguments` are the arguments as JSON has them."""
+    def written(self) -> str:
+        """The text of it."""
         heads = [FIRST, "", f"[{self.name}]"]
         heads += [f"from    {self.source}"] if self.source else []
         heads += [f"class   {self.cls}"] if self.cls else []
         if self.cls:
-            heads.append(f"args    {json.dumps(dict(encoded_arguments or {}))}")
+            given = {name: encoded(value) for name, value in self.arguments.items()}
+            heads.append(f"args    {json.dumps(given)}")
+            others = {name: encoded(some) for name, some in (self.unseen or {}).items()}
+            heads += [f"unseen  {json.dumps(others)}"] * (self.unseen is not None)
         said = " ".join(f"{name}={value}" for name, value in self.fields.items())
         heads += [f"fields  {said}"] if said else []
         blocks = ["\n".join([*heads, *self.lines]), *(one.strip("\n") for one in self.families)]
@@ -169,7 +195,7 @@ def _entry(block: list[str], path: str) -> UserText:
     lines: list[str] = []
     for row in block[1:]:
         word, _, rest = row.partition(" ")
-        if word in ("from", "class", "args", "fields") and not lines and word not in heads:
+        if word in _HEADS and not lines and word not in heads:
             heads[word] = rest.strip()
         else:
             lines.append(row)
@@ -179,7 +205,10 @@ def _entry(block: list[str], path: str) -> UserText:
     found = UserText(
         name, tuple(lines), heads.get("from", "")[:_WORDS], cls,
         _arguments(heads.get("args", "{}")), _fields(heads.get("fields", "")), path=path,
+        unseen=_arguments(heads["unseen"]) if "unseen" in heads else None,
     )  # fmt: skip
+    if not all(isinstance(others, list) for others in (found.unseen or {}).values()):
+        raise SignatureError("unseen arguments whose other values are no lists")
     _check_lines(found)
     return found
 

@@ -27,6 +27,37 @@ def learn_file_lines(
     return [f"{name}: {verb}, {count} tensors{head}", f"  record    {where}"]
 
 
+def learn_class_lines(
+    target: str, name: str, arguments: str = "", signatures: str = "", force: bool = False
+) -> list[str]:
+    """Record a class of the user's own code, which is imported in a process apart."""
+    from archfind.learning.from_class import signature_of
+    from archfind.trusted.learnt import noted
+
+    text, way, refusals = signature_of(target, name, arguments)
+    where, is_new = write(text, text.written(), _known(signatures), signatures, force)
+    noted(text, way)
+    verb = "recorded" if is_new else "known already"
+    given = ", ".join(f"{key}={value!r}" for key, value in text.arguments.items())
+    free = list(dict.fromkeys(leaf.partition(".")[0] for leaf in _moved(text)))
+    others = f"any {', '.join(free)}" if free else "these arguments alone"
+    return [
+        f"{text.name}: {verb}, {len(text.tensors())} tensors",
+        f"  class     {text.cls}({given})",
+        f"  known for {others}",
+        f"  record    {where}",
+        *(f"  warning   {line}" for line in refusals),
+    ]
+
+
+def _moved(text: UserText) -> list[str]:
+    """The leaves of a class's arguments that its rules hold for with other values."""
+    from archfind.classes.notation import Family
+
+    known = [path for family in text.families for path in Family(family).options]
+    return known or [*text.fields]
+
+
 def add_lines(
     folders: list[str], signatures: str = "", force: bool = False
 ) -> tuple[list[str], bool]:

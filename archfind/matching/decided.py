@@ -35,7 +35,8 @@ def decided(
     named = [m for m in matches if named_in_file(canonical.checkpoint, [m.entry])]
     if named:
         return Guess(canonical, "exact", tuple(named[:1]), "file")
-    if plain(fits[0].signature):
+    users = any(match.entry.is_users for match in matches)  # whose class may be what is meant
+    if plain(fits[0].signature) and not users:
         return Guess(canonical, "exact", tuple(matches), "prior")
     return Guess(canonical, "ambiguous", tuple(matches), "")
 

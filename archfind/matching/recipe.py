@@ -76,6 +76,12 @@ def _variant(found: Match) -> dict[str, object]:
     """As the library's own builder takes it, where it does; else archfind's."""
     entry, variant = found.entry, found.variant
     assert variant is not None
+    if entry.is_users:
+        moved = {
+            root: found.config[root].value if root in found.config else value
+            for root, value in ((_root(p, found), v) for p, v in variant.moved.items())
+        }
+        return _call(entry, moved)
     roots = dict.fromkeys(path.partition(".")[0] for path in variant.moved)
     known = [name for name in roots if name in found.config or name in variant.moved]
     if not variant.direct or len(known) < len(roots):  # an argument that is known in parts only
@@ -91,6 +97,12 @@ def _variant(found: Match) -> dict[str, object]:
         for name in roots
     }
     return _call(entry, kwargs)
+
+
+def _root(path: str, found: Match) -> str:
+    """The argument that a leaf is of, where the answer has all of it; else the leaf."""
+    root = path.partition(".")[0]
+    return root if root in found.config else path
 
 
 def _configured(found: Match) -> dict[str, object]:

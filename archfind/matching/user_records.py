@@ -5,11 +5,12 @@ nobody knows of one without code, and what would be imported for one with it. On
 from __future__ import annotations
 
 from archfind.frozen import replace
-from archfind.types import Assumed, Record
+from archfind.types import Assumed, Record, TrustedClass
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from archfind.database.entries import Database
+    from archfind.database.user_text import UserText
     from archfind.types import Guess, Match
 
 _NOTES = 3  # files that are named as no signatures
@@ -40,7 +41,31 @@ def _with_record(match: Match, database: Database) -> Match:
         return match
     record = Record(text.path, text.source)
     if text.cls:
-        return replace(match, record=record)
+        module, _, name = text.cls.rpartition(".")
+        trusted = TrustedClass(
+            text.path, (), module, name, "", arguments=text.arguments, is_allowed=False
+        )
+        record = replace(record, stamp=text.stamp)
+        assumed = _of_class(match, text)
+        return replace(match, record=record, trusted=trusted, assumed=assumed)
     item = Assumed("implementation", _OTHER, match.entry.id)
     kept = tuple(one for one in match.assumed if one.place != item.place)
     return replace(match, record=record, assumed=(*kept, item))
+
+
+def _of_class(match: Match, text: UserText) -> tuple[Assumed, ...]:
+    """What is assumed of a class with other arguments: where its signature lists those that no
+    tensor shows, these, in place of all that might be."""
+    whole = [item for item in match.assumed if item.place == "arguments"]
+    if not whole or text.unseen is None:
+        return match.assumed
+    kept = [item for item in match.assumed if item.place != "arguments"]
+    named = {item.place for item in kept} | set(match.config)
+    return (
+        *kept,
+        *(
+            Assumed(name, f"argument {name}", text.arguments.get(name, "the code's"), tuple(others))
+            for name, others in text.unseen.items()
+            if name not in named
+        ),
+    )

@@ -125,4 +125,5 @@ def apply(
     from archfind.repair.perform import perform
 
     with with_signatures(signatures):
-        return perform(plan, out, allow_fill, force, allow_expansion, code if trust else "")
+        place = code if trust else ""
+        return perform(plan, out, allow_fill, force, allow_expansion, place, trust)

@@ -15,6 +15,7 @@ from archfind.formats import expansion
 from archfind.frozen import replace
 from archfind.repair.edits import Plan
 from archfind.repair.kinds import DO, Lazy, State, matching, read
+from archfind.trusted.learnt import permitted
 from archfind.types import Choice, Exported, TensorSpec
 from archfind.writing import beside, target
 
@@ -32,6 +33,7 @@ def perform(
     force: bool,
     allow_expansion: bool = False,
     code: str = "",
+    trust: bool = False,
 ) -> Exported:
     """What `archfind.repair.apply` does."""
     path = Path(os.fspath(out))
@@ -65,7 +67,7 @@ def perform(
         except _WRONG as error:
             text = f"an edit fails on the values: {escape(str(error), 120)}"
             raise RepairError(text, plan.source) from error
-        notes = _proof(plan, str(made), code)
+        notes = _proof(plan, str(made), code, trust)
         target.refuse_file(out, sources, force)
         beside.move([(made, path)], force)
     return Exported(None, str(path), kind, "", 0.0, notes)
@@ -103,13 +105,13 @@ def _piece(key: str, lazy: Lazy) -> Piece:
     return Piece(key, dtype, tuple(lazy.like.shape), lazy, make=lambda: lazy.make().contiguous())
 
 
-def _proof(plan: Plan, made: str, code: str) -> dict[str, str]:
+def _proof(plan: Plan, made: str, code: str, trust: bool) -> dict[str, str]:
     """The strict load into the target, or into the base's names and shapes."""
     if plan.target:
         try:
             is_coded = plan.target.startswith("code/")
             choice = Choice(plan.target, code=code if is_coded else "", trust=is_coded)
-            found = pipeline.guess(made, choice)
+            found = permitted(pipeline.guess(made, choice), trust)
             built = pipeline.build(replace(found, searched=True), Choice())
         except ArchfindError as error:
             raise RepairError(f"the result doesn't load strictly: {error.message}") from error

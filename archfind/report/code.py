@@ -59,4 +59,6 @@ def trusted_document(found: Match | None) -> dict[str, object] | None:
 def trusted_words(document: dict[str, Any]) -> str:
     """What a command needs to build a class of trusted code; "" for a library's network."""
     one = document.get("trusted")
+    if one and document.get("record"):
+        return " --trust" * (not one["file"])  # of a class that was learnt here it isn't asked
     return f" --code {quoted(one['place'])} --trust" if one else ""

@@ -115,7 +115,7 @@ def _round(
     ):
         asks.write(json.dumps(question).encode())
         asks.seek(0)
-        ended = _run(folder, asks, tells, end)
+        ended = run("archfind.trusted.child", folder, asks, tells, end)
         tells.seek(0)
         lines = tells.read(_BYTES).splitlines()
     at, stage, answered = 0, "starting", -1
@@ -150,10 +150,11 @@ def _round(
 _WAY = ("place", "paths", "module", "name", "file")
 
 
-def _run(folder: str, asks: IO[bytes], tells: IO[bytes], end: float) -> str:
-    """The process, until it ends or a stage takes too long; how it ended, in words."""
+def run(module: str, folder: str, asks: IO[bytes], tells: IO[bytes], end: float) -> str:
+    """The process that runs a module of archfind's on a user's code, until it ends or a stage takes
+    too long; how it ended, in words."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "archfind.trusted.child"],
+        [sys.executable, "-m", module],
         cwd=folder,
         stdin=asks,
         stdout=tells,

@@ -17,6 +17,7 @@ from archfind.escape import escape
 from archfind.probing.config import Config, moved
 from archfind.probing.probe import on_meta
 from archfind.trusted.calls import defaults
+from archfind.trusted.learnt import located
 from archfind.types import TrustedClass
 
 _WORDS = 300  # characters of an error of somebody's code
@@ -24,7 +25,14 @@ _WORDS = 300  # characters of an error of somebody's code
 
 def imported(trusted: TrustedClass) -> type[nn.Module]:
     """The class, its code imported in this process. CodeError with the module and what it raised,
-    where it can't be."""
+    where it can't be, or where its user hasn't said that it may."""
+    if not trusted.is_allowed:
+        text = (
+            f"building it would import {trusted.dotted}, as a signature says that wasn't learnt "
+            "on this machine; add --trust if you trust that code"
+        )
+        raise CodeError(escape(text), trusted.place)
+    file = trusted.file or located(trusted.module)
     with _looked_in(trusted.paths):
         importlib.invalidate_caches()
         try:
@@ -33,15 +41,15 @@ def imported(trusted: TrustedClass) -> type[nn.Module]:
             raise
         except BaseException as error:  # whatever somebody's code raises, SystemExit among it
             text = f"importing {trusted.module} failed: {words(error)}"
-            raise CodeError(escape(text), trusted.file) from error
+            raise CodeError(escape(text), file) from error
     came = getattr(module, "__file__", None) or ""
-    if not _is_file(came, trusted.file):
+    if not _is_file(came, file):
         text = f"{trusted.module} is another module here, of {came or 'Python itself'}"
-        raise CodeError(escape(f"{text}; rename one, or use a process of its own"), trusted.file)
+        raise CodeError(escape(f"{text}; rename one, or use a process of its own"), file)
     cls = getattr(module, trusted.name, None)
     if not (isinstance(cls, type) and issubclass(cls, nn.Module)):
         text = f"{trusted.module} has no nn.Module {trusted.name} at its top once it's imported"
-        raise CodeError(escape(text), trusted.file)
+        raise CodeError(escape(text), file)
     return cls
 
 
@@ -68,11 +76,12 @@ def blank(trusted: TrustedClass, arguments: Mapping[str, Any]) -> nn.Module:
 def called(cls: type[nn.Module], trusted: TrustedClass, arguments: Mapping[str, Any]) -> Config:
     """What the constructor is given: the code's own defaults where nothing is told."""
     own, required = defaults(cls)
-    whole: Config = {}
+    whole: Config = dict(trusted.arguments)
+    own = {**own, **whole}
     leaves: dict[str, Any] = {}
     for path, value in arguments.items():
         root, dot, _ = path.partition(".")
-        if dot and root in trusted.objects:
+        if dot and (root in trusted.objects or trusted.arguments):
             leaves[path] = value
         elif path in trusted.objects:
             if value != trusted.objects[path]:

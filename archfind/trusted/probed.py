@@ -59,7 +59,7 @@ def probed(
             given |= {p: encoded(v) for p, v in after.items() if before.get(p, ...) != v}
         elif name not in own or own[name] != value:
             given[name] = encoded(value)
-    shown, open_ones = ([], []) if descent.cost else _shown(cls, config, descent)
+    shown, open_ones = ([], []) if descent.cost else shown_by_tensors(cls, config, descent)
     return found | {
         "arguments": given,
         "defaults": {n: encoded(v) for n, v in own.items() if _is_plain(v)},
@@ -86,7 +86,7 @@ def _words(value: Any) -> str:
     return text if named is value else f"{text}()"
 
 
-def _shown(
+def shown_by_tensors(
     cls: type[nn.Module], config: Config, descent: Descent
 ) -> tuple[list[str], list[list[object]]]:
     """The arguments that the tensors leave one value, by their names or those of their leaves; and

@@ -174,11 +174,12 @@ class Pretrained:
 
 @frozen
 class Record:
-    """A signature of a user's own database: the file that says it, and in words what it was learnt
-    from."""
+    """A signature of a user's own database: the file that says it, in words what it was learnt
+    from, and of a class's what tells it from all others."""
 
     path: str
     source: str
+    stamp: str = ""
 
 
 @frozen
@@ -188,7 +189,9 @@ class TrustedClass:
 
     `module` and `name` are what is imported, once the folders or archives `paths` are looked in
     first; `file` is where that module must come from. `objects` are arguments that are no plain
-    values, at the code's default, in words: {"act": "torch.nn.GELU"}.
+    values, at the code's default, in words: {"act": "torch.nn.GELU"}. `arguments` are what the
+    class is called with but for what differs in the file. A class that a signature names and its
+    user hasn't spoken for isn't allowed: nothing imports it.
     """
 
     place: str
@@ -197,6 +200,8 @@ class TrustedClass:
     name: str
     file: str
     objects: Mapping[str, str] = NOTHING
+    arguments: Mapping[str, object] = NOTHING
+    is_allowed: bool = True
 
     @property
     def dotted(self) -> str:
