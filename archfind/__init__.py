@@ -16,6 +16,8 @@ libraries are imported by `load` and `export` only.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
+from io import BufferedIOBase
 from os import PathLike
 
 from archfind.errors import (
@@ -32,18 +34,22 @@ from archfind.errors import (
     UnknownError,
 )
 from archfind.steps import watching
+from archfind.types import Built, Checkpoint, Exported, Guess, Source, shown
 from archfind.version import VERSION
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable
+    from typing import Any
 
     from torch import nn
 
     from archfind import repair
-    from archfind.types import Built, Checkpoint, Exported, Guess, Source
+else:
+    from archfind.types.lazy import nn
 
-    Path = str | PathLike[str]
+Path = str | PathLike[str]
+Given = bytes | bytearray | memoryview | BufferedIOBase | Mapping[str, object]
 
 __version__ = VERSION
 __all__ = [
@@ -71,15 +77,16 @@ __all__ = [
 ]
 
 
-def open(path: Path) -> Checkpoint:
-    """What the file at `path` holds. CheckpointError says what else it is, if not a checkpoint."""
+def open(source: Path | Given) -> Checkpoint:
+    """What a file holds: at a path, open in binary mode, or its bytes; or what a state dict holds.
+    CheckpointError says what else it is, if not a checkpoint."""
     from archfind import pipeline
 
-    return pipeline.open(path)
+    return pipeline.open(source)
 
 
 def guess(
-    source: Path | Checkpoint | Guess,
+    source: Path | Given | Checkpoint | Guess,
     *,
     choose: str = "",
     part: str = "",
@@ -114,7 +121,7 @@ def guess(
 
 
 def build(
-    source: Path | Checkpoint | Guess,
+    source: Path | Given | Checkpoint | Guess,
     *,
     choose: str = "",
     settings: Mapping[str, object] | None = None,
@@ -147,7 +154,7 @@ def build(
 
 
 def load(
-    source: Path | Checkpoint | Guess,
+    source: Path | Given | Checkpoint | Guess,
     *,
     choose: str = "",
     settings: Mapping[str, object] | None = None,
@@ -269,7 +276,7 @@ def export_program(
 
 
 def source(
-    source: Path | Checkpoint | Guess,
+    source: Path | Given | Checkpoint | Guess,
     *,
     settings: Mapping[str, object] | None = None,
     part: str = "",
@@ -300,6 +307,28 @@ def variant(entry: str, changes: Mapping[str, object]) -> nn.Module:
     from archfind.building.instantiate import variant as build_variant
 
     return build_variant(entry, changes)
+
+
+def _late(module: str, function: str) -> Callable[..., Any]:
+    """A function of the room that makes documents, imported once it is called."""
+    from importlib import import_module
+
+    def call(result: object) -> Any:
+        return getattr(import_module(f"archfind.report.{module}"), function)(result)
+
+    return call
+
+
+shown.documents.update(
+    Guess=_late("answer", "guess_document"),
+    Checkpoint=_late("inspection", "inspect_document"),
+    Exported=_late("answer", "export_document"),
+)
+shown.lines.update(
+    Guess=lambda guess: _late("answer", "guess_lines")(guess.to_dict()),
+    Checkpoint=lambda checkpoint: _late("inspection_text", "inspect_lines")(checkpoint.to_dict()),
+    Exported=_late("answer", "export_lines"),
+)
 
 
 def __getattr__(name: str) -> object:

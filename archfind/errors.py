@@ -36,8 +36,20 @@ class ArchfindError(Exception):
         self.message = message
         self.path = path
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Errors come back whole from the process of a pool, whatever their constructors take."""
+        return _remade, (type(self), self.args, dict(self.__dict__))
+
     def __str__(self) -> str:
         return f"{visible(self.path)}: {self.message}" if self.path else self.message
+
+
+def _remade(
+    cls: type[ArchfindError], args: tuple[object, ...], fields: Mapping[str, object]
+) -> ArchfindError:
+    error = cls.__new__(cls, *args)
+    error.__dict__.update(fields)
+    return error
 
 
 class CheckpointError(ArchfindError):

@@ -6,8 +6,10 @@ dataclasses pulls in inspect and compiles four methods a class: a quarter of the
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from operator import itemgetter
+from types import MappingProxyType
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,6 +21,9 @@ else:
 
     def dataclass_transform(**_: object):
         return lambda function: function
+
+
+_CLIP, _FEW, _LONG = 80, 8, 300  # characters of a text, items of a collection, characters of both
 
 
 def _values(cls: Any, args: tuple[Any, ...], given: dict[str, Any]) -> dict[str, Any]:
@@ -59,6 +64,30 @@ def _repr(self: Any) -> str:
     return f"{type(self).__qualname__}({values})"
 
 
+def _short_repr(self: Any) -> str:
+    """The fields that say something, long ones by how much is in them: a checkpoint has thousands
+    of tensors, and nobody wants them all in a log."""
+    default = self._defaults
+    given = ((n, getattr(self, n)) for n in self._fields)
+    words = (f"{n}={_short(v)}" for n, v in given if n not in default or v != default[n])
+    return f"{type(self).__qualname__}({', '.join(words)})"
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, str):
+        return repr(value if len(value) <= _CLIP else value[: _CLIP - 3] + "...")
+    if isinstance(value, tuple | list | Mapping) and not hasattr(value, "_fields"):
+        text = repr(value) if len(value) <= _FEW else ""
+        return text if 0 < len(text) <= _CLIP else f"<{len(value)} items>"
+    text = repr(value)
+    return text if len(text) <= _LONG else f"<{type(value).__qualname__}>"
+
+
+def _state(self: Any) -> dict[str, Any]:
+    """What is pickled: read-only views of mappings can't be, and become mappings."""
+    return {k: dict(v) if type(v) is MappingProxyType else v for k, v in self.__dict__.items()}
+
+
 def _eq(self: Any, other: object) -> bool:
     return type(other) is type(self) and self.__dict__ == other.__dict__
 
@@ -84,7 +113,9 @@ def _described(cls: type) -> dict[str, Any]:
 def frozen(cls: type[T]) -> type[T]:
     """Make a class of annotated fields immutable and comparable, with an `__init__` that takes them
     by position or name. Defaults are shared, so they must be immutable themselves."""
-    for name, value in {**_described(cls), "__init__": _init, "__eq__": _eq}.items():
+    body = {**_described(cls), "__init__": _init, "__eq__": _eq, "__getstate__": _state}
+    body["__repr__"] = vars(cls).get("__repr__", _short_repr)
+    for name, value in body.items():
         setattr(cls, name, value)
     cls.__hash__ = _hash  # pyright: ignore
     return cls

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
+    from archfind.formats.in_memory import Given
     from archfind.types import Built, Exported, Match, Output, Source
 
     Path = str | PathLike[str]
@@ -31,15 +32,19 @@ _SECONDS = 120.0  # that looking for a network may take before it is loaded, sea
 _FITS = ("exact", "ambiguous")
 
 
-def open(path: Path) -> Checkpoint:
-    """What the file at `path` holds."""
-    from archfind import formats
+def open(source: Path | Given) -> Checkpoint:
+    """What a file holds: at a path, in an open binary file, in bytes; or what a state dict does."""
+    if isinstance(source, str | PathLike):
+        from archfind import formats
 
-    return formats.open(path)
+        return formats.open(source)
+    from archfind.formats.in_memory import open_given
+
+    return open_given(source)
 
 
 def guess(
-    source: Path | Checkpoint | Guess,
+    source: Path | Given | Checkpoint | Guess,
     choice: Choice,
     *,
     search: bool = False,
@@ -176,7 +181,7 @@ def _searched(found: Guess, choose: str) -> Guess:
 
 
 def source(
-    source: Path | Checkpoint | Guess, settings: Mapping[str, object], part: str = ""
+    source: Path | Given | Checkpoint | Guess, settings: Mapping[str, object], part: str = ""
 ) -> Source:
     """The module that is written for the state dict of a file, or of an earlier answer."""
     from archfind.evidence.other_files import kind_of
@@ -200,7 +205,7 @@ def source(
 
 
 def proven_source(
-    source: Path | Checkpoint | Guess,
+    source: Path | Given | Checkpoint | Guess,
     settings: Mapping[str, object],
     part: str,
     pair: tuple[Path, Path] | None,
@@ -228,7 +233,7 @@ def proven_source(
 
 
 def build(
-    source: Path | Checkpoint | Guess, choice: Choice, *, allow_expansion: bool = False
+    source: Path | Given | Checkpoint | Guess, choice: Choice, *, allow_expansion: bool = False
 ) -> Built:
     """The guess as a live module, strictly loaded."""
     if choice.signatures:
@@ -369,7 +374,7 @@ def missing_library(error: ModuleNotFoundError, what: str, extra: str = "torch")
 
 
 def load(
-    source: Path | Checkpoint | Guess, choice: Choice, *, allow_expansion: bool = False
+    source: Path | Given | Checkpoint | Guess, choice: Choice, *, allow_expansion: bool = False
 ) -> tuple[nn.Module, str]:
     """The network in eval mode, and a warning, "" where there is nothing to say; an .onnx whose
     network isn't known gives its graph as a module."""

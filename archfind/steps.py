@@ -4,13 +4,10 @@ to go on. On the cold path of `archfind guess`."""
 from __future__ import annotations
 
 from _thread import get_ident
+from collections.abc import Callable
 from time import monotonic
 
 from archfind.errors import Stopped
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 _watches: list[watching] = []  # of all threads, the innermost of each last
 

@@ -19,6 +19,7 @@ from archfind.types.networks import (
     Variant,
     Verdict,
 )
+from archfind.types.shown import Shown
 from archfind.types.sources import Source
 from archfind.types.state_dicts import Canonical
 
@@ -122,7 +123,7 @@ class Kind:
 
 
 @frozen
-class Guess:
+class Guess(Shown):
     """Which network a state dict is.
 
     `status` is exact (one function fits every key and shape), ambiguous (several do, and nothing
@@ -149,6 +150,12 @@ class Guess:
     explained: tuple[tuple[str, float, str], ...] = ()
     code: tuple[CodeClass, ...] = ()
     weighed: tuple[Verdict, ...] = ()
+
+    def __repr__(self) -> str:
+        best = self.matches[0].entry.id if self.matches and self.status != "unknown" else ""
+        said = self.kind.name if self.kind is not None else best
+        path = self.canonical.checkpoint.path
+        return f"<Guess {self.status}{f': {said}' if said else ''}, {path!r}>"
 
     @property
     def is_named(self) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from archfind.frozen import frozen, row
+from archfind.types.shown import Shown
 
 TYPE_CHECKING = False  # typing.TYPE_CHECKING without importing typing: `archfind guess` starts cold
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ class Piece:
 
 
 @frozen
-class Checkpoint:
+class Checkpoint(Shown):
     """A file's contents, from its header alone.
 
     `index`, `metadata` and `objects` are keyed by JSON Pointers (RFC 6901) without the leading

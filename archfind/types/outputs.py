@@ -7,10 +7,13 @@ from collections.abc import Mapping
 from archfind.frozen import frozen
 from archfind.types.answers import Guess, Match
 from archfind.types.files import NOTHING
+from archfind.types.shown import Shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from torch import nn
+else:
+    from archfind.types.lazy import nn
 
 
 @frozen
@@ -51,7 +54,7 @@ class Built:
 
 
 @frozen
-class Exported:
+class Exported(Shown):
     """A file that was written and checked. `max_abs_diff` compares its outputs with the
     module's."""
 
