@@ -77,11 +77,10 @@ def _flatten(
     depth: int,
 ) -> None:
     """Tensors and scalars by JSON Pointers, as of a file that holds the same."""
-    item: tuple[str, Any]
-    for item in state.items():
-        key, value = item
+    for key, value in state.items():
         pointer = place + str(key).replace("~", "~0").replace("/", "~1")
-        if isinstance(value, Mapping) and depth < _DEEPEST:
+        is_wrapper = isinstance(value, Mapping)
+        if is_wrapper and depth < _DEEPEST:
             _flatten(value, f"{pointer}/", index, metadata, depth + 1)
         elif hasattr(value, "dtype") and hasattr(value, "shape"):
             dtype = str(value.dtype).removeprefix("torch.")
