@@ -79,12 +79,12 @@ def _flatten(
     """Tensors and scalars by JSON Pointers, as of a file that holds the same."""
     for key, value in state.items():
         pointer = place + str(key).replace("~", "~0").replace("/", "~1")
-        is_wrapper = isinstance(value, Mapping)
-        if is_wrapper and depth < _DEEPEST:
+        kind, shape = getattr(value, "dtype", None), getattr(value, "shape", None)
+        if isinstance(value, Mapping) and depth < _DEEPEST:
             _flatten(value, f"{pointer}/", index, metadata, depth + 1)
-        elif hasattr(value, "dtype") and hasattr(value, "shape"):
-            dtype = str(value.dtype).removeprefix("torch.")
+        elif kind is not None and shape is not None:
+            dtype = str(kind).removeprefix("torch.")
             storage = Storage("", pointer, -1, int(getattr(value, "nbytes", 0)), _NO_VALUES)
-            index[pointer] = TensorSpec(dtype, tuple(map(int, value.shape)), storage)
+            index[pointer] = TensorSpec(dtype, tuple(map(int, shape)), storage)
         elif isinstance(value, str | int | float | bool):
             metadata[pointer] = value
