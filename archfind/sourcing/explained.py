@@ -5,20 +5,16 @@ from __future__ import annotations
 import re
 
 from archfind.evidence.listed import listing
-from archfind.formats import PROGRAMS
 from archfind.frozen import frozen
 from archfind.sourcing.flow import Flow
-from archfind.sourcing.followed import follow, weights
 from archfind.sourcing.parts import CONTAINERS, Part
 from archfind.sourcing.patterns import PATTERNS
 from archfind.sourcing.plan import planned
-from archfind.sourcing.program import Unfollowed
-from archfind.sourcing.programs import program_of
 from archfind.sourcing.stacks import torch_stacks
 from archfind.sourcing.stated import stated_arguments
 from archfind.sourcing.tree import is_writable, module_tree
 from archfind.sourcing.unseen import Asked
-from archfind.sourcing.values import Value, settled_layers
+from archfind.sourcing.values import Value
 from archfind.types import NOTHING, Canonical
 
 TYPE_CHECKING = False
@@ -78,29 +74,6 @@ def explained(canonical: Canonical, settings: Mapping[str, object] = NOTHING) ->
     asked.refuse_idle(canonical.checkpoint.path)
     grade = _grade(top, given is not None, asked, canonical)
     return Explained(top, flow, given, grade, prefix)
-
-
-def followed(canonical: Canonical, settings: Mapping[str, object] = NOTHING) -> Explained | None:
-    """The modules with the forwards of the program that the file holds beside its tensors; None
-    where it holds none that is known. BuildError for any setting, since nothing is assumed."""
-    index = dict(canonical.index)
-    listed = listing(canonical)
-    program = program_of(canonical, listed)
-    if program is None or not is_writable(index) or not weights(program) <= set(index):
-        return None
-    is_whole = canonical.checkpoint.format not in PROGRAMS
-    top = module_tree(index, listed if is_whole else {})
-    flow = Flow(Asked(settings), True, PATTERNS)
-    if is_whole:
-        stated_arguments(top, flow.asked)
-        settled_layers(top, flow.asked)
-        flow.asked.value("names", "torch, nn, F", "a class's source in a pickle has no imports")
-    try:
-        follow(top, program)
-    except Unfollowed:
-        return None
-    flow.asked.refuse_idle(canonical.checkpoint.path)
-    return Explained(top, flow, None, LIKELY if is_whole else CERTAIN, "")
 
 
 def unprefixed(tensors: Mapping[str, TensorSpec]) -> tuple[dict[str, TensorSpec], str]:

@@ -138,8 +138,12 @@ class _Follower:
         if len(run) == 1 and run[0].name == "layer":
             return [self.layer(call, run[0], bool(part.arguments.get("inplace")))]
         if part.kind in RECURRENT:
-            read, outs = recurrent_called(part, run, outputs)
-            return [Item(Expression((f"{call}(", (read, False), ")")), outs, True)]
+            read, (steps, *states) = recurrent_called(part, run, outputs)
+            pair = states[0] if len(states) == 1 else f"{steps}:states"  # of an LSTM
+            made = Item(Expression((f"{call}(", (read, False), ")")), (steps, pair), True)
+            places = [(n, s) for n, s in enumerate(states) if len(states) > 1 and s in outputs]
+            held = [(Expression(((Ref(pair), True), f"[{n}]")), (s,)) for n, s in places]
+            return [made, *(Item(*one) for one in held)]
         own = _own(part)
         layer = layer_called(own, run, stated) if len(outputs) == 1 else None
         if layer is not None:

@@ -6,9 +6,10 @@ import os
 
 from archfind.escape import escape
 from archfind.frozen import replace
-from archfind.sourcing.explained import CERTAIN, LIKELY, PARTIAL, explained, followed
+from archfind.sourcing.explained import CERTAIN, LIKELY, PARTIAL, explained
 from archfind.sourcing.flat import flat_text
 from archfind.sourcing.flow import Flow
+from archfind.sourcing.from_program import followed
 from archfind.sourcing.notes import about_lines, note_lines
 from archfind.sourcing.parts import Part
 from archfind.sourcing.text import source_text

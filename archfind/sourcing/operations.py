@@ -106,6 +106,14 @@ def _special(
         return call("F.pad", args[:2], {"value": args[2]} if len(args) > 2 and args[2] else {})
     if name.startswith(("upsample_nearest", "upsample_bilinear")) and len(args) >= 2:
         return _resized(name, args, call)
+    if name == "rsub" and len(args) == 2 and not kwargs:
+        pair = [_text(value, tensors, True) for value in args]
+        return Expression((*pair[1], " - ", *pair[0]), False)
+    if name == "linalg_vector_norm":
+        return call("torch.linalg.vector_norm", args, kwargs)
+    if name == "index" and isinstance(args[0], Ref) and isinstance(args[1], list):
+        whole = (None, None, None)
+        return _indexed(args[0], [whole if one is None else one for one in args[1]], tensors)
     if name == "getitem" and isinstance(args[0], Ref) and isinstance(args[1], list):
         return _indexed(args[0], args[1], tensors)
     if name == "dropout" and kwargs.pop("training", False) is False:

@@ -16,8 +16,8 @@ _BESIDE = ("zeros", "size", "sym_size", "unpack", "getitem")
 def recurrent_called(
     part: Part, ops: Sequence[Op], outputs: Sequence[str]
 ) -> tuple[Ref, tuple[str, ...]]:
-    """Give the layer the arguments of its one operation; what it reads, and the names of the pair
-    that it gives. Unfollowed where it starts from anything but zeros, or gives its last state."""
+    """Give the layer the arguments of its one operation; what it reads, and the names of what it
+    gives: all steps, and the last states. Unfollowed where it starts from anything but zeros."""
     runs = [op for op in ops if op.name in _OPS]
     rest = [op for op in ops if op.name not in (*_OPS, *_BESIDE)]
     if len(runs) != 1 or rest or _OPS[runs[0].name] != part.kind:
@@ -37,6 +37,6 @@ def recurrent_called(
     if op.name == "rnn_relu":
         part.arguments["nonlinearity"] = '"relu"'
     unpacked = next((one.outs for one in ops if one.name == "unpack"), op.outs)
-    if list(outputs) != [unpacked[0]]:
-        raise Unfollowed("the last state of a recurrent layer is read")
-    return read, (unpacked[0], "_")
+    if len(unpacked) != len(states) + 1 or not set(outputs) <= set(unpacked):
+        raise Unfollowed("a recurrent layer that gives something else")
+    return read, tuple(unpacked)

@@ -73,6 +73,32 @@ def test_odd_calls_are_as_the_program_has_them(suffix: str, tmp_path: Path) -> N
     assert equal(module, archfind.load(path), (x,))
 
 
+class States(nn.Module):
+    """What people read of recurrent layers: their last states."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(5, 6, 2, batch_first=True)
+        self.gru = nn.GRU(6, 4, batch_first=True)
+        self.head = nn.Linear(6 + 6 + 4, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y, (h, c) = self.lstm(x)
+        last = self.gru(y)[1][0]
+        return self.head(torch.cat([h[-1], c[0], last], 1))
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".pt2"])
+def test_the_last_states_of_recurrent_layers_are_read(suffix: str, tmp_path: Path) -> None:
+    module, x = States().eval(), torch.randn(2, 7, 5)
+    _write(module, (x,), tmp_path / f"states{suffix}")
+    source = archfind.source(tmp_path / f"states{suffix}")
+    assert source.grade == "certain"
+    other = compiled(source.text)().eval()
+    other.load_state_dict(module.state_dict(), strict=True)
+    assert equal(module, other, (x,))
+
+
 def test_a_certain_program_takes_no_setting(tmp_path: Path) -> None:
     module, inputs, _ = drawn("mlp_norm", 8, 0)
     _write(module, inputs, tmp_path / "net.pt")
