@@ -23,9 +23,9 @@ from __future__ import annotations
 import json
 import re
 
-from archfind.classes.notation import Family
 from archfind.database.notation import CLASSES, Line, Size, expand, ordered, parse_line
 from archfind.database.plain import Unplain, decoded, encoded
+from archfind.database.user_families import check_family
 from archfind.errors import SignatureError
 from archfind.formats.limits import DIMENSION, DIMENSIONS, KEY_DEPTH, KEY_LENGTH
 from archfind.types import USERS, Entry
@@ -46,7 +46,6 @@ _NAME_LENGTH = 100
 _ARGS = 20_000  # characters
 _FAMILIES = 8
 _HEADS = ("from", "class", "args", "unseen", "fields")
-_LEAVES = 2_000
 # Names of libraries, whose networks are not a user's to name.
 RESERVED = frozenset(
     """code demucs diffusers easyocr encodec facenet_pytorch facexlib lpips openunmix
@@ -183,7 +182,7 @@ def _parsed(data: bytes, path: str) -> UserText:
     found = _entry(blocks[0], path)
     families = tuple("\n".join(block) + "\n" for block in blocks[1:])
     for family in families:
-        _check_family(found, family)
+        check_family(found, family, _KEYS)
     found.families = families
     return found
 
@@ -278,18 +277,6 @@ def _count(pattern: str) -> int:
         if count > _KEYS:
             raise SignatureError(f"more than {_KEYS:,} keys")
     return count
-
-
-def _check_family(found: UserText, text: str) -> None:
-    """A family is of the signature's class, and gives the signature's own tensors for it."""
-    family = Family(text)
-    if not found.cls or family.cls != found.cls or [*family.presets] != [found.name]:
-        raise SignatureError(f"a family that isn't of {found.name} and its class")
-    if family.base != found.name or len(family.leaves) > _LEAVES:
-        raise SignatureError(f"a family that isn't made from {found.name}")
-    made = family.program.expand(family.presets[found.name], _KEYS)
-    if made != found.tensors():
-        raise SignatureError(f"a family that gives other tensors than {found.name} has")
 
 
 def _is_word(text: object) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import math
+import random
 import struct
 import subprocess
 import sys
@@ -285,6 +286,55 @@ def test_every_byte_of_a_text_may_be_wrong() -> None:
                     parsed(damaged)
                 except SignatureError:
                     continue
+
+
+RULES = (
+    FIRST + '[team/net]\nclass   a.Net\nargs    {"width": 4, "depth": 2}\n'
+    "stem.weight  4 3 5 5\nstages.{0..1}.mix.weight  4 4 3 3\ntop.bias  4\n\n"
+    "[a.Net/1]\nbase    team/net\nheld    8 8\nleaf    width 4 options [8]\n"
+    "leaf    depth 2 options [3]\npreset  team/net {}\n"
+    "stem.weight  width 3 5 5\nstages.{i<depth}.mix.weight  width width 3 3\ntop.bias  width\n"
+)
+
+
+def test_rules_of_a_stranger_are_refused_or_answer(tmp_path: Path) -> None:
+    """Rules that are damaged in any way: the text is refused, or a guess goes on with them."""
+    shapes = {"stem.weight": (6, 3, 5, 5), "top.bias": (6,)}
+    shapes |= {f"stages.{n}.mix.weight": (6, 6, 3, 3) for n in range(3)}
+    path = saved(tmp_path / "a.safetensors", shapes)
+    rows = RULES.split("\n")
+    first = rows.index("[a.Net/1]")
+    words = "9999999999 0 -1 ( ) * ** {i< if None 'x' options [ \"a\" in . depth*10000000".split()
+    chance = random.Random(0)
+    kept = 0
+    for number in range(1500):
+        damaged = [*rows]
+        at = chance.randrange(first + 1, len(rows) - 1)
+        parts = damaged[at].split(" ")
+        parts[chance.randrange(len(parts))] = chance.choice(words)
+        damaged[at] = " ".join(parts)
+        try:
+            parsed("\n".join(damaged).encode())
+        except SignatureError:
+            continue
+        kept += 1
+        place = tmp_path / str(number)
+        place.mkdir()
+        (place / "net.txt").write_text("\n".join(damaged))
+        assert archfind.guess(path, signatures=str(place)).status
+    assert kept > 10
+    (tmp_path / "net.txt").write_text(RULES)
+    guess = archfind.guess(path, signatures=str(tmp_path))
+    assert {name: one.value for name, one in guess.matches[0].config.items()} == {
+        "width": 6, "depth": 3,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("options", ['"abc"', "3", "[[1]]", "[NaN]", "[1e400]", '{"a": 1}'])
+def test_options_that_no_argument_has_are_refused(options: str) -> None:
+    parsed(RULES.encode())
+    with pytest.raises(SignatureError):
+        parsed(RULES.replace("options [3]", f"options {options}").encode())
 
 
 def test_names_of_libraries_are_reserved() -> None:
