@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
 _MOST = 20_000  # operations
 _PREFIX = "torch.ops.aten."
+_CHECK = "torch.ops.aten._assert_tensor_metadata."  # of what tracing saw: it gives nothing
 _DTYPES = {
     1: "uint8", 2: "int8", 3: "int16", 4: "int32", 5: "int64", 6: "float16", 7: "float32",
     8: "float64", 12: "bool", 13: "bfloat16",
@@ -43,7 +44,8 @@ def _program(module: Any) -> Program:
         raise Unfollowed("too many operations")
     classes: dict[str, str] = {}
     calls: dict[str, int] = {}
-    ops = [_op(node, names, classes, calls) for node in graph["nodes"]]
+    nodes = [node for node in graph["nodes"] if not node["target"].startswith(_CHECK)]
+    ops = [_op(node, names, classes, calls) for node in nodes]
     outs = signature["output_specs"]
     if not all("user_output" in spec for spec in outs):
         raise Unfollowed("it changes tensors of its own")

@@ -190,7 +190,11 @@ def _plain(part: Part, op: Op, kind: str) -> tuple[str, Ref] | None:
         arguments["output_size"] = _short(rest[0])
     elif kind in _LAYERS and op.name in _LAYERS[kind][0]:
         names = _LAYERS[kind][1]
-        if kind == "Dropout" and len(rest) > 1 and rest[1] is not False:
+        if any(value not in (None, False, 1) for value in rest[len(names) :]) or any(
+            value is not None for _, value in op.kwargs
+        ):
+            return None  # a dtype, a scale, training
+        if kind == "Dropout" and rest[1:] != [False]:
             return None
         for (name, usual), value in zip(names.items(), rest, strict=False):
             if value != usual:

@@ -120,8 +120,13 @@ def _special(
         return Expression(_text(args[0], tensors, False))
     if name == "unpack":
         return Expression(_text(args[0], tensors, False))
-    if name in ("to", "_to_copy") and len(args) == 1 and set(kwargs) == {"dtype"}:
-        return _method("to", args[0], [kwargs["dtype"]], {}, tensors)
+    if name in ("to", "_to_copy"):
+        told = [value for value in (*args[1:], *kwargs.values()) if isinstance(value, Word)]
+        rest = [
+            value for value in (*args[1:], *kwargs.values()) if value not in (*told, None, False)
+        ]
+        if len(told) == 1 and not rest:
+            return _method("to", args[0], [told[0]], {}, tensors)
     return None
 
 

@@ -215,6 +215,9 @@ class Follower:
                 for one in node.keywords
                 if one.arg not in _PLACES
             )
+            place = _DTYPE_AT.get(last, 0)  # dtypes are numbers in TorchScript's code
+            if place and len(given) > place and type(given[place]) is int:
+                given = (*given[:place], dtype(given[place]), *given[place + 1 :])
             out = self.name()
             self.add(Op(last, given, kwargs, (out,), stack))
             return Ref(out)
@@ -239,6 +242,7 @@ class Follower:
         return value
 
 
+_DTYPE_AT = {"to": 1, "softmax": 2, "log_softmax": 2}
 # c10::ScalarType
 _DTYPES = {
     0: "uint8", 1: "int8", 2: "int16", 3: "int32", 4: "int64", 5: "float16", 6: "float32",

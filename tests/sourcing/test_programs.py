@@ -51,13 +51,15 @@ class Odd(nn.Module):
         self.conv = nn.Conv2d(4, 4, 3, padding=1, padding_mode="zeros")
         self.act = nn.ReLU(inplace=True)
         self.norm = nn.BatchNorm2d(4)
+        self.soft = nn.Softmax(1)
         self.scale = nn.Parameter(torch.randn(4, 1, 1))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = self.conv(self.conv(x))
         z = self.act(y)
         batch = nn.functional.batch_norm(z, None, None, training=True, eps=0.1)
-        return self.norm(y + z * self.scale) + batch[:, 1:2] - x[..., ::1]
+        wide = self.soft(y.double()).float() + nn.functional.softmax(y, 1, dtype=torch.float64)
+        return self.norm(y + z * self.scale) + batch[:, 1:2] - x[..., ::1] + wide.float()
 
 
 @pytest.mark.parametrize("suffix", [".pt", ".pt2"])
