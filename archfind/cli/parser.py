@@ -204,6 +204,13 @@ def _schema(_: argparse.ArgumentParser) -> None:
     """Takes no arguments."""
 
 
+def _report(one: argparse.ArgumentParser) -> None:
+    one.add_argument("file", metavar="FILE")
+    one.add_argument("-o", "--out", required=True, help="the page: page.html")
+    one.add_argument("--force", action="store_true", help="replace OUT if it exists")
+    add_choice(one)
+
+
 COMMANDS = {
     "guess": ("which network is this", _guess),
     "scan": ("many files: a table of what each is, and what they have in common", _scan),
@@ -215,4 +222,5 @@ COMMANDS = {
     "demo": ("the whole way on a small trained checkpoint", _demo),
     "completion": ("what a shell completes archfind's arguments by", _completion),
     "schema": ("the JSON Schema of what commands print with --json", _schema),
+    "report": ("one page about a file: the answer, its evidence, the module tree", _report),
 }

@@ -5,7 +5,7 @@
 #    source ~/.local/share/bash_completion/archfind
 # See also: https://github.com/scop/bash-completion/blob/main/doc/configuration.md
 
-_shtab_archfind_subparsers=(guess scan inspect export source repair signatures demo completion schema)
+_shtab_archfind_subparsers=(guess scan inspect export source repair signatures demo completion schema report)
 
 _shtab_archfind_guess_option_strings=(-h --help --json --detailed-exit-codes --as --part --set --no-values --search --code --trust --format -q --quiet -v --verbose --signatures --fail-on-danger)
 _shtab_archfind_scan_option_strings=(-h --help -o --out --force --hash --jobs --no-cache --signatures --fail-on-danger)
@@ -17,6 +17,7 @@ _shtab_archfind_signatures_option_strings=(-h --help --from --name --part --args
 _shtab_archfind_demo_option_strings=(-h --help --folder)
 _shtab_archfind_completion_option_strings=(-h --help)
 _shtab_archfind_schema_option_strings=(-h --help)
+_shtab_archfind_report_option_strings=(-h --help -o --out --force --as --part)
 _shtab_archfind_option_strings=(-h --help --version)
 
 _shtab_archfind_guess_pos_0_COMPGEN=_shtab_compgen_files
@@ -45,11 +46,14 @@ _shtab_archfind_repair___signatures_COMPGEN=_shtab_compgen_files
 _shtab_archfind_signatures___from_COMPGEN=_shtab_compgen_files
 _shtab_archfind_signatures___signatures_COMPGEN=_shtab_compgen_files
 _shtab_archfind_demo___folder_COMPGEN=_shtab_compgen_files
+_shtab_archfind_report_pos_0_COMPGEN=_shtab_compgen_files
+_shtab_archfind_report__o_COMPGEN=_shtab_compgen_files
+_shtab_archfind_report___out_COMPGEN=_shtab_compgen_files
 
 _shtab_archfind_guess___format_choices=(text json jsonl csv table)
 _shtab_archfind_signatures_pos_0_choices=(list show learn add build families check compile)
 _shtab_archfind_completion_pos_0_choices=(bash zsh tcsh man)
-_shtab_archfind_pos_0_choices=(guess scan inspect export source repair signatures demo completion schema)
+_shtab_archfind_pos_0_choices=(guess scan inspect export source repair signatures demo completion schema report)
 
 _shtab_archfind_guess_pos_0_nargs=+
 _shtab_archfind_guess__h_nargs=0
@@ -114,6 +118,9 @@ _shtab_archfind_completion__h_nargs=0
 _shtab_archfind_completion___help_nargs=0
 _shtab_archfind_schema__h_nargs=0
 _shtab_archfind_schema___help_nargs=0
+_shtab_archfind_report__h_nargs=0
+_shtab_archfind_report___help_nargs=0
+_shtab_archfind_report___force_nargs=0
 _shtab_archfind_pos_0_nargs=A...
 _shtab_archfind__h_nargs=0
 _shtab_archfind___help_nargs=0

@@ -30,7 +30,7 @@ complete archfind \
         'n/--base/f/' \
         'n/--from/f/' \
         'n/--folder/f/' \
-        'p/1/(guess scan inspect export source repair signatures demo completion schema)/' \
+        'p/1/(guess scan inspect export source repair signatures demo completion schema report)/' \
         'n/guess/f/' \
         'n/scan/f/' \
         'n/inspect/f/' \
@@ -39,4 +39,5 @@ complete archfind \
         'n/repair/f/' \
         'n/signatures/(list show learn add build families check compile)/' \
         'n/completion/(bash zsh tcsh man)/' \
+        'n/report/f/' \
         'p/*/()/'
