@@ -37,6 +37,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setenv("XDG_DATA_HOME", str(folder / "data"))
         patch.setattr("archfind.database.user_folder.sys.platform", "linux")
         patch.setenv(RAN, "")
+        Path("ran").unlink(missing_ok=True)  # other tests' modules of these names are theirs
+        for name in ("nets", "blocks"):
+            patch.delitem(sys.modules, name, raising=False)
         plain = '{"in_ch": 3, "width": 8, "depth": 2}'
         words = ["signatures", "learn", f"{code / 'nets.py'}:Plain", "--args", plain]
         assert main([*words, "--name", PLAIN]) == 0
