@@ -304,7 +304,7 @@ def variant(entry: str, changes: Mapping[str, object]) -> nn.Module:
     """The class of a registered entry with other arguments, and fresh weights: what `build` in an
     answer calls where the library's own builder doesn't take them. `changes` has whole arguments
     ({"embed_dim": 72}) or leaves of nested ones ({"depths.2": 9}). Raises BuildError."""
-    from archfind.building.instantiate import variant as build_variant
+    from archfind.building.instantiate import variant_of_entry as build_variant
 
     return build_variant(entry, changes)
 

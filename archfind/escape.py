@@ -35,10 +35,10 @@ def visible(text: str) -> str:
 
 def quoted(path: str) -> str:
     """A path as a shell takes it, for commands that are shown to be pasted."""
-    return word(f"./{path}" if path.startswith("-") else path)
+    return shell_word(f"./{path}" if path.startswith("-") else path)
 
 
-def word(text: str) -> str:
+def shell_word(text: str) -> str:
     """A word as a shell takes it, quoted where it must be."""
     if text and all(char.isalnum() or char in "@%+=:,./_-" for char in text) and text.isascii():
         return text

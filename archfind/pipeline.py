@@ -68,7 +68,9 @@ def guess(
         checkpoint = source if isinstance(source, Checkpoint) else open(source)
         choose = "" if is_coded else choice.choose
         with OwnErrors(checkpoint.path, checkpoint):
-            found = identify.guess(checkpoint, entries.default(), choose=choose, part=choice.part)
+            found = identify.guess_checkpoint(
+                checkpoint, entries.default(), choose=choose, part=choice.part
+            )
             found = _weighed(found, choice.part) if values else found
         done("identified")
     if search and found.kind is None:
@@ -79,10 +81,10 @@ def guess(
     if choice.code and found.kind is None:
         found = _with_code(found, choice)
     if found.matches and found.matches[0].trusted is not None:
-        from archfind.trusted.answers import chosen
+        from archfind.trusted.answers import with_chosen_class
         from archfind.trusted.learnt import permitted
 
-        found = chosen(found, choice.choose) if choice.choose else found
+        found = with_chosen_class(found, choice.choose) if choice.choose else found
         found = permitted(found, choice.trust)
     elif choice.trust and not choice.code:
         text = "trust is for code: say where it is, with --code PLACE (code=)"
@@ -110,7 +112,9 @@ def _weighed(found: Guess, part: str) -> Guess:
         checkpoint = found.canonical.checkpoint
         return weighed(
             found,
-            lambda entry: identify.guess(checkpoint, entries.default(), choose=entry, part=part),
+            lambda entry: identify.guess_checkpoint(
+                checkpoint, entries.default(), choose=entry, part=part
+            ),
         )
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("archfind"):
@@ -128,9 +132,9 @@ def _is_open(match: Match) -> bool:
 def _settled(found: Guess, choice: Choice) -> Guess:
     """The guess with what was assumed told by the choice's settings; BuildError for any other
     setting."""
-    from archfind.matching.assumed import settled
+    from archfind.matching.assumed import settled_by_settings
 
-    told, rest = settled(found, choice.settings)
+    told, rest = settled_by_settings(found, choice.settings)
     if rest:
         places = [item.place for match in told.matches[:1] for item in match.assumed]
         text = f"nothing is assumed at {', '.join(rest)}; what is: {', '.join(places) or 'nothing'}"
@@ -159,10 +163,10 @@ def _with_code(found: Guess, choice: Choice) -> Guess:
     found = replace(found, code=tuple(classes), warnings=notes)
     if not choice.trust:
         return found
-    from archfind.trusted.answers import answered
+    from archfind.trusted.answers import trusted_answer
 
     with OwnErrors(checkpoint.path, checkpoint):
-        return answered(found, canonical, choice.code, choice.choose)
+        return trusted_answer(found, canonical, choice.code, choice.choose)
 
 
 def _searched(found: Guess, choose: str) -> Guess:
@@ -184,7 +188,7 @@ def source(
     source: Path | Given | Checkpoint | Guess, settings: Mapping[str, object], part: str = ""
 ) -> Source:
     """The module that is written for the state dict of a file, or of an earlier answer."""
-    from archfind.evidence.other_files import kind_of
+    from archfind.evidence.other_files import kind_of_checkpoint
     from archfind.sourcing.network import written
     from archfind.state_dicts.canonical import networks
 
@@ -193,7 +197,7 @@ def source(
     else:
         checkpoint = source if isinstance(source, Checkpoint) else open(source)
     with OwnErrors(checkpoint.path, checkpoint):
-        kind = kind_of(checkpoint)
+        kind = kind_of_checkpoint(checkpoint)
         held = networks(checkpoint)
         if kind is not None or not held:
             what = kind.words if kind is not None else "it holds no state dict"
@@ -242,7 +246,7 @@ def build(
         with with_signatures(choice.signatures):
             return build(source, _usual(choice), allow_expansion=allow_expansion)
     try:
-        from archfind.building.instantiate import build as build_guess
+        from archfind.building.instantiate import build_guess as build_guess
     except ModuleNotFoundError as error:
         raise missing_library(error, "building the network") from error
     from archfind.frozen import replace
@@ -260,7 +264,7 @@ def build(
             from archfind import from_onnx
         except ModuleNotFoundError as error:
             raise missing_library(error, "reading a graph", "convert") from error
-        built = from_onnx.build(found, choice.choose, allow_expansion)
+        built = from_onnx.build_from_graph(found, choice.choose, allow_expansion)
         done("loaded")
         return built
 
@@ -351,10 +355,10 @@ def _mended(found: Guess, choose: str, end: float) -> Guess | None:
     from archfind.frozen import replace
 
     if found.matches[0].pretrained is not None:
-        from archfind.database.model_types import beside
+        from archfind.database.model_types import model_types_beside
         from archfind.searching.config_search import SECONDS, mended
 
-        types = beside(entries.default().path)
+        types = model_types_beside(entries.default().path)
         seconds = min(SECONDS, end - monotonic())
         return mended(found, types, seconds) if types is not None else None
     if found.status not in _FITS or not (found.matches[0].variant or found.matches[0].resized):
@@ -471,9 +475,9 @@ def export(source: Path | Checkpoint | Guess | Built, output: Output, choice: Ch
     with building(), OwnErrors(checkpoint.path, checkpoint):
         options: dict[str, object] = {}
         if output.inputs:
-            from archfind.exporters.inputs import example_of
+            from archfind.exporters.inputs import example_from_shapes
 
-            options["example"] = example_of(output.inputs, expanded)
+            options["example"] = example_from_shapes(output.inputs, expanded)
         unchecked = output.keep_unchecked
         return exporters.export(
             built,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 
-from archfind.steps import check
+from archfind.steps import stop_if_unwanted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,11 +19,11 @@ def progress(items: Iterable[T], total: int, what: str) -> Iterator[T]:
     """Yield `items`, showing how many of `total` are done."""
     if not sys.stderr.isatty():
         for item in items:
-            check()
+            stop_if_unwanted()
             yield item
         return
     for done, item in enumerate(items):
-        check()
+        stop_if_unwanted()
         filled = 30 * done // max(total, 1)
         sys.stderr.write(f"\r{what} [{'#' * filled}{'.' * (30 - filled)}] {done}/{total}")
         sys.stderr.flush()

@@ -71,7 +71,7 @@ def done(name: str) -> None:
             watch.done(name)
 
 
-def check() -> None:
+def stop_if_unwanted() -> None:
     """Stopped where whoever watches this thread no longer wants its work."""
     if _watches:
         thread = get_ident()

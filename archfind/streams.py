@@ -26,7 +26,7 @@ def prepare() -> None:
         stream.reconfigure(errors="backslashreplace")  # LC_ALL=C must not fail
 
 
-def write(stream: TextIO, text: str) -> OSError | None:
+def write_stream(stream: TextIO, text: str) -> OSError | None:
     """Write `text` and whatever waits in the stream; the error where that can't be. From then on
     the stream goes nowhere, so that ending the process doesn't fail once more."""
     try:

@@ -3,7 +3,7 @@ machine. On the cold path of `archfind guess`."""
 
 from __future__ import annotations
 
-from archfind.steps import check
+from archfind.steps import stop_if_unwanted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,14 +32,14 @@ class Work:
 
     def allows(self, steps: int) -> bool:
         """Whether so many steps are left; they are taken."""
-        check()
+        stop_if_unwanted()
         self._steps -= steps
         self.is_spent = self.is_spent or self._steps < 0
         return self._steps >= 0
 
     def allows_bettering(self, steps: int) -> bool:
         """As `allows`, of the steps that there are for a family that nearly fits."""
-        check()
+        stop_if_unwanted()
         self._bettered -= steps
         self.is_spent = self.is_spent or self._bettered < 0
         return self._bettered >= 0

@@ -38,11 +38,11 @@ from variant_sweep import REDRAWS, Case, classes, variant
 
 import archfind
 from archfind.errors import ArchfindError
-from archfind.learning.twins import randomise
+from archfind.learning.twins import randomise_seeded
 from archfind.probing.config import moved
 from archfind.progress import progress
 from archfind.providers import provider
-from archfind.providers.example import fitted
+from archfind.providers.example import example_for_variant
 
 TOOLS = ("archfind", "spandrel")
 NAMING = {
@@ -81,7 +81,9 @@ def cold(code: str, path: Path) -> tuple[float, float]:
 def judge(case: Case, module: nn.Module, path: Path, counts: Counter[str]) -> bool:
     """Count what both make of a case; False where the original itself doesn't run."""
     library, _, name = case.entry.partition("/")
-    example = fitted(provider(library).example(name, module), moved(case.base, case.moves))
+    example = example_for_variant(
+        provider(library).example(name, module), moved(case.base, case.moves)
+    )
     inputs, expected, _ = run_original(example.args, module)
     if expected is None:
         return False
@@ -136,7 +138,7 @@ def main() -> int:
                     break
                 try:
                     module = case.cls(**moved(case.base, case.moves)).eval()
-                    randomise(module)
+                    randomise_seeded(module)
                 except Exception:  # what goes on the meta device doesn't always go without
                     continue
                 path = Path(place) / f"{number}.pth"

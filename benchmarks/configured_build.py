@@ -27,8 +27,8 @@ import transformers
 from small_configs import small, types
 
 import archfind
-from archfind.building.from_config import quiet
-from archfind.probing.config import leaves
+from archfind.building.from_config import quiet_library
+from archfind.probing.config import leaves_of_config
 from archfind.providers import transformers as library
 
 _CLOSE = 1e-5  # of the largest number
@@ -43,7 +43,7 @@ def inputs(name: str, module: Any) -> dict[str, Any]:
 
 def outputs(module: Any, given: dict[str, torch.Tensor]) -> list[torch.Tensor]:
     """Every tensor of what a module gives."""
-    with torch.no_grad(), quiet():
+    with torch.no_grad(), quiet_library():
         found = module.eval()(**given, return_dict=False)
     flat: list[torch.Tensor] = []
 
@@ -84,7 +84,7 @@ def case(model_type: str, name: str, module: Any, place: Path) -> list[str]:
     """What was reached: "at once" (without a search), "found", "loaded", "equal", "folder",
     "opened"; or why it can't be told."""
     config: Any = module.config
-    with quiet():
+    with quiet_library():
         module.save_pretrained(place / "own")
     try:
         given = inputs(name, module)
@@ -110,7 +110,7 @@ def case(model_type: str, name: str, module: Any, place: Path) -> list[str]:
         match = guess.matches[0]
     reached.append("found")
     settings: dict[str, object] = {}
-    every = leaves(library._arguments(config))  # pyright: ignore[reportPrivateUsage]
+    every = leaves_of_config(library._arguments(config))  # pyright: ignore[reportPrivateUsage]
     for path, value in every.items():
         setting = match.config.get(path)
         if path.rpartition(".")[2].isdigit() or path.endswith("#"):
@@ -128,7 +128,7 @@ def case(model_type: str, name: str, module: Any, place: Path) -> list[str]:
         archfind.export(guess, place / "out", settings=settings, accept_ambiguous=True)
         reached.append("folder")
         file.rename(place / "own" / "model.safetensors")
-        with quiet():
+        with quiet_library():
             mapping: Any = transformers.AutoModel._model_mapping  # pyright: ignore
             opener: Any = transformers.AutoModel if type(config) in mapping else type(module)
             one: Any = opener.from_pretrained(place / "own", dtype=torch.float32)

@@ -22,7 +22,7 @@ import torch
 
 import archfind
 from archfind.database.compile_model_types import read_presets
-from archfind.database.entries import folder
+from archfind.database.entries import signatures_folder
 from archfind.probing.probe import on_meta
 from archfind.providers import transformers as library
 
@@ -79,7 +79,7 @@ def case(name: str, model_type: str, fields: dict[str, object], place: Path) -> 
     bases = [c for c in classes if c.endswith("Model") and not c.endswith("PretrainedModel")]
     cls = stated or next((c for c in bases if "Pretrained" not in c), next(iter(classes)))
     # Sizes that the library derives are left to it, as in the published config.
-    arguments = nested(fields, library.defaults(model_type))
+    arguments = nested(fields, library.default_config(model_type))
     for derived in ("head_dim", "num_key_value_heads"):
         if derived not in fields and derived in arguments:
             arguments[derived] = None
@@ -127,11 +127,11 @@ def main() -> int:
     options = parser.parse_args()
     torch.set_num_threads(1)
     end = time.monotonic() + options.seconds
-    known = {p.stem for p in (Path(folder()) / "transformers" / "types").glob("*.txt")}
+    known = {p.stem for p in (Path(signatures_folder()) / "transformers" / "types").glob("*.txt")}
     counts = {"exact": 0, "ambiguous": 0, "wrong": 0, "heads": 0, "skipped": 0}
     with tempfile.TemporaryDirectory() as temporary:
         place = Path(temporary) / "model.safetensors"
-        for model_type, models in read_presets(Path(folder()) / "presets").items():
+        for model_type, models in read_presets(Path(signatures_folder()) / "presets").items():
             if options.types and model_type not in options.types.split(","):
                 continue
             for name, fields in models.items():

@@ -24,11 +24,11 @@ import torch
 from configured_sizes import published, write_sparse
 
 import archfind
-from archfind.building.from_config import config_of
+from archfind.building.from_config import config_and_class
 from archfind.database import entries
-from archfind.database.entries import folder
-from archfind.database.model_types import beside
-from archfind.probing.config import leaves, moved
+from archfind.database.entries import signatures_folder
+from archfind.database.model_types import model_types_beside
+from archfind.probing.config import leaves_of_config, moved
 from archfind.probing.probe import Shapes, on_meta, shapes_of
 from archfind.providers import transformers as library
 from archfind.searching.config_search import SECONDS, mended
@@ -40,8 +40,10 @@ _SMALL = ("layer", "depth", "expert", "block")
 
 def drawn(model_type: str, cls: type, draw: random.Random) -> tuple[object, torch.nn.Module] | None:
     """A config with new sizes, and the class built from it."""
-    base = library.defaults(model_type)
-    whole = {p: v for p, v in leaves(base).items() if type(v) is int and not p.endswith("#")}
+    base = library.default_config(model_type)
+    whole = {
+        p: v for p, v in leaves_of_config(base).items() if type(v) is int and not p.endswith("#")
+    }
     for tries in range(_TRIES):
         moves: dict[str, object] = {}
         for path, value in whole.items():
@@ -108,7 +110,7 @@ def case(
                 wrong.append(f"fields {path}={setting.value} not {value}")
                 break
         if not rebuilt(match, shapes, place):
-            types = beside(entries.default().path)
+            types = model_types_beside(entries.default().path)
             better = mended(guess, types, SECONDS) if types is not None else None
             if better is None or not rebuilt(better.matches[0], shapes, place):
                 wrong.append("tensors")
@@ -121,7 +123,7 @@ def rebuilt(match: Match, shapes: Shapes, place: Path) -> bool:
     """Whether the library makes a file's tensors of a match's config."""
     assert match.pretrained is not None
     try:
-        again, made, switches = config_of(match, {}, str(place))
+        again, made, switches = config_and_class(match, {}, str(place))
         built = on_meta(lambda: made(again, **switches), {}, 20.0)
         expected = published(built) if match.pretrained.keys else shapes_of(built)
     except Exception:  # of a config that the library refuses
@@ -140,7 +142,9 @@ def main() -> int:
     options = parser.parse_args()
     torch.set_num_threads(1)
     end = time.monotonic() + options.seconds
-    types = sorted(p.stem for p in (Path(folder()) / "transformers" / "types").glob("*.txt"))
+    types = sorted(
+        p.stem for p in (Path(signatures_folder()) / "transformers" / "types").glob("*.txt")
+    )
     random.Random(options.seed).shuffle(types)
     first, _, step = options.part.partition("/")
     types = types[int(first) :: int(step)]

@@ -19,12 +19,12 @@ from diffusers.loaders.single_file_utils import infer_diffusers_model_type
 from older_files import older
 from torch import Tensor
 
-from archfind.database.entries import default, folder
+from archfind.database.entries import default, signatures_folder
 from archfind.learning.check import checkpoint_of
-from archfind.matching.identify import guess
+from archfind.matching.identify import guess_checkpoint
 from archfind.providers import provider
 from archfind.providers.on_meta import create_on_meta
-from archfind.state_dicts.older_names import Row, rows
+from archfind.state_dicts.older_names import Row, rows_of_older_names
 
 # A row of older names (what follows "names of"), with the networks that are written in it.
 CASES = {
@@ -77,7 +77,10 @@ def inferred(name: str, state: dict[str, Tensor]) -> str:
 
 
 def main() -> None:
-    known = {row.name.partition(": names of ")[2]: row for row in rows(folder())}
+    known = {
+        row.name.partition(": names of ")[2]: row
+        for row in rows_of_older_names(signatures_folder())
+    }
     named = total = proved = 0
     print(
         "| network | tensors | proved | archfind | CPU s | diffusers |\n|---|---|---|---|---|---|"
@@ -96,7 +99,7 @@ def main() -> None:
                 is_right = False
                 print(f"| {name} | | {type(error).__name__} | | | |")
             start = time.process_time()
-            found = guess(checkpoint_of(state), default())
+            found = guess_checkpoint(checkpoint_of(state), default())
             seconds = time.process_time() - start
             ids: list[str] = []
             for match in found.matches[:1]:

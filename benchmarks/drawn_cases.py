@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from archfind.database.entries import Member, Signature, default
+from archfind.database.entries import Signature, SignatureMember, default
 from archfind.database.notation import Size
 
 LARGEST = 120_000_000  # parameters
@@ -44,7 +44,7 @@ def draw_cases(count: int, seed: int) -> tuple[list[Case], list[str]]:
     """The first `count` entries of a seeded order that aren't too large, and those passed over."""
     draw = random.Random(seed)
     database = default()
-    known: dict[str, tuple[Signature, Member]] = {}
+    known: dict[str, tuple[Signature, SignatureMember]] = {}
     for number in range(len(database)):
         signature = database.signature(number)
         known |= {member.entry.id: (signature, member) for member in signature.members}
@@ -67,7 +67,7 @@ def draw_cases(count: int, seed: int) -> tuple[list[Case], list[str]]:
     return cases, large
 
 
-def draw_classes(member: Member, draw: random.Random) -> int | None:
+def draw_classes(member: SignatureMember, draw: random.Random) -> int | None:
     """The entry's own count, none at all where the library can leave the head out, or any."""
     chance = draw.random()
     if "num_classes" not in member.entry.fields or chance < 0.35:

@@ -23,15 +23,15 @@ from transformers.core_model_loading import (
     revert_weight_conversion,
 )
 
-from archfind.database.entries import folder
+from archfind.database.entries import signatures_folder
 from archfind.learning.configs.bench import _unfilled, shrunk  # pyright: ignore
 from archfind.learning.configs.harvest import Harvest
-from archfind.probing.config import leaves, moved
+from archfind.probing.config import leaves_of_config, moved
 from archfind.probing.probe import Moves, Shapes, on_meta
 from archfind.probing.proposals import leaf_name
 from archfind.providers import transformers as library
 
-_HARVEST = Harvest(Path(folder()) / "transformers" / "types")
+_HARVEST = Harvest(Path(signatures_folder()) / "transformers" / "types")
 _TRIES = 10
 _SECONDS = 10.0
 _KEYS = 4_000
@@ -50,12 +50,12 @@ def drawn(model_type: str, cls: str, draw: random.Random) -> tuple[Moves, Any] |
     """What of the type's config is moved, and the class built of that; None where the library
     refuses whatever is drawn. After a refusal less is moved: sizes that belong together stay."""
     base = base_of(model_type, cls)
-    whole = leaves(base)
+    whole = leaves_of_config(base)
     made = library.classes(model_type)[cls]
     for tries in range(_TRIES + 1):
         moves = _moves(whole, draw, tries)
         if tries == _TRIES:  # the same few layers and experts as where its rules were learned
-            small = leaves(shrunk(f"{model_type}/{cls}", base))
+            small = leaves_of_config(shrunk(f"{model_type}/{cls}", base))
             moves = {p: v for p, v in small.items() if whole.get(p, ...) != v}
         try:
             config = library.config_of(model_type, moved(base, moves))
@@ -74,7 +74,7 @@ def drawn(model_type: str, cls: str, draw: random.Random) -> tuple[Moves, Any] |
 def base_of(model_type: str, cls: str) -> Any:
     """The type's default config, with what it lacks for a class to be built."""
     with contextlib.redirect_stdout(io.StringIO()):
-        return _HARVEST.complete(model_type, cls, library.defaults(model_type))
+        return _HARVEST.complete(model_type, cls, library.default_config(model_type))
 
 
 def _moves(whole: dict[str, Any], draw: random.Random, tries: int) -> Moves:
@@ -236,7 +236,7 @@ def _shapes(state: dict[str, Any]) -> Shapes:
 def public_types() -> dict[str, list[str]]:
     """Every model type that has classes which can be imported, with these."""
     found: dict[str, list[str]] = {}
-    for model_type in library.model_types():
+    for model_type in library.type_names():
         try:
             classes = sorted(library.classes(model_type))
         except Exception:  # one that needs another package

@@ -25,7 +25,7 @@ import archfind
 from archfind.database.entries import default
 from archfind.database.notation import Size
 from archfind.learning.check import checkpoint_of
-from archfind.matching.identify import guess
+from archfind.matching.identify import guess_checkpoint
 from archfind.progress import progress
 from archfind.providers import provider
 from archfind.providers.on_meta import create_on_meta
@@ -214,7 +214,9 @@ class Count:
 
     def add(self, kind: str, what: str, state: State, true: set[str], draw: random.Random) -> None:
         prefix = draw.choice(PREFIXES)
-        found = guess(checkpoint_of({prefix + k: t for k, t in state.items()}), default())
+        found = guess_checkpoint(
+            checkpoint_of({prefix + k: t for k, t in state.items()}), default()
+        )
         self.answers.setdefault(kind, Counter())[found.status] += 1
         self.named += sum(one.status in SURE for one in found.parts.values())
         why = wrong(found, true)

@@ -20,7 +20,7 @@ import time
 
 import archfind
 from archfind.database.entries import Database, default
-from archfind.database.entries import folder as signatures
+from archfind.database.entries import signatures_folder as signatures
 from archfind.learning.check import checkpoint_of
 from archfind.providers import provider
 from archfind.providers.on_meta import create_on_meta

@@ -27,9 +27,9 @@ from torch import nn
 
 import archfind
 from archfind.errors import ArchfindError
-from archfind.learning.twins import randomise
+from archfind.learning.twins import randomise_seeded
 from archfind.providers import provider
-from archfind.providers.example import tensors
+from archfind.providers.example import tensors_of_call
 
 FUNCTIONS = {
     "relu": nn.ReLU,
@@ -172,7 +172,7 @@ KINDS = (between, three, normed, last, first, named, residual, normalised, besid
 
 def equal(one: object, other: object) -> bool:
     """Whether two networks' outputs are the same but for rounding."""
-    pairs = zip(tensors((one,)), tensors((other,)), strict=True)
+    pairs = zip(tensors_of_call((one,)), tensors_of_call((other,)), strict=True)
     return all(torch.allclose(a, b, rtol=1e-4, atol=1e-5, equal_nan=True) for a, b in pairs)
 
 
@@ -191,7 +191,7 @@ def counted(name: str, place: str, made: Head, path: Path) -> tuple[str, Counter
         setattr(module.get_submodule(parent), child, head)
         truth = {f"{place}.{at}": value for at, value in truth.items()}
     with torch.no_grad():
-        randomise(module)
+        randomise_seeded(module)
     module.eval()
     torch.save(module.state_dict(), path)
     found = archfind.guess(path)

@@ -30,11 +30,11 @@ import archfind
 from archfind.database.entries import Signature, default
 from archfind.database.notation import Size
 from archfind.learning.check import checkpoint_of
-from archfind.learning.twins import randomise
-from archfind.matching.identify import guess
+from archfind.learning.twins import randomise_seeded
+from archfind.matching.identify import guess_checkpoint
 from archfind.probing.config import moved
 from archfind.providers import provider
-from archfind.providers.example import fitted, tensors
+from archfind.providers.example import example_for_variant, tensors_of_call
 
 STYLES = ("Dropout+Linear", "MLP with norm", "MLP without")
 PREFIXES = ("", "module.", "model.", "net.backbone.", "_orig_mod.")
@@ -128,7 +128,7 @@ def headed(module: nn.Module, place: str, style: str, draw: random.Random) -> nn
     assert isinstance(own, nn.Linear)
     setattr(module.get_submodule(parent), child, head(style, own.in_features, draw))
     with torch.no_grad():
-        randomise(module, draw.randrange(1000))
+        randomise_seeded(module, draw.randrange(1000))
     return module.eval()
 
 
@@ -151,10 +151,10 @@ def tried(
     if set(loaded.state_dict()) != set(module.state_dict()):
         return "other keys"
     example = provider(library).example(architecture, module)
-    args = (fitted(example, moved(case.base, case.moves)) if case else example).args
+    args = (example_for_variant(example, moved(case.base, case.moves)) if case else example).args
     with torch.inference_mode():
         one, other = module(*args), loaded(*args)
-    for a, b in zip(tensors((one,)), tensors((other,)), strict=True):
+    for a, b in zip(tensors_of_call((one,)), tensors_of_call((other,)), strict=True):
         if not torch.allclose(a, b, rtol=1e-4, atol=1e-5, equal_nan=True):
             return f"outputs differ by {float((a - b).abs().max()):.2g}"
     return ""
@@ -224,7 +224,7 @@ def main() -> int:
                 if why:
                     failures.append(f"{case or name} {place}, {style}: {why}")
                 what, state = mutated(dict(module.state_dict()), place, draw)
-                found = guess(checkpoint_of(state), default())
+                found = guess_checkpoint(checkpoint_of(state), default())
                 answers[found.status] += 1
                 if found.status not in ("close", "unknown"):
                     failures.append(f"{name} with {what}, {style}: {found.status}")

@@ -17,7 +17,7 @@ from configured_sizes import nested, published, write_sparse
 
 import archfind
 from archfind.database.compile_model_types import read_presets
-from archfind.database.entries import folder
+from archfind.database.entries import signatures_folder
 from archfind.probing.probe import on_meta
 from archfind.providers import transformers as library
 
@@ -28,10 +28,10 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=3)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    models = read_presets(Path(folder()) / "presets")["deepseek_v3"]
+    models = read_presets(Path(signatures_folder()) / "presets")["deepseek_v3"]
     name, fields = next(iter(models.items()))
     fields = {path: value for path, value in fields.items() if path != "class"}
-    config = library.config_of("deepseek_v3", nested(fields, library.defaults("deepseek_v3")))
+    config = library.config_of("deepseek_v3", nested(fields, library.default_config("deepseek_v3")))
     cls = library.classes("deepseek_v3")["DeepseekV3ForCausalLM"]
     with tempfile.TemporaryDirectory() as temporary:
         place = Path(temporary) / "model.safetensors"

@@ -26,7 +26,7 @@ from torch import nn
 from torchvision import models
 
 import archfind
-from archfind.learning.twins import randomise
+from archfind.learning.twins import randomise_seeded
 from archfind.providers import provider
 
 NAMES = ("torchvision/resnet50", "torchvision/vit_b_16", "timm/convnext_tiny")
@@ -85,7 +85,7 @@ def measure(name: str, folder: Path, pairs: int) -> str:
     """The lines of one network."""
     torch.manual_seed(0)
     module = construct(name)
-    randomise(module)
+    randomise_seeded(module)
     path = folder / "network.pth"
     torch.save(module.state_dict(), path)
     del module

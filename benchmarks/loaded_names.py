@@ -29,7 +29,7 @@ from key_names import judged
 from safetensors.torch import save_file
 
 import archfind
-from archfind.probing.config import leaves, moved
+from archfind.probing.config import leaves_of_config, moved
 from archfind.providers import transformers as library
 from archfind.types import Guess
 
@@ -73,7 +73,7 @@ def loaded(case: dict[str, Any], place: Path) -> tuple[str, str, str]:
         guess = archfind.guess(guess, choose=f"transformers/{cls}", search=True)
     settings: dict[str, object] = {}
     match = guess.matches[0]
-    for path, value in leaves(library._arguments(config)).items():  # pyright: ignore
+    for path, value in leaves_of_config(library._arguments(config)).items():  # pyright: ignore
         setting = match.config.get(path)
         is_item = path.rpartition(".")[2].isdigit() or path.endswith("#")
         if not is_item and (setting is None or setting.source != "shape"):

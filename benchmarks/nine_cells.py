@@ -30,10 +30,10 @@ import archfind
 from archfind.errors import ArchfindError
 from archfind.exporters import parity
 from archfind.exporters.job import Job
-from archfind.exporters.onnx import quiet, write_module
-from archfind.probing.config import leaves
+from archfind.exporters.onnx import quiet_exporters, write_module
+from archfind.probing.config import leaves_of_config
 from archfind.providers import provider
-from archfind.providers.example import tensors
+from archfind.providers.example import tensors_of_call
 
 sys.path.insert(0, str(Path(__file__).parent))
 import repair_sweep
@@ -117,7 +117,7 @@ def cells(name: str, folder: Path) -> dict[tuple[str, str], str]:
         written = write_module(module, Job(folder / "in.onnx", {}, example))
         written.path.rename(folder / "in.onnx")
     else:
-        with quiet():
+        with quiet_exporters():
             torch.onnx.export(module, args, folder / "in.onnx", dynamo=False, verbose=False)
     found: dict[tuple[str, str], str] = {}
     archfind.export(folder / "in.pth", folder / "in.safetensors", choose=choose)
@@ -147,7 +147,10 @@ def told(path: Path, module: nn.Module) -> tuple[str, dict[str, object]]:
     config; from a graph they must be found."""
     match = archfind.guess(path).matches[0]
     shown = {field for field, setting in match.config.items() if setting.source == "shape"}
-    own, usual = leaves(module.config.to_dict()), leaves(type(module.config)().to_dict())
+    own, usual = (
+        leaves_of_config(module.config.to_dict()),
+        leaves_of_config(type(module.config)().to_dict()),
+    )
     settings: dict[str, object] = {
         field: value
         for field, value in own.items()
@@ -191,7 +194,7 @@ def bits(graph: Path, out: Path) -> bool:
 def run(path: Path, args: tuple[object, ...]) -> list[Tensor]:
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     names = [value.name for value in session.get_inputs()]
-    fed = {n: t.numpy() for n, t in zip(names, tensors(args), strict=True)}
+    fed = {n: t.numpy() for n, t in zip(names, tensors_of_call(args), strict=True)}
     return [torch.from_numpy(np.asarray(value)) for value in session.run(None, fed)]
 
 

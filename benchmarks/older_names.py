@@ -42,15 +42,15 @@ from outputs import CLOSE_TO, difference, run, run_original
 from torch import nn
 
 import archfind
-from archfind.database.entries import default, folder
+from archfind.database.entries import default, signatures_folder
 from archfind.errors import ArchfindError
 from archfind.learning.check import checkpoint_of
-from archfind.learning.twins import randomise
-from archfind.matching.identify import guess
+from archfind.learning.twins import randomise_seeded
+from archfind.matching.identify import guess_checkpoint
 from archfind.progress import progress
 from archfind.providers import provider
 from archfind.providers.on_meta import create_on_meta
-from archfind.state_dicts.older_names import Row, rows
+from archfind.state_dicts.older_names import Row, rows_of_older_names
 
 LARGEST = 40e6  # parameters of a network that is loaded
 Case = dict[str, Any]
@@ -86,7 +86,7 @@ def networks(names: list[str]) -> Iterator[tuple[str, nn.Module, Any]]:
 
 def ways(entry: str, module: nn.Module, filter_fn: Any) -> Iterator[tuple[Row, Any]]:
     """The rows of older names that the entry's own loader takes, with a state dict each."""
-    for row in rows(folder()):
+    for row in rows_of_older_names(signatures_folder()):
         if entry.startswith("timm/"):
             if filter_fn is None:
                 return
@@ -132,7 +132,7 @@ def accepted(module: nn.Module, filter_fn: Any, state: Mapping[str, torch.Tensor
 
 def named(entry: str, row: Row, state: Mapping[str, torch.Tensor]) -> Case:
     """What archfind says of the keys and shapes."""
-    found = guess(checkpoint_of({k: v.to("meta") for k, v in state.items()}), default())
+    found = guess_checkpoint(checkpoint_of({k: v.to("meta") for k, v in state.items()}), default())
     ids: list[str] = []
     if found.status in ("exact", "ambiguous"):
         for match in found.matches:
@@ -156,11 +156,11 @@ def loaded(entry: str, row: Row, folder: Path) -> Case:
         else:
             module, filter_fn = provider(library).create(name), None
     module = module.eval()
-    randomise(module)
+    randomise_seeded(module)
     state = written(row, module.state_dict())
     assert state is not None
     state = {key: tensor.clone() for key, tensor in state.items()}
-    randomise(module, seed=1)  # what isn't loaded differs
+    randomise_seeded(module, seed=1)  # what isn't loaded differs
     if filter_fn is None:
         load_as_torchvision(module, state)
     else:
@@ -234,7 +234,7 @@ def name_all(names: list[str]) -> Iterator[Case]:
 
 def load_some(cases: list[Case], loads: int) -> None:
     """Load the smallest networks of each row, and note in their cases what came of it."""
-    known = {row.name: row for row in rows(folder())}
+    known = {row.name: row for row in rows_of_older_names(signatures_folder())}
     some: list[Case] = []
     for name in known:
         of = [case for case in cases if case["row"] == name and case["size"] < LARGEST]

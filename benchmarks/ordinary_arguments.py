@@ -34,12 +34,12 @@ from safetensors.torch import save_file
 from torch import nn
 
 import archfind
-from archfind.building.instantiate import blank
+from archfind.building.instantiate import matched_on_meta
 from archfind.database.entries import default
 from archfind.errors import ArchfindError
 from archfind.learning.check import checkpoint_of
-from archfind.learning.twins import randomise
-from archfind.matching.identify import guess
+from archfind.learning.twins import randomise_seeded
+from archfind.matching.identify import guess_checkpoint
 from archfind.matching.recipe import recipe
 from archfind.progress import progress
 from archfind.types import Guess
@@ -137,7 +137,7 @@ def differs(one: nn.Module, other: nn.Module) -> str:
 
 def judged(case: Case, counts: Counter[str]) -> tuple[str, Guess]:
     """Count one case by its header; what's wrong with its answer, if anything."""
-    found = guess(checkpoint_of(case.module.state_dict()), default())
+    found = guess_checkpoint(checkpoint_of(case.module.state_dict()), default())
     counts["cases"] += 1
     counts[found.status] += 1
     if found.status not in ("exact", "ambiguous"):
@@ -148,7 +148,7 @@ def judged(case: Case, counts: Counter[str]) -> tuple[str, Guess]:
     counts["named"] += first.entry.cls == own
     said = "answers" if found.status == "ambiguous" else "WRONG"
     try:
-        wrong = differs(case.module, blank(first).eval())
+        wrong = differs(case.module, matched_on_meta(first).eval())
     except ArchfindError as error:
         wrong = error.message
     counts["right"] += not wrong
@@ -169,7 +169,7 @@ def outputs(case: Case, found: Guess, counts: Counter[str]) -> str:
     """Count one named case made for real: whether the loaded file computes what the original
     does."""
     module = timm.create_model(case.name, pretrained=False, **case.arguments).eval()
-    randomise(module)
+    randomise_seeded(module)
     config = getattr(module, "pretrained_cfg", None) or {}
     side = case.arguments.get("img_size") or (config.get("input_size") or (3, 224, 224))[-1]
     colours = case.arguments.get("in_chans", 3)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from archfind.learning.twins import tensors
+from archfind.learning.twins import tensors_of_output
 from archfind.providers.example import images
 
 CLOSE_TO = 1e-5  # of the largest output
@@ -60,7 +60,7 @@ def run(module: nn.Module, inputs: tuple[object, ...]) -> list[Tensor]:
     # Some networks scale the image that they are given in its place.
     copies = tuple(arg.clone() if isinstance(arg, Tensor) else arg for arg in inputs)
     with torch.inference_mode():
-        return list(tensors(module(*copies)))
+        return list(tensors_of_output(module(*copies)))
 
 
 def difference(one: list[Tensor], other: list[Tensor]) -> float:

@@ -41,7 +41,7 @@ from torch.nn.utils import prune
 
 import archfind
 from archfind.errors import ArchfindError
-from archfind.learning.twins import randomise
+from archfind.learning.twins import randomise_seeded
 from archfind.progress import progress
 
 SIDE = 96
@@ -69,7 +69,7 @@ def made(name: str, classes: int) -> nn.Module:
         module = timm.create_model(entry, pretrained=False, num_classes=classes)
     else:
         module = torchvision.models.get_model(entry, weights=None, num_classes=classes)
-    randomise(module)
+    randomise_seeded(module)
     return module.eval()
 
 
@@ -104,7 +104,7 @@ def quantisable(draw: random.Random, training: bool) -> tuple[str, Any]:
     module: Any = torchvision.models.get_model(
         f"quantized_{name}", weights=None, quantize=False, num_classes=draw.randint(2, 30)
     )
-    randomise(module)
+    randomise_seeded(module)
     module.train(training)
     module.fuse_model(is_qat=training)
     return f"torchvision/{name}", module

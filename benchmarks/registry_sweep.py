@@ -29,7 +29,7 @@ from outputs import CLOSE_TO, difference, round_through, run, run_original
 
 import archfind
 from archfind.errors import ArchfindError
-from archfind.learning.twins import randomise
+from archfind.learning.twins import randomise_seeded
 from archfind.providers import provider
 from archfind.types import Guess
 
@@ -47,7 +47,7 @@ def one(case: Case, folder: Path) -> Row:
     source = provider(library)
     fields = {} if case.classes is None else {"num_classes": case.classes}
     module = source.create(architecture, **fields).eval()
-    randomise(module)
+    randomise_seeded(module)
     round_through(module, getattr(torch, case.dtype))
     inputs, expected, why = run_original(source.example(architecture, module).args, module)
     try:

@@ -33,8 +33,8 @@ import archfind
 from archfind.database.entries import default
 from archfind.frozen import replace
 from archfind.learning.check import checkpoint_of
-from archfind.learning.twins import randomise
-from archfind.matching.identify import guess
+from archfind.learning.twins import randomise_seeded
+from archfind.matching.identify import guess_checkpoint
 from archfind.providers import provider
 from archfind.providers.on_meta import create_on_meta
 
@@ -154,7 +154,7 @@ def drawn(count: int, seed: int) -> list[str]:
             break
         if family in families:
             continue
-        answer = guess(checkpoint_of(on_meta(name)), database)
+        answer = guess_checkpoint(checkpoint_of(on_meta(name)), database)
         if answer.status == "exact" and answer.chosen_by == "only":
             families.add(family)
             found.append(name)
@@ -175,7 +175,7 @@ def one(name: str, scheme: str, ordered: bool, seed: int, folder: Path) -> Row:
     if "num_classes" in source.fields(architecture):
         fields["num_classes"] = draw.randint(2, 2000)
     module: nn.Module = source.create(architecture, **fields).eval()
-    randomise(module)
+    randomise_seeded(module)
     inputs, expected, why = run_original(source.example(architecture, module).args, module)
     names = renamed(list(module.state_dict()), scheme, seed)
     state = {names[key]: tensor for key, tensor in separate(module.state_dict()).items()}
@@ -278,7 +278,7 @@ def negatives(names: list[str], seed: int) -> Iterator[Row]:
         )
         if not ordered:
             checkpoint = replace(checkpoint, format="safetensors")
-        found = guess(checkpoint, default())
+        found = guess_checkpoint(checkpoint, default())
         near = found.matches[0].entry.id if found.matches else ""
         yield Row(name, how, ordered, found.status, note=f"{scheme}: {near}")
 

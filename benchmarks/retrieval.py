@@ -26,9 +26,9 @@ import torch
 from safetensors.torch import save_file
 
 from archfind.database.compile import Text, compile_index, groups, read_texts
-from archfind.database.entries import Database, folder
+from archfind.database.entries import Database, signatures_folder
 from archfind.learning.check import checkpoint_of
-from archfind.matching.identify import guess
+from archfind.matching.identify import guess_checkpoint
 from archfind.progress import progress
 from archfind.providers import provider
 from archfind.providers.on_meta import create_on_meta
@@ -82,7 +82,7 @@ def write(texts: list[Text], where: Path) -> None:
 
 def databases(place: Path, draw: random.Random) -> tuple[dict[int, Path], list[str]]:
     """Signatures -> the folder with as many, and the real entries that all of them have."""
-    every = groups(list(read_texts(Path(folder()))))
+    every = groups(list(read_texts(Path(signatures_folder()))))
     draw.shuffle(every)
     real = [group[0] for group in every[:REAL]]
     made = [variant(draw.choice(every)[0], n, draw) for n in range(max(SIZES) - REAL)]
@@ -147,14 +147,14 @@ def main() -> int:
         files = {entry: header(entry, draw) for entry in names[: given.files]}
         for entry, file in files.items():  # also expands the signatures that are met
             for size, database in opened.items():
-                found = guess(file, database)
+                found = guess_checkpoint(file, database)
                 assert right(found, entry), (size, entry, found.status, found.matches[:1])
         took: dict[int, list[float]] = {size: [] for size in SIZES}
         for _ in range(given.rounds):
             for size, database in opened.items():
                 start = time.perf_counter()
                 for file in files.values():
-                    guess(file, database)
+                    guess_checkpoint(file, database)
                 took[size].append((time.perf_counter() - start) / len(files))
         print(f"{len(files)} files, {given.rounds} rounds in turn; every answer right")
         base = median(took[SIZES[1]])

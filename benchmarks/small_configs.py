@@ -7,9 +7,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from archfind.database.entries import folder
+from archfind.database.entries import signatures_folder
 from archfind.errors import BuildError
-from archfind.probing.config import leaves, moved
+from archfind.probing.config import leaves_of_config, moved
 from archfind.providers import transformers as library
 
 _COUNTED = ("layer", "depth", "expert", "block")
@@ -20,7 +20,9 @@ _FACTORS = (16, 8, 4, 2)  # by which widths are divided
 
 def types() -> list[str]:
     """Every model type that has signatures."""
-    return sorted(p.stem for p in (Path(folder()) / "transformers" / "types").glob("*.txt"))
+    return sorted(
+        p.stem for p in (Path(signatures_folder()) / "transformers" / "types").glob("*.txt")
+    )
 
 
 def small(model_type: str) -> tuple[str, nn.Module]:
@@ -51,9 +53,9 @@ def _is_base(name: str) -> bool:
 
 
 def _narrowed(model_type: str, factor: int) -> dict[str, object]:
-    base = library.defaults(model_type)
+    base = library.default_config(model_type)
     moves: dict[str, int] = {}
-    for path, value in leaves(base).items():
+    for path, value in leaves_of_config(base).items():
         leaf = path.rpartition(".")[2]
         if leaf == "pad_token_id" and type(value) is int and value >= 2000:
             moves[path] = 0

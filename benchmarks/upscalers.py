@@ -17,7 +17,7 @@ from collections import Counter
 
 from variant_sweep import Case, classes, named, tensors
 
-from archfind.probing.config import captured, leaves
+from archfind.probing.config import captured_call, leaves_of_config
 from archfind.probing.probe import on_meta
 from archfind.probing.proposals import literals
 from archfind.progress import progress
@@ -31,12 +31,12 @@ def cases(entry: str) -> list[Case]:
     source = provider("spandrel")
     name = entry.partition("/")[2]
     try:
-        _, cls, base = captured(lambda: on_meta(lambda: source.create(name), {}))
+        _, cls, base = captured_call(lambda: on_meta(lambda: source.create(name), {}))
     except Exception:  # a class refuses its own defaults
         return []
     hints = literals(cls)
     choices: dict[str, list[object]] = {}
-    for path, value in leaves(base).items():
+    for path, value in leaves_of_config(base).items():
         if "scale" in path and type(value) is int:
             choices[path] = [*SCALES]
         elif "upsampl" in path and type(value) is str:
@@ -44,7 +44,9 @@ def cases(entry: str) -> list[Case]:
             choices[path] = [*dict.fromkeys([value, *known])]
     found: list[Case] = []
     for values in itertools.product(*choices.values()) if choices else ():
-        moves = {p: v for p, v in zip(choices, values, strict=True) if v != leaves(base)[p]}
+        moves = {
+            p: v for p, v in zip(choices, values, strict=True) if v != leaves_of_config(base)[p]
+        }
         shapes = tensors(cls, base, moves)
         if shapes is not None:
             found.append(Case(entry, cls, base, moves, shapes))

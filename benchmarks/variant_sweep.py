@@ -45,18 +45,18 @@ from torch import nn
 
 import archfind
 from archfind.database.compile import read_texts
-from archfind.database.entries import default, folder
+from archfind.database.entries import default, signatures_folder
 from archfind.errors import ArchfindError
 from archfind.learning.check import checkpoint_of
-from archfind.learning.twins import randomise
-from archfind.matching.identify import guess
+from archfind.learning.twins import randomise_seeded
+from archfind.matching.identify import guess_checkpoint
 from archfind.matching.variants import gathered
-from archfind.probing.config import Config, captured, leaves, moved
+from archfind.probing.config import Config, captured_call, leaves_of_config, moved
 from archfind.probing.probe import Shapes, on_meta, shapes_of
 from archfind.probing.proposals import leaf_name, literals
 from archfind.progress import progress
 from archfind.providers import provider
-from archfind.providers.example import fitted
+from archfind.providers.example import example_for_variant
 from archfind.providers.on_meta import create_on_meta
 from archfind.searching.doubt import is_doubtful
 from archfind.state_dicts.canonical import is_derived
@@ -90,7 +90,7 @@ class Case:
 def classes(only: str = "") -> dict[str, list[str]]:
     """The registered networks by class, of those with `only` in their path or a name's."""
     found: dict[str, list[str]] = {}
-    for text in read_texts(Path(folder())):
+    for text in read_texts(Path(signatures_folder())):
         if only in text.cls or only in text.id:
             found.setdefault(text.cls, []).append(text.id)
     return found
@@ -116,13 +116,13 @@ def variant(draw: random.Random, name: str) -> Case | None:
     library, _, architecture = name.partition("/")
     source = provider(library)
     try:
-        _, cls, base = captured(lambda: create_on_meta(source, architecture))
+        _, cls, base = captured_call(lambda: create_on_meta(source, architecture))
         first = shapes_of(on_meta(cls, moved(base, {})))
     except Exception:  # not to be called again with what it got
         return None
     if any(isinstance(value, nn.Module | torch.Tensor) for value in base.values()):
         return None  # of a network on meta: the class can't be called again with it
-    values = leaves(base)
+    values = leaves_of_config(base)
     hints = literals(cls)
     roots: dict[str, list[str]] = {}
     for path in values:
@@ -153,7 +153,7 @@ def variant(draw: random.Random, name: str) -> Case | None:
 def drawn_whole(draw: random.Random, name: str, number: int) -> Case | None:
     """A restorer with the arguments that are drawn for its class, as long as it takes them."""
     library, _, architecture = name.partition("/")
-    _, cls, base = captured(lambda: create_on_meta(provider(library), architecture))
+    _, cls, base = captured_call(lambda: create_on_meta(provider(library), architecture))
     for _ in range(TRIES):
         config = {**base, **DRAWN[name](draw, number)}
         shapes = tensors(cls, config, {})
@@ -174,7 +174,7 @@ def tensors(cls: type[nn.Module], base: Config, moves: dict[str, Any]) -> Shapes
 def wrong_arguments(case: Case, found: Match) -> dict[str, Any]:
     """Arguments read as other than drawn, although shapes show them."""
     read = arguments_of(found)
-    truth = leaves(moved(case.base, case.moves))
+    truth = leaves_of_config(moved(case.base, case.moves))
     together = {p: v for p, v in read.items() if p in truth}
     if is_same(tensors(case.cls, case.base, {**case.moves, **together}), case.shapes):
         return {}
@@ -203,7 +203,7 @@ def is_same(shapes: Shapes | None, own: Shapes) -> bool:
 
 def arguments_of(found: Match) -> dict[str, Any]:
     """The leaves that an answer's config gives."""
-    return leaves({name: setting.value for name, setting in found.config.items()})
+    return leaves_of_config({name: setting.value for name, setting in found.config.items()})
 
 
 def named(case: Case, counts: Counter[str]) -> str:
@@ -212,7 +212,7 @@ def named(case: Case, counts: Counter[str]) -> str:
         key: torch.empty(shape, device="meta", dtype=getattr(torch, kind))
         for key, (shape, kind) in case.shapes.items()
     }
-    found = guess(checkpoint_of(index), default())
+    found = guess_checkpoint(checkpoint_of(index), default())
     counts["cases"] += 1
     counts[found.status] += 1
     fits = fitting(case, found)
@@ -264,17 +264,17 @@ def judge(case: Case, path: Path, counts: Counter[str]) -> str | None:
     run: shapes that go together aren't all that a network needs."""
     try:
         module = case.cls(**moved(case.base, case.moves)).eval()
-        randomise(module)
+        randomise_seeded(module)
     except Exception:  # what goes on the meta device doesn't always go without
         return None
     library, _, name = case.entry.partition("/")
-    truth = leaves(moved(case.base, case.moves))
+    truth = leaves_of_config(moved(case.base, case.moves))
     whole = {k: v for root in case.base for k, v in gathered(root, below(root, truth)).items()}
     if (
         cfg := getattr(create_on_meta(provider(library), name), "pretrained_cfg", None)
     ) is not None:
         module.pretrained_cfg = cfg
-    example = fitted(provider(library).example(name, module), whole)
+    example = example_for_variant(provider(library).example(name, module), whole)
     inputs, expected, _ = run_original(example.args, module)
     if expected is None:
         return None
@@ -311,8 +311,10 @@ def judge(case: Case, path: Path, counts: Counter[str]) -> str | None:
         for root in whole
         if "." not in root and any(read.get(p, v) != v for p, v in below(root, truth).items())
     }
-    found_base = captured(lambda: create_on_meta(provider(found.entry.provider), found.entry.name))
-    entry_values = leaves(found_base[2])
+    found_base = captured_call(
+        lambda: create_on_meta(provider(found.entry.provider), found.entry.name)
+    )
+    entry_values = leaves_of_config(found_base[2])
     for root in case.base:
         if any(entry_values.get(p) != v and p not in read for p, v in below(root, truth).items()):
             if root in whole:

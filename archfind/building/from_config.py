@@ -27,7 +27,7 @@ def built_from_config(guess: Guess, found: Match, settings: Mapping[str, object]
     `.unexpected` and `.mismatched` where the library leaves one out, or isn't installed."""
     state = _state(guess, found)
     found = _stated(guess, found)
-    module = with_state(found, state, settings, guess.canonical.checkpoint.path)
+    module = class_with_state(found, state, settings, guess.canonical.checkpoint.path)
     return Built(guess, found, module, len(state), len(state))
 
 
@@ -43,15 +43,15 @@ def _stated(guess: Guess, found: Match) -> Match:
     return replace(found, config={**found.config, **told})
 
 
-def with_state(
+def class_with_state(
     found: Match, state: Mapping[str, torch.Tensor], settings: Mapping[str, object], path: str
 ) -> nn.Module:
     """The class of a match with these tensors in it."""
-    config, cls, switches = config_of(found, settings, path)
+    config, cls, switches = config_and_class(found, settings, path)
     if any(s.source == "file" for name, s in found.config.items() if name not in settings):
         held = sum(tensor.numel() for tensor in state.values())
         refuse_larger(lambda: cls(copy.deepcopy(config), **switches), held, path)
-    with quiet():
+    with quiet_library():
         try:
             module, info = cls.from_pretrained(
                 None,
@@ -74,7 +74,9 @@ def with_state(
     return module
 
 
-def config_of(found: Match, settings: Mapping[str, object], path: str) -> tuple[Any, Any, Any]:
+def config_and_class(
+    found: Match, settings: Mapping[str, object], path: str
+) -> tuple[Any, Any, Any]:
     """The config, the class, and what its constructor takes beside the config."""
     library: Any = provider("transformers")
     assert found.pretrained is not None
@@ -173,7 +175,7 @@ def _own(module: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
 
 
 @contextlib.contextmanager
-def quiet() -> Any:
+def quiet_library() -> Any:
     """No bars and no advice from the library inside."""
     from transformers.utils import logging
 

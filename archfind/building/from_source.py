@@ -31,7 +31,7 @@ def build_written(guess: Guess, source: Source) -> Built:
     checkpoint = source.canonical.checkpoint
     found = _match(source)
     try:
-        module: nn.Module = imported(source.text).Model()
+        module: nn.Module = imported_source(source.text).Model()
     except Exception as error:  # sizes or settings that torch refuses
         raise BuildError(f"the written module can't be made: {error}", checkpoint.path) from error
     cut = len(source.prefix)
@@ -44,7 +44,7 @@ def build_written(guess: Guess, source: Source) -> Built:
     return Built(answer, found, module.eval(), len(state), len(state))
 
 
-def imported(text: str, *, is_kept: bool = True) -> ModuleType:
+def imported_source(text: str, *, is_kept: bool = True) -> ModuleType:
     """The module of a written source. Its file is gone afterwards; what shows lines of it has
     them still, where it `is_kept`."""
     name = f"archfind_written_{hashlib.sha256(text.encode()).hexdigest()[:16]}"

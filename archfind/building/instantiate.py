@@ -12,17 +12,17 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from archfind.building.from_config import built_from_config, config_of
+from archfind.building.from_config import built_from_config, config_and_class
 from archfind.building.rebuild_head import rebuilt
 from archfind.errors import AmbiguousError, ArchfindError, BuildError, UnknownError
 from archfind.formats import PROGRAMS
 from archfind.matching import recipe
-from archfind.matching.assumed import choices, question, settled
+from archfind.matching.assumed import open_settings, question, settled_by_settings
 from archfind.probing.config import (
     Config,
-    arguments,
-    captured,
-    leaves,
+    captured_call,
+    constructor_arguments,
+    leaves_of_config,
     moved,
     with_inherited,
 )
@@ -50,7 +50,7 @@ class _Unfilled(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def build(
+def build_guess(
     guess: Guess,
     settings: Mapping[str, object] | None = None,
     accept_ambiguous: bool = False,
@@ -65,9 +65,9 @@ def build(
     """
     if guess.is_named:
         _refuse_record(guess.matches[0], guess.canonical.checkpoint.path)
-    guess, rest = settled(guess, settings or {})
+    guess, rest = settled_by_settings(guess, settings or {})
     found = _match(guess, accept_ambiguous, accept_assumed)
-    config = {**recipe.arguments(found), **rest}
+    config = {**recipe.library_arguments(found), **rest}
     path = guess.canonical.checkpoint.path
     _refuse_record(found, path)
     if found.pretrained is not None:
@@ -118,13 +118,13 @@ def build(
     return Built(guess, found, module.eval(), loaded, loaded)
 
 
-def fresh(found: Match) -> nn.Module:
+def matched_with_initial_weights(found: Match) -> nn.Module:
     """The matched network with its library's initial weights, in eval mode."""
     if found.pretrained is not None:
-        config, cls, switches = config_of(found, {}, "")
+        config, cls, switches = config_and_class(found, {}, "")
         return cls(config, **switches).eval()
     _refuse_record(found, "")
-    module = _create(found, recipe.arguments(found), "")
+    module = _create(found, recipe.library_arguments(found), "")
     return (rebuilt(module, found.head) if found.head is not None else module).eval()
 
 
@@ -139,14 +139,14 @@ def _refuse_record(found: Match, path: str) -> None:
         raise BuildError(text, path)
 
 
-def blank(found: Match) -> nn.Module:
+def matched_on_meta(found: Match) -> nn.Module:
     """The matched network on the meta device, without weights: its names and shapes."""
     _refuse_record(found, "")
-    config = recipe.arguments(found)
+    config = recipe.library_arguments(found)
     entry = found.entry
     try:
         if found.trusted is not None:
-            return code.blank(found.trusted, config)
+            return code.class_on_meta(found.trusted, config)
         if found.variant is not None or any("." in path for path in config):
             module = blank_variant(entry.id, config, entry.cls)
         else:
@@ -186,7 +186,7 @@ def _match(guess: Guess, accept_ambiguous: bool, accept_assumed: bool) -> Match:
     if guess.is_assumed:
         if accept_assumed:
             return guess.matches[0]
-        raise AmbiguousError(question(guess.matches[0]), path, choices(guess.matches[0]))
+        raise AmbiguousError(question(guess.matches[0]), path, open_settings(guess.matches[0]))
     if guess.status == "ambiguous":
         if several:
             parts = tuple(guess.parts)
@@ -239,7 +239,7 @@ def _create(found: Match, config: Mapping[str, object], path: str) -> nn.Module:
             if found.trusted is not None:
                 return code.created(found.trusted, config)
             if found.variant is not None or any("." in path for path in config):
-                return variant(entry.id, config, entry.cls)
+                return variant_of_entry(entry.id, config, entry.cls)
             return provider(entry.provider).create(entry.name, **config)
     except ArchfindError:
         raise
@@ -248,7 +248,7 @@ def _create(found: Match, config: Mapping[str, object], path: str) -> nn.Module:
         raise BuildError(f"{entry.id}({given}) can't be built: {error}", path) from error
 
 
-def variant(entry: str, moves: Mapping[str, Any], cls: str = "") -> nn.Module:
+def variant_of_entry(entry: str, moves: Mapping[str, Any], cls: str = "") -> nn.Module:
     """The class of an entry ("timm/resnet50") with its arguments, some leaves of them moved:
     {"layers.2": 9, "num_classes": 10}; an argument that is a list may be given whole. Fresh
     weights. `cls` is the class's dotted path, where it is known. BuildError where there is no such
@@ -273,17 +273,17 @@ def _with_arguments(
     library, _, name = entry.partition("/")
     source = provider(library)
     cls = _imported(dotted)
-    config = None if cls is None else arguments(lambda: source.create(name), cls)
+    config = None if cls is None else constructor_arguments(lambda: source.create(name), cls)
     if cls is None or config is None:
-        _, cls, config = captured(lambda: on_meta(lambda: source.create(name), {}))
+        _, cls, config = captured_call(lambda: on_meta(lambda: source.create(name), {}))
     if any(path.partition(".")[0] not in config for path in moves):
         config = with_inherited(cls, config)
-    base = leaves(config)
+    base = leaves_of_config(config)
     leaf_moves: dict[str, Any] = {}
     for path, value in moves.items():
         if path.partition(".")[0] not in config:
             raise BuildError(f"{entry} has no argument {path!r}; it has {', '.join(config)}")
-        given = leaves({path: value}) if path not in base else {path: value}
+        given = leaves_of_config({path: value}) if path not in base else {path: value}
         leaf_moves |= given
     return cls, moved(config, leaf_moves)
 

@@ -11,7 +11,7 @@ from archfind import formats
 from archfind.building.from_source import build_written
 from archfind.errors import BuildError
 from archfind.providers.any_module import example
-from archfind.providers.example import tensors
+from archfind.providers.example import tensors_of_call
 from archfind.types import Guess, Source
 from archfind.values.reader import TensorReader
 
@@ -34,7 +34,7 @@ def onnx_pair(path: str, source: Source, guess: Guess) -> tuple[Tensors, Tensors
     except ModuleNotFoundError as error:
         text = f"running an .onnx needs {error.name}: pip install 'archfind[onnx]'"
         raise BuildError(text) from error
-    inputs = tuple(tensors(example(build_written(guess, source).module, {}).args))
+    inputs = tuple(tensors_of_call(example(build_written(guess, source).module, {}).args))
     try:
         session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
         wanted = session.get_inputs()

@@ -10,7 +10,7 @@ from time import monotonic
 import torch
 from torch import Tensor, nn
 
-from archfind.building.from_source import imported
+from archfind.building.from_source import imported_source
 from archfind.building.instantiate import read_state
 from archfind.errors import ArchfindError, BuildError
 from archfind.sourcing.network import written
@@ -50,7 +50,7 @@ class Trial:
         self.tries += 1
         try:
             source = written(self.canonical, settings)
-            module: nn.Module = imported(source.text, is_kept=False).Model()
+            module: nn.Module = imported_source(source.text, is_kept=False).Model()
             cut = len(source.prefix)
             state = {key[cut:]: tensor for key, tensor in self.state.items()}
             module.load_state_dict(state, strict=True)

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from archfind.classes.inverse import COUNT, chosen, inverted, known_values
+from archfind.classes.inverse import COUNT, inverted, known_values, values_that_hold
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def possible(
     allowed: list[Any] | None = None
     for equation in equations:
         if {name for name in equation.names if name not in values} == {path}:
-            found = chosen(equation, path, values, family)
+            found = values_that_hold(equation, path, values, family)
             both = found if allowed is None else [n for n in allowed if n in found]
             allowed = both or allowed  # an equation that contradicts the others is outvoted
     return value if not allowed or value in allowed else allowed[0]

@@ -194,7 +194,7 @@ class TypeText:
         return "\n".join(lines) + "\n"
 
 
-def parse(text: str, known: Mapping[str, Block]) -> TypeText:
+def parse_blocks(text: str, known: Mapping[str, Block]) -> TypeText:
     """A type's text; `known` has the blocks of other types by id."""
     own: dict[str, Block] = dict(known)
     found = TypeText("", "", {}, {}, [])

@@ -4,7 +4,7 @@ same sizes, else the type's defaults. On the cold path of `archfind guess`."""
 from __future__ import annotations
 
 from archfind.classes.score import keeps_tensors
-from archfind.classes.shown_values import shown
+from archfind.classes.shown_values import leaves_by_source
 from archfind.classes.templates import DEFAULT
 from archfind.formats.side_files import plausible
 
@@ -26,15 +26,15 @@ _MANY = 4_000  # tensors: of more, what isn't it anyway isn't worth its time
 _HEAD_SIZES = (64, 128, 80, 96, 256, 32, 112, 160, 72, 48, 40, 16, 8)
 
 
-def completed(
+def completed_leaves(
     index: Index, block: Configured, solution: Solution, claims: Mapping[str, Any]
 ) -> tuple[dict[str, Any], dict[str, str], str]:
     """Every leaf with its value and where that is from; the public model whose sizes these are."""
     family = block.family
     values = dict(solution.values)
-    solution.solved = shown(index, family, solution)
+    solution.solved = leaves_by_source(index, family, solution)
     sources = dict.fromkeys(solution.solved, "shape")
-    preset = same(block, solution)
+    preset = same_public_model(block, solution)
     facts = family.presets.get(preset, {}) if preset else {}
     stated = block.type.presets.get(preset, {})
     told = {p: v for p, v in stated.items() if p not in solution.solved and p != "class"}
@@ -99,7 +99,7 @@ def _keep(
     return keeps_tensors(family, solution, {**values, **some}, some) is True
 
 
-def same(block: Configured, solution: Solution) -> str:
+def same_public_model(block: Configured, solution: Solution) -> str:
     """The public model with every size that the file shows, its vocabulary and labels aside; of
     several, one whose vocabulary is the file's, then one of the same class."""
     best, most = "", (-1, False)

@@ -4,7 +4,7 @@ cold path of `archfind guess`."""
 from __future__ import annotations
 
 from archfind.classes.expression import resolved
-from archfind.classes.numbered import joined
+from archfind.classes.numbered import joined_key
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from archfind.classes.expression import Expression
-    from archfind.classes.program import FamilyLine, Part
+    from archfind.classes.program import FamilyLine, PatternPart
     from archfind.classes.thinned import Rows
 
     Values = Mapping[str, Any]
@@ -59,7 +59,7 @@ class Expansion:
                     raise
                 continue
             for key, _ in self._places(inner, env, _ANYWHERE, head, told=False):
-                yield joined(key), shape, line.dtype
+                yield joined_key(key), shape, line.dtype
 
     def _holds(self, condition: Expression, env: Values, index: str) -> object:
         """A condition's value, which several lines may ask for at one place of a repeat."""
@@ -71,14 +71,19 @@ class Expansion:
         return self._held[place]
 
     def places(
-        self, parts: list[Part], pinned: Mapping[str, int] = _ANYWHERE
+        self, parts: list[PatternPart], pinned: Mapping[str, int] = _ANYWHERE
     ) -> Iterator[tuple[str, Values]]:
         """Every key of a pattern's parts, with the values of its repeats; of a repeat that is
         pinned, only that place."""
         return self._places(parts, self._values, pinned, "", told=True)
 
     def _places(
-        self, parts: list[Part], values: Values, pinned: Mapping[str, int], head: str, told: bool
+        self,
+        parts: list[PatternPart],
+        values: Values,
+        pinned: Mapping[str, int],
+        head: str,
+        told: bool,
     ) -> Iterator[tuple[str, Values]]:
         """Every key of parts below `head`; with the values of its repeats, if they are `told`."""
         at = 0
@@ -95,7 +100,7 @@ class Expansion:
         tail = "".join(f".{one.text}" for one in rest) if is_last else ""
         only = pinned.get(part.index)
         thin = self._thin
-        numbers = thin.ends(joined(above), count) if thin is not None else range(count)
+        numbers = thin.ends(joined_key(above), count) if thin is not None else range(count)
         if only is not None:
             numbers = (only,) if only in numbers else ()
         self._left -= len(numbers)
@@ -113,7 +118,7 @@ class Expansion:
                 yield from self._places(rest, env, pinned, f"{above}{number}", told)
 
 
-def _count(part: Part, values: Values) -> int:
+def _count(part: PatternPart, values: Values) -> int:
     """How often a part repeats; not at all for an item that a shorter list doesn't have."""
     assert part.bound is not None
     try:

@@ -41,7 +41,7 @@ class Expression:
 _parsed: dict[str, Expression] = {}
 
 
-def parse(text: str) -> Expression:
+def parse_expression(text: str) -> Expression:
     """The expression of a text, parsed once. SignatureError shows a text that isn't one."""
     found = _parsed.get(text)
     if found is None:

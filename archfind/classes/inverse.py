@@ -47,11 +47,11 @@ def _values_for(equation: Equation, path: str, values: Values, family: Family) -
         return (
             [equation.value]
             if type(equation.value) is not bool
-            else chosen(equation, path, values, family)
+            else values_that_hold(equation, path, values, family)
         )
     if type(equation.value) is bool:
-        return chosen(equation, path, values, family)
-    found = chosen(equation, path, values, family)
+        return values_that_hold(equation, path, values, family)
+    found = values_that_hold(equation, path, values, family)
     if found:
         return found
     number = inverted(equation, path, values)
@@ -103,7 +103,7 @@ def inverted(equation: Equation, path: str, values: Values) -> int | float | Non
     return None
 
 
-def chosen(equation: Equation, path: str, values: Values, family: Family) -> list[Any]:
+def values_that_hold(equation: Equation, path: str, values: Values, family: Family) -> list[Any]:
     """Those of the values that the leaf is known to take that make an equation hold."""
     found = equation.holding(path, known_values(path, family), values)
     base = family.leaves.get(path)
@@ -148,7 +148,9 @@ def _bare(equation: Equation) -> bool:
     return not any(char in text for char in "+-*/(= ") or text.replace("-1}", "}").isidentifier()
 
 
-def pair(path: str, equations: Sequence[Equation], values: Values, solved: set[str]) -> None:
+def height_and_width(
+    path: str, equations: Sequence[Equation], values: Values, solved: set[str]
+) -> None:
     """Height and width at once, taken as equal where one size shows only both."""
     other = other_side(path)
     for equation in equations if other else ():

@@ -18,7 +18,7 @@ import re
 from _thread import allocate_lock
 from functools import lru_cache
 
-from archfind.classes.numbered import KEPT, joined
+from archfind.classes.numbered import KEPT, joined_key
 from archfind.classes.program import Program
 from archfind.state_dicts.canonical import is_table
 
@@ -127,7 +127,7 @@ class Family:
         """The lines that may give a key, which has these parts, by its names and numbers alone."""
         if self._placed is None:
             self._placed = _placed(self.program.lines)
-        name = template(key)
+        name = numbered_template(key)
         repeated = [*self._placed.get((name,), ())]
         for at, _ in self._placed.get((name, "pinned"), ()):
             repeated += self._placed.get((name, at, parts[at]), ())
@@ -232,10 +232,10 @@ def family_text(
 
 def template_of(line: FamilyLine) -> str:
     """The template of a line's keys."""
-    return template(".".join("0" if part.bound else part.text for part in line.parts))
+    return numbered_template(".".join("0" if part.bound else part.text for part in line.parts))
 
 
 @lru_cache(KEPT)
-def template(key: str) -> str:
+def numbered_template(key: str) -> str:
     """A key with every number as `#`: what the keys of a repeat have in common."""
-    return _NUMBER.sub("#", joined(key))
+    return _NUMBER.sub("#", joined_key(key))

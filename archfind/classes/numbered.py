@@ -25,6 +25,6 @@ def _plain(number: str) -> bool:
     return number == "0" or number[0] != "0"
 
 
-def joined(key: str) -> str:
+def joined_key(key: str) -> str:
     """The key that `numbered` took apart."""
     return key.replace("~.", "")

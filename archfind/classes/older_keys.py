@@ -32,7 +32,7 @@ def older_key(key: str, places: Places) -> str:
     return key
 
 
-def renamed(canonical: Canonical, places: Places) -> Canonical | None:
+def todays_names(canonical: Canonical, places: Places) -> Canonical | None:
     """The state dict of an older file under today's names; None where two become the same."""
     names = {key: renamed_key(key, places) for key in canonical.index}
     if len(set(names.values())) < len(names):
@@ -60,7 +60,7 @@ class Views:
         """The state dict less the modules that older files have at `places`; as it is where two of
         its keys become the same."""
         if places not in self._views:
-            today = renamed(self._views[()][0], places)
+            today = todays_names(self._views[()][0], places)
             known = (today, StateDict(today.index)) if today is not None else self._views[()]
             self._views[places] = known
         return self._views[places]

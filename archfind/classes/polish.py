@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from archfind.classes.equations import equations_of
 from archfind.classes.inverse import COUNT, known_values
-from archfind.classes.notation import template, template_of
+from archfind.classes.notation import numbered_template, template_of
 from archfind.classes.score import Solution, is_kind, moves_tensors, score
 from archfind.classes.solve import solved_with
 
@@ -111,8 +111,8 @@ def _implicated(index: Index, family: Family, solution: Solution) -> list[str]:
     for key, (shape, dtype) in solution.expected.items():
         spec = index.get(key)
         if spec is None or spec.shape != shape or not is_kind(spec, dtype):
-            wrong.add(template(key))
-    wrong |= {template(key) for key in index if key not in solution.expected}
+            wrong.add(numbered_template(key))
+    wrong |= {numbered_template(key) for key in index if key not in solution.expected}
     found: dict[str, None] = {}
     for line in family.program.lines:
         if template_of(line) not in wrong:

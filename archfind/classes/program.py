@@ -13,7 +13,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 from archfind.classes.expansion import PLACES, Expansion
-from archfind.classes.expression import parse
+from archfind.classes.expression import parse_expression
 from archfind.classes.numbered import KEPT
 
 TYPE_CHECKING = False
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     Values = Mapping[str, Any]
 
 
-class Part:
+class PatternPart:
     """One component of a pattern: literal text, or a repeat with its bound."""
 
     __slots__ = ("bound", "index", "text")
@@ -40,7 +40,7 @@ class Part:
         if text[0] == "{":
             name, _, bound = text[1:-1].partition("<")
             self.index = f"{{{name}}}"
-            self.bound = parse(bound)
+            self.bound = parse_expression(bound)
 
     def is_in(self, texts: Iterable[str]) -> bool:
         """Whether one of these expressions may read a repeat's index."""
@@ -48,14 +48,14 @@ class Part:
 
 
 @lru_cache(KEPT)
-def _parts(pattern: str) -> list[Part]:
+def _parts(pattern: str) -> list[PatternPart]:
     """A pattern's components, made once: the lines of several conditions share it."""
     return [_part(text) for text in split(pattern)]
 
 
 @lru_cache(KEPT)
-def _part(text: str) -> Part:
-    return Part(text)
+def _part(text: str) -> PatternPart:
+    return PatternPart(text)
 
 
 _ANYWHERE: Mapping[str, int] = {}
@@ -84,8 +84,8 @@ class FamilyLine:
         body, _, condition = rest.strip().partition("  if ")
         words = spaced(body)
         self.dtype = words.pop() if words and words[-1] in _DTYPES else "float"
-        self.sizes = tuple(parse(word) for word in words if word != "()")
-        self.condition = parse(condition.strip()) if condition else None
+        self.sizes = tuple(parse_expression(word) for word in words if word != "()")
+        self.condition = parse_expression(condition.strip()) if condition else None
         self.parts = _parts(self.pattern)
         repeats = [repeat for repeat in self.parts if repeat.bound is not None]
         self._reads: set[str] | None = None

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from archfind.types import TensorSpec
 
 
-def registered(
+def registered_presets(
     index: Mapping[str, TensorSpec],
     family: Family,
     near: Sequence[str],

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from archfind.classes.equations import ERRORS
 from archfind.classes.expansion import Expansion
-from archfind.classes.notation import template
+from archfind.classes.notation import numbered_template
 from archfind.state_dicts.canonical import is_derived, is_table, kind
 
 TYPE_CHECKING = False
@@ -94,7 +94,7 @@ def score(
         if key not in found:
             # A mask that the family makes of other values isn't explained by making none.
             union += not is_table(key, kind(spec)) or (
-                kind(spec) == "float" and template(key) in family.masks
+                kind(spec) == "float" and numbered_template(key) in family.masks
             )
     solution.score = fits / max(union, 1)
     solution.least = sum(not is_table(key, kind(spec)) for key, spec in every.items())

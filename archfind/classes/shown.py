@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _FEW = 6  # values of a number that a rounded size leaves open
 
 
-def shown(solution: Solution, family: Family, equations: Sequence[Equation]) -> set[str]:
+def shown_leaves(solution: Solution, family: Family, equations: Sequence[Equation]) -> set[str]:
     """The leaves of `solved` less those that another known value would do for: how many heads share
     a width, say."""
     reading: dict[str, list[Equation]] = {}

@@ -25,7 +25,7 @@ _VISITED = 1 << 16  # of all lines, in search of those
 _MANY = 3_000  # tensors: solving again would take long
 
 
-def shown(index: Index, family: Family, solution: Solution) -> set[str]:
+def leaves_by_source(index: Index, family: Family, solution: Solution) -> set[str]:
     """The leaves of which no other value would do. What isn't a whole number, or is in no size, is
     shown where it was solved."""
     sizes: dict[str, list[tuple[Expression, Values]]] = {}

@@ -11,7 +11,14 @@ from __future__ import annotations
 from archfind.classes.allowed import agreeing, possible
 from archfind.classes.equations import equations_of
 from archfind.classes.expression import is_item
-from archfind.classes.inverse import fraction, is_sure, known_values, other_side, pair, values_for
+from archfind.classes.inverse import (
+    fraction,
+    height_and_width,
+    is_sure,
+    known_values,
+    other_side,
+    values_for,
+)
 from archfind.classes.ordinary_arguments import is_ordinary
 from archfind.classes.score import Solution, score
 
@@ -110,7 +117,7 @@ def _completed(
         path = _likeliest(unknown[0], equations, values, usual, family)
         unknown.remove(path)
         value = usual[path]
-        pair(path, equations, values, solved)
+        height_and_width(path, equations, values, solved)
         if path not in values and path in places:
             _place(path, equations, values, solved, family)
         elif path not in values:

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import re
 
-from archfind.classes.notation import template
-from archfind.classes.numbered import joined
+from archfind.classes.notation import numbered_template
+from archfind.classes.numbered import joined_key
 from archfind.classes.thinned import thinned
 from archfind.state_dicts.canonical import DERIVED
 
@@ -52,7 +52,9 @@ class StateDict:
         self.templates = templates_of(self.some)
         stale = {found for found, key in self.templates.items() if is_stale(key, index[key])}
         self._stale = (
-            {key: found for key in index if (found := template(key)) in stale} if stale else {}
+            {key: found for key in index if (found := numbered_template(key)) in stale}
+            if stale
+            else {}
         )
 
     def literal(self, prefix: str) -> str | None:
@@ -73,7 +75,7 @@ class StateDict:
         return {key: spec for key, spec in self.index.items() if key not in left}
 
 
-def state_dict(index: Index, work: Work) -> StateDict:
+def state_dict_templates(index: Index, work: Work) -> StateDict:
     """The tensors as a StateDict, made once for a file that is asked about again."""
     asked_for = "state dict", id(index)  # which it keeps
     held: StateDict | None = work.kept.get(asked_for)
@@ -86,5 +88,5 @@ def templates_of(index: Mapping[str, TensorSpec]) -> dict[str, str]:
     """The key templates of a state dict, each with the first key that has it."""
     found: dict[str, str] = {}
     for key in index:
-        found.setdefault(_NUMBER.sub("#", joined(key)), key)
+        found.setdefault(_NUMBER.sub("#", joined_key(key)), key)
     return found

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from archfind import streams
 from archfind.cli.exit_codes import EXIT_INTERRUPTED
-from archfind.cli.parser import parse, parser
-from archfind.cli.printing import failed, print_error
+from archfind.cli.parser import parse_arguments, parser
+from archfind.cli.printing import print_error, print_failure
 from archfind.errors import ArchfindError
 from archfind.internal_errors import OwnErrors
 
@@ -25,13 +25,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     streams.prepare()
     arguments = None
     try:
-        arguments = parse(argv)
+        arguments = parse_arguments(argv)
         with OwnErrors(getattr(arguments, "file", "")):
             from importlib import import_module
 
             return import_module(f"archfind.cli.{arguments.command}").run(arguments)
     except ArchfindError as error:
-        return failed(error, arguments)
+        return print_failure(error, arguments)
     except KeyboardInterrupt:
         print_error(ArchfindError("interrupted"))
         return EXIT_INTERRUPTED

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from archfind.cli import export
-from archfind.cli.parser import parse
+from archfind.cli.parser import parse_arguments
 from archfind.cli.printing import print_lines
 
 TYPE_CHECKING = False
@@ -17,4 +17,4 @@ def run(arguments: argparse.Namespace) -> int:
 
     path, out = write_checkpoint(arguments.folder)
     print_lines([f"$ archfind export {path} {out}"])
-    return export.run(parse(["export", path, out, "--force"]))
+    return export.run(parse_arguments(["export", path, out, "--force"]))

@@ -24,7 +24,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _export(arguments: argparse.Namespace) -> int:
     """Name the network of a file, and write it."""
     from archfind import guess
-    from archfind.matching.assumed import settled
+    from archfind.matching.assumed import settled_by_settings
     from archfind.writing import target
 
     if arguments.inputs and not (arguments.trust or arguments.accept_likely):
@@ -53,7 +53,9 @@ def _export(arguments: argparse.Namespace) -> int:
     if not graph and (not copied or not exporters.convertible(found, arguments.choose)):
         trusted = bool(found.matches) and found.matches[0].trusted is not None
         found = found if trusted else guess(found, choose=arguments.choose, search=True, **place)
-    found, _ = settled(found, settings)  # told before it is shown; told again, it is the same
+    found, _ = settled_by_settings(
+        found, settings
+    )  # told before it is shown; told again, it is the same
     if not arguments.json:
         print_answer(guess_lines(guess_document(found)), found.status)
         print_danger(arguments.file, found.canonical.checkpoint.danger)

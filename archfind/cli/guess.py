@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from archfind.cli.exit_codes import EXIT_DANGER, code_of_status, worst
-from archfind.cli.printing import failed, json_lines, print_answer, print_danger
+from archfind.cli.printing import json_lines, print_answer, print_danger, print_failure
 from archfind.cli.values import settings_of
 from archfind.errors import ArchfindError
 from archfind.internal_errors import OwnErrors
@@ -39,12 +39,12 @@ def run(arguments: argparse.Namespace) -> int:
                     else guess_lines(document, quiet=arguments.quiet, verbose=arguments.verbose)
                 )
         except ArchfindError as error:
-            codes.append(failed(error, arguments, path))
+            codes.append(print_failure(error, arguments, path))
             continue
         print_answer(lines, "" if arguments.json else found.status)
         if not arguments.json:
             print_danger(found.canonical.checkpoint.path, found.canonical.checkpoint.danger)
-        codes.append(code_of(found, arguments))
+        codes.append(exit_code_of(found, arguments))
     return worst(codes)
 
 
@@ -65,7 +65,7 @@ def guessed(path: str, arguments: argparse.Namespace) -> Guess:
     )
 
 
-def code_of(found: Guess, arguments: argparse.Namespace) -> int:
+def exit_code_of(found: Guess, arguments: argparse.Namespace) -> int:
     """The exit code of one answer."""
     if arguments.fail_on_danger and found.canonical.checkpoint.danger:
         return EXIT_DANGER

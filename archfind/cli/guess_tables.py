@@ -7,8 +7,8 @@ import io
 import sys
 
 from archfind.cli.exit_codes import worst
-from archfind.cli.guess import code_of, guessed
-from archfind.cli.printing import failed, print_json, print_lines, put
+from archfind.cli.guess import exit_code_of, guessed
+from archfind.cli.printing import print_failure, print_json, print_lines, print_text
 from archfind.errors import ArchfindError
 from archfind.internal_errors import OwnErrors
 from archfind.report.answer import guess_document
@@ -44,11 +44,11 @@ def run_tables(arguments: argparse.Namespace) -> int:
                     documents.append(guess_document(found))
                 else:
                     rows.append(answer_row(found))
-                codes.append(code_of(found, arguments))
+                codes.append(exit_code_of(found, arguments))
         except ArchfindError as error:
             rows.append(error_row(path, error))
             documents.append(error_document("guess", path, error))
-            codes.append(failed(error, arguments, path))
+            codes.append(print_failure(error, arguments, path))
         if arguments.format == "csv":
             _put_row([rows[-1][name] for name in COLUMNS])
     if is_json:
@@ -61,7 +61,7 @@ def run_tables(arguments: argparse.Namespace) -> int:
 def _put_row(values: Sequence[object]) -> None:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerow([cell(value) for value in values])
-    put(sys.stdout, text.getvalue())
+    print_text(sys.stdout, text.getvalue())
 
 
 def _table(rows: Sequence[Row]) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from archfind.cli.exit_codes import EXIT_DANGER, EXIT_EXACT, worst
-from archfind.cli.printing import failed, json_lines, print_answer, print_danger
+from archfind.cli.printing import json_lines, print_answer, print_danger, print_failure
 from archfind.errors import ArchfindError
 from archfind.internal_errors import OwnErrors
 
@@ -26,7 +26,7 @@ def run(arguments: argparse.Namespace) -> int:
                 document = inspect_document(checkpoint)
                 lines = json_lines(document) if arguments.json else inspect_lines(document)
         except ArchfindError as error:
-            codes.append(failed(error, arguments, path))
+            codes.append(print_failure(error, arguments, path))
             continue
         print_answer(lines)
         if not arguments.json:

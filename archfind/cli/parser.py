@@ -20,7 +20,7 @@ from archfind.cli.options import (
     add_settings,
     add_signatures,
 )
-from archfind.cli.printing import put
+from archfind.cli.printing import print_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,10 +45,10 @@ class _Parser(argparse.ArgumentParser):
         super().error(escape(message))
 
     def _print_message(self, message: str, file: Any = None) -> None:
-        put(file or sys.stderr, message)
+        print_text(file or sys.stderr, message)
 
 
-def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     """The arguments of one command; `command` names the module that runs it."""
     words = sys.argv[1:] if argv is None else list(argv)
     if words[:1] == ["convert"]:  # what other programs call it

@@ -20,7 +20,7 @@ def print_lines(lines: list[str]) -> None:
     """Lines as they are, but that whatever a file says stays within its line."""
     from archfind.escape import visible
 
-    put(sys.stdout, "\n".join(map(visible, lines)) + "\n")
+    print_text(sys.stdout, "\n".join(map(visible, lines)) + "\n")
 
 
 def print_answer(lines: list[str], status: str = "") -> None:
@@ -32,7 +32,7 @@ def print_answer(lines: list[str], status: str = "") -> None:
     from archfind.cli.terminal import styled
     from archfind.escape import visible
 
-    put(sys.stdout, "\n".join(styled(list(map(visible, lines)), status)) + "\n")
+    print_text(sys.stdout, "\n".join(styled(list(map(visible, lines)), status)) + "\n")
 
 
 def is_styled(stream: TextIO) -> bool:
@@ -68,9 +68,9 @@ def _finite(value: object) -> object:
     return str(value) if isinstance(value, float) and value - value != 0 else value
 
 
-def put(stream: TextIO, text: str) -> None:
+def print_text(stream: TextIO, text: str) -> None:
     """Print `text`. Where nothing can be printed, an answer is of no use: the process ends."""
-    error = streams.write(stream, text)
+    error = streams.write_stream(stream, text)
     if error is None or stream is sys.stderr:
         return
     if not isinstance(error, BrokenPipeError):  # there (`| head`) nothing is wrong
@@ -105,7 +105,7 @@ def _put_marked(before: str, word: str, after: str) -> None:
         from archfind.cli.terminal import alarming
 
         word = alarming(word)
-    put(sys.stderr, f"{before}{word}{after}\n")
+    print_text(sys.stderr, f"{before}{word}{after}\n")
 
 
 def steps_shown() -> AbstractContextManager[object]:
@@ -116,10 +116,12 @@ def steps_shown() -> AbstractContextManager[object]:
 
 
 def _show_step(name: str, seconds: float) -> None:
-    put(sys.stderr, f"\r  {name:<12} {seconds:.1f} s\x1b[K\n")
+    print_text(sys.stderr, f"\r  {name:<12} {seconds:.1f} s\x1b[K\n")
 
 
-def failed(error: ArchfindError, arguments: argparse.Namespace | None, path: str = "") -> int:
+def print_failure(
+    error: ArchfindError, arguments: argparse.Namespace | None, path: str = ""
+) -> int:
     """Say why a command, or its work on one file of several, failed; the return value is the exit
     code. With --json there is an object that has it, too."""
     if arguments is not None and getattr(arguments, "json", False):

@@ -28,7 +28,7 @@ def run(arguments: argparse.Namespace) -> int:
         own.checkpoint = found.canonical.checkpoint
         text = page(found, explanation(found))
     path = Path(arguments.out)
-    with beside.folder(path) as made:
+    with beside.folder_beside(path) as made:
         new = made / path.name
         new.write_text(text, encoding="utf-8", errors="backslashreplace")
         refuse_file(arguments.out, [arguments.file], arguments.force)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import ast
 
-from archfind.codebase.layers import sizes_of
-from archfind.codebase.sizes import Contradiction, solved
+from archfind.codebase.layers import arguments_shown_by
+from archfind.codebase.sizes import Contradiction, told_by_value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from archfind.codebase.key_tree import Node
-    from archfind.codebase.parts import Layer, Weight
+    from archfind.codebase.key_tree import KeyNode
+    from archfind.codebase.parts import DeclaredLayer, DeclaredWeight
     from archfind.codebase.sizes import Told
 
 
@@ -50,7 +50,7 @@ class Account:
         return account
 
 
-def open_account(node: Node) -> Account:
+def open_account(node: KeyNode) -> Account:
     """That of a module which the code alone doesn't say."""
     account = Account()
     account.unsaid = node.size if node.children else 1
@@ -59,9 +59,9 @@ def open_account(node: Node) -> Account:
     return account
 
 
-def layer_account(part: Layer, node: Node) -> Account:
+def layer_account(part: DeclaredLayer, node: KeyNode) -> Account:
     tensors = node.tensors()
-    sizes = sizes_of(part.kind, tensors)
+    sizes = arguments_shown_by(part.kind, tensors)
     if sizes is None or "" in tensors:
         return Account()
     groups = part.arguments.get("groups")
@@ -76,7 +76,7 @@ def layer_account(part: Layer, node: Node) -> Account:
     return agreed(account)
 
 
-def weight_account(part: Weight, node: Node) -> Account:
+def weight_account(part: DeclaredWeight, node: KeyNode) -> Account:
     if node.shape is None or node.children:
         return Account()
     account = Account(1)
@@ -91,7 +91,7 @@ def agreed(account: Account) -> Account:
     """The account; one of nothing where the code writes other sizes."""
     try:
         for expression, frame, value in account.told:
-            solved(expression, frame, value, {})
+            told_by_value(expression, frame, value, {})
     except Contradiction:
         return Account()
     return account

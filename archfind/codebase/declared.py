@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
-class Unread(Exception):
+class UnparsedFile(Exception):
     """A file that doesn't parse: another language's, Python 2's, or a newer one's syntax."""
 
 
@@ -33,7 +33,7 @@ class Module:
                 warnings.simplefilter("ignore")  # of escapes in a stranger's strings
                 tree = ast.parse(text)
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-            raise Unread(str(error)) from error
+            raise UnparsedFile(str(error)) from error
         for node in _statements(tree.body):
             self._declare(node)
 

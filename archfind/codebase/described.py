@@ -10,13 +10,13 @@ from archfind.codebase.layers import BARE, LAYERS, arguments_of
 from archfind.codebase.parts import (
     Anything,
     Bare,
-    Container,
+    DeclaredContainer,
+    DeclaredLayer,
+    DeclaredWeight,
     Frame,
     Instance,
-    Layer,
     Part,
     Repeated,
-    Weight,
 )
 from archfind.codebase.statements import Walked, pattern_of, times, walk
 
@@ -48,7 +48,7 @@ def parts_of(node: ast.expr, frame: Frame, codebase: Codebase, depth: int = 0) -
     if isinstance(node, ast.Name | ast.Attribute):
         return _of_name(node, frame, codebase, depth + 1)
     if isinstance(node, ast.List | ast.Tuple | ast.ListComp | ast.GeneratorExp | ast.BinOp):
-        container = Container()
+        container = DeclaredContainer()
         _fill(container, [node], frame, codebase, depth + 1)
         return [container] if container.named or container.repeated else []
     if isinstance(node, ast.Call):
@@ -61,14 +61,14 @@ def attribute_parts(name: str, value: ast.expr, frame: Frame, codebase: Codebase
     listed = f"self.{name}"
     if listed not in frame.appended and listed not in frame.items:
         return parts_of(value, frame, codebase)
-    container = Container()
+    container = DeclaredContainer()
     _appended(container, listed, frame, codebase, 0)
     return [container]
 
 
-def container_of(values: Sequence[ast.expr], frame: Frame, codebase: Codebase) -> Container:
+def container_of(values: Sequence[ast.expr], frame: Frame, codebase: Codebase) -> DeclaredContainer:
     """The children that these arguments of a Sequential, ModuleList or ModuleDict are."""
-    container = Container()
+    container = DeclaredContainer()
     _fill(container, values, frame, codebase, 0)
     return container
 
@@ -78,7 +78,7 @@ def _of_name(
 ) -> list[Part]:
     name = dotted(node)
     if name in frame.appended or name in frame.items:
-        container = Container()
+        container = DeclaredContainer()
         _appended(container, name, frame, codebase, depth)
         return [container]
     if name in frame.bound:
@@ -114,11 +114,11 @@ def _of_callee(
     if last in _AROUND and node.args:
         return parts_of(node.args[0], frame, codebase, depth)
     if last in ("Sequential", "ModuleList", "ModuleDict", "ParameterList", "ParameterDict"):
-        container = Container()
+        container = DeclaredContainer()
         _fill(container, node.args, frame, codebase, depth)
         return [container]
     if last in ("Parameter", "UninitializedParameter", "Buffer"):
-        return [Weight(written_sizes(node.args[0]) if node.args else None, frame)]
+        return [DeclaredWeight(written_sizes(node.args[0]) if node.args else None, frame)]
     of_torch = is_torch(callee, there)
     if not of_torch:
         classes = codebase.classes(callee, there.module)
@@ -129,7 +129,7 @@ def _of_callee(
             inner = called_frame(function[0], None, function[1], node, frame, is_method=False)
             return _of_returned(walk(function[0].body, inner), inner, codebase, depth)
     if last in LAYERS and (of_torch or "." not in callee):
-        return [Layer(last, bound(node, arguments_of(last)), frame)]
+        return [DeclaredLayer(last, bound(node, arguments_of(last)), frame)]
     if last in BARE:
         return [Bare()]
     is_open = callee in there.unknown or not of_torch
@@ -157,7 +157,11 @@ def _of_returned(walked: Walked, frame: Frame, codebase: Codebase, depth: int) -
 
 
 def _fill(
-    container: Container, values: Sequence[ast.expr], frame: Frame, codebase: Codebase, depth: int
+    container: DeclaredContainer,
+    values: Sequence[ast.expr],
+    frame: Frame,
+    codebase: Codebase,
+    depth: int,
 ) -> None:
     """The children that a container is given: in a list or one by one, by name in a dict."""
     if depth > _DEEPEST:
@@ -179,7 +183,7 @@ def _fill(
 
 
 def _fill_of(
-    container: Container, value: ast.expr, frame: Frame, codebase: Codebase, depth: int
+    container: DeclaredContainer, value: ast.expr, frame: Frame, codebase: Codebase, depth: int
 ) -> bool:
     """The children that one expression gives; whether it's such an expression."""
     if isinstance(value, ast.List | ast.Tuple):
@@ -231,7 +235,7 @@ def _fill_of(
 
 
 def _fill_name(
-    container: Container,
+    container: DeclaredContainer,
     value: ast.Name | ast.Attribute,
     frame: Frame,
     codebase: Codebase,
@@ -256,7 +260,7 @@ def _fill_name(
 
 
 def _fill_times(
-    container: Container, value: ast.BinOp, frame: Frame, codebase: Codebase, depth: int
+    container: DeclaredContainer, value: ast.BinOp, frame: Frame, codebase: Codebase, depth: int
 ) -> bool:
     """`[block] * depth`."""
     listed, count = value.left, value.right
@@ -273,7 +277,7 @@ def _fill_times(
 
 
 def _appended(
-    container: Container, name: str, frame: Frame, codebase: Codebase, depth: int
+    container: DeclaredContainer, name: str, frame: Frame, codebase: Codebase, depth: int
 ) -> None:
     """What is appended to a list, or put into a dict, besides what it began with."""
     if depth > _DEEPEST:
@@ -281,7 +285,7 @@ def _appended(
     for value in frame.locals.get(name, ()):
         if isinstance(value, ast.List | ast.Tuple | ast.Call) and not isinstance(value, ast.Name):
             inner = value.args if isinstance(value, ast.Call) else [value]
-            begun = Container()
+            begun = DeclaredContainer()
             _fill(begun, inner, frame, codebase, depth + 1)
             for child, parts in begun.named.items():
                 container.named.setdefault(child, []).extend(parts)
@@ -289,7 +293,7 @@ def _appended(
     several = len(frame.appended.get(name, ())) > 1
     for value, count in frame.appended.get(name, ()):
         if isinstance(value, ast.Starred):
-            begun = Container()
+            begun = DeclaredContainer()
             _fill(begun, [value.value], frame, codebase, depth + 1)
             every = [*begun.repeated]
             every += [Repeated(p, None, frame) for parts in begun.named.values() for p in parts]
@@ -303,7 +307,7 @@ def _appended(
 
 
 def _name(
-    container: Container,
+    container: DeclaredContainer,
     name: ast.expr,
     value: ast.expr,
     frame: Frame,

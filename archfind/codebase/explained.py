@@ -13,20 +13,20 @@ from archfind.codebase.layers import LAYERS
 from archfind.codebase.parts import (
     Anything,
     Bare,
-    Container,
+    DeclaredContainer,
+    DeclaredLayer,
+    DeclaredWeight,
     Frame,
     Instance,
-    Layer,
     Part,
-    Weight,
 )
-from archfind.codebase.sizes import arguments
+from archfind.codebase.sizes import arguments_by_sizes
 from archfind.codebase.statements import walk
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from archfind.codebase.declared import Class
-    from archfind.codebase.key_tree import Node
+    from archfind.codebase.key_tree import KeyNode
     from archfind.codebase.scanned import Codebase
 
 _NEARLY = 0.7  # of a module's tensors, for a class that the code doesn't name there
@@ -56,15 +56,17 @@ class Accounts:
         self._codebase = codebase
         self._attributes: dict[Class, list[_Attribute]] = {}
         self._names: dict[Class, list[str]] = {}
-        self._done: dict[tuple[Class, Node], tuple[Account, dict[str, object]]] = {}
+        self._done: dict[tuple[Class, KeyNode], tuple[Account, dict[str, object]]] = {}
 
-    def of_class(self, cls: Class, node: Node, depth: int = 0) -> tuple[Account, dict[str, object]]:
+    def of_class(
+        self, cls: Class, node: KeyNode, depth: int = 0
+    ) -> tuple[Account, dict[str, object]]:
         """What a class accounts for of a module, and the arguments that the sizes tell."""
         place = cls, node
         if place not in self._done:
             self._done[place] = Account(), {}  # for one within itself
             account = self._of_class(cls, node, depth)
-            self._done[place] = account, arguments(account.told, self.parameters(cls))
+            self._done[place] = account, arguments_by_sizes(account.told, self.parameters(cls))
         return self._done[place]
 
     def parameters(self, cls: Class) -> dict[str, ast.expr | None]:
@@ -89,7 +91,7 @@ class Accounts:
             self._names[cls] = list(found)
         return self._names[cls]
 
-    def _of_class(self, cls: Class, node: Node, depth: int) -> Account:
+    def _of_class(self, cls: Class, node: KeyNode, depth: int) -> Account:
         account = Account()
         if depth > _DEEPEST:
             return account
@@ -111,11 +113,13 @@ class Accounts:
             for name in base.bases:
                 kind = name.rpartition(".")[2]
                 if kind in LAYERS:
-                    own = self._of_part(Layer(kind, {}, Frame(base.module, base)), node, depth)
+                    own = self._of_part(
+                        DeclaredLayer(kind, {}, Frame(base.module, base)), node, depth
+                    )
                     account = own if own.worth > account.worth else account
         return account
 
-    def _best(self, parts: list[Part], node: Node, depth: int) -> Account:
+    def _best(self, parts: list[Part], node: KeyNode, depth: int) -> Account:
         best = Account()
         for part in parts:
             account = self._of_part(part, node, depth + 1)
@@ -123,18 +127,18 @@ class Accounts:
                 best = account
         return best
 
-    def _of_part(self, part: Part, node: Node, depth: int) -> Account:
-        if isinstance(part, Layer):
+    def _of_part(self, part: Part, node: KeyNode, depth: int) -> Account:
+        if isinstance(part, DeclaredLayer):
             return layer_account(part, node)
-        if isinstance(part, Weight):
+        if isinstance(part, DeclaredWeight):
             return weight_account(part, node)
         if isinstance(part, Instance):
             return self._of_instance(part, node, depth)
-        if isinstance(part, Container):
+        if isinstance(part, DeclaredContainer):
             return self._of_container(part, node, depth)
         return self._of_anything(part, node, depth) if isinstance(part, Anything) else Account()
 
-    def _of_anything(self, part: Anything, node: Node, depth: int) -> Account:
+    def _of_anything(self, part: Anything, node: KeyNode, depth: int) -> Account:
         """The module's class that accounts for most, where one does for nearly all."""
         best = open_account(node)
         if any(child.children for child in node.children.values()):
@@ -144,7 +148,7 @@ class Accounts:
                     best = account.untold()
         return best
 
-    def _of_instance(self, part: Instance, node: Node, depth: int) -> Account:
+    def _of_instance(self, part: Instance, node: KeyNode, depth: int) -> Account:
         inner, values = self.of_class(part.cls, node, depth + 1)
         account = inner.untold()
         for name, expression in part.arguments.items():
@@ -152,7 +156,7 @@ class Accounts:
                 account.told.append((expression, part.frame, values[name]))
         return agreed(account)
 
-    def _of_container(self, part: Container, node: Node, depth: int) -> Account:
+    def _of_container(self, part: DeclaredContainer, node: KeyNode, depth: int) -> Account:
         account = Account()
         patterns = [(_compiled(n), parts) for n, parts in part.named.items() if "#" in n]
         repeated = [one.part for one in part.repeated]
@@ -167,16 +171,17 @@ class Accounts:
 
     def _has_tensors(self, part: Part) -> bool:
         """Whether a part has tensors for sure."""
-        if isinstance(part, Layer):
+        if isinstance(part, DeclaredLayer):
             return not {"affine", "elementwise_affine"} & part.arguments.keys() and (
                 not part.kind.startswith("InstanceNorm")
             )
-        if isinstance(part, Weight):
+        if isinstance(part, DeclaredWeight):
             return True
         if isinstance(part, Instance):
             names = self._of(part.cls)
             return any(
-                one.is_certain and any(isinstance(p, Layer | Weight) for p in one.parts)
+                one.is_certain
+                and any(isinstance(p, DeclaredLayer | DeclaredWeight) for p in one.parts)
                 for one in names
             )
         return False

@@ -9,14 +9,14 @@ if TYPE_CHECKING:
     Shape = tuple[int, ...]
 
 
-class Node:
+class KeyNode:
     """A module of a state dict, or a tensor: what is below it by name, the shape of a tensor, and
     the number of tensors in all."""
 
     __slots__ = ("children", "shape", "size")
 
     def __init__(self) -> None:
-        self.children: dict[str, Node] = {}
+        self.children: dict[str, KeyNode] = {}
         self.shape: Shape | None = None
         self.size = 0
 
@@ -31,20 +31,20 @@ class Node:
             yield from child._tensors(f"{path}{name}.")
 
 
-def key_tree(shapes: Mapping[str, Shape]) -> Node:
+def key_tree(shapes: Mapping[str, Shape]) -> KeyNode:
     """The tree of a state dict's keys."""
-    root = Node()
+    root = KeyNode()
     for key, shape in shapes.items():
         node = root
         node.size += 1
         for word in key.split("."):
-            node = node.children.setdefault(word, Node())
+            node = node.children.setdefault(word, KeyNode())
             node.size += 1
         node.shape = shape
     return root
 
 
-def modules(root: Node, least: float) -> Iterator[tuple[str, Node]]:
+def modules(root: KeyNode, least: float) -> Iterator[tuple[str, KeyNode]]:
     """The whole tree, and every module that has at least this share of its tensors."""
     waiting = [("", root)]
     while waiting:

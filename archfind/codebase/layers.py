@@ -67,7 +67,7 @@ def arguments_of(kind: str) -> Sequence[str]:
     return _ARGUMENTS.get(kind, "").split()
 
 
-def sizes_of(kind: str, tensors: Tensors) -> dict[str, object] | None:
+def arguments_shown_by(kind: str, tensors: Tensors) -> dict[str, object] | None:
     """The arguments that the tensors of a layer show; None where they aren't of such a layer."""
     weight = tensors.get("weight", ())
     if kind in ("Linear", "LazyLinear"):

@@ -30,7 +30,7 @@ class Frame:
         self.counts: list[ast.expr | None] = []  # of the loops that are open
 
 
-class Layer:
+class DeclaredLayer:
     """One of torch's layers, with its arguments by name."""
 
     __slots__ = ("arguments", "frame", "kind")
@@ -45,7 +45,7 @@ class Bare:
     __slots__ = ()
 
 
-class Weight:
+class DeclaredWeight:
     """A parameter or buffer, with its sizes where the code writes them."""
 
     __slots__ = ("frame", "sizes")
@@ -72,7 +72,7 @@ class Repeated:
         self.part, self.count, self.frame = part, count, frame
 
 
-class Container:
+class DeclaredContainer:
     """A Sequential, ModuleList or ModuleDict: children by name, by a pattern of names, and those
     that any number stands for."""
 
@@ -93,4 +93,4 @@ class Anything:
         self.module = module
 
 
-Part = Layer | Bare | Weight | Instance | Container | Anything
+Part = DeclaredLayer | Bare | DeclaredWeight | Instance | DeclaredContainer | Anything

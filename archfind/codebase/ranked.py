@@ -6,7 +6,7 @@ import gc
 from contextlib import contextmanager
 
 from archfind.codebase.explained import Accounts
-from archfind.codebase.key_tree import Node, key_tree, modules
+from archfind.codebase.key_tree import KeyNode, key_tree, modules
 from archfind.codebase.scanned import Codebase
 from archfind.progress import step
 from archfind.types import CodeClass
@@ -53,11 +53,11 @@ def _no_collection() -> Generator[None]:
             gc.enable()
 
 
-def _ranked(codebase: Codebase, nodes: Mapping[str, Node], tensors: int) -> list[CodeClass]:
+def _ranked(codebase: Codebase, nodes: Mapping[str, KeyNode], tensors: int) -> list[CodeClass]:
     """The classes of the files with most of the names, the best first."""
     accounts = Accounts(codebase)
     files = sorted(codebase.words, key=lambda path: (-codebase.words[path], path))[:_FILES]
-    pairs: list[tuple[float, Class, str, Node]] = []
+    pairs: list[tuple[float, Class, str, KeyNode]] = []
     for path in files:
         module = codebase.module(path)
         for cls in module.classes.values() if module else ():
@@ -86,7 +86,7 @@ def _ranked(codebase: Codebase, nodes: Mapping[str, Node], tensors: int) -> list
     return found
 
 
-def _in_common(names: list[str], node: Node) -> int:
+def _in_common(names: list[str], node: KeyNode) -> int:
     exact = {*names}
     patterns = tuple(name.partition("#")[0] for name in exact if "#" in name)
     return sum(

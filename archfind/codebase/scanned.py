@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 
-from archfind.codebase.declared import Module, Unread
+from archfind.codebase.declared import Module, UnparsedFile
 from archfind.codebase.files import python_files
 
 TYPE_CHECKING = False
@@ -67,7 +67,7 @@ class Codebase:
                 with open(path, "rb") as file:
                     text = file.read()
             return Module(path, text)
-        except (Unread, OSError) as error:
+        except (UnparsedFile, OSError) as error:
             self.unread[path] = str(error)
             return None
 

@@ -23,7 +23,7 @@ class Contradiction(Exception):
     """The code writes another size than the file has."""
 
 
-def arguments(told: Iterable[Told], names: Iterable[str]) -> dict[str, object]:
+def arguments_by_sizes(told: Iterable[Told], names: Iterable[str]) -> dict[str, object]:
     """The arguments of these names as the sizes tell them; where they tell several values, the one
     that most do."""
     facts = list(told)
@@ -32,7 +32,7 @@ def arguments(told: Iterable[Told], names: Iterable[str]) -> dict[str, object]:
         votes: dict[str, dict[object, int]] = {}
         for expression, frame, value in facts:
             try:
-                for name, one in solved(expression, frame, value, known).items():
+                for name, one in told_by_value(expression, frame, value, known).items():
                     counts = votes.setdefault(name, {})
                     counts[one] = counts.get(one, 0) + 1
             except Contradiction:
@@ -44,7 +44,7 @@ def arguments(told: Iterable[Told], names: Iterable[str]) -> dict[str, object]:
     return _lists({name: value for name, value in known.items() if _outer(name) in {*names}})
 
 
-def solved(
+def told_by_value(
     node: ast.expr, frame: Frame, value: object, known: Mapping[str, object], depth: int = 0
 ) -> dict[str, object]:
     """What an expression's value says of the arguments in it. Contradiction where it's a number of
@@ -60,14 +60,14 @@ def solved(
         found: dict[str, object] = {}
         if len(node.elts) == len(value):
             for one, size in zip(node.elts, value, strict=True):
-                found |= solved(one, frame, size, known, depth + 1)
+                found |= told_by_value(one, frame, size, known, depth + 1)
         return found
     if isinstance(node, ast.Name | ast.Attribute):
         return _of_name(node, frame, value, known, depth)
     if isinstance(node, ast.Subscript):
         return _of_item(node, frame, value)
     if isinstance(node, ast.Call) and dotted(node.func) in ("int", "round") and node.args:
-        return solved(node.args[0], frame, value, known, depth + 1)
+        return told_by_value(node.args[0], frame, value, known, depth + 1)
     if isinstance(node, ast.Call) and dotted(node.func) == "len" and node.args:
         name = dotted(node.args[0])
         return {f"len({name})": value} if name in frame.unknown else {}
@@ -86,10 +86,10 @@ def _of_name(
     name = dotted(node)
     if name in frame.bound:
         inner, outer = frame.bound[name]
-        return solved(inner, outer, value, known, depth + 1)
+        return told_by_value(inner, outer, value, known, depth + 1)
     given = frame.locals.get(name, [])
     if len(given) == 1 and dotted(given[0]) != name:
-        return solved(given[0], frame, value, known, depth + 1)
+        return told_by_value(given[0], frame, value, known, depth + 1)
     return {name: value} if name in frame.unknown and not given else {}
 
 
@@ -104,8 +104,8 @@ def _of_item(node: ast.Subscript, frame: Frame, value: object) -> dict[str, obje
 def _of_operation(
     node: ast.BinOp, frame: Frame, value: Number, known: Mapping[str, object], depth: int
 ) -> dict[str, object]:
-    left = number(node.left, frame, known, depth + 1)
-    right = number(node.right, frame, known, depth + 1)
+    left = number_of_expression(node.left, frame, known, depth + 1)
+    right = number_of_expression(node.right, frame, known, depth + 1)
     kind = type(node.op)
     other: Number | None = None
     if right is not None and left is None:
@@ -117,7 +117,11 @@ def _of_operation(
             other = value - right
         elif kind is ast.Sub:
             other = value + right
-        return {} if other is None else solved(node.left, frame, _whole(other), known, depth + 1)
+        return (
+            {}
+            if other is None
+            else told_by_value(node.left, frame, _whole(other), known, depth + 1)
+        )
     if left is not None and right is None:
         if kind is ast.Mult and left and value % left == 0:
             other = value // left
@@ -125,11 +129,15 @@ def _of_operation(
             other = value - left
         elif kind is ast.Sub:
             other = left - value
-        return {} if other is None else solved(node.right, frame, _whole(other), known, depth + 1)
+        return (
+            {}
+            if other is None
+            else told_by_value(node.right, frame, _whole(other), known, depth + 1)
+        )
     return {}
 
 
-def number(
+def number_of_expression(
     node: ast.expr, frame: Frame, known: Mapping[str, object], depth: int = 0
 ) -> Number | None:
     """The number that an expression comes to with the arguments that are known; None where one of
@@ -143,20 +151,20 @@ def number(
         name = dotted(node)
         if name in frame.bound:
             inner, outer = frame.bound[name]
-            return number(inner, outer, known, depth + 1)
+            return number_of_expression(inner, outer, known, depth + 1)
         given = frame.locals.get(name, [])
         if len(given) == 1 and dotted(given[0]) != name:
-            return number(given[0], frame, known, depth + 1)
+            return number_of_expression(given[0], frame, known, depth + 1)
         value = known.get(name) if name in frame.unknown and not given else None
         return value if isinstance(value, int | float) else None
     if isinstance(node, ast.BinOp):
-        left = number(node.left, frame, known, depth + 1)
-        right = number(node.right, frame, known, depth + 1)
+        left = number_of_expression(node.left, frame, known, depth + 1)
+        right = number_of_expression(node.right, frame, known, depth + 1)
         if left is None or right is None:
             return None
         return _computed(type(node.op), left, right)
     if isinstance(node, ast.Call) and dotted(node.func) == "int" and node.args:
-        inner = number(node.args[0], frame, known, depth + 1)
+        inner = number_of_expression(node.args[0], frame, known, depth + 1)
         return None if inner is None else int(inner)
     return None
 

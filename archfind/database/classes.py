@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
-from archfind.classes.notation import Family, template
-from archfind.database.entries import Member
+from archfind.classes.notation import Family, numbered_template
+from archfind.database.entries import SignatureMember
 from archfind.database.table import Table, hashed
 from archfind.state_dicts.canonical import is_table, kind
 
@@ -23,17 +23,17 @@ _COMMON = 0.3  # of the file's templates a family must have to be tried ...
 _COVERED = 0.7  # ... and of its keys: with fewer, no answer would come of it
 
 
-def feature(template: str, shape: tuple[int, ...] | None = None) -> int:
+def template_feature(template: str, shape: tuple[int, ...] | None = None) -> int:
     """A hash of a key template, alone or with a shape."""
     return hashed(template if shape is None else f"{template} {shape}")
 
 
 def of_preset(entry: str) -> int:
     """The feature of the families that have this entry."""
-    return feature(f"preset {entry}")
+    return template_feature(f"preset {entry}")
 
 
-class Known:
+class KnownFamily:
     """A family, and the entries of its presets by id; `group` numbers those with the same tensors
     among all entries, and a member's `function` what it computes among them."""
 
@@ -41,11 +41,11 @@ class Known:
 
     def __init__(self, text: str) -> None:
         heads, _, body = text.partition("\n\n")
-        self.members: dict[str, Member] = {}
+        self.members: dict[str, SignatureMember] = {}
         self.groups: dict[str, int] = {}
         for line in heads.split("\n"):
             head, _, group = line.rpartition("\t")
-            member = Member(head)
+            member = SignatureMember(head)
             self.members[member.entry.id] = member
             self.groups[member.entry.id] = int(group)
         self.family = Family(body)
@@ -59,13 +59,13 @@ class Families(Table):
     def __init__(self, source: str | bytes) -> None:
         super().__init__(source, MAGIC, 3)
         self._sizes, self._classes, self._presets = self.columns
-        self._known: dict[int, Known] = {}
+        self._known: dict[int, KnownFamily] = {}
 
-    def known(self, number: int) -> Known:
+    def known(self, number: int) -> KnownFamily:
         """A family, parsed; kept, since guessing again is common."""
         found = self._known.get(number)
         if found is None:
-            made = Known(self.text(number))
+            made = KnownFamily(self.text(number))
             found = self._known.setdefault(number, made)  # another thread may have been faster
         return found
 
@@ -76,14 +76,14 @@ class Families(Table):
         templates: dict[str, set[tuple[int, ...]]] = {}
         keys: dict[str, int] = {}
         for key, spec in index.items():
-            name = template(key)
+            name = numbered_template(key)
             templates.setdefault(name, set()).add(spec.shape)
             keys[name] = keys.get(name, 0) + (not is_table(key, kind(spec)))
-        named = self.counted(dict.fromkeys(map(feature, templates), 1))
+        named = self.counted(dict.fromkeys(map(template_feature, templates), 1))
         shaped = self.counted(
-            {feature(i, shape): 1 for i, held in templates.items() for shape in held}
+            {template_feature(i, shape): 1 for i, held in templates.items() for shape in held}
         )
-        covered = self.counted({feature(name): count for name, count in keys.items()})
+        covered = self.counted({template_feature(name): count for name, count in keys.items()})
         most = _COVERED * sum(keys.values())
         # A family has lines for what switches bring: what counts is that it explains the file.
         ranked = sorted(
@@ -106,20 +106,20 @@ class Families(Table):
 
     def covering(self, keys: Iterable[str]) -> set[int]:
         """Families that have a line for each of these keys, numbers aside."""
-        templates = set(map(template, keys))
-        counts = self.counted(dict.fromkeys(map(feature, templates), 1))
+        templates = set(map(numbered_template, keys))
+        counts = self.counted(dict.fromkeys(map(template_feature, templates), 1))
         return {number for number, count in counts.items() if count == len(templates)}
 
 
 def of(database: Database) -> Families | None:
     """The families that belong to a database; None where there are none."""
-    return database.families(beside(database.path))
+    return database.families(families_beside(database.path))
 
 
 _opened: dict[str, Families] = {}
 
 
-def beside(index: str) -> Families | None:
+def families_beside(index: str) -> Families | None:
     """The families that belong to an index.bin, opened once; None where there are none."""
     path = os.path.join(os.path.dirname(index), "families.bin")
     if path not in _opened and index and os.path.exists(path):

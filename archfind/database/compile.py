@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from archfind.database.entries import MAGIC, feature
+from archfind.database.entries import MAGIC, tensor_feature
 from archfind.database.grouping import HEADS, without_likes
 from archfind.database.notation import Line, Size, expand, parse_line
 from archfind.database.table import compiled
@@ -113,10 +113,10 @@ def _features(lines: list[Line]) -> tuple[set[int], int]:
     for key, line in expand(lines):
         if line.dtype != "float":
             continue
-        found.add(feature(key))
+        found.add(tensor_feature(key))
         if not any(isinstance(size, Size) for size in line.shape):
-            found.add(feature(key, line.shape))
-            found.add(feature("", line.shape))
+            found.add(tensor_feature(key, line.shape))
+            found.add(tensor_feature("", line.shape))
             always += not line.condition
     return found, always
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from archfind.classes.notation import Family, template, template_of
-from archfind.database.classes import MAGIC, feature, of_preset
+from archfind.classes.notation import Family, numbered_template, template_of
+from archfind.database.classes import MAGIC, of_preset, template_feature
 from archfind.database.compile import Text, groups, head_line, read_prior, read_texts, read_twins
 from archfind.database.table import compiled
 
@@ -53,7 +53,7 @@ def families_of(
         ]
         if not heads or family.base not in entries:
             continue
-        templates = {feature(template_of(line)) for line in family.program.lines}
+        templates = {template_feature(template_of(line)) for line in family.program.lines}
         named = {of_preset(name) for name in family.presets}
         for item in templates | _shapes(family) | named:
             holders.setdefault(item, []).append(len(texts))
@@ -70,5 +70,5 @@ def _shapes(family: Family) -> set[int]:
     for values in family.presets.values():
         for key, (shape, dtype) in family.program.expand(values).items():
             if dtype == "float":
-                found.add(feature(template(key), shape))
+                found.add(template_feature(numbered_template(key), shape))
     return found

@@ -15,8 +15,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from archfind.classes.blocks import Block, TypeText, others, parse
-from archfind.classes.notation import template, template_of
+from archfind.classes.blocks import Block, TypeText, others, parse_blocks
+from archfind.classes.notation import numbered_template, template_of
 from archfind.classes.older_keys import older_key
 from archfind.classes.templates import STALE
 from archfind.database.model_types import MAGIC
@@ -40,7 +40,7 @@ def compile_types(folder: Path) -> bytes:
             whole = block.whole()
             templates = {hashed(template_of(line)) for line in whole}
             needed = {template_of(line) for line in whole if line.condition is None}
-            needed -= {template(key) for key in block.tied}
+            needed -= {numbered_template(key) for key in block.tied}
             needed = {t for t in needed if t.rpartition(".")[2] not in STALE | DERIVED}
             for item in templates:
                 holders.setdefault(item, []).append(len(blocks))
@@ -70,7 +70,7 @@ def read_types(folder: Path) -> Iterator[tuple[TypeText, str]]:
             for other in dict.fromkeys(others(texts[name])):
                 if other not in (name, *above):
                     blocks |= {b.id: b for b in read(other, (*above, name)).blocks}
-            known[name] = parse(texts[name], blocks)
+            known[name] = parse_blocks(texts[name], blocks)
         return known[name]
 
     for name, text in texts.items():

@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 from archfind.database.notation import Line, Size, expand, parse_line, usual_args
 from archfind.database.table import Table, hashed
-from archfind.database.user_folder import VARIABLE, listed, place_of, texts
+from archfind.database.user_folder import VARIABLE, listed, texts, user_signatures_folder
 from archfind.errors import SignatureError
 from archfind.types import Entry
 
@@ -31,12 +31,12 @@ def start_of_tail(key: str) -> int:
     return len(key) - len(key.split(".", over)[-1]) if over > 0 else 0
 
 
-def feature(key: str, shape: Iterable[object] | None = None) -> int:
+def tensor_feature(key: str, shape: Iterable[object] | None = None) -> int:
     """A hash of a key with its shape, of a key alone, or ("" with a shape) of a shape alone."""
     return hashed(key if shape is None else f"{key} {' '.join(map(str, shape))}")
 
 
-class Member:
+class SignatureMember:
     """One entry of a signature: `function` numbers what it computes among the entries with the same
     tensors, `plain` says that the prior names it, `headless` that num_classes=0 drops its head."""
 
@@ -94,7 +94,7 @@ class Signature:
     def __init__(self, number: int, text: str) -> None:
         heads, _, body = text.partition("\n\n")
         self.number = number
-        self.members = [Member(line) for line in heads.split("\n")]
+        self.members = [SignatureMember(line) for line in heads.split("\n")]
         self.fixed: dict[str, tuple[int, ...]] = {}
         self.free: dict[str, Line] = {}
         self.written: list[str] = []
@@ -138,7 +138,7 @@ class Database(Table):
         if found is None:
             if len(self._held) >= _KEPT:
                 self._held = {}
-            found = self._held[wanted] = self.holders(feature(key, shape))
+            found = self._held[wanted] = self.holders(tensor_feature(key, shape))
         return found
 
     def named(self, name: str) -> list[int]:
@@ -148,7 +148,7 @@ class Database(Table):
         for number in range(len(self)):
             heads = self.text(number).partition("\n\n")[0]
             if name in heads and any(
-                name in (m.entry.id, m.entry.name) for m in map(Member, heads.split("\n"))
+                name in (m.entry.id, m.entry.name) for m in map(SignatureMember, heads.split("\n"))
             ):
                 found.append(number)
         return found
@@ -161,7 +161,7 @@ class Database(Table):
         for number in range(len(self)):
             heads = self.text(number).partition("\n\n")[0]
             if name in heads or whole in heads:
-                entries = (Member(line).entry for line in heads.split("\n"))
+                entries = (SignatureMember(line).entry for line in heads.split("\n"))
                 found += [
                     one
                     for one in entries
@@ -196,7 +196,7 @@ class Database(Table):
 _default: list[Database] = []
 
 
-def folder() -> str:
+def signatures_folder() -> str:
     """Where signatures/ is: inside an installed package, beside it in a checkout."""
     package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     for place in (package, os.path.dirname(package)):
@@ -209,7 +209,7 @@ def folder() -> str:
 def shipped() -> Database:
     """The database that ships with archfind, loaded once."""
     if not _default:
-        _default.append(Database(os.path.join(folder(), "index.bin")))
+        _default.append(Database(os.path.join(signatures_folder(), "index.bin")))
     return _default[0]
 
 
@@ -229,14 +229,14 @@ class with_signatures:
         self._place = signatures
 
     def __enter__(self) -> None:
-        self._before = told()
+        self._before = told_folder()
         _told.place = self._place or self._before
 
     def __exit__(self, *_: object) -> None:
         _told.place = self._before
 
 
-def told() -> str:
+def told_folder() -> str:
     """The folder that `with_signatures` has told, "" where none is."""
     return getattr(_told, "place", "")
 
@@ -245,16 +245,20 @@ def stamp() -> str:
     """What tells whether answers may have changed: the state of every file of the database."""
     database = default()
     status = os.stat(database.path)
-    rows = _joined[place_of(told())][0] if database.texts_by_name or database.wrong else []
+    rows = (
+        _joined[user_signatures_folder(told_folder())][0]
+        if database.texts_by_name or database.wrong
+        else []
+    )
     return f"{status.st_size} {status.st_mtime_ns} {hashed(repr(rows)) if rows else ''}".strip()
 
 
 def default() -> Database:
     """The database that ships with archfind, with a user's own signatures beside them where there
     are any: read again once their files have changed."""
-    place = place_of(told())
+    place = user_signatures_folder(told_folder())
     if not os.path.isdir(place):
-        if os.environ.get(VARIABLE) and not told():
+        if os.environ.get(VARIABLE) and not told_folder():
             raise SignatureError(f"no folder of signatures, though {VARIABLE} says so", place)
         return shipped()
     rows = listed(place)

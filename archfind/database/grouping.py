@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import groupby
 
 from archfind.database.notation import Line
-from archfind.state_dicts.key_names import number
+from archfind.state_dicts.key_names import number_in_key
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def _body(path: str | None, node: dict, tensors: dict[str, Line]) -> _Body:  # p
 
 def _neighbours(last: str, name: str) -> bool:
     if last.isdecimal() and name.isdecimal():
-        return number(name) == number(last) + 1 > 0
+        return number_in_key(name) == number_in_key(last) + 1 > 0
     return not (last.isdecimal() or name.isdecimal())
 
 

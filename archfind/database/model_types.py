@@ -91,7 +91,7 @@ class ModelTypes(Table):
 _opened: dict[str, ModelTypes] = {}
 
 
-def beside(index: str) -> ModelTypes | None:
+def model_types_beside(index: str) -> ModelTypes | None:
     """The model types that belong to an index.bin, opened once; None where there are none."""
     path = os.path.join(os.path.dirname(index), "configured.bin")
     if path not in _opened and index and os.path.exists(path):

@@ -4,7 +4,7 @@ user has a database."""
 
 from __future__ import annotations
 
-from archfind.database.classes import Families, Known
+from archfind.database.classes import Families, KnownFamily
 from archfind.database.compile import Text, groups, index_of
 from archfind.database.compile_classes import families_of
 from archfind.database.entries import Database, Signature
@@ -130,12 +130,12 @@ class JoinedFamilies(Families):
     def members(self, holders: int) -> Sequence[int]:
         return self._pair.members(holders)
 
-    def known(self, number: int) -> Known:
+    def known(self, number: int) -> KnownFamily:
         if number < self._pair.rows:
             return self.shipped.known(number)
         found = self._known.get(number)
         if found is None:
-            made = Known(self.text(number))
+            made = KnownFamily(self.text(number))
             for name, member in made.members.items():
                 member.entry = self._database.texts_by_name[name].entry
             found = self._known.setdefault(number, made)

@@ -33,7 +33,7 @@ def data_folder() -> str:
     return os.path.join(base, "archfind")
 
 
-def place_of(signatures: str) -> str:
+def user_signatures_folder(signatures: str) -> str:
     """The folder of a user's own signatures: the one that is told, the environment's, or that
     among the user's data."""
     told = signatures or os.environ.get(VARIABLE, "")
@@ -74,13 +74,13 @@ def listed(folder: str) -> list[tuple[str, int, int]]:
 def texts(rows: list[tuple[str, int, int]]) -> tuple[list[UserText], list[SignatureError]]:
     """The signatures in listed files, and what is wrong with the files that hold none. Of two with
     one name the first stands."""
-    from archfind.database.user_text import parsed  # late: most users have none
+    from archfind.database.user_text import parsed_signature  # late: most users have none
 
     found: dict[str, UserText] = {}
     wrong: list[SignatureError] = []
     for path, _, _ in rows:
         try:
-            one = parsed(content(path), path)
+            one = parsed_signature(content(path), path)
             if one.name in found:
                 other = found[one.name].path
                 raise SignatureError(f"{one.name} is also the name of {other}", path)

@@ -143,7 +143,7 @@ def check_name(name: str) -> None:
         raise SignatureError(f"{provider}/ names that library's networks; take another word")
 
 
-def parsed(data: bytes, path: str = "") -> UserText:
+def parsed_signature(data: bytes, path: str = "") -> UserText:
     """The signature that a text holds. SignatureError, with its path, for whatever isn't one."""
     try:
         return _parsed(data, path)

@@ -31,7 +31,7 @@ def write_checkpoint(folder: str) -> tuple[str, str]:
             raise ExportError("exists, and isn't the demo's: choose another --folder", file)
     target.refuse_unwritable(out)
     if not is_there:
-        beside.write(Path(path), data)
+        beside.write_small_file(Path(path), data)
     return path, out
 
 

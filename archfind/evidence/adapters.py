@@ -9,8 +9,8 @@ import string
 from collections import Counter
 
 from archfind.errors import CheckpointError
-from archfind.evidence.training import scalar
-from archfind.formats.side_files import beside, number, read_object, word
+from archfind.evidence.training import scalar_in_place
+from archfind.formats.side_files import claimed_number, claimed_word, read_object, side_file_path
 from archfind.frozen import frozen, row
 from archfind.types import NOTHING
 
@@ -154,7 +154,7 @@ def low_rank(checkpoint: Checkpoint) -> LowRank | None:
     return LowRank(
         form,
         written,
-        tuple(map(bare, stems)),
+        tuple(map(bare_layer_name, stems)),
         tuple(pairs),
         tuple(sorted(set(ranks))),
         alphas,
@@ -181,7 +181,7 @@ def _pairs(index: Mapping[str, TensorSpec]) -> Iterable[Pair]:
             a, b = spec.shape, index[other].shape
             if len(a) >= 2 and len(b) >= 2 and a[0] == b[1] and a[0]:
                 stem += "_lora" if down.startswith("_") and stem + "_lora.alpha" in index else ""
-                yield Pair(bare(stem), stem, key, other, a[0], (b[0], *a[1:]), written)
+                yield Pair(bare_layer_name(stem), stem, key, other, a[0], (b[0], *a[1:]), written)
             break
 
 
@@ -200,7 +200,7 @@ def _halves(index: Mapping[str, TensorSpec], paired: set[str]) -> list[tuple[str
     return halves
 
 
-def bare(stem: str) -> str:
+def bare_layer_name(stem: str) -> str:
     """A layer's name less what formats put before it."""
     for prefix in _PREFIXES:
         stem = stem.removeprefix(prefix)
@@ -249,7 +249,7 @@ def _written(
 
 def _config(checkpoint: Checkpoint) -> tuple[dict[str, object], list[str]]:
     """PEFT's adapter_config.json beside the file, and what is wrong with it."""
-    place = beside((checkpoint.files or (checkpoint.path,))[0], "adapter_config.json")
+    place = side_file_path((checkpoint.files or (checkpoint.path,))[0], "adapter_config.json")
     if not os.path.lexists(place):
         return {}, []
     try:
@@ -257,7 +257,7 @@ def _config(checkpoint: Checkpoint) -> tuple[dict[str, object], list[str]]:
     except CheckpointError as error:
         return {}, [f"the adapter_config.json beside it is left aside: {error.message}"]
     doubts: list[str] = []
-    if "lora_alpha" in found and number(found["lora_alpha"]) is None:
+    if "lora_alpha" in found and claimed_number(found["lora_alpha"]) is None:
         doubts.append("lora_alpha in adapter_config.json is no number")
     if not isinstance(found.get("use_rslora"), bool | None):
         doubts.append("use_rslora in adapter_config.json is neither true nor false")
@@ -270,7 +270,7 @@ def _patterns(config: Mapping[str, object], doubts: list[str]) -> dict[str, floa
     given = config.get("alpha_pattern") or {}
     found: dict[str, float] = {}
     for name, value in given.items() if isinstance(given, dict) else ():
-        alpha = number(value)
+        alpha = claimed_number(value)
         if isinstance(name, str) and alpha is not None and _PLAIN.issuperset(name):
             found[name] = alpha
     if not isinstance(given, dict) or len(found) < len(given):
@@ -284,20 +284,20 @@ def _alphas(
     index = checkpoint.index
     specs = [index[f"{stem}.alpha"] for stem in stems if f"{stem}.alpha" in index][:_ALPHAS]
     if specs:
-        read = [number(scalar(spec)) for spec in specs]
+        read = [claimed_number(scalar_in_place(spec)) for spec in specs]
         return tuple(sorted({value for value in read if value is not None}))
     if _KOHYA in checkpoint.metadata:
-        alpha = number(checkpoint.metadata[_KOHYA])
+        alpha = claimed_number(checkpoint.metadata[_KOHYA])
         doubts += [f"{_KOHYA} in its metadata is no number"] * (alpha is None)
     else:
-        alpha = number(config.get("lora_alpha"))
+        alpha = claimed_number(config.get("lora_alpha"))
     return () if alpha is None else (alpha,)
 
 
 def _claimed(checkpoint: Checkpoint, config: Mapping[str, object]) -> str:
     names = ("modelspec.architecture", "ss_base_model_version", "ss_sd_model_name")
     claims = [config.get("base_model_name_or_path"), *map(checkpoint.metadata.get, names)]
-    return next((one for one in map(word, claims) if one), "")
+    return next((one for one in map(claimed_word, claims) if one), "")
 
 
 def base_words(found: LowRank) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 
-from archfind.evidence.layers import OUTPUT, layers, place_of
+from archfind.evidence.layers import OUTPUT, layers, place_of_module
 from archfind.frozen import frozen
 
 TYPE_CHECKING = False
@@ -180,4 +180,4 @@ def _last(main: list[Layer], first: Layer, index: Mapping[str, TensorSpec]) -> L
 
 
 def _is_output(layer: Layer) -> bool:
-    return any(place_of(word) == OUTPUT for word in layer.path.lower().split("."))
+    return any(place_of_module(word) == OUTPUT for word in layer.path.lower().split("."))

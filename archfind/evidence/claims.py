@@ -3,10 +3,10 @@ leave open, and where it contradicts them the tensors win, and it is said."""
 
 from __future__ import annotations
 
-from archfind.evidence.origins import origin
-from archfind.evidence.said import EXPORTED_AS, config_beside, fields, words
-from archfind.formats.side_files import field, word
-from archfind.formats.side_files import words as texts
+from archfind.evidence.origins import origin_of_keys
+from archfind.evidence.said import EXPORTED_AS, config_beside, fields_said, words_said
+from archfind.formats.side_files import claimed_word, field
+from archfind.formats.side_files import claimed_words as texts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class Claims:
     def __init__(self, config: Mapping[str, Any], where: str, notes: tuple[str, ...] = ()) -> None:
         self.where = where
         self.notes = notes
-        self.model_type = word(config.get("model_type")) or ""
+        self.model_type = claimed_word(config.get("model_type")) or ""
         self.classes = texts(config.get("architectures")) or ()
         self.fields: dict[str, Any] = {}
         self.others: dict[str, Any] = {}
@@ -70,16 +70,16 @@ def claims_of(checkpoint: Checkpoint) -> Claims:
     if config:
         return Claims(config, "config.json")
     own: dict[str, Any] = {}
-    every = words(checkpoint)
+    every = words_said(checkpoint)
     for place, value in every.items():
         above, _, last = place.rpartition("/")
         if last and (not above or not _CONFIGS.isdisjoint(above.split("/"))):
             own[last] = value
-    own = {name: value for name, value in fields(every).items() if name in own}
+    own = {name: value for name, value in fields_said(every).items() if name in own}
     exported = [name for at, name in every.items() if at.endswith(EXPORTED_AS)]
     if exported:
         own["architectures"] = [str(exported[0]).rpartition("/")[2]]
-    code = origin(checkpoint.index) if own else None
+    code = origin_of_keys(checkpoint.index) if own else None
     for theirs, name in code.words if code is not None else ():
         if theirs in own:
             own.setdefault(name, own[theirs])

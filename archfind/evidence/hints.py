@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from archfind.evidence.said import bare, names_in
+from archfind.evidence.said import bare_model_name, names_in
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,5 +15,5 @@ def named_in_file(checkpoint: Checkpoint, entries: list[Entry]) -> list[Entry]:
     claims = {name.lower().replace("-", "_") for _, name in names_in(checkpoint)}
     if not claims:
         return []
-    names = {bare(claim) for claim in claims}
+    names = {bare_model_name(claim) for claim in claims}
     return [e for e in entries if e.id in claims] or [e for e in entries if e.name in names]

@@ -87,10 +87,10 @@ def _place(key: str) -> list[tuple[int, list[tuple[int, int, str]]]]:
     # late: it takes as long to import as a short file
     from archfind.state_dicts.key_names import natural
 
-    return [(place_of(word), natural(word)) for word in key.lower().split(".")[:-1]]
+    return [(place_of_module(word), natural(word)) for word in key.lower().split(".")[:-1]]
 
 
-def place_of(word: str) -> int:
+def place_of_module(word: str) -> int:
     """Where a module of this name stands: from 0, what reads the data, to OUTPUT."""
     ends = (place for place in (3, 0, 4, 5, 1) if _PATTERNS[place].search(word))
     return next(ends, _DEFAULT)

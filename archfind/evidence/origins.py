@@ -276,7 +276,7 @@ def origins(keys: Iterable[str]) -> list[Origin]:
     ]
 
 
-def origin(keys: Iterable[str]) -> Origin | None:
+def origin_of_keys(keys: Iterable[str]) -> Origin | None:
     """The one project whose names these are; None where it's none, or names are mixed of several's:
     then nothing follows."""
     found = origins(keys)

@@ -7,7 +7,7 @@ import os
 
 from archfind.escape import escape
 from archfind.evidence.vectors import TEXTS, embedding, hypernetwork, soft_prompt
-from archfind.state_dicts.key_names import number
+from archfind.state_dicts.key_names import number_in_key
 from archfind.types import Kind
 
 TYPE_CHECKING = False
@@ -33,7 +33,7 @@ _ZERO = (
 )
 
 
-def kind_of(checkpoint: Checkpoint) -> Kind | None:
+def kind_of_checkpoint(checkpoint: Checkpoint) -> Kind | None:
     """What the file is where it's no network; None for the usual one, which is told in one look at
     its keys."""
     keys = "\n".join(checkpoint.index) + "\n"
@@ -56,11 +56,11 @@ def kind_of(checkpoint: Checkpoint) -> Kind | None:
     return _of_others(checkpoint, keys)
 
 
-def shard_note(checkpoint: Checkpoint) -> str:
+def missing_shards_note(checkpoint: Checkpoint) -> str:
     """What is missing beside one of several files, ""; told by its name."""
     stem = os.path.basename(checkpoint.path).rpartition(".")[0]
     head, of, total = stem.rpartition("-of-")
-    shard, shards = number(head.rpartition("-")[2]), number(total)
+    shard, shards = number_in_key(head.rpartition("-")[2]), number_in_key(total)
     if not of or shard < 0 or shards < 2:
         return ""
     return (

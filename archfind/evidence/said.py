@@ -67,8 +67,8 @@ def said(checkpoint: Checkpoint, place: str = "") -> Said:
     """The words of a checkpoint about the network at `place` ("state_dict", "" for the top)."""
     from archfind.formats import PROGRAMS
 
-    own = words(checkpoint)
-    found = named(own)
+    own = words_said(checkpoint)
+    found = names_said(own)
     cls = _class(checkpoint, place)
     return Said(
         _sentence(found, cls),
@@ -79,7 +79,7 @@ def said(checkpoint: Checkpoint, place: str = "") -> Said:
     )
 
 
-def words(checkpoint: Checkpoint) -> Words:
+def words_said(checkpoint: Checkpoint) -> Words:
     """All words by place, those of the file first, then those of a config.json beside it."""
     found: Words = {}
     for pointer, value in checkpoint.hints.items():
@@ -108,7 +108,7 @@ def words(checkpoint: Checkpoint) -> Words:
 
 def names_in(checkpoint: Checkpoint) -> list[tuple[str, str]]:
     """The names that a checkpoint gives its network, each after its place."""
-    return named(words(checkpoint))
+    return names_said(words_said(checkpoint))
 
 
 def config_beside(checkpoint: Checkpoint, name: str = _CONFIG) -> tuple[Mapping[str, object], str]:
@@ -126,7 +126,7 @@ def config_beside(checkpoint: Checkpoint, name: str = _CONFIG) -> tuple[Mapping[
         return {}, f"the {name} beside it is left aside: {error.message}"
 
 
-def fields(own: Words) -> Words:
+def fields_said(own: Words) -> Words:
     """Values by the last name of their places, where that is one alone; as JSON has it, those of
     several places must agree."""
     found: Words = {}
@@ -141,7 +141,7 @@ def fields(own: Words) -> Words:
     return {name: value for name, value in found.items() if name not in doubted}
 
 
-def bare(name: str) -> str:
+def bare_model_name(name: str) -> str:
     """A name as libraries write theirs: "timm/resnet50.a1_in1k" and "ResNet-50" differ from it in
     what comes before, behind, or between."""
     last = name.lower().replace("-", "_").rpartition("/")[2].rpartition(":")[2]
@@ -220,7 +220,7 @@ def _flat(place: str, config: Mapping[str, object]) -> Iterator[tuple[str, objec
             yield f"{place}/{key}", value
 
 
-def named(own: Words) -> list[tuple[str, str]]:
+def names_said(own: Words) -> list[tuple[str, str]]:
     """The places of names, and the names: the whole's first, then the inner ones'."""
     ranked: list[tuple[int, str, str]] = []
     for place, value in own.items():

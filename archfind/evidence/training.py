@@ -205,10 +205,10 @@ def _kind(
 
 def _value(checkpoint: Checkpoint, pointer: str) -> object:
     spec = checkpoint.index.get(pointer)
-    return checkpoint.metadata.get(pointer) if spec is None else scalar(spec)
+    return checkpoint.metadata.get(pointer) if spec is None else scalar_in_place(spec)
 
 
-def scalar(spec: TensorSpec) -> float | None:
+def scalar_in_place(spec: TensorSpec) -> float | None:
     """The value of a tensor of one number, where its bytes can be read in place."""
     code = _CODES.get(spec.dtype)
     if code is None or any(size != 1 for size in spec.shape):
@@ -243,7 +243,7 @@ def counters(checkpoint: Checkpoint) -> dict[str, object]:
             found[pointer] = value
     for pointer, spec in checkpoint.index.items():
         if pointer in _COUNTERS:
-            value = scalar(spec)
+            value = scalar_in_place(spec)
             if value is not None:
                 found[pointer] = value
     return found

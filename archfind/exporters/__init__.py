@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-    from archfind.exporters.job import Written
+    from archfind.exporters.job import WrittenFile
     from archfind.providers.example import Example
     from archfind.types import Built, Guess
 
@@ -52,13 +52,13 @@ def export(
     target.refuse_export(out, sources, force=force, opset=opset, half=half)
     target.refuse_network(built.guess, out, built.match)
     path = Path(os.fspath(out))
-    kind = target.kind_of(out)
+    kind = target.exporter_of(out)
     if kind == target.FOLDER:
         from archfind.exporters.pretrained import write_folder
 
         return write_folder(built, path, force)
     # A folder, since a big .onnx is two files that name each other: there they have their names.
-    with beside.folder(path) as folder:
+    with beside.folder_beside(path) as folder:
         more = {"options": options or {}, "half": half}
         written = _write(built, kind, folder / path.name, opset, keep_unchecked, more)
         done("checked")
@@ -84,7 +84,7 @@ def _data(path: Path) -> Path:
 
 def _write(
     built: Built, kind: str, path: Path, opset: int | None, keep: bool, more: Mapping[str, Any]
-) -> Written:
+) -> WrittenFile:
     try:
         from archfind.exporters.job import Job
         from archfind.exporters.provenance import metadata
@@ -117,7 +117,7 @@ def _given(example: Example, args: Any) -> Example:
     return replace(example, args=inputs, names=names, size=size)
 
 
-def _moved(built: Built, kind: str, written: Written, path: Path, force: bool) -> Exported:
+def _moved(built: Built, kind: str, written: WrittenFile, path: Path, force: bool) -> Exported:
     from archfind.exporters.provenance import sha256
 
     digest = sha256(written.path)

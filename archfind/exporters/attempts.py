@@ -17,22 +17,22 @@ from torch import nn
 from archfind.errors import ExportError
 from archfind.exporters.apart import can_run_apart, run_apart
 from archfind.exporters.job import Job
-from archfind.exporters.opened import opened
+from archfind.exporters.opened import with_open_axes
 from archfind.exporters.parity import Case
-from archfind.exporters.quiet import quiet
+from archfind.exporters.quiet import quiet_exporters
 from archfind.exporters.same_padding import is_padded, padded_by_size
 from archfind.exporters.sizes import ANY, FIXED, Sizes
 from archfind.exporters.torch_onnx import (
-    captured,
+    captured_program,
     copied,
+    export_by_tracing,
     is_freer,
     newer,
-    older,
     saved,
     translated,
 )
 from archfind.progress import step
-from archfind.providers.example import Axes, tensors
+from archfind.providers.example import Axes, tensors_of_call
 
 # In times of what the plain program took to follow, on the same clock, with free sizes: to follow
 # the network, and all in all. A translation takes about as long again, or twice.
@@ -42,7 +42,7 @@ _LEAST = 1.0  # second: of a tiny network the plain time is mostly noise
 
 
 @dataclass(frozen=True)
-class Attempt:
+class ExportAttempt:
     """`write` makes a file, in a folder of its own. `limit` is what it may take at most, in seconds
     of processor time; None where it is what a plain export takes."""
 
@@ -62,7 +62,7 @@ class Attempt:
         return "static" if self.sizes == "static batch" else "dynamic"
 
 
-class Network:
+class ExportedNetwork:
     """A module, what is asked for, and its runs: `traced` on the example, `sizes` on another."""
 
     def __init__(self, module: nn.Module, job: Job, traced: Case, sizes: Sizes) -> None:
@@ -75,7 +75,7 @@ class Network:
 
     def freed(self, sizes: str) -> tuple[Axes, ...]:
         """For each tensor the axes to be left open, by name."""
-        count = len(tensors(self.job.example.args))
+        count = len(tensors_of_call(self.job.example.args))
         if sizes == "static batch":
             return ({},) * count
         axes = ({},) * count if sizes == "dynamic batch" else self.job.example.axes
@@ -86,7 +86,7 @@ class Network:
         if self._program is None:
             start = time.process_time()
             try:
-                self._program = captured(self.module, self.job, self.freed("dynamic batch"))
+                self._program = captured_program(self.module, self.job, self.freed("dynamic batch"))
             except Exception as error:
                 self._program = error
             self.seconds = time.process_time() - start
@@ -110,7 +110,7 @@ class Network:
         """The plain graph, said to be one of every size."""
         assert self.sizes.larger is not None
         graph = self.graph()
-        with opened(graph.model, self.freed("free sizes"), self.traced, self.sizes.larger):
+        with with_open_axes(graph.model, self.freed("free sizes"), self.traced, self.sizes.larger):
             saved(graph, self.module, path)
 
     def is_padded(self) -> bool:
@@ -130,7 +130,7 @@ class Network:
         freed = self.freed("symbolic sizes")
 
         def work(more: Callable[[], None]) -> None:
-            program = captured(self.module, self.job, freed)
+            program = captured_program(self.module, self.job, freed)
             if not is_freer(program, freed):
                 raise ExportError("torch.export fixes the sizes: they decide what the network does")
             more()
@@ -152,38 +152,38 @@ class Network:
 
     def write_older(self, path: Path, sizes: str) -> None:
         """The older exporter's graph."""
-        older(copied(self.module), path, self.job, self.outputs, self.freed(sizes))
+        export_by_tracing(copied(self.module), path, self.job, self.outputs, self.freed(sizes))
 
 
-def attempts(network: Network) -> Iterator[Attempt]:
+def attempts(network: ExportedNetwork) -> Iterator[ExportAttempt]:
     """What is worth trying, in order."""
     example, wanted = network.job.example, network.job.options.get("dynamo")
     batch, free = example.dynamic_batch, network.sizes.kind
     if wanted is None or wanted:
         if free == ANY:
-            yield Attempt("dynamo", "free sizes", network.write_opened)
+            yield ExportAttempt("dynamo", "free sizes", network.write_opened)
             if network.is_padded():
-                yield Attempt("dynamo", "free sizes and padding", network.write_padded)
+                yield ExportAttempt("dynamo", "free sizes and padding", network.write_padded)
         # Where the graph of just these calls ran and was wrong, symbols would give the same one.
         is_same = network.differs and not network.sizes.pads
         if free != FIXED and not is_same and can_run_apart() and _is_followed(network):
             limit = network.limit(ALL)
-            yield Attempt("dynamo", "symbolic sizes", network.write_symbolic, limit)
+            yield ExportAttempt("dynamo", "symbolic sizes", network.write_symbolic, limit)
         if batch:
-            yield Attempt("dynamo", "dynamic batch", network.write_plain)
-        yield Attempt("dynamo", "static batch", network.write_static)
+            yield ExportAttempt("dynamo", "dynamic batch", network.write_plain)
+        yield ExportAttempt("dynamo", "static batch", network.write_static)
     if not wanted:
         for sizes in ("free sizes", "dynamic batch", "static batch"):
             if (batch or sizes == "static batch") and (free != FIXED or sizes != "free sizes"):
-                yield Attempt(
+                yield ExportAttempt(
                     "torchscript", sizes, lambda path, sizes=sizes: network.write_older(path, sizes)
                 )
 
 
-def _is_followed(network: Network) -> bool:
+def _is_followed(network: ExportedNetwork) -> bool:
     """Whether torch.export takes the network at all. If not, a plain attempt says why."""
     try:
-        with step("export: dynamo"), quiet():
+        with step("export: dynamo"), quiet_exporters():
             network.program()
     except Exception:
         return False

@@ -19,13 +19,13 @@ from archfind.dtypes import ITEMSIZE
 from archfind.errors import CheckpointError, ExportError
 from archfind.escape import escape
 from archfind.exporters import quantised_state
-from archfind.exporters.pieces import Piece, piece
+from archfind.exporters.pieces import TensorToWrite, piece
 from archfind.exporters.safetensors_file import write_safetensors
 from archfind.exporters.torch_file import write_torch
 from archfind.formats import expansion
 from archfind.formats.quantised_notes import NOTE, as_stored, meanings
-from archfind.formats.side_files import object_in, parse_text, whole, words
-from archfind.formats.source import opened
+from archfind.formats.side_files import claimed_whole_number, claimed_words, object_in, parse_text
+from archfind.formats.source import opened_file
 from archfind.matching.recipe import assumed_document, recipe
 from archfind.progress import progress
 from archfind.state_dicts.canonical import networks
@@ -88,7 +88,7 @@ def convert(
     _refuse(final, sources, force)
     metadata = _metadata(guess, notes)
     ties = _ties(pieces)
-    with beside.folder(path) as made:
+    with beside.folder_beside(path) as made:
         shown = progress(list(zip(names, shards, strict=True)), len(shards), "write")
         for name, shard in shown:
             write(str(made / name), kind, shard, metadata, ties)
@@ -115,8 +115,8 @@ def convert(
 
 def _quantised_pth(guess: Guess, path: Path, sources: Sequence[str], force: bool) -> Exported:
     """The state dict of a network that torch quantised, as torch writes it."""
-    with beside.folder(path) as made:
-        versions = _versions(quantised_state.whole(guess.canonical))
+    with beside.folder_beside(path) as made:
+        versions = _versions(quantised_state.whole_state(guess.canonical))
         count = quantised_state.write_pth(made / path.name, guess, versions)
         _refuse([path], sources, force)
         beside.move([(made / path.name, path)], force)
@@ -125,7 +125,7 @@ def _quantised_pth(guess: Guess, path: Path, sources: Sequence[str], force: bool
     return Exported(None, str(path), "pth", "", 0.0, notes)
 
 
-def _written(pieces: list[Piece], kind: str) -> int:
+def _written(pieces: list[TensorToWrite], kind: str) -> int:
     """The bytes of all tensors: .pth has those of tied ones once."""
     once = {one.same: one.nbytes for one in pieces}
     return sum(once.values()) if kind == "pth" else sum(one.nbytes for one in pieces)
@@ -139,11 +139,11 @@ def _refuse(final: Sequence[Path], sources: Sequence[str], force: bool) -> None:
     target.refuse_joined(final[:-1], final[-1])
 
 
-def _pieces(guess: Guess, dtype: str, kind: str) -> tuple[list[Piece], dict[str, str]]:
+def _pieces(guess: Guess, dtype: str, kind: str) -> tuple[list[TensorToWrite], dict[str, str]]:
     """What is written, and what a person should know of it."""
     notes: dict[str, str] = {}
     found = _tensors(guess)
-    pieces: list[Piece] = []
+    pieces: list[TensorToWrite] = []
     for prefix, one in found.items():
         stored = as_stored(one.index) if kind == "safetensors" else one.index
         for key, spec in stored.items():
@@ -175,7 +175,7 @@ def _pieces(guess: Guess, dtype: str, kind: str) -> tuple[list[Piece], dict[str,
     return pieces, notes
 
 
-def _refuse_alike(pieces: list[Piece], checkpoint: Checkpoint) -> None:
+def _refuse_alike(pieces: list[TensorToWrite], checkpoint: Checkpoint) -> None:
     """ExportError where two tensors would have one name, as those of `p[0]` and of `p.0` have."""
     names: set[str] = set()
     for one in pieces:
@@ -189,7 +189,7 @@ def _tensors(guess: Guess) -> dict[str, Canonical]:
     """State dicts by the prefix that their keys get; more than one only where the file has several
     networks and none is asked for."""
     if guess.canonical.quantisation is not None:
-        return {"": quantised_state.whole(guess.canonical)}
+        return {"": quantised_state.whole_state(guess.canonical)}
     if guess.is_named or guess.part:
         return {"": guess.canonical}
     checkpoint = guess.canonical.checkpoint
@@ -207,7 +207,7 @@ def _plain(place: str) -> str:
     return place.replace("/", ".").replace("~1", "/").replace("~0", "~")
 
 
-def _merged(canonical: Canonical, key: str, how: tuple[str, ...], dtype: str) -> Piece:
+def _merged(canonical: Canonical, key: str, how: tuple[str, ...], dtype: str) -> TensorToWrite:
     recipe_name, *parts = how
     specs = [canonical.checkpoint.index[part] for part in parts]
     wanted = dtype or "float32"
@@ -223,7 +223,7 @@ def _merged(canonical: Canonical, key: str, how: tuple[str, ...], dtype: str) ->
         weight = computed(recipe_name, read, shape)
         return weight.to(getattr(torch, wanted))
 
-    return Piece(key, wanted, shape, object(), make=make)
+    return TensorToWrite(key, wanted, shape, object(), make=make)
 
 
 def _metadata(guess: Guess, notes: dict[str, str]) -> dict[str, str]:
@@ -275,7 +275,7 @@ def _versions(canonical: Canonical) -> dict[str, int]:
     checkpoint = canonical.checkpoint
     if not checkpoint.versions:
         kept = object_in(str(checkpoint.metadata.get(VERSIONS, "")))
-        layers = {layer: whole(n, 1, _VERSION - 1) for layer, n in kept.items()}
+        layers = {layer: claimed_whole_number(n, 1, _VERSION - 1) for layer, n in kept.items()}
         return {layer: n for layer, n in layers.items() if n is not None}
     places = [(k, at) for k, at in canonical.origin.items() if f"{PACKED}/" not in at]  # in pairs
     cut = {at[: -len(key)] if at.endswith(key) else None for key, at in places}
@@ -298,11 +298,11 @@ def _is_plain(value: object) -> bool:
     return isinstance(value, bool | int | float | str) and len(str(value)) <= _TEXT
 
 
-def _shards(pieces: list[Piece], limit: int) -> list[list[Piece]]:
+def _shards(pieces: list[TensorToWrite], limit: int) -> list[list[TensorToWrite]]:
     """Pieces in their order, in files of at most `limit` bytes; a larger tensor has its own."""
     if not limit:
         return [pieces]
-    shards: list[list[Piece]] = [[]]
+    shards: list[list[TensorToWrite]] = [[]]
     size = 0
     for one in pieces:
         if shards[-1] and size + one.nbytes > limit:
@@ -319,14 +319,16 @@ def _names(path: Path, count: int) -> list[str]:
     return [f"{path.stem}-{n:05}-of-{count:05}{path.suffix}" for n in range(1, count + 1)]
 
 
-def _ties(pieces: Sequence[Piece]) -> list[list[str]]:
+def _ties(pieces: Sequence[TensorToWrite]) -> list[list[str]]:
     groups: dict[object, list[str]] = {}
     for one in pieces:
         groups.setdefault(one.same, []).append(one.key)
     return list(groups.values())
 
 
-def _tied_again(pieces: list[Piece], checkpoint: Checkpoint, notes: dict[str, str]) -> list[Piece]:
+def _tied_again(
+    pieces: list[TensorToWrite], checkpoint: Checkpoint, notes: dict[str, str]
+) -> list[TensorToWrite]:
     """What was tied before it went through a container without sharing, and is still the same."""
     try:
         groups = parse_text(str(checkpoint.metadata.get(TIED, "[]")), TIED)
@@ -335,7 +337,7 @@ def _tied_again(pieces: list[Piece], checkpoint: Checkpoint, notes: dict[str, st
         return pieces
     by_key = {one.key: one for one in pieces}
     free = set(by_key)  # a key is tied once
-    lists = [words(group) for group in groups] if isinstance(groups, list) else [None]
+    lists = [claimed_words(group) for group in groups] if isinstance(groups, list) else [None]
     if None in lists:
         notes["left"] = f"{TIED} in its metadata: not lists of keys"
     for names in filter(None, lists):
@@ -351,7 +353,7 @@ def _tied_again(pieces: list[Piece], checkpoint: Checkpoint, notes: dict[str, st
 def write(
     path: str,
     kind: str,
-    pieces: Sequence[Piece],
+    pieces: Sequence[TensorToWrite],
     metadata: Mapping[str, str],
     ties: Sequence[Sequence[str]] = (),
 ) -> None:
@@ -368,7 +370,7 @@ def write(
     _check(path, kind, pieces)
 
 
-def _check(path: str, kind: str, pieces: Sequence[Piece]) -> None:
+def _check(path: str, kind: str, pieces: Sequence[TensorToWrite]) -> None:
     """Read the header back with the reader for anyone's files, and both ends of each tensor."""
     index = (
         as_stored(formats.open(path).index) if kind == "safetensors" else formats.open(path).index
@@ -385,7 +387,7 @@ def _check(path: str, kind: str, pieces: Sequence[Piece]) -> None:
                 raise ExportError(f"read back, {escape(key)} has another dtype or shape")
             if one.plain is None or not one.nbytes:
                 continue
-            with opened(one.plain.file) as source:
+            with opened_file(one.plain.file) as source:
                 base = spec.storage.start + spec.offset * ITEMSIZE[spec.dtype]
                 for at in (0, max(0, one.nbytes - _EDGE)):
                     source.seek(one.plain.start + at)

@@ -15,7 +15,7 @@ from archfind.writing import target
 _BYTES = 1 << 30  # of all inputs, without being asked for more
 
 
-def example_of(inputs: Sequence[str], allow_expansion: bool) -> Example:
+def example_from_shapes(inputs: Sequence[str], allow_expansion: bool) -> Example:
     """Inputs of these shapes, batch first: "1x3x224x224", or "1x128:int64" for numbers from 0 to 9.
     ExportError where they can't be read, or take more than a gigabyte without `allow_expansion`."""
     shapes = [target.input_shape(text) for text in inputs]

@@ -25,7 +25,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Written:
+class WrittenFile:
     """A checked file; `notes` tells a person how it came about."""
 
     path: Path

@@ -12,13 +12,13 @@ from torch import nn
 
 from archfind.errors import ExportError, Stopped
 from archfind.exporters import parity
-from archfind.exporters.attempts import Network, attempts
-from archfind.exporters.job import Job, Written
-from archfind.exporters.onnx_check import cases, check, graph_of
-from archfind.exporters.quiet import quiet, reason
-from archfind.exporters.sizes import observed, sizes
+from archfind.exporters.attempts import ExportedNetwork, attempts
+from archfind.exporters.job import Job, WrittenFile
+from archfind.exporters.onnx_check import cases, check_graph, graph_of
+from archfind.exporters.quiet import quiet_exporters, reason
+from archfind.exporters.sizes import observed, run_on_other_sizes
 from archfind.exporters.torch_onnx import ONE_FILE
-from archfind.matching.torch_quantised import words
+from archfind.matching.torch_quantised import quantisation_words
 from archfind.progress import step
 from archfind.steps import done
 from archfind.types import Built
@@ -28,7 +28,7 @@ _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 HALF = 2e-2  # of an output's largest value: ten bits, and rounding that adds up
 
 
-def write(built: Built, job: Job) -> Written:
+def write(built: Built, job: Job) -> WrittenFile:
     """The built network, as `write_module` writes it. ExportError that says so where torch
     quantised it, and no graph computes the same."""
     made = built.guess.canonical.quantisation
@@ -36,16 +36,18 @@ def write(built: Built, job: Job) -> Written:
         return write_module(built.module, job)
     others = "write .ts, which holds it, or copy its tensors into .safetensors or .pth"
     if made.kind != "static":
-        raise ExportError(f"{words(made)}: ONNX has no operators that compute it; {others}")
+        raise ExportError(
+            f"{quantisation_words(made)}: ONNX has no operators that compute it; {others}"
+        )
     try:
         return write_module(built.module, job)
     except ExportError as error:
         last = error.message.rpartition("; ")[2]
-        text = f"{words(made)}: no graph computes the same ({last})"
+        text = f"{quantisation_words(made)}: no graph computes the same ({last})"
         raise ExportError(f"{text}; {others}, or keep the .onnx with --keep-unchecked") from error
 
 
-def write_module(module: nn.Module, job: Job) -> Written:
+def write_module(module: nn.Module, job: Job) -> WrittenFile:
     """Make the `attempts` in order, and keep the first whose outputs onnxruntime reproduces.
 
     Notes: "exporter", "batch", "opset"; "free" (the axes whose size the graph leaves open),
@@ -55,16 +57,19 @@ def write_module(module: nn.Module, job: Job) -> Written:
     """
     network = _run(module, job)
     failures: list[str] = []
-    kept: tuple[float, Written] | None = None
+    kept: tuple[float, WrittenFile] | None = None
     for attempt in attempts(network):
         path = job.path.parent / attempt.name.replace(", ", "-").replace(" ", "-") / job.path.name
         path.parent.mkdir()
         limit = f", at most {attempt.limit:.0f} s" if attempt.limit else ""
         try:
-            with step(f"export: {attempt.name}{limit}", attempt.limit is not None), quiet():
+            with (
+                step(f"export: {attempt.name}{limit}", attempt.limit is not None),
+                quiet_exporters(),
+            ):
                 attempt.write(path)
             done("exported")
-            with quiet():
+            with quiet_exporters():
                 written, why = _checked(path, network, attempt.batch)
         except Stopped:
             raise
@@ -76,7 +81,7 @@ def write_module(module: nn.Module, job: Job) -> Written:
             continue
         notes = {"exporter": attempt.exporter, **written.notes}
         notes |= {"fallback": "; ".join(failures)} if failures else {}
-        written = Written(path, written.max_abs_diff, notes)
+        written = WrittenFile(path, written.max_abs_diff, notes)
         if not why:
             return written
         network.differs = True
@@ -85,30 +90,30 @@ def write_module(module: nn.Module, job: Job) -> Written:
         if not job.keep_unchecked or (kept and kept[0] <= largest):
             shutil.rmtree(path.parent)
         else:
-            kept = (largest, Written(path, largest, {**notes, "unchecked": why}))
+            kept = (largest, WrittenFile(path, largest, {**notes, "unchecked": why}))
     if kept:
         return kept[1]
     raise ExportError(failures[-1] if len(failures) == 1 else "; ".join(failures))
 
 
-def _run(module: nn.Module, job: Job) -> Network:
+def _run(module: nn.Module, job: Job) -> ExportedNetwork:
     """The network on its example input, and on another size."""
     newest = onnx.defs.onnx_opset_version()
     if job.opset is not None and not OLDEST <= job.opset <= newest:
         raise ExportError(f"no exporter writes opset {job.opset}: they are {OLDEST} to {newest}")
     try:
-        with quiet():
+        with quiet_exporters():
             traced, calls = observed(module, job.example.args)
     except Exception as error:  # the network is anyone's code
         why = reason(error)
         raise ExportError(f"the network doesn't run on its example input: {why}") from error
     if not job.keep_unchecked:
         parity.expect_numbers(traced)
-    with quiet():
-        return Network(module, job, traced, sizes(module, job.example, calls))
+    with quiet_exporters():
+        return ExportedNetwork(module, job, traced, run_on_other_sizes(module, job.example, calls))
 
 
-def _checked(path: Path, network: Network, batch: str) -> tuple[Written, str]:
+def _checked(path: Path, network: ExportedNetwork, batch: str) -> tuple[WrittenFile, str]:
     """The file with what is to be said of it, and how it differs from the module, "" if nowhere."""
     job, example = network.job, network.job.example
     graph = graph_of(path, example)
@@ -117,7 +122,7 @@ def _checked(path: Path, network: Network, batch: str) -> tuple[Written, str]:
     others, odd = cases(network.module, example, graph.free, network.sizes)
     padded = parity.padded(network.module, example)
     tried = [network.traced, *others, *([padded] if padded is not None else [])]
-    difference, refused = check(path, example.names, tried, odd)
+    difference, refused = check_graph(path, example.names, tried, odd)
     notes = {"batch": batch, "opset": graph.opset}
     notes |= {"free": ", ".join(graph.words)} if graph.words else {}
     notes |= {"refuses": f"{refused}, which the network takes"} if refused else {}
@@ -125,10 +130,10 @@ def _checked(path: Path, network: Network, batch: str) -> tuple[Written, str]:
     notes |= parity.doubts([network.traced, *others])
     if not difference.why and job.half:
         _halve(path, job)
-        difference, _ = check(path, example.names, tried, odd, HALF)
+        difference, _ = check_graph(path, example.names, tried, odd, HALF)
         notes["half"] = "weights and arithmetic in float16, inputs and outputs in float32"
     notes |= difference.note(HALF if "half" in notes else parity.RELATIVE)
-    return Written(path, difference.largest, notes), difference.why
+    return WrittenFile(path, difference.largest, notes), difference.why
 
 
 def _halve(path: Path, job: Job) -> None:

@@ -13,7 +13,7 @@ from torch import nn
 from archfind.exporters import parity
 from archfind.exporters.parity import Case, Difference
 from archfind.exporters.sizes import Sizes
-from archfind.providers.example import Axes, Example, tensors
+from archfind.providers.example import Axes, Example, tensors_of_call
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def cases(
     odd = _odd(module, args, open_axes)
     if odd is not None and sizes.larger is not None and open_axes == tuple(map(dict, example.axes)):
         return [sizes.larger, single], odd
-    larger = parity.other(parity.resized(args, open_axes), 3)
+    larger = parity.other(parity.resized_inputs(args, open_axes), 3)
     return [parity.case(module, larger), single], odd
 
 
@@ -75,7 +75,7 @@ def _odd(module: nn.Module, args: tuple[object, ...], axes: tuple[Axes, ...]) ->
     return None
 
 
-def check(
+def check_graph(
     path: Path,
     names: tuple[str, ...],
     tried: list[Case],
@@ -93,7 +93,7 @@ def check(
     wanted = {value.name for value in session.get_inputs()}  # unused inputs are dropped
     largest, share, refused = 0.0, 0.0, ""
     for case in [*tried, odd] if odd is not None else tried:
-        given = tensors(case.args)
+        given = tensors_of_call(case.args)
         fed = {n: t.numpy() for n, t in zip(names, given, strict=True) if n in wanted}
         try:
             found = session.run(None, fed)

@@ -14,11 +14,11 @@ import onnx_ir
 from torch import Tensor
 
 from archfind.exporters.parity import Case
-from archfind.providers.example import Axes, tensors
+from archfind.providers.example import Axes, tensors_of_call
 
 
 @contextlib.contextmanager
-def opened(
+def with_open_axes(
     model: onnx_ir.Model, axes: Sequence[Axes], traced: Case, larger: Case
 ) -> Generator[None]:
     """Inside, `model` leaves open the axes of its inputs that `axes` names; `traced` and `larger`
@@ -51,7 +51,7 @@ def opened(
 
 def _words(axes: Sequence[Axes], traced: Case, larger: Case) -> dict[tuple[int, int], str]:
     """A size in the one run and in the other: its name."""
-    pairs = zip(axes, tensors(traced.args), tensors(larger.args), strict=True)
+    pairs = zip(axes, tensors_of_call(traced.args), tensors_of_call(larger.args), strict=True)
     return {
         (small.shape[axis], large.shape[axis]): word
         for names, small, large in pairs

@@ -13,7 +13,7 @@ from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from archfind.errors import ExportError
-from archfind.formats.source import opened
+from archfind.formats.source import opened_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from archfind.exporters.pieces import Extent, Piece
+    from archfind.exporters.pieces import Extent, TensorToWrite
 
     Sum = int | Future[int]
 
@@ -32,7 +32,7 @@ _HANDED = 32 * BLOCK  # bytes that the disk is given at once
 _SMALL = 1 << 14  # bytes whose checksum takes less time than asking another thread for it
 
 
-class Output:
+class NewFile:
     """A new file at `path`, to be used in a `with`, which flushes it to the disk. `at` is where the
     next byte goes. OSError where there is no room."""
 
@@ -79,7 +79,7 @@ class Output:
         if self._source is None or self._source.name != extent.file:
             if self._source is not None:
                 self._source.close()
-            self._source = opened(extent.file)
+            self._source = opened_file(extent.file)
         self._source.seek(extent.start)
         left = extent.length
         while left:
@@ -90,7 +90,7 @@ class Output:
             self._took(room[:got])
             left -= got
 
-    def piece(self, piece: Piece) -> None:
+    def piece(self, piece: TensorToWrite) -> None:
         """A tensor's bytes."""
         if piece.plain is not None:
             self.copy(piece.plain)
@@ -98,7 +98,7 @@ class Output:
             for chunk in piece.chunks():
                 self.write(chunk)
 
-    def summed(self, data: bytes | Piece) -> Sum:
+    def summed(self, data: bytes | TensorToWrite) -> Sum:
         """Writes `data` and gives its crc32, once it is known."""
         self._sum, self._is_summed = 0, True
         if isinstance(data, bytes):
@@ -156,10 +156,10 @@ class Output:
             self._flusher.submit(os.posix_fadvise, self._out, start, size, advice)
 
 
-def known(checksum: Sum) -> int:
+def awaited_checksum(checksum: Sum) -> int:
     """A checksum, waited for."""
     return checksum if isinstance(checksum, int) else checksum.result()
 
 
 def _crc32(view: memoryview, before: Sum) -> int:
-    return zlib.crc32(view, known(before))
+    return zlib.crc32(view, awaited_checksum(before))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from archfind.errors import ExportError
-from archfind.providers.example import Axes, Example, tensors
+from archfind.providers.example import Axes, Example, tensors_of_call
 
 # An export sums in another order than torch, which moves a float32 output by some 1e-6 of its size
 # for each layer on the way; a wrong operator moves it by percents. RELATIVE is between the two, in
@@ -56,7 +56,7 @@ def case(module: nn.Module, args: tuple[object, ...]) -> Case:
     copies = [arg.clone() if isinstance(arg, Tensor) else arg for arg in args]
     # not inference_mode, whose tensors can't be trained on: a network may keep some in a cache
     with torch.no_grad():
-        return Case(args, flatten(module(*copies)))
+        return Case(args, flatten_outputs(module(*copies)))
 
 
 def padded(module: nn.Module, example: Example) -> Case | None:
@@ -73,7 +73,7 @@ def padded(module: nn.Module, example: Example) -> Case | None:
     if there is None or there.shape[1] < _PADDED:
         return None
     with torch.no_grad():
-        outputs = flatten(module(*args))
+        outputs = flatten_outputs(module(*args))
     return Case(tuple(args), {name: _where(t, there) for name, t in outputs.items()}, there)
 
 
@@ -85,7 +85,7 @@ def _where(output: Tensor, there: Tensor) -> Tensor:
     return torch.where(mask, output, torch.zeros_like(output))
 
 
-def flatten(output: object) -> Outputs:
+def flatten_outputs(output: object) -> Outputs:
     """Tensors in dicts, lists and tuples, in order. One alone is "output"; others are named for
     their place: "out", "boxes", "output_3"."""
     found: list[tuple[str, Tensor]] = []
@@ -123,7 +123,7 @@ def other(args: tuple[object, ...], batch: int = 0) -> tuple[object, ...]:
     changed: list[object] = []
     for arg in args:
         if isinstance(arg, list):
-            changed.append([_negative(item) for item in tensors((arg,))])
+            changed.append([_negative(item) for item in tensors_of_call((arg,))])
         elif isinstance(arg, Tensor):
             changed.append(_batch(_negative(arg), batch) if batch else _negative(arg))
         else:
@@ -131,7 +131,7 @@ def other(args: tuple[object, ...], batch: int = 0) -> tuple[object, ...]:
     return tuple(changed)
 
 
-def resized(args: tuple[object, ...], axes: Sequence[Axes]) -> tuple[object, ...]:
+def resized_inputs(args: tuple[object, ...], axes: Sequence[Axes]) -> tuple[object, ...]:
     """Inputs whose named axes have another size, the same for the same name: pictures somewhat
     larger, and no square any more; sequences shorter, since tables of positions end."""
     given = iter(axes)

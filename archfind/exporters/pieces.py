@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from archfind.dtypes import ITEMSIZE
 from archfind.errors import ExportError
 from archfind.escape import escape
-from archfind.formats.source import opened
+from archfind.formats.source import opened_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class Extent:
 
 
 @dataclass(frozen=True)
-class Piece:
+class TensorToWrite:
     """One tensor to write. `extent` says where its bytes lie, if nothing has to be done to them;
     else `make` gives a torch tensor of `shape` and `dtype`, `cast` turns the extent's bytes of
     another dtype into it, or `signs` are flipped: the bytes that have them, each as the first one's
@@ -82,10 +82,10 @@ class Piece:
 
         source = getattr(torch, self.cast)
         for chunk in file_chunks(extent):
-            yield from tensor_chunks(fitted(torch.frombuffer(chunk, dtype=source), self))
+            yield from tensor_chunks(cast_tensor(torch.frombuffer(chunk, dtype=source), self))
 
 
-def piece(key: str, spec: TensorSpec, dtype: str = "") -> Piece:
+def piece(key: str, spec: TensorSpec, dtype: str = "") -> TensorToWrite:
     """The piece for a tensor of a checkpoint, cast to `dtype` where it is a float."""
     if spec.dtype not in ITEMSIZE:
         text = f"{escape(key)} is {escape(spec.dtype)}, which torch has not"
@@ -99,7 +99,7 @@ def piece(key: str, spec: TensorSpec, dtype: str = "") -> Piece:
     for size in spec.shape:
         count *= size
     if not count:
-        return Piece(key, wanted, spec.shape, object(), Extent(spec.storage.file, 0, 0))
+        return TensorToWrite(key, wanted, spec.shape, object(), Extent(spec.storage.file, 0, 0))
     held = spec.storage
     plain = held.start >= 0 and held.inside is None and held.data is None and not spec.pieces
     signs = (() if not spec.applied else None) if cast else _signs(spec)
@@ -108,7 +108,7 @@ def piece(key: str, spec: TensorSpec, dtype: str = "") -> Piece:
         if at + count > spec.storage.nbytes:
             raise ExportError(f"{escape(key)} reaches beyond its data", spec.storage.file)
         extent = Extent(spec.storage.file, spec.storage.start + at, count)
-        return Piece(key, wanted, spec.shape, same, extent, cast=cast, signs=signs)
+        return TensorToWrite(key, wanted, spec.shape, same, extent, cast=cast, signs=signs)
 
     def make() -> object:
         import torch
@@ -116,10 +116,10 @@ def piece(key: str, spec: TensorSpec, dtype: str = "") -> Piece:
         from archfind.values.reader import TensorReader
 
         tensor = TensorReader().read(spec, key).contiguous()
-        target = Piece(key, wanted, spec.shape, same)
-        return fitted(tensor, target) if cast else tensor.to(getattr(torch, wanted))
+        target = TensorToWrite(key, wanted, spec.shape, same)
+        return cast_tensor(tensor, target) if cast else tensor.to(getattr(torch, wanted))
 
-    return Piece(key, wanted, spec.shape, same, make=make)
+    return TensorToWrite(key, wanted, spec.shape, same, make=make)
 
 
 def _signs(spec: TensorSpec) -> tuple[tuple[int, int], ...] | None:
@@ -138,7 +138,7 @@ def _signs(spec: TensorSpec) -> tuple[tuple[int, int], ...] | None:
     return tuple(found)
 
 
-def fitted(tensor: Any, piece: Piece) -> Any:
+def cast_tensor(tensor: Any, piece: TensorToWrite) -> Any:
     """A tensor in the piece's dtype; ExportError where a value becomes infinite."""
     import torch
 
@@ -165,7 +165,7 @@ def file_chunks(extent: Extent) -> Iterator[memoryview]:
     """An extent's bytes. The buffer is used again for the next chunk."""
     buffer = memoryview(bytearray(min(CHUNK, extent.length)))
     left = extent.length
-    with opened(extent.file) as file:
+    with opened_file(extent.file) as file:
         file.seek(extent.start)
         while left:
             got = file.readinto(buffer[: min(left, CHUNK)])

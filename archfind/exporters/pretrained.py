@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from archfind import formats
-from archfind.building.from_config import quiet
+from archfind.building.from_config import quiet_library
 from archfind.errors import ArchfindError, CheckpointError, ExportError
 from archfind.escape import escape
 from archfind.exporters.onnx import reason
@@ -40,7 +40,7 @@ def write_folder(built: Built, path: Path, force: bool) -> Exported:
     sources = target.sources_of(built)
     target.refuse_folder(path, sources, force)
     is_new = not path.exists()
-    with beside.folder(path, None if is_new else path) as made:
+    with beside.folder_beside(path, None if is_new else path) as made:
         notes = _write(built, made)
         weights = made / _WEIGHTS
         digest = sha256(weights) if weights.exists() else ""
@@ -120,7 +120,7 @@ def _write(built: Built, folder: Path) -> dict[str, str]:
     before = module.config.dtype
     module.config.dtype = dtype
     try:
-        with quiet():
+        with quiet_library():
             module.save_pretrained(folder, state_dict=_shared(module, state))
     except (ArchfindError, OSError):
         raise
@@ -145,7 +145,7 @@ def _write(built: Built, folder: Path) -> dict[str, str]:
 
 
 def _opened(module: Any, folder: Path) -> Any:
-    with quiet():
+    with quiet_library():
         return type(module).from_pretrained(folder, dtype=torch.float32)
 
 

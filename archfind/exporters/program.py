@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from archfind.errors import ExportError
 from archfind.escape import escape
 from archfind.exporters import onnx
-from archfind.exporters.inputs import called_with, example_of
+from archfind.exporters.inputs import called_with, example_from_shapes
 from archfind.exporters.job import Job
 from archfind.exporters.provenance import sha256
 from archfind.types import Exported
@@ -50,11 +50,11 @@ def write_program(
     sources = target.sources_of(checkpoint)
     target.refuse_program(out, sources, inputs, force, opset)
     try:
-        given = example_of(inputs, allow_expansion) if inputs else None
+        given = example_from_shapes(inputs, allow_expansion) if inputs else None
     except ExportError as error:
         raise ExportError(error.message, where) from error
     try:
-        with onnx.quiet():
+        with onnx.quiet_exporters():
             module, args = _loaded(checkpoint)
     except Exception as error:  # the file's own code, and torch's many complaints about it
         raise ExportError(f"torch can't load the program: {onnx.reason(error)}", where) from error
@@ -63,7 +63,7 @@ def write_program(
     example = given or called_with(args)
     said = {"archfind.version": version("archfind"), "archfind.source": Path(where).name}
     said["archfind.source_sha256"] = sha256(checkpoint.path)
-    with beside.folder(path) as folder:
+    with beside.folder_beside(path) as folder:
         # torch's newer exporter takes no TorchScript
         options = {} if checkpoint.format == "torch-export" else {"dynamo": False}
         job = Job(folder / path.name, said, example, opset, keep_unchecked, options, half)

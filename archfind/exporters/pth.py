@@ -7,23 +7,23 @@ modules' version numbers, as `_metadata["archfind"]`. So the file has no entry t
 
 from __future__ import annotations
 
-from archfind.exporters.job import Job, Written
-from archfind.exporters.pieces import Piece
-from archfind.exporters.state import check, state_dict, tied_note
+from archfind.exporters.job import Job, WrittenFile
+from archfind.exporters.pieces import TensorToWrite
+from archfind.exporters.state import check_copy, module_tensors, tied_note
 from archfind.exporters.torch_file import write_torch
 from archfind.types import Built
 
 
-def write(built: Built, job: Job) -> Written:
+def write(built: Built, job: Job) -> WrittenFile:
     """Write and read back. Tied tensors stay tied."""
-    state, tied = state_dict(built)
+    state, tied = module_tensors(built)
     versions = getattr(built.module.state_dict(), "_metadata", {})
-    pieces: list[Piece] = []
+    pieces: list[TensorToWrite] = []
     for key, tensor in state.items():
         dtype = str(tensor.dtype).removeprefix("torch.")
         same = id(tensor) if tensor.numel() else object()
-        pieces.append(Piece(key, dtype, tuple(tensor.shape), same, make=lambda t=tensor: t))
+        pieces.append(TensorToWrite(key, dtype, tuple(tensor.shape), same, make=lambda t=tensor: t))
     # not by torch.save, which ends the process where the disk is full
     write_torch(str(job.path), pieces, {**versions, "archfind": dict(job.metadata)})
-    check(job.path, built)
-    return Written(job.path, 0.0, tied_note(tied))
+    check_copy(job.path, built)
+    return WrittenFile(job.path, 0.0, tied_note(tied))

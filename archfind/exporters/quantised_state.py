@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from archfind.types import Guess
 
 
-def whole(canonical: Canonical) -> Canonical:
+def whole_state(canonical: Canonical) -> Canonical:
     """The file's own tensors in place of the float network's that they stand for."""
     made, every = canonical.quantisation, canonical.checkpoint.index
     assert made is not None

@@ -23,7 +23,7 @@ def reason(error: BaseException) -> str:
 
 
 @contextlib.contextmanager
-def quiet() -> Generator[None]:
+def quiet_exporters() -> Generator[None]:
     """Without what torch's exporters print, warn and log."""
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)

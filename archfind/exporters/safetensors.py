@@ -6,18 +6,18 @@ from torch import Tensor
 
 from archfind.errors import ExportError
 from archfind.escape import escape
-from archfind.exporters.job import Job, Written
-from archfind.exporters.state import check, state_dict, tied_note
+from archfind.exporters.job import Job, WrittenFile
+from archfind.exporters.state import check_copy, module_tensors, tied_note
 from archfind.types import Built
 
 
-def write(built: Built, job: Job) -> Written:
+def write(built: Built, job: Job) -> WrittenFile:
     """Write and read back. Tied tensors are written once for each key: the format has no sharing,
     and a strict load asks for every key."""
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
-    state, tied = state_dict(built)
+    state, tied = module_tensors(built)
     seen: set[int] = set()
     apart: dict[str, Tensor] = {}
     for key, value in state.items():
@@ -29,5 +29,5 @@ def write(built: Built, job: Job) -> Written:
     # KeyError: a dtype that it has no name for
     except (SafetensorError, RuntimeError, KeyError) as error:
         raise ExportError(f"safetensors refuses it: {escape(str(error))}") from error
-    check(job.path, built)
-    return Written(job.path, 0.0, tied_note(tied))
+    check_copy(job.path, built)
+    return WrittenFile(job.path, 0.0, tied_note(tied))

@@ -48,13 +48,13 @@ def observed(module: nn.Module, args: tuple[object, ...]) -> tuple[parity.Case, 
         return parity.case(module, args), calls
 
 
-def sizes(module: nn.Module, example: Example, calls: Calls) -> Sizes:
+def run_on_other_sizes(module: nn.Module, example: Example, calls: Calls) -> Sizes:
     """How the module takes inputs whose axes, those that `example` names, have other sizes. `calls`
     are those of its run on the example."""
     if not example.axes or not example.dynamic_batch:
         return Sizes(FIXED)
     try:
-        larger, others = observed(module, parity.resized(example.args, example.axes))
+        larger, others = observed(module, parity.resized_inputs(example.args, example.axes))
     except Exception:  # most networks of patches are of one size
         return Sizes(FIXED)
     if calls.made != others.made:

@@ -18,7 +18,7 @@ from archfind.values.reader import TensorReader
 Group = tuple[str, ...]  # keys of one tensor
 
 
-def state_dict(built: Built) -> tuple[OrderedDict[str, Tensor], list[Group]]:
+def module_tensors(built: Built) -> tuple[OrderedDict[str, Tensor], list[Group]]:
     """The module's tensors in its own order, contiguous, and which keys are tied; ties are kept.
 
     A tensor has the dtype that it had in the file where that loses nothing: the module is float32,
@@ -50,10 +50,10 @@ def _narrowed(value: Tensor, name: str) -> torch.dtype:
         return value.dtype
     if not value.is_floating_point() or dtype.itemsize >= value.dtype.itemsize:
         return value.dtype
-    return dtype if same(value.to(dtype).to(value.dtype), value) else value.dtype
+    return dtype if equal_tensors(value.to(dtype).to(value.dtype), value) else value.dtype
 
 
-def same(one: Tensor, other: Tensor) -> bool:
+def equal_tensors(one: Tensor, other: Tensor) -> bool:
     """Equal shapes and values; NaN equals NaN, and -0.0 is not 0.0."""
     if one.shape != other.shape or one.dtype != other.dtype:
         return False
@@ -63,7 +63,7 @@ def same(one: Tensor, other: Tensor) -> bool:
     return bool((agree | (one.isnan() & other.isnan())).all())
 
 
-def check(path: Path, built: Built) -> None:
+def check_copy(path: Path, built: Built) -> None:
     """Read `path` back as anyone's checkpoint and compare it with the module, bit for bit."""
     read = formats.open(path)
     expected: Mapping[str, Tensor] = built.module.state_dict()
@@ -74,7 +74,7 @@ def check(path: Path, built: Built) -> None:
         raise ExportError(f"read back, the file and the module disagree about {escape(odd[0])}")
     reader = TensorReader()
     for key, value in expected.items():
-        if not same(reader.read(read.index[places[key]]).to(value.dtype), value):
+        if not equal_tensors(reader.read(read.index[places[key]]).to(value.dtype), value):
             raise ExportError(f"read back, {escape(key)} differs from the module's")
 
 

@@ -11,14 +11,14 @@ import struct
 from archfind.dtypes import ITEMSIZE, STORAGE
 from archfind.errors import ExportError
 from archfind.escape import escape
-from archfind.exporters.output import Output, known
+from archfind.exporters.output import NewFile, awaited_checksum
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from archfind.exporters.output import Sum
-    from archfind.exporters.pieces import Piece
+    from archfind.exporters.pieces import TensorToWrite
 
 _ALIGN = 64  # bytes, as torch aligns storages, so that they can be mapped
 _CLASSES = {dtype: name for name, dtype in STORAGE.items() if "ntyped" not in name}
@@ -26,16 +26,16 @@ _QUANTISED = ("qint8", "quint8", "qint32", "quint4x2", "quint2x4", "bits8")
 _ROOT = "archive"
 
 
-def write_torch(path: str, pieces: Sequence[Piece], metadata: Mapping[str, object]) -> None:
+def write_torch(path: str, pieces: Sequence[TensorToWrite], metadata: Mapping[str, object]) -> None:
     """Tied tensors share one storage. `metadata` becomes the state dict's `_metadata`. ExportError
     for a dtype whose tensors are more than their bytes."""
-    storages: dict[object, tuple[int, Piece]] = {}
+    storages: dict[object, tuple[int, TensorToWrite]] = {}
     for piece in pieces:
         if piece.dtype in _QUANTISED:
             text = f"{escape(piece.key)} is {piece.dtype}, whose scale is no tensor"
             raise ExportError(f"{text}; dequantise it first")
         storages.setdefault(piece.same, (len(storages), piece))
-    with Output(path) as out:
+    with NewFile(path) as out:
         archive = _Zip(out)
         archive.add(f"{_ROOT}/data.pkl", _pickle(pieces, storages, metadata))
         archive.add(f"{_ROOT}/byteorder", b"little")
@@ -49,11 +49,11 @@ class _Zip:
     """A zip of stored members, in the form that torch reads: aligned, sizes in zip64 where they
     need it. Checksums are filled in at the end."""
 
-    def __init__(self, out: Output) -> None:
+    def __init__(self, out: NewFile) -> None:
         self.out = out
         self.members: list[tuple[bytes, int, int, Sum]] = []  # name, start, size, checksum
 
-    def add(self, name: str, data: bytes | Piece) -> None:
+    def add(self, name: str, data: bytes | TensorToWrite) -> None:
         raw = name.encode()
         size = len(data) if isinstance(data, bytes) else data.nbytes
         start = self.out.at
@@ -67,7 +67,7 @@ class _Zip:
         """The checksums, then the directory."""
         directory = b""
         for raw, start, size, later in self.members:
-            checksum = known(later)
+            checksum = awaited_checksum(later)
             self.out.patch(start + 14, struct.pack("<I", checksum))
             wide = [n for n in (size, size, start) if n >= 0xFFFFFFFF]
             extra = _zip64(*wide) if wide else b""
@@ -102,8 +102,8 @@ def _zip64(*sizes: int) -> bytes:
 
 
 def _pickle(
-    pieces: Sequence[Piece],
-    storages: Mapping[object, tuple[int, Piece]],
+    pieces: Sequence[TensorToWrite],
+    storages: Mapping[object, tuple[int, TensorToWrite]],
     metadata: Mapping[str, object],
 ) -> bytes:
     """The state dict in pickle's protocol 2, one opcode after another."""

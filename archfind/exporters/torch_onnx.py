@@ -28,7 +28,7 @@ _EXPAND = {_ATEN.expand.default, _ATEN.expand_as.default}
 _BROADCAST = {_ATEN.mul.Tensor, _ATEN.add.Tensor, _ATEN.sub.Tensor, _ATEN.div.Tensor}
 
 
-def captured(module: nn.Module, job: Job, freed: tuple[Axes, ...]) -> ExportedProgram:
+def captured_program(module: nn.Module, job: Job, freed: tuple[Axes, ...]) -> ExportedProgram:
     """The network as torch.export's program. The batch must come out free; other axes may."""
     shapes: Any = _shapes(job.example, freed) if any(freed) else None
     shapes = job.options.get("dynamic_shapes", shapes)
@@ -138,7 +138,7 @@ def newer(
     module: nn.Module, path: Path, job: Job, outputs: list[str], freed: tuple[Axes, ...]
 ) -> None:
     """The newer exporter from the module to a file."""
-    program = captured(module, job, freed)
+    program = captured_program(module, job, freed)
     saved(translated(program, job, outputs, freed), module, path)
 
 
@@ -160,7 +160,7 @@ def _named(inputs: Sequence[Any], freed: tuple[Axes, ...], program: Any) -> None
         program.rename_axes(changed)
 
 
-def older(
+def export_by_tracing(
     module: nn.Module,
     path: Path,
     job: Job,

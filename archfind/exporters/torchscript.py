@@ -10,29 +10,29 @@ import torch
 from archfind import formats
 from archfind.errors import ExportError
 from archfind.exporters import parity
-from archfind.exporters.job import Job, Written
-from archfind.exporters.onnx import quiet, reason
+from archfind.exporters.job import Job, WrittenFile
+from archfind.exporters.onnx import quiet_exporters, reason
 from archfind.providers.example import Example
 from archfind.types import Built
 
 
-def write(built: Built, job: Job) -> Written:
+def write(built: Built, job: Job) -> WrittenFile:
     """Trace, and hold the traced program against the module on other inputs and batches: a trace
     follows one run. Notes: "batch", dynamic or static."""
     example = job.example
     try:
-        with quiet(), torch.no_grad():
+        with quiet_exporters(), torch.no_grad():
             program = torch.jit.trace(built.module, example.args, check_trace=False, strict=False)
     except Exception as error:  # the network is anyone's code
         raise ExportError(f"can't be traced: {reason(error)}") from error
     difference, batch = checked(built, job, program)
     extra = {"archfind.json": json.dumps(dict(job.metadata))}
     buffer = io.BytesIO()  # torch's own way to a file ends the process where the disk is full
-    with quiet():
+    with quiet_exporters():
         torch.jit.save(program, buffer, _extra_files=extra)
     job.path.write_bytes(buffer.getbuffer())
     formats.open(job.path)
-    return Written(job.path, difference.largest, {"batch": batch, **difference.note()})
+    return WrittenFile(job.path, difference.largest, {"batch": batch, **difference.note()})
 
 
 def checked(built: Built, job: Job, program: object) -> tuple[parity.Difference, str]:
@@ -40,16 +40,16 @@ def checked(built: Built, job: Job, program: object) -> tuple[parity.Difference,
     ExportError where they differ on inputs of the traced sizes."""
     example = job.example
     if not job.keep_unchecked:
-        with quiet():
+        with quiet_exporters():
             parity.expect_numbers(parity.case(built.module, example.args))
     worst = parity.Difference(0.0)
-    with quiet():
+    with quiet_exporters():
         _check_padding(built, example, program)
     sizes = (0, 1, 3) if example.dynamic_batch else (0,)
     for size in sizes:
         args = parity.other(example.args, size)
         try:
-            with quiet():
+            with quiet_exporters():
                 expected = parity.case(built.module, args).outputs
                 found = parity.case(program, args).outputs  # pyright: ignore[reportArgumentType]
             difference = parity.compare(expected, list(found.values()))

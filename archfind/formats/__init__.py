@@ -14,7 +14,7 @@ from importlib import import_module
 from archfind.errors import CheckpointError, LimitExceeded, NotACheckpoint
 from archfind.formats.magic import is_legacy
 from archfind.formats.report import Report
-from archfind.formats.source import Source
+from archfind.formats.source import ByteSource
 from archfind.frozen import replace
 from archfind.types import Checkpoint
 
@@ -26,29 +26,29 @@ PROGRAMS = ("torchscript", "torchscript-1.0", "torch-export")  # formats that ho
 _LOOK = 4096  # bytes that the sniffers see
 
 
-def _is_zip(head: bytes, source: Source) -> bool:
+def _is_zip(head: bytes, source: ByteSource) -> bool:
     return head.startswith((b"PK\x03\x04", b"PK\x05\x06"))
 
 
-def _is_legacy(head: bytes, source: Source) -> bool:
+def _is_legacy(head: bytes, source: ByteSource) -> bool:
     return is_legacy(head)
 
 
-def _is_tar(head: bytes, source: Source) -> bool:
+def _is_tar(head: bytes, source: ByteSource) -> bool:
     return head[257:262] == b"ustar"
 
 
-def _is_safetensors(head: bytes, source: Source) -> bool:
+def _is_safetensors(head: bytes, source: ByteSource) -> bool:
     # a header's length below 2**40, and the start of an object; no pickle can begin like this
     return head[5:9] == b"\0\0\0{" and head[9:10] in (b'"', b"}", b" ", b"\t", b"\r", b"\n")
 
 
-def _is_sharded(head: bytes, source: Source) -> bool:
+def _is_sharded(head: bytes, source: ByteSource) -> bool:
     text = head.lstrip()
     return text.startswith(b"{") and (b'"weight_map"' in text or b'"metadata"' in text[:200])
 
 
-def is_pickle(head: bytes, source: Source | None = None) -> bool:
+def is_pickle(head: bytes, source: ByteSource | None = None) -> bool:
     """Whether a file or a member begins like a pickle."""
     if head[:1] == b"\x80" and head[1:2] and head[1] <= 5:
         return True
@@ -68,22 +68,22 @@ def _names_a_global(head: bytes) -> bool:
     )
 
 
-def _is_gguf(head: bytes, source: Source) -> bool:
+def _is_gguf(head: bytes, source: ByteSource) -> bool:
     return head.startswith(b"GGUF")
 
 
-def _is_npy(head: bytes, source: Source) -> bool:
+def _is_npy(head: bytes, source: ByteSource) -> bool:
     return head.startswith(b"\x93NUMPY")
 
 
-def _is_onnx(head: bytes, source: Source) -> bool:
+def _is_onnx(head: bytes, source: ByteSource) -> bool:
     from archfind.formats.protobuf import looks_like_onnx
 
     return looks_like_onnx(head, source)
 
 
 # name, sniffer, module: the first whose sniffer agrees reads the file
-FORMATS: tuple[tuple[str, Callable[[bytes, Source], bool], str], ...] = (
+FORMATS: tuple[tuple[str, Callable[[bytes, ByteSource], bool], str], ...] = (
     ("torch-zip", _is_zip, "torch_files.torch_zip"),
     ("safetensors", _is_safetensors, "safetensors"),
     ("torch-legacy", _is_legacy, "torch_files.torch_legacy"),
@@ -117,7 +117,7 @@ def open(path: str | os.PathLike[str]) -> Checkpoint:
             from archfind.formats.many_files import folder
 
             return replace(folder.read(name), path=name)
-        with Source(name) as source:
+        with ByteSource(name) as source:
             return _read(source)
     except (
         ValueError,
@@ -135,15 +135,15 @@ def open(path: str | os.PathLike[str]) -> Checkpoint:
         ) from error
 
 
-def _read(source: Source) -> Checkpoint:
+def _read(source: ByteSource) -> Checkpoint:
     """What `open` does, without its net."""
     return read_section(source, Report())
 
 
-def read_section(source: Source, report: Report) -> Checkpoint:
+def read_section(source: ByteSource, report: Report) -> Checkpoint:
     """The checkpoint in `source`, which may be a part of a file; what is found goes to `report`."""
     head = source.head(_LOOK)
-    if source.path.endswith(".distcp") and type(source) is Source:
+    if source.path.endswith(".distcp") and type(source) is ByteSource:
         raise NotACheckpoint(
             "one part of a distributed checkpoint; give its folder, which has .metadata",
             source.path,
@@ -154,7 +154,7 @@ def read_section(source: Source, report: Report) -> Checkpoint:
 
         raise not_a_checkpoint(head, source)
     kind, _, module = claimed
-    if type(source) is Source:
+    if type(source) is ByteSource:
         _check_suffix(source, kind, report)
     reader = import_module(f"{__name__}.{module}")
     collecting = gc.isenabled()
@@ -193,13 +193,13 @@ def _check_keys(found: Checkpoint) -> None:
             raise LimitExceeded(f"refused: a key of more than {limits.KEY_DEPTH} parts", found.path)
 
 
-def _check_suffix(source: Source, kind: str, report: Report) -> None:
+def _check_suffix(source: ByteSource, kind: str, report: Report) -> None:
     suffix = os.path.splitext(source.path)[1].lower()
     promised = _SUFFIXES.get(suffix)
     if promised is not None and not kind.startswith(promised):
         report.warnings.append(f"named {suffix} but is {kind}")
     if "-of-" in source.path:
-        from archfind.formats.many_files.folder import shard_note
+        from archfind.formats.many_files.folder import single_shard_note
 
-        note = shard_note(source.path)
+        note = single_shard_note(source.path)
         report.warnings.extend([note] if note else [])

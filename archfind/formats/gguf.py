@@ -13,7 +13,7 @@ from archfind.errors import CheckpointError, LimitExceeded, NotACheckpoint, NoTe
 from archfind.escape import escape
 from archfind.formats import limits
 from archfind.formats.report import Report
-from archfind.formats.source import Source
+from archfind.formats.source import ByteSource
 from archfind.types import Checkpoint, Storage, TensorSpec
 
 # ggml's types by number: name, numbers a block, bytes a block. A quantised type has no torch dtype.
@@ -61,7 +61,7 @@ _KEY = 65_535
 _LOOK = 1 << 20
 
 
-def read(source: Source, report: Report) -> Checkpoint:
+def read(source: ByteSource, report: Report) -> Checkpoint:
     """Reads versions 2 and 3."""
     cursor = _Cursor(source)
     cursor.take(4)
@@ -110,7 +110,7 @@ def read(source: Source, report: Report) -> Checkpoint:
 
 
 def _index(
-    source: Source, found: list[tuple[str, tuple[int, ...], int, int]], base: int
+    source: ByteSource, found: list[tuple[str, tuple[int, ...], int, int]], base: int
 ) -> dict[str, TensorSpec]:
     index: dict[str, TensorSpec] = {}
     path = source.path
@@ -186,7 +186,7 @@ def _array(cursor: _Cursor) -> object:
 class _Cursor:
     """Reads onwards; every length is checked against the file before it is believed."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: ByteSource) -> None:
         self.source, self.path = source, source.path
         self.at, self.near, self.start = 0, b"", 0
         self.fields = 0

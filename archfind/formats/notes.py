@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from archfind.errors import CheckpointError, NotACheckpoint
 from archfind.escape import escape
-from archfind.formats.source import Source
+from archfind.formats.source import ByteSource
 
 _ZLIB = (b"\x01", b"\x5e", b"\x9c", b"\xda")
 _MAGIC: tuple[tuple[bytes, str], ...] = (
@@ -46,12 +46,12 @@ _PLACED: tuple[tuple[int, bytes, str], ...] = (
 _HTML = (b"<!doctype html", b"<html", b"<head", b"<body", b"<script")
 
 
-def not_a_checkpoint(head: bytes, source: Source) -> CheckpointError:
+def not_a_checkpoint(head: bytes, source: ByteSource) -> CheckpointError:
     """The error for a file that no reader claims."""
     return NotACheckpoint(_describe(head, source), source.path)
 
 
-def _describe(head: bytes, source: Source) -> str:
+def _describe(head: bytes, source: ByteSource) -> str:
     if not source.size:
         return "is empty (0 bytes)"
     if not head.strip(b"\0"):
@@ -97,7 +97,7 @@ _ENDINGS = {
 }
 
 
-def _by_end(head: bytes, source: Source) -> str:
+def _by_end(head: bytes, source: ByteSource) -> str:
     """Foreign models, by where they keep what gives them away."""
     if head[8:15] == b"\x03\0\0\0V 1":
         return "a file of Lua Torch (.t7), which is not supported"
@@ -110,7 +110,7 @@ def _by_end(head: bytes, source: Source) -> str:
 _TABLE = (0xDB4775248B80FB57).to_bytes(8, "little")  # LevelDB's, at the end of a table
 
 
-def _pointer(head: bytes, source: Source) -> str:
+def _pointer(head: bytes, source: ByteSource) -> str:
     size = ""
     for line in head.split(b"\n"):
         if line.startswith(b"size ") and line[5:].isdigit() and len(line) < 30:
@@ -132,7 +132,7 @@ def _page(text: bytes) -> str:
     )
 
 
-def _text(text: bytes, source: Source) -> str:
+def _text(text: bytes, source: ByteSource) -> str:
     quoted = _quote(text)
     if text.startswith(b"{") and b'"error"' in text[:40]:
         return f"an error message ({quoted}), not a checkpoint: the download failed."

@@ -9,7 +9,7 @@ from archfind.errors import CheckpointError, LimitExceeded, NotACheckpoint, NoTe
 from archfind.escape import escape
 from archfind.formats import limits
 from archfind.formats.report import Report
-from archfind.formats.source import Source
+from archfind.formats.source import ByteSource
 from archfind.types import Checkpoint, Storage, TensorSpec
 
 TYPE_CHECKING = False
@@ -21,7 +21,7 @@ _OBJECTS = "Python objects (a pickle, which is not run)"
 _HEADER = 1 << 16  # numpy itself refuses headers of more than 10,000 characters
 
 
-def read(source: Source, report: Report) -> Checkpoint:
+def read(source: ByteSource, report: Report) -> Checkpoint:
     """A single array: one tensor without a name."""
     spec, start, problem = _array(source.head(_HEADER), source.path, "", source.size)
     if spec is None:
@@ -33,7 +33,7 @@ def read(source: Source, report: Report) -> Checkpoint:
     return _checkpoint(source, report, {"": _with(spec, storage)}, "npy")
 
 
-def read_archive(source: Source, report: Report, directory: ZipDirectory) -> Checkpoint:
+def read_archive(source: ByteSource, report: Report, directory: ZipDirectory) -> Checkpoint:
     """Each member's header; the arrays themselves stay where they are."""
     index: dict[str, TensorSpec] = {}
     for name, member in directory.members.items():
@@ -81,7 +81,7 @@ def _with(spec: TensorSpec, storage: Storage) -> TensorSpec:
 
 
 def _checkpoint(
-    source: Source, report: Report, index: dict[str, TensorSpec], kind: str
+    source: ByteSource, report: Report, index: dict[str, TensorSpec], kind: str
 ) -> Checkpoint:
     return Checkpoint(
         path=source.path,

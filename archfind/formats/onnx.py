@@ -12,7 +12,7 @@ from archfind.escape import escape
 from archfind.formats import limits
 from archfind.formats.protobuf import SPAN, VARINT, Wire, signed
 from archfind.formats.report import Report
-from archfind.formats.source import Source
+from archfind.formats.source import ByteSource
 from archfind.types import Checkpoint, Storage, TensorSpec
 
 # TensorProto.DataType by number; "" is undefined
@@ -50,7 +50,7 @@ _FLOATS, _VARINTS = (4, 10), (5, 7, 11)
 _TYPED = (4, 5, 6, 7, 10, 11)  # float, int32, string, int64, double, uint64 data
 
 
-def read(source: Source, report: Report) -> Checkpoint:
+def read(source: ByteSource, report: Report) -> Checkpoint:
     """Reads the model's own description and its initializers."""
     model = _Model(source, report)
     model.read()
@@ -72,7 +72,7 @@ def read(source: Source, report: Report) -> Checkpoint:
 
 
 class _Model:
-    def __init__(self, source: Source, report: Report) -> None:
+    def __init__(self, source: ByteSource, report: Report) -> None:
         self.source = source
         self.wire = Wire(source)
         self.warnings = report.warnings

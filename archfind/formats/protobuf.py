@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from archfind.errors import CheckpointError, LimitExceeded, Truncated
 from archfind.formats import limits
-from archfind.formats.source import Source
+from archfind.formats.source import ByteSource
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ _MODEL = {1: 0, 2: 2, 3: 2, 4: 2, 5: 0, 6: 2, 7: 2, 8: 2, 14: 2, 20: 2, 25: 2, 2
 class Wire:
     """Reads fields from a Source through one small buffer."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: ByteSource) -> None:
         self.source = source
         self.fields_read = 0
         self._data = b""
@@ -106,7 +106,7 @@ def signed(value: int) -> int:
     return value - (1 << 64) if value >= 1 << 63 else value
 
 
-def looks_like_onnx(head: bytes, source: Source) -> bool:
+def looks_like_onnx(head: bytes, source: ByteSource) -> bool:
     """Whether the file is one ModelProto from its first byte to its last, or a cut-off one."""
     seen: set[int] = set()
     version = head[0] == 8 and 1 <= head[1] < 64 if len(head) > 8 else False

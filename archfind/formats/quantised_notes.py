@@ -10,7 +10,7 @@ place along it. On the cold path of `archfind guess` only for files that have th
 
 from __future__ import annotations
 
-from archfind.formats.side_files import number, object_in, whole
+from archfind.formats.side_files import claimed_number, claimed_whole_number, object_in
 from archfind.frozen import replace
 from archfind.types import Quantiser, TensorSpec
 
@@ -40,7 +40,7 @@ def with_meaning(index: Index, note: str) -> dict[str, TensorSpec]:
         if spec is None or type(dtype) is not str or INTEGERS.get(dtype) != spec.dtype:
             continue
         assert type(said) is dict
-        axis = whole(said.get("axis"))
+        axis = claimed_whole_number(said.get("axis"))
         if axis is not None:
             scales, zeros = (index.get(name) for name in scales_of(key))
             along = spec.shape[axis : axis + 1]
@@ -50,8 +50,8 @@ def with_meaning(index: Index, note: str) -> dict[str, TensorSpec]:
             for name in scales_of(key):
                 found.pop(name, None)
         else:
-            scale = number(said.get("scale"))
-            zero = whole(said.get("zero_point"), -_ZERO, _ZERO)
+            scale = claimed_number(said.get("scale"))
+            zero = claimed_whole_number(said.get("zero_point"), -_ZERO, _ZERO)
             if scale is None or zero is None:
                 continue
             means = Quantiser(scale, zero)

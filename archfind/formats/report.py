@@ -9,7 +9,7 @@ from archfind.types import Checkpoint
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from archfind.formats.pickles.machine import Machine
-    from archfind.formats.source import Source
+    from archfind.formats.source import ByteSource
     from archfind.formats.torch_files.flatten import Flat
     from archfind.formats.torch_files.torch_objects import Reader
 
@@ -24,7 +24,7 @@ HINTS = EXPORTED | frozenset(
 )
 
 
-class Work:
+class PickleWork:
     """What the pickles of one file cost together: a file can hold ten thousand of them, each of
     which stays below its own limits."""
 
@@ -49,7 +49,7 @@ class Report:
     file that this one is a part of."""
 
     def __init__(self, parent: Report | None = None) -> None:
-        self.work = parent.work if parent else Work()
+        self.work = parent.work if parent else PickleWork()
         self.machines: list[Machine] = []
         self.doubts: list[str] = []  # tensors that claim what their storage can't hold
         self.warnings: list[str] = []
@@ -93,14 +93,14 @@ class Report:
         """Every global named, in order of first appearance."""
         return tuple(dict.fromkeys(name for one in self.machines for name in one.globals))
 
-    def checkpoint(self, source: Source, kind: str, flat: Flat, root: object) -> Checkpoint:
+    def checkpoint(self, source: ByteSource, kind: str, flat: Flat, root: object) -> Checkpoint:
         """The finished Checkpoint, or NoTensors."""
         self.doubts = [*self.doubts, *flat.specs.danger]
         self.work.visits += flat.visits
         add_zero_shapes(flat)
         flat.metadata.update(self._exported())
         if not flat.index and self.needs_tensors:
-            raise NoTensors(f"no tensors: the pickle holds {describe(root)}", source.path)
+            raise NoTensors(f"no tensors: the pickle holds {describe_value(root)}", source.path)
         return Checkpoint(
             path=source.path,
             format=kind,
@@ -165,10 +165,10 @@ def hints(metadata: dict[str, object]) -> dict[str, object]:
     }
 
 
-def describe(value: object) -> str:
+def describe_value(value: object) -> str:
     """A value in words, for an error: "a list of 12 str"."""
     from archfind.escape import escape
-    from archfind.formats.pickles.nodes import Bytes, Call, Global, Group, Tensor
+    from archfind.formats.pickles.nodes import Bytes, Global, Group, PickledCall, Tensor
 
     kind = type(value)
     if kind is dict:
@@ -184,7 +184,7 @@ def describe(value: object) -> str:
         kinds = set(map(type, value))  # pyright: ignore
         what = kinds.pop().__name__ if len(kinds) == 1 else "values"
         return f"a {name} of {len(value)} {what}"  # pyright: ignore
-    if kind is Call:
+    if kind is PickledCall:
         return f"an object of class {escape(value.name)}"  # pyright: ignore
     if kind is Global:
         return f"the name {escape(value.name)}"  # pyright: ignore

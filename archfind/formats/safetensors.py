@@ -11,7 +11,7 @@ from archfind.errors import CheckpointError, LimitExceeded, NotACheckpoint, NoTe
 from archfind.escape import escape
 from archfind.formats import limits
 from archfind.formats.report import Report
-from archfind.formats.source import Source
+from archfind.formats.source import ByteSource
 from archfind.frozen import rows
 from archfind.types import Checkpoint, Storage, TensorSpec
 
@@ -39,7 +39,7 @@ DTYPES = {
 }
 
 
-def read(source: Source, report: Report) -> Checkpoint:
+def read(source: ByteSource, report: Report) -> Checkpoint:
     """Reads the header, and checks that it describes exactly the file's bytes."""
     index, metadata = read_header(source)
     if not index:
@@ -61,7 +61,7 @@ def read(source: Source, report: Report) -> Checkpoint:
     )
 
 
-def read_header(source: Source) -> tuple[dict[str, TensorSpec], dict[str, object]]:
+def read_header(source: ByteSource) -> tuple[dict[str, TensorSpec], dict[str, object]]:
     """The tensors and the `__metadata__` of one safetensors file, in the header's order."""
     length = int.from_bytes(source.read(0, 8), "little")
     if length > limits.HEADER_BYTES:
@@ -91,7 +91,7 @@ def read_header(source: Source) -> tuple[dict[str, TensorSpec], dict[str, object
     return _tensors(source, header, 8 + length), metadata
 
 
-def _tensors(source: Source, header: dict[str, object], base: int) -> dict[str, TensorSpec]:
+def _tensors(source: ByteSource, header: dict[str, object], base: int) -> dict[str, TensorSpec]:
     kinds: list[str] = []
     shapes: list[tuple[int, ...]] = []
     spans: list[tuple[int, int]] = []
@@ -147,7 +147,7 @@ def _entry(name: str, entry: object, path: str) -> tuple[str, list[int], int, in
     raise CheckpointError(f'damaged: the header entry of "{escape(name)}" makes no sense', path)
 
 
-def _refuse_holes(source: Source, spans: list[tuple[int, int]], base: int) -> None:
+def _refuse_holes(source: ByteSource, spans: list[tuple[int, int]], base: int) -> None:
     at = 0
     for begin, end in spans:
         if begin != at:

@@ -9,7 +9,7 @@ import os
 from archfind.errors import CheckpointError, LimitExceeded
 from archfind.formats import limits
 from archfind.formats.safetensors import parse_json
-from archfind.formats.source import Source
+from archfind.formats.source import ByteSource
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 
-def beside(checkpoint: str, name: str) -> str:
+def side_file_path(checkpoint: str, name: str) -> str:
     """The path of a side file: in a checkpoint's folder, or in the checkpoint if it is a folder.
     The folder is never listed."""
     folder = checkpoint if os.path.isdir(checkpoint) else os.path.dirname(checkpoint)
@@ -28,7 +28,7 @@ def beside(checkpoint: str, name: str) -> str:
 def read_bytes(path: str, limit: int = limits.SIDE_BYTES) -> bytes:
     """All of a regular file of at most `limit` bytes; CheckpointError for anything else, which a
     FIFO or a device is, behind a link too."""
-    with Source(path) as source:
+    with ByteSource(path) as source:
         if source.size > limit:
             raise LimitExceeded(f"refused: it takes {source.size:,} bytes (limit {limit:,})", path)
         return source.read(0, source.size)
@@ -71,7 +71,7 @@ def _is_deep(data: bytes) -> bool:
     return bool(brackets)
 
 
-def number(value: object, low: float = -1e12, high: float = 1e12) -> float | None:
+def claimed_number(value: object, low: float = -1e12, high: float = 1e12) -> float | None:
     """A finite number within bounds, given as one or as text ("32.0"); None for anything else."""
     if isinstance(value, str) and len(value) <= 40:
         try:
@@ -83,18 +83,18 @@ def number(value: object, low: float = -1e12, high: float = 1e12) -> float | Non
     return float(value)  # pyright: ignore
 
 
-def whole(value: object, low: int = 0, high: int = limits.DIMENSION) -> int | None:
+def claimed_whole_number(value: object, low: int = 0, high: int = limits.DIMENSION) -> int | None:
     """An int within bounds; None for anything else, a bool too."""
     return value if type(value) is int and low <= value <= high else None
 
 
-def word(value: object) -> str | None:
+def claimed_word(value: object) -> str | None:
     """A short text without control or invisible characters; None for anything else."""
     short = type(value) is str and len(value) <= limits.SIDE_WORD and value.isprintable()  # pyright: ignore
     return value if short else None  # pyright: ignore
 
 
-def words(value: object, length: int = limits.KEY_LENGTH) -> tuple[str, ...] | None:
+def claimed_words(value: object, length: int = limits.KEY_LENGTH) -> tuple[str, ...] | None:
     """A list of texts of at most `length` characters; None for anything else."""
     if type(value) is not list or not all(type(v) is str and len(v) <= length for v in value):
         return None
@@ -105,7 +105,7 @@ def wholes(value: object, low: int = 0) -> tuple[int, ...] | None:
     """A list of ints, as a shape is; None for anything else."""
     if type(value) is not list or len(value) > limits.DIMENSIONS:
         return None
-    return None if any(whole(v, low) is None for v in value) else tuple(value)
+    return None if any(claimed_whole_number(v, low) is None for v in value) else tuple(value)
 
 
 def like(value: object, usual: object) -> object:
@@ -114,25 +114,25 @@ def like(value: object, usual: object) -> object:
     if type(value) is bool or type(usual) is bool:
         return value if type(value) is type(usual) or usual is None else None
     if isinstance(value, str):
-        return word(value) if isinstance(usual, str) or usual is None else None
+        return claimed_word(value) if isinstance(usual, str) or usual is None else None
     if type(value) is float and type(usual) is int and value.is_integer():
         value = int(value)
     if type(value) is int and (isinstance(usual, int | float) or usual is None):
         low = 0 if isinstance(usual, int) and usual >= 0 else -limits.SIDE_NUMBER
-        return whole(value, low, limits.SIDE_NUMBER)
+        return claimed_whole_number(value, low, limits.SIDE_NUMBER)
     if type(value) is float and (isinstance(usual, float) or usual is None):
-        return number(value)
+        return claimed_number(value)
     return None
 
 
-def plain(value: object, levels: int = 4) -> bool:
+def is_plain_claim(value: object, levels: int = 4) -> bool:
     """Whether a claim is null, a scalar that a field can have, or lists of those."""
     if type(value) is list:
         few = levels > 0 and len(value) <= limits.SIDE_LIST
-        return few and all(plain(item, levels - 1) for item in value)
+        return few and all(is_plain_claim(item, levels - 1) for item in value)
     if type(value) is str:
-        return word(value) is not None
-    return value is None or type(value) is bool or number(value) is not None
+        return claimed_word(value) is not None
+    return value is None or type(value) is bool or claimed_number(value) is not None
 
 
 def field(path: str, value: object, usual: object) -> object:

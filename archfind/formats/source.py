@@ -20,7 +20,7 @@ _FLAGS = (
 _PREAD = hasattr(os, "pread")
 
 
-class Source:
+class ByteSource:
     """A file to read from. `path` is how the caller named it, `size` its length in bytes."""
 
     __slots__ = ("fd", "path", "size")
@@ -97,19 +97,19 @@ class Source:
             reason = (error.strerror or "unknown error").lower()
             raise CheckpointError(f"can't be read: {reason}", self.path) from None
 
-    def __enter__(self) -> Source:
+    def __enter__(self) -> ByteSource:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
 
 
-def opened(path: str) -> FileIO:
+def opened_file(path: str) -> FileIO:
     """The file to read from, unbuffered; CheckpointError where it is none, or none any more: a pipe
     in its place must not hang the caller."""
     from io import FileIO
 
-    source = Source(path)
+    source = ByteSource(path)
     file = FileIO(source.fd, "r")  # which closes it
     file.name = path
     source.fd = -1

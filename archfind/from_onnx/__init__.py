@@ -3,6 +3,6 @@ else the graph itself. Either is compared with onnxruntime before it is given ou
 
 from __future__ import annotations
 
-from archfind.from_onnx.recover import build, graph_module
+from archfind.from_onnx.recover import build_from_graph, graph_module
 
-__all__ = ["build", "graph_module"]
+__all__ = ["build_from_graph", "graph_module"]

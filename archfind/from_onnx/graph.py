@@ -8,7 +8,7 @@ from onnx import helper, numpy_helper
 from torch import nn
 
 from archfind.errors import BuildError
-from archfind.exporters.onnx import quiet, reason
+from archfind.exporters.onnx import quiet_exporters, reason
 
 # The newest opset whose operators onnx2torch knows; later ones changed mostly types.
 _OPSET = 17
@@ -18,14 +18,14 @@ _REDUCE = (
 )  # fmt: skip
 
 
-def module(model: onnx.ModelProto, path: str) -> nn.Module:
+def module_of_graph(model: onnx.ModelProto, path: str) -> nn.Module:
     """The graph as a torch.fx module in eval mode, its weights parameters. BuildError names the
     operators that can't be converted."""
     from onnx2torch import convert
 
     lowered = _lowered(model)
     try:
-        with quiet():
+        with quiet_exporters():
             made = convert(lowered)
     except NotImplementedError as error:
         unknown = _unknown(lowered)

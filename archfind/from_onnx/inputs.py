@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from archfind.providers import example_of
-from archfind.providers.example import Axes, Example, images, tensors
+from archfind.providers.example import Axes, Example, images, tensors_of_call
 from archfind.types import Match
 
 # Inputs of a text that a graph may lack, those that most do first.
@@ -21,7 +21,7 @@ _WITHOUT = (
 )  # fmt: skip
 
 
-def run(path: str, inputs: list[Tensor], names: tuple[str, ...] = ()) -> list[Tensor]:
+def run_graph(path: str, inputs: list[Tensor], names: tuple[str, ...] = ()) -> list[Tensor]:
     """The graph's outputs on inputs in its own order, or by `names`, where it has these."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
@@ -46,7 +46,9 @@ def freed_in(model: onnx.ModelProto, example: Example) -> tuple[Axes, ...]:
     """The axes that the graph leaves open beside the batch, whose sizes it computes as it runs, so
     that it isn't the graph of fixed ones; () where there are none."""
     shapes = [shape for _, shape in _shapes(model)]
-    if not example.axes or [len(t.shape) for t in tensors(example.args)] != list(map(len, shapes)):
+    if not example.axes or [len(t.shape) for t in tensors_of_call(example.args)] != list(
+        map(len, shapes)
+    ):
         return ()
     found = [
         {axis: name for axis, name in {0: "batch", **axes}.items() if not shape[axis]}
@@ -94,7 +96,7 @@ def inputs(model: onnx.ModelProto) -> list[Tensor] | None:
     """Inputs of the graph's own sizes, where they're images, sequences or vectors of floats."""
     found: list[Tensor] = []
     random = torch.Generator().manual_seed(0)
-    for _, shape, kind in sizes(model):
+    for _, shape, kind in tried_sizes(model):
         if kind == onnx.TensorProto.FLOAT:
             found.append(torch.randn(shape, generator=random))
         elif kind in (onnx.TensorProto.INT64, onnx.TensorProto.INT32):
@@ -105,7 +107,7 @@ def inputs(model: onnx.ModelProto) -> list[Tensor] | None:
     return found
 
 
-def sizes(model: onnx.ModelProto) -> list[tuple[str, list[int], int]]:
+def tried_sizes(model: onnx.ModelProto) -> list[tuple[str, list[int], int]]:
     """The graph's own inputs by name, with the sizes that they are tried in and their type's
     number: a free batch is 2, other free sizes 64."""
     types = {v.name: v.type.tensor_type.elem_type for v in model.graph.input}

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from archfind.database import entries as databases
-from archfind.from_onnx.scopes import named
+from archfind.from_onnx.scopes import named_constants
 from archfind.matching.identify import in_state_dict
 from archfind.types import Canonical, Guess, Match, Storage, TensorSpec
 from archfind.work import Work
@@ -18,12 +18,12 @@ from archfind.work import Work
 _HEADS = (1, 2, 3, 4, 6, 8, 12, 16, 20, 24, 32, 40, 64)
 
 
-def by_name(
+def by_constant_names(
     guess: Guess, model: onnx.ModelProto, choose: str
 ) -> Iterator[tuple[Match, dict[str, Tensor]]]:
     """What the named constants make as a state dict: matches that fit, each with its tensors, and
     transformers' classes that only lack some, since exporters fold tables away; with {}."""
-    held = named(model)
+    held = named_constants(model)
     index = {
         key: TensorSpec(str(array.dtype), array.shape, Storage("", key, -1, array.nbytes))
         for key, array in held.items()

@@ -13,25 +13,25 @@ import torch
 from torch import Tensor, nn
 
 from archfind.building.claimed_size import refuse_larger
-from archfind.building.from_config import with_state
-from archfind.building.instantiate import blank, fresh
+from archfind.building.from_config import class_with_state
+from archfind.building.instantiate import matched_on_meta, matched_with_initial_weights
 from archfind.database import entries as databases
 from archfind.database.entries import Database, Signature
 from archfind.errors import ArchfindError, BuildError, UnknownError
 from archfind.escape import escape
 from archfind.exporters import parity
 from archfind.exporters.job import Job
-from archfind.exporters.onnx import quiet, reason
+from archfind.exporters.onnx import quiet_exporters, reason
 from archfind.exporters.torch_onnx import newer
-from archfind.formats.side_files import like, object_in, whole
+from archfind.formats.side_files import claimed_whole_number, like, object_in
 from archfind.from_onnx import graph
-from archfind.from_onnx.inputs import example_for, freed_in, inputs, run
-from archfind.from_onnx.names import by_name, unseen
+from archfind.from_onnx.inputs import example_for, freed_in, inputs, run_graph
+from archfind.from_onnx.names import by_constant_names, unseen
 from archfind.from_onnx.size import refuse_large
 from archfind.from_onnx.slots import constants, paired, slots
-from archfind.from_onnx.trace import Tracer, assigned, randomise
+from archfind.from_onnx.trace import ConstantTracer, assigned, randomise_uniquely
 from archfind.frozen import replace
-from archfind.providers.example import Axes, Example, tensors
+from archfind.providers.example import Axes, Example, tensors_of_call
 from archfind.state_dicts.canonical import DERIVED
 from archfind.types import Built, Guess, Match, Setting, Variant
 from archfind.writing import beside
@@ -45,7 +45,7 @@ _HELD = frozenset(
 _TRIED = 6  # networks whose shapes the graph has, each exported once or twice
 
 
-def build(guess: Guess, choose: str = "", allow_expansion: bool = False) -> Built:
+def build_from_graph(guess: Guess, choose: str = "", allow_expansion: bool = False) -> Built:
     """The library's network with the graph's weights, proven on onnxruntime's outputs.
 
     Raises UnknownError where no network is found or none gives the graph's outputs; the graph
@@ -54,10 +54,10 @@ def build(guess: Guess, choose: str = "", allow_expansion: bool = False) -> Buil
     checkpoint = guess.canonical.checkpoint
     if checkpoint.danger:
         raise BuildError(f"isn't loaded: {checkpoint.danger[0]}", checkpoint.path)
-    model = load(checkpoint.path, () if allow_expansion else checkpoint.files)
+    model = load_graph(checkpoint.path, () if allow_expansion else checkpoint.files)
     failures: list[str] = []
     others = ((match, dict[str, Tensor]()) for match in _candidates(guess, model, choose))
-    for named, state in chain(by_name(guess, model, choose), others):
+    for named, state in chain(by_constant_names(guess, model, choose), others):
         try:
             if state:
                 match, module, note = _loaded(named, state, model, checkpoint.path)
@@ -76,7 +76,7 @@ def build(guess: Guess, choose: str = "", allow_expansion: bool = False) -> Buil
     raise UnknownError(f"no network recovered from the graph: {why}", checkpoint.path, ())
 
 
-def load(path: str, files: tuple[str, ...]) -> onnx.ModelProto:
+def load_graph(path: str, files: tuple[str, ...]) -> onnx.ModelProto:
     """The model with its data. BuildError where onnx refuses it, or where it would take memory out
     of proportion to the `files`; with none of them, that isn't looked at."""
     try:
@@ -91,13 +91,13 @@ def load(path: str, files: tuple[str, ...]) -> onnx.ModelProto:
 def graph_module(path: str, files: tuple[str, ...]) -> nn.Module:
     """The graph as a module that trains, node by node; its outputs compared with onnxruntime's.
     BuildError names what can't be converted."""
-    model = load(path, files)
-    module = graph.module(model, path)
+    model = load_graph(path, files)
+    module = graph.module_of_graph(model, path)
     args = inputs(model)
     if args is None:
         raise BuildError("its inputs have sizes that nothing tells", path)
     try:
-        expected = run(path, args)
+        expected = run_graph(path, args)
         found = parity.case(module, tuple(args)).outputs
     except Exception as error:  # sizes that the graph doesn't take, in words of either library
         raise BuildError(
@@ -181,7 +181,7 @@ def _is_argument(path: str, value: object) -> bool:
     if isinstance(value, list):
         return len(value) <= _ITEMS and all(_is_argument(path, item) for item in value)
     if path.endswith(".#"):
-        return whole(value, 0, _ITEMS) is not None
+        return claimed_whole_number(value, 0, _ITEMS) is not None
     return value is None or like(value, None) is not None
 
 
@@ -219,10 +219,10 @@ def _loaded(
     for settings in unseen(match):
         try:
             if match.pretrained is not None:
-                module = with_state(match, state, settings, path)
+                module = class_with_state(match, state, settings, path)
             else:
                 _bounded(match, model, path)
-                module = fresh(match)
+                module = matched_with_initial_weights(match)
             own = state if match.pretrained is None else dict[str, Tensor]()
             apart = _proven(module, own, example_for(match, module, model), path)
         except BuildError as error:
@@ -244,7 +244,7 @@ def _recovered(match: Match, model: onnx.ModelProto, path: str) -> tuple[nn.Modu
     through an export of its own, constant by constant."""
     held = constants(model)
     _bounded(match, model, path)
-    module = fresh(match)
+    module = matched_with_initial_weights(match)
     example = example_for(match, module, model)
     own = module.state_dict()
     needed = [k for k, v in own.items() if isinstance(v, Tensor) and not _is_made(k, v)]
@@ -256,8 +256,8 @@ def _recovered(match: Match, model: onnx.ModelProto, path: str) -> tuple[nn.Modu
     why = "its graph and the network's own export don't correspond"
     freed = freed_in(model, example)
     for exporter in (*(["free"] if freed else []), "torchscript", "dynamo", "unfolded"):
-        reference = fresh(match)
-        randomise(reference)
+        reference = matched_with_initial_weights(match)
+        randomise_uniquely(reference)
         try:
             exported = _exported(reference, example, exporter, freed)
         except Exception:  # exporters raise anything
@@ -265,7 +265,7 @@ def _recovered(match: Match, model: onnx.ModelProto, path: str) -> tuple[nn.Modu
         pairs = paired(model, exported)
         if pairs is None:
             continue
-        state, folded = assigned(pairs, Tracer(reference), module)
+        state, folded = assigned(pairs, ConstantTracer(reference), module)
         state |= {k: torch.from_numpy(np.array(v)) for k, v in named.items()}
         lost = [k for k in needed if k not in state]
         try:
@@ -283,7 +283,7 @@ def _recovered(match: Match, model: onnx.ModelProto, path: str) -> tuple[nn.Modu
 def _bounded(match: Match, model: onnx.ModelProto, path: str) -> None:
     """BuildError where the file's own words make a network that its graph is none of."""
     if any(setting.source == "file" for setting in match.config.values()) or match.variant:
-        refuse_larger(lambda: blank(match), sum(s.array.size for s in slots(model)), path)
+        refuse_larger(lambda: matched_on_meta(match), sum(s.array.size for s in slots(model)), path)
 
 
 def _is_made(key: str, value: Tensor) -> bool:
@@ -301,10 +301,10 @@ def _proven(module: nn.Module, state: Mapping[str, Tensor], example: Example, pa
     module.eval()
     largest = 0.0
     for args in (example.args, parity.other(example.args)):
-        with quiet():
+        with quiet_exporters():
             case = parity.case(module, args)
         try:
-            found = run(path, tensors(args), example.names)
+            found = run_graph(path, tensors_of_call(args), example.names)
         except Exception as error:  # onnxruntime's own
             raise BuildError(f"onnxruntime: {escape(str(error), 160)}") from error
         if len(found) < len(case.outputs):  # the graph may give fewer of them
@@ -322,7 +322,7 @@ def _exported(
     """The module as torch exports it: the newer way, with open sizes or without, the older way, or
     that with nothing folded."""
     args = example.args
-    with quiet(), beside.scratch() as folder:
+    with quiet_exporters(), beside.scratch() as folder:
         path = folder / "reference.onnx"
         if exporter == "free":
             newer(module, path, Job(path, {}, example), [], freed)

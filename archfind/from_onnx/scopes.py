@@ -30,7 +30,7 @@ _PLACES = {
 }
 
 
-def named(model: onnx.ModelProto) -> dict[str, Array]:
+def named_constants(model: onnx.ModelProto) -> dict[str, Array]:
     """The float constants under the names that they have, or had: those of modules whose nodes
     don't agree on one are left out."""
     held = {k: v for k, v in constants(model).items() if np.issubdtype(v.dtype, np.floating)}

@@ -9,7 +9,7 @@ import onnx
 
 from archfind.errors import BuildError
 from archfind.formats import expansion
-from archfind.from_onnx.inputs import sizes
+from archfind.from_onnx.inputs import tried_sizes
 
 _TIMES = 1000  # of the inputs' bytes, for a value that is computed from them
 _SMALL = 1024  # numbers of a constant whose values may be a shape
@@ -28,7 +28,7 @@ def refuse_large(model: onnx.ModelProto, path: str, files: Iterable[str]) -> Non
         t.values.name for t in graph.sparse_initializer
     }
     made = sum(prod(t.dims) * _width(t.values.data_type) for t in graph.sparse_initializer)
-    given = {name: prod(shape) * _width(kind) for name, shape, kind in sizes(model)}
+    given = {name: prod(shape) * _width(kind) for name, shape, kind in tried_sizes(model)}
     found = _inferred(model)
     on_the_way = 0
     for node in graph.node:
@@ -67,7 +67,7 @@ def _inferred(model: onnx.ModelProto) -> dict[str, int]:
             graph.input.append(
                 onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
             )
-    for name, shape, kind in sizes(model):
+    for name, shape, kind in tried_sizes(model):
         graph.input.append(onnx.helper.make_tensor_value_info(name, kind, shape))
     # onnx would write out what a Range makes, number after number, to see whether it is a shape
     follow = b"Range" not in bare.SerializeToString() and not _grows(graph)

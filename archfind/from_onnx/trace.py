@@ -24,7 +24,7 @@ _TABLE = 1 << 18  # elements; in more, random values are no longer all different
 
 
 @dataclass(frozen=True)
-class Origin:
+class ConstantOrigin:
     """The module's tensor `key`, its axes in the order `axes`, then in the slot's shape."""
 
     key: str
@@ -55,11 +55,11 @@ class Gathered:
 class Folded:
     """A layer's weight times the scale of the BatchNorm after it; the next bias is BatchNorm's."""
 
-    weight: Origin
+    weight: ConstantOrigin
     norm: str
 
 
-def randomise(module: nn.Module) -> None:
+def randomise_uniquely(module: nn.Module) -> None:
     """Values that no two tensors share, nor two places in one, in the range of trained ones;
     statistics positive. Of values drawn one by one, two of some 4,000 are the same float32."""
     random = torch.Generator().manual_seed(0)
@@ -74,7 +74,7 @@ def randomise(module: nn.Module) -> None:
                 value.copy_(spread.to(value.dtype))
 
 
-class Tracer:
+class ConstantTracer:
     """Finds where constants come from, in a module with random weights."""
 
     def __init__(self, module: nn.Module) -> None:
@@ -98,7 +98,7 @@ class Tracer:
             key: value for key, value in self.state.items() if value.ndim > 1 and "." in key
         }
 
-    def origin(self, slot: Slot) -> Origin | Folded | Gathered | None:
+    def origin(self, slot: Slot) -> ConstantOrigin | Folded | Gathered | None:
         """Where the slot's constant comes from; None where it is computed in another way."""
         array = slot.array.astype(np.float64)
         for key in self.prints.get(_prints(array)[0], []):
@@ -138,7 +138,7 @@ class Tracer:
                         scale, ratio[:, 0], rtol=1e-3
                     ):
                         axes = (1, 0) if slot.kind == "linear" else tuple(range(value.ndim))
-                        return Folded(Origin(key, axes, value.shape), name)
+                        return Folded(ConstantOrigin(key, axes, value.shape), name)
         return None
 
 
@@ -147,19 +147,19 @@ def _prints(array: Float) -> list[tuple[int, float]]:
     return [(array.size, float(f"{np.sort(array, axis=None)[: 1 << 12].sum():.4e}"))]
 
 
-def _layout(key: str, own: Float, array: Float) -> Origin | None:
+def _layout(key: str, own: Float, array: Float) -> ConstantOrigin | None:
     plain = tuple(range(own.ndim))
     for axes in permutations(plain) if own.ndim < 6 else [plain]:
         turned = own.transpose(axes)
         if turned.size == array.size and np.allclose(
             turned.reshape(array.shape), array, rtol=1e-5, atol=1e-7
         ):
-            return Origin(key, tuple(axes), own.shape)
+            return ConstantOrigin(key, tuple(axes), own.shape)
     return None
 
 
 def assigned(
-    pairs: list[tuple[Slot, Slot]], tracer: Tracer, module: nn.Module
+    pairs: list[tuple[Slot, Slot]], tracer: ConstantTracer, module: nn.Module
 ) -> tuple[dict[str, Tensor], int]:
     """The module's tensors from a file's slots, each beside the reference's; and how many weights
     were freed of a BatchNorm that had been folded in."""
@@ -192,7 +192,7 @@ def assigned(
             known = held.numpy()
             found[origin.key] = _tensor(origin.back(theirs.array, known))
             pending = None
-        elif isinstance(origin, Origin):
+        elif isinstance(origin, ConstantOrigin):
             found[origin.key] = _tensor(origin.back(theirs.array))
             pending = None
         elif pending is not None and theirs.array.ndim == 1:

@@ -16,10 +16,10 @@ from archfind.escape import escape
 from archfind.exporters.convert import write
 from archfind.exporters.onnx import HALF, halved, reason
 from archfind.exporters.parity import RELATIVE, compare
-from archfind.exporters.pieces import Piece
+from archfind.exporters.pieces import TensorToWrite
 from archfind.exporters.provenance import sha256
-from archfind.from_onnx.inputs import inputs, run
-from archfind.from_onnx.recover import graph_module, load
+from archfind.from_onnx.inputs import inputs, run_graph
+from archfind.from_onnx.recover import graph_module, load_graph
 from archfind.from_onnx.slots import constants
 from archfind.types import Exported, Guess
 from archfind.writing import beside, target
@@ -48,11 +48,11 @@ def write_graph(
         text = f"no network is known that {suffix} could be made of: {why}"
         raise ExportError(text, escape(str(path)))
     files = () if allow_expansion else checkpoint.files
-    model = load(checkpoint.path, files)
+    model = load_graph(checkpoint.path, files)
     said = {"archfind.version": version("archfind")}
     said["archfind.source"] = escape(Path(checkpoint.path).name)
     notes = {"network": f"not known ({escape(why, 160)})"}
-    with beside.folder(path) as folder:
+    with beside.folder_beside(path) as folder:
         made = folder / path.name
         if suffix == ".onnx":
             kind = "onnx"
@@ -71,16 +71,16 @@ def write_graph(
     return Exported(None, str(path), kind, digest, largest, notes)
 
 
-def _pieces(model: onnx.ModelProto) -> list[Piece]:
+def _pieces(model: onnx.ModelProto) -> list[TensorToWrite]:
     """The graph's initializers."""
     names = {t.name for t in model.graph.initializer}
-    found: list[Piece] = []
+    found: list[TensorToWrite] = []
     for key, array in constants(model).items():
         if key not in names:
             continue
         tensor = torch.from_numpy(np.ascontiguousarray(array).copy()).reshape(array.shape)
         dtype = str(tensor.dtype).removeprefix("torch.")
-        found.append(Piece(key, dtype, tuple(tensor.shape), key, make=lambda t=tensor: t))
+        found.append(TensorToWrite(key, dtype, tuple(tensor.shape), key, make=lambda t=tensor: t))
     return found
 
 
@@ -108,7 +108,7 @@ def _graph(
     if args is None:
         raise ExportError("its inputs have types that nothing can be made up for")
     try:
-        expected, found = run(source, args), run(path, args)
+        expected, found = run_graph(source, args), run_graph(path, args)
     except Exception as error:  # onnxruntime's own
         unknown = _unknown(model)
         if unknown:

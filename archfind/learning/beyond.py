@@ -15,10 +15,10 @@ from dataclasses import replace
 from torch import nn
 
 from archfind.classes.program import Program
-from archfind.learning.family import Learned, Preset, known_values
-from archfind.learning.grown import gives
+from archfind.learning.family import LearnedFamily, Preset, registered_values
+from archfind.learning.grown import program_gives
 from archfind.learning.traced_family import traced_family
-from archfind.probing.config import Config, Leaf, leaves, moved
+from archfind.probing.config import Config, Leaf, leaves_of_config, moved
 from archfind.probing.probe import Shapes, on_meta, shapes_of
 from archfind.probing.proposals import alternates, annotated, leaf_name, literals
 
@@ -34,8 +34,8 @@ Moves = dict[str, Leaf]
 
 
 def further(
-    cls: type[nn.Module], presets: Sequence[Preset], found: Sequence[Learned], seconds: float
-) -> list[Learned]:
+    cls: type[nn.Module], presets: Sequence[Preset], found: Sequence[LearnedFamily], seconds: float
+) -> list[LearnedFamily]:
     """Families around networks near a class's first preset that neither `found` nor each other
     give; as many as come of `seconds`."""
     end = time.process_time() + seconds
@@ -43,7 +43,7 @@ def further(
     preset = presets[0]
     options = _options(cls, preset)
     programs = [Program(family.lines) for family in found]
-    more: list[Learned] = []
+    more: list[LearnedFamily] = []
     refused: list[Moves] = []
     while len(more) < _MOST:
         moves = _not_given(cls, preset, options, programs, refused, draw, end)
@@ -52,14 +52,14 @@ def further(
         config = moved(preset.config, moves)
         base = Preset(preset.name, config, shapes_of(on_meta(cls, config)))
         left = (end - time.process_time()) / 3
-        family = traced_family(base, cls, known_values(presets), presets, left)
+        family = traced_family(base, cls, registered_values(presets), presets, left)
         if family is None or sum(map(len, family.lines)) > _LONGEST:
             refused.append(moves)
             continue
         alike = [one for one in family.presets[1:] if one.name != preset.name]
-        more.append(replace(family, presets=[preset, *alike], around=leaves(config)))
+        more.append(replace(family, presets=[preset, *alike], around=leaves_of_config(config)))
         programs.append(Program(family.lines))
-        if not gives(programs[-1], leaves(config), base.shapes):
+        if not program_gives(programs[-1], leaves_of_config(config), base.shapes):
             refused.append(moves)
     return more
 
@@ -127,12 +127,12 @@ def _is_given(
     made = _made(cls, moved(preset.config, moves))
     if made is None or made[1] == preset.shapes:
         return None
-    return any(gives(program, *made) for program in programs)
+    return any(program_gives(program, *made) for program in programs)
 
 
 def _made(cls: type[nn.Module], config: Config) -> tuple[dict[str, Leaf], Shapes] | None:
     """The leaves of a config and what the class makes of them; None where it refuses them."""
-    values = leaves(config)  # before the class edits what it's given
+    values = leaves_of_config(config)  # before the class edits what it's given
     try:
         shapes = shapes_of(on_meta(cls, config))
     except Exception:  # a library refuses values in its own ways

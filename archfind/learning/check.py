@@ -7,7 +7,7 @@ import random
 import torch
 
 from archfind.database.entries import default
-from archfind.matching.identify import guess
+from archfind.matching.identify import guess_checkpoint
 from archfind.progress import progress
 from archfind.providers import provider
 from archfind.providers.on_meta import create_on_meta
@@ -39,7 +39,7 @@ def check_entries(ids: list[str], sample: int, seed: int) -> tuple[list[str], in
         if "num_classes" in source.fields(architecture):
             fields["num_classes"] = draw.randint(2, 30_000)
         module = create_on_meta(source, architecture, **fields)
-        found = guess(checkpoint_of(module.state_dict()), default())
+        found = guess_checkpoint(checkpoint_of(module.state_dict()), default())
         best = found.matches[0] if found.matches else None
         names = {m.entry.id for m in found.matches}
         names |= {f"{t.provider}/{t.architecture}" for m in found.matches for t in m.twins}

@@ -18,7 +18,7 @@ from archfind.trusted.confined import limited, watched, without_network
 from archfind.types import TrustedClass
 
 
-def main() -> None:
+def learn_asked_class() -> None:
     question = json.loads(sys.stdin.buffer.read())
     teller = Teller()
     silent = os.open(os.devnull, os.O_RDWR)
@@ -27,13 +27,13 @@ def main() -> None:
     teller.say(stage="starting", network=not without_network())
     limited()
     from archfind.learning.class_lines import said_of  # torch: of what it does nothing is refused
-    from archfind.trusted.imported import imported, words
+    from archfind.trusted.imported import error_in_words, imported_class
 
     watched(os.getcwd(), teller.event)
     teller.say(stage="importing")
     way: dict[str, Any] = {**question["way"], "paths": tuple(question["way"]["paths"])}
     try:
-        cls = imported(TrustedClass(**way))
+        cls = imported_class(TrustedClass(**way))
         teller.say(stage="probing")
         told = {name: decoded(value) for name, value in question["arguments"].items()}
         teller.say(
@@ -42,8 +42,8 @@ def main() -> None:
     except ArchfindError as error:
         teller.say(refused=error.message)
     except BaseException as error:  # whatever somebody's code raises, SystemExit among it
-        teller.say(refused=f"building it failed: {words(error)}")
+        teller.say(refused=f"building it failed: {error_in_words(error)}")
 
 
 if __name__ == "__main__":
-    main()
+    learn_asked_class()

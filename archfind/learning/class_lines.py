@@ -15,13 +15,13 @@ from archfind.database.notation import CLASSES
 from archfind.database.plain import Unplain, encoded
 from archfind.errors import SignatureError
 from archfind.learning.entries import harvest
-from archfind.learning.family import Learned, Preset, families, known_values
+from archfind.learning.family import LearnedFamily, Preset, families, registered_values
 from archfind.learning.traced_family import traced_family
-from archfind.probing.config import Config, fresh
+from archfind.probing.config import Config, copied_leaves
 from archfind.probing.descent import Descent
 from archfind.probing.probe import Shapes, on_meta, shapes_of
 from archfind.providers.example import Example
-from archfind.trusted.calls import defaults
+from archfind.trusted.calls import default_arguments
 from archfind.trusted.probed import shown_by_tensors
 
 _SECONDS = 10.0  # for one network
@@ -43,7 +43,7 @@ class _Source:
         return name, [], {}
 
     def create(self, name: str, **fields: object) -> nn.Module:
-        return self._cls(**fresh({**self._config, **fields}))
+        return self._cls(**copied_leaves({**self._config, **fields}))
 
     def label(self, name: str, module: nn.Module) -> None:
         """Nothing: a module has all of it from its class."""
@@ -62,13 +62,13 @@ def said_of(
     """What is said of the class at the path `dotted`, called with `told`, by the name of its
     signature; rules for other arguments are looked for within so many `seconds`. SignatureError
     where it can't be called so."""
-    own, required = defaults(cls)
+    own, required = default_arguments(cls)
     lacking = [argument for argument in required if argument not in told]
     if lacking:
         asked = ", ".join(f'"{argument}": ...' for argument in lacking)
         raise SignatureError(f"it wants more arguments: --args '{{{asked}}}'")
     config: Config = {**own, **told}
-    module = on_meta(cls, fresh(config), _SECONDS)
+    module = on_meta(cls, copied_leaves(config), _SECONDS)
     text = harvest(_Source(cls, config), *name.split("/", 1)).text  # pyright: ignore
     rows = text.rstrip("\n").split("\n")
     fields = [row.partition(" ")[2].strip() for row in rows if row.startswith("fields ")]
@@ -95,9 +95,9 @@ def _families(cls: type[nn.Module], dotted: str, preset: Preset, seconds: float)
     """The text of the rules of the class, learnt from this one network; none where none hold."""
     end = time.monotonic() + seconds
     try:
-        known = known_values([preset])
+        known = registered_values([preset])
         traced = traced_family(preset, cls, known, [], seconds / 2)
-        found: list[Learned] = [] if traced is None else [traced]
+        found: list[LearnedFamily] = [] if traced is None else [traced]
         if not any(map(_is_sure, found)) and time.monotonic() < end:
             found += families(cls, cls, [preset], end - time.monotonic(), 1)
         best = max(found, key=lambda one: (_is_sure(one), len(one.options)), default=None)
@@ -114,7 +114,7 @@ def _families(cls: type[nn.Module], dotted: str, preset: Preset, seconds: float)
     ]
 
 
-def _is_sure(one: Learned) -> bool:
+def _is_sure(one: LearnedFamily) -> bool:
     return one.right >= _SURE * max(one.held, 1)
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from archfind.database.entries import Database, Signature, default, folder, shipped
+from archfind.database.entries import Database, Signature, default, shipped, signatures_folder
 from archfind.errors import SignatureError
 from archfind.writing import beside
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from archfind.database.entries import Member
+    from archfind.database.entries import SignatureMember
 
 
 def list_lines(wanted: list[str]) -> list[str]:
@@ -38,11 +38,11 @@ def list_lines(wanted: list[str]) -> list[str]:
     return [*ids, f"{len(ids)} names: {summary}; {len(default())} distinct sets of tensors"]
 
 
-def _members(database: Database) -> list[Member]:
+def _members(database: Database) -> list[SignatureMember]:
     return [m for number in range(len(database)) for m in database.signature(number).members]
 
 
-def _find(database: Database, name: str) -> tuple[Signature, Member]:
+def _find(database: Database, name: str) -> tuple[Signature, SignatureMember]:
     for number in database.named(name):
         for member in database.signature(number).members:
             if name in (member.entry.id, member.entry.name):
@@ -71,7 +71,7 @@ def show_lines(names: list[str]) -> list[str]:
 
 def _texts() -> Path:
     """signatures/ with the texts that everything else in it is made of."""
-    place = Path(folder())
+    place = Path(signatures_folder())
     if not any(place.glob("*/*.txt")):
         raise SignatureError(
             f"{place} has compiled tables alone, as every installed package; the texts that they "
@@ -90,13 +90,13 @@ def compile_lines() -> list[str]:
 
     place = _texts()
     data = compile_index(place)
-    beside.write(place / "index.bin", data)
+    beside.write_small_file(place / "index.bin", data)
     lines = [f"{place / 'index.bin'}: {len(Database(data))} signatures, {len(data):,} bytes"]
     data = compile_families(place)
-    beside.write(place / "families.bin", data)
+    beside.write_small_file(place / "families.bin", data)
     lines.append(f"{place / 'families.bin'}: {len(Families(data))} families, {len(data):,} bytes")
     data = compile_types(place)
-    beside.write(place / "configured.bin", data)
+    beside.write_small_file(place / "configured.bin", data)
     types = ModelTypes(data)
     words = f"{types.texts} model types, {len(types)} classes and dialects, {len(data):,} bytes"
     return [*lines, f"{place / 'configured.bin'}: {words}"]

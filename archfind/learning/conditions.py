@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from archfind.classes.expression import parse
+from archfind.classes.expression import parse_expression
 
 Row = Mapping[str, Any]
 Truth = np.ndarray[Any, np.dtype[np.bool_]]
@@ -35,7 +35,7 @@ def tests(rows: Sequence[Row], names: Iterable[str]) -> dict[str, Truth]:
         if _is_of_places(root, rows[0]):
             for name in indices:
                 text = f"{name} in {root}"
-                add(text, [bool(parse(text).value(row)) for row in rows])
+                add(text, [bool(parse_expression(text).value(row)) for row in rows])
     numeric: list[str] = []
     for name in names:
         column = columns[name]
@@ -111,7 +111,7 @@ def _indices(name: str, rows: Sequence[Row], add: Any) -> None:
 
 def _value(row: Row, name: str) -> object:
     try:
-        return parse(name).value(row)
+        return parse_expression(name).value(row)
     except (KeyError, TypeError):
         return None
 

@@ -15,9 +15,9 @@ from torch import nn
 
 from archfind.classes.notation import Family
 from archfind.learning.family import Preset
-from archfind.learning.grown import gives
-from archfind.probing.config import Leaf, leaves, moved
-from archfind.probing.probe import Shapes, drawn, on_meta, shapes_of
+from archfind.learning.grown import program_gives
+from archfind.probing.config import Leaf, leaves_of_config, moved
+from archfind.probing.probe import Shapes, drawn_leaf, on_meta, shapes_of
 from archfind.state_dicts.canonical import is_derived
 
 _NETWORKS = 160  # of a class
@@ -45,7 +45,11 @@ def kept(
             left += _givers({n: families[n] for n in own}, values, shapes)
         waiting -= set() if own else {preset.name}
     explained = [
-        {p.name for p in presets if _of(family, p) and gives(family.program, p.values(), p.shapes)}
+        {
+            p.name
+            for p in presets
+            if _of(family, p) and program_gives(family.program, p.values(), p.shapes)
+        }
         for family in families
     ]
     # A preset that none of its families gives keeps one all the same.
@@ -73,7 +77,7 @@ def _givers(
     families: Mapping[int, Family], values: Mapping[str, Leaf], shapes: Shapes
 ) -> Iterator[set[int]]:
     """The families that give a network, and, of masks that only some give, those that do."""
-    found = {n for n, family in families.items() if gives(family.program, values, shapes)}
+    found = {n for n, family in families.items() if program_gives(family.program, values, shapes)}
     yield found
     masks = {key for key, (_, kind) in shapes.items() if kind == "float" and is_derived(key, kind)}
     shown = {n: len(masks & families[n].program.expand(values).keys()) for n in found}
@@ -114,10 +118,10 @@ def _drawn(
         if found == wanted or time.process_time() > end:
             return
         paths = draw.sample(list(options), min(len(options), 1 + found % 4))
-        moves = {path: drawn(draw, path, own[path], options[path]) for path in paths}
+        moves = {path: drawn_leaf(draw, path, own[path], options[path]) for path in paths}
         try:
             config = moved(preset.config, moves)
-            values = leaves(config)  # before the class edits what it's given
+            values = leaves_of_config(config)  # before the class edits what it's given
             shapes = shapes_of(on_meta(cls, config))
         except Exception:  # a library refuses values in its own ways
             continue

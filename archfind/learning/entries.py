@@ -84,7 +84,7 @@ def build_signatures(name: str, folder: Path, only: str = "") -> tuple[int, list
     holders: dict[tuple[str, ...], str] = {}
     for family, entries in families.items():
         text = "\n".join(with_likes(entry.text, holders) for entry in entries)
-        beside.write(out / f"{family}.txt", f"# {source.LIBRARY} {release}\n\n{text}")
+        beside.write_small_file(out / f"{family}.txt", f"# {source.LIBRARY} {release}\n\n{text}")
     if not only:
         for stale in {*out.glob("*.txt")} - {out / f"{family}.txt" for family in families}:
             stale.unlink()

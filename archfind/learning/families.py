@@ -18,10 +18,10 @@ from archfind.classes.notation import Family, family_text
 from archfind.database.compile import read_texts
 from archfind.learning.beyond import further
 from archfind.learning.contest import kept
-from archfind.learning.family import Learned, Preset, families, known_values
+from archfind.learning.family import LearnedFamily, Preset, families, registered_values
 from archfind.learning.traced_family import traced_family
-from archfind.learning.unread import unread
-from archfind.probing.config import Config, Leaf, captured, moved
+from archfind.learning.unread import unread_leaves
+from archfind.probing.config import Config, Leaf, captured_call, moved
 from archfind.probing.probe import NoValues, on_meta, shapes_of
 from archfind.progress import progress
 from archfind.providers import provider
@@ -81,13 +81,13 @@ def build_families(
             lines.append(f"{path}: {told} of {len(presets)} in {len(blocks)} families, {new} new")
         bodies = [block.partition("\n")[2] for block in blocks or before]
         numbered = [f"[{path}/{number}]\n{body}" for number, body in enumerate(bodies, 1)]
-        beside.write(file, "\n".join([f"{head} {_DONE}\n", *numbered]))
+        beside.write_small_file(file, "\n".join([f"{head} {_DONE}\n", *numbered]))
     return lines
 
 
 def _with_learned(
-    cls: type[nn.Module], traced: Sequence[Learned], left: Sequence[Preset], seconds: float
-) -> list[Learned]:
+    cls: type[nn.Module], traced: Sequence[LearnedFamily], left: Sequence[Preset], seconds: float
+) -> list[LearnedFamily]:
     """Families of traces; learned ones for the presets that those don't explain, or about which
     they were wrong too often."""
     found = [family for family in traced if family.right >= _SURE * max(family.held, _FEW)]
@@ -96,15 +96,15 @@ def _with_learned(
     return found + [family for family in traced if _beyond(found, family.presets)]
 
 
-def _blind(cls: type[nn.Module], found: Sequence[Learned], seconds: float) -> list[Preset]:
+def _blind(cls: type[nn.Module], found: Sequence[LearnedFamily], seconds: float) -> list[Preset]:
     """The presets of the families that don't read some argument that moves tensors, if there is
     one."""
     read = {path for family in found for path in family.options}
     presets = [preset for family in found for preset in family.presets]
-    return presets if presets and unread(cls, presets[0], read, seconds / 3) else []
+    return presets if presets and unread_leaves(cls, presets[0], read, seconds / 3) else []
 
 
-def _beyond(found: Sequence[Learned], presets: Sequence[Preset]) -> list[Preset]:
+def _beyond(found: Sequence[LearnedFamily], presets: Sequence[Preset]) -> list[Preset]:
     """The presets that no family explains."""
     covered = {preset.name for family in found for preset in family.presets}
     return [preset for preset in presets if preset.name not in covered]
@@ -112,10 +112,10 @@ def _beyond(found: Sequence[Learned], presets: Sequence[Preset]) -> list[Preset]
 
 def _traced(
     cls: type[nn.Module], presets: Sequence[Preset], left: Sequence[Preset], seconds: float
-) -> list[Learned]:
+) -> list[LearnedFamily]:
     waiting = sorted(left, key=lambda preset: len(preset.shapes))
-    known = known_values(presets)
-    more: list[Learned] = []
+    known = registered_values(presets)
+    more: list[LearnedFamily] = []
     end = time.process_time() + _BASES * seconds
     while waiting and time.process_time() < end:
         base, *waiting = waiting
@@ -157,7 +157,7 @@ def presets_of(source: Provider, names: Sequence[str]) -> Classes:
         try:
             # Some constructors print; and none need fill what has no values.
             with contextlib.redirect_stdout(io.StringIO()), NoValues(math.inf):
-                module, cls, config = captured(lambda name=name: create_on_meta(source, name))
+                module, cls, config = captured_call(lambda name=name: create_on_meta(source, name))
         except Exception:  # a library may raise anything; that name has no family then
             continue
         if config:
@@ -165,7 +165,9 @@ def presets_of(source: Provider, names: Sequence[str]) -> Classes:
     return found
 
 
-def _text(library: str, source: Provider, cls: type[nn.Module], number: int, found: Learned) -> str:
+def _text(
+    library: str, source: Provider, cls: type[nn.Module], number: int, found: LearnedFamily
+) -> str:
     presets = {f"{library}/{p.name}": dict(p.values()) for p in found.presets}
     return family_text(
         f"{cls.__module__}.{cls.__qualname__}/{number}",
@@ -179,7 +181,7 @@ def _text(library: str, source: Provider, cls: type[nn.Module], number: int, fou
     )
 
 
-def _direct(source: Provider, cls: type[nn.Module], found: Learned) -> Iterator[str]:
+def _direct(source: Provider, cls: type[nn.Module], found: LearnedFamily) -> Iterator[str]:
     """The arguments that the library's own builder hands on to the class as they are."""
     base = found.presets[0]
     roots: dict[str, dict[str, Leaf]] = {}

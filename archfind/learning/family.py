@@ -18,8 +18,8 @@ from torch import nn
 
 from archfind.classes.program import Program
 from archfind.learning.learn import Blame, Learner
-from archfind.probing.config import Config, Leaf, leaves
-from archfind.probing.probe import Probe, Sample, Shapes, draw_random, explore, small
+from archfind.probing.config import Config, Leaf, leaves_of_config
+from archfind.probing.probe import Probe, Sample, Shapes, draw_random, explore_leaves, small
 
 _ROUNDS = 12
 _HELD_BACK = 12
@@ -35,11 +35,11 @@ class Preset:
     shapes: Shapes
 
     def values(self) -> dict[str, Leaf]:
-        return leaves(self.config)
+        return leaves_of_config(self.config)
 
 
 @dataclass(frozen=True)
-class Learned:
+class LearnedFamily:
     """A program; the leaves that it reads, with the values that the class accepts; the presets that
     it explains, or are moved to what it does; how many networks that it was not made from it gets
     right, of how many; the leaves of the network that it was made around if that's no preset."""
@@ -59,12 +59,12 @@ def families(
     presets: Sequence[Preset],
     seconds: float,
     most: int = 8,
-) -> list[Learned]:
+) -> list[LearnedFamily]:
     """Families that explain the presets of a class, from the smallest preset on; fewer where the
     class can't be called again, or time runs out. `make` takes the config."""
-    known = known_values(presets)
+    known = registered_values(presets)
     left = sorted(presets, key=lambda preset: len(preset.shapes))
-    found: list[Learned] = []
+    found: list[LearnedFamily] = []
     end = time.process_time() + seconds
     waiting = left
     while waiting and len(found) < most and time.process_time() < end:
@@ -79,7 +79,7 @@ def families(
     return found
 
 
-def known_values(presets: Sequence[Preset]) -> dict[str, list[Leaf]]:
+def registered_values(presets: Sequence[Preset]) -> dict[str, list[Leaf]]:
     """The values that each leaf has in a class's registered networks."""
     known: dict[str, list[Leaf]] = {}
     for preset in presets:
@@ -96,7 +96,7 @@ def _smallest(
     known: Mapping[str, list[Leaf]],
     others: Sequence[Preset],
     seconds: float,
-) -> Learned | None:
+) -> LearnedFamily | None:
     """The family around a preset, learned with fewer blocks if that goes."""
     for config in (lambda: small(make, base.config), lambda: base.config):
         try:
@@ -116,16 +116,16 @@ def _family(
     known: Mapping[str, list[Leaf]],
     others: Sequence[Preset],
     seconds: float,
-) -> Learned | None:
+) -> LearnedFamily | None:
     """The family around one preset, of the leaves that `explore` moves."""
     end = time.process_time() + 4 * seconds
-    visible = explore(probe, cls, known, seconds)
+    visible = explore_leaves(probe, cls, known, seconds)
     # The base at its own size stands beside the small networks, as one with its sizes moved. It is
     # held back, unless more blocks than those have show another rule.
     grown = {p: v for p, v in base.values().items() if probe.base.get(p, v) != v}
     real = Sample(base.values(), base.shapes, grown)
     fixed: set[str] = set()
-    found = Learned(base.name, [], {}, [], 0, 0)
+    found = LearnedFamily(base.name, [], {}, [], 0, 0)
     for number in range(_REPAIRS + 1):
         # Those drawn last are among them, also the ones that the program was wrong about.
         lines = _program(probe.samples(), real, visible, fixed, max(20, seconds), end)
@@ -138,7 +138,7 @@ def _family(
         draw = random.Random(number + 1)
         fresh = draw_random(probe, free, _HELD_BACK, draw, time.process_time() + seconds)
         right = sum(explains(Program(lines), sample) for sample in fresh)
-        found = Learned(base.name, lines, free, [base], right, len(fresh))
+        found = LearnedFamily(base.name, lines, free, [base], right, len(fresh))
         if right == len(fresh) or time.process_time() > end:
             break
     program = Program(found.lines)

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from archfind.classes.expression import parse
+from archfind.classes.expression import parse_expression
 
 Row = Mapping[str, Any]
 Numbers = np.ndarray[Any, np.dtype[np.float64]]
@@ -27,9 +27,9 @@ _ROUNDINGS = ("floor", "ceil", "near", "round8", "round16", "round4", "round32",
 _STEPS = {"floor": 1, "ceil": 1, "near": 1, "round2": 2, "round4": 4, "round8": 8, "round16": 16}
 
 
-def holds(text: str, rows: Sequence[Row], targets: Sequence[int]) -> bool:
+def expression_holds(text: str, rows: Sequence[Row], targets: Sequence[int]) -> bool:
     """Whether an expression gives every target."""
-    value = parse(text).value
+    value = parse_expression(text).value
     try:
         return all(value(row) == target for row, target in zip(rows, targets, strict=True))
     except (KeyError, TypeError, ValueError, ArithmeticError):
@@ -71,7 +71,7 @@ def fit(
     if all(target == first for target in targets):
         return str(first)
     for text in pool:
-        if holds(text, rows, targets):
+        if expression_holds(text, rows, targets):
             return text
     distinct = _distinct(rows, targets, names)
     if distinct is None:
@@ -86,7 +86,7 @@ def fit(
         return None
     end = time.process_time() + (0.15 if quick else 1.5)
     for number, text in enumerate(_proposals(columns, y, quick)):
-        if text and holds(text, rows, targets):
+        if text and expression_holds(text, rows, targets):
             return text
         if number % 20 == 19 and time.process_time() > end:  # the clock is slow to read
             return None
@@ -116,7 +116,7 @@ def _spread(found: list[int]) -> list[int]:
 
 def _get(row: Row, name: str) -> object:
     try:
-        return parse(name).value(row)
+        return parse_expression(name).value(row)
     except (KeyError, TypeError, ValueError, ArithmeticError, IndexError):
         return None
 

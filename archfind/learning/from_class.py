@@ -9,9 +9,9 @@ import tempfile
 import time
 
 from archfind.database.plain import Unplain, decoded
-from archfind.database.user_text import UserText, check_name, parsed
+from archfind.database.user_text import UserText, check_name, parsed_signature
 from archfind.errors import SignatureError
-from archfind.trusted.asked import run
+from archfind.trusted.asked import run_child
 from archfind.trusted.learnt import located
 from archfind.trusted.places import ways
 from archfind.types import TrustedClass
@@ -63,7 +63,7 @@ def _checked(text: UserText, target: str) -> UserText:
     """The signature as it will be read; without its rules where those don't say its own tensors in
     the way that is asked of them."""
     try:
-        return parsed(text.written().encode())
+        return parsed_signature(text.written().encode())
     except SignatureError as error:
         if not text.families:
             raise SignatureError(error.message, target) from error
@@ -121,7 +121,7 @@ def _asked(
         asks.write(json.dumps(question).encode())
         asks.seek(0)
         module = "archfind.learning.class_child"
-        ended = run(module, folder, asks, tells, time.monotonic() + _ALL)
+        ended = run_child(module, folder, asks, tells, time.monotonic() + _ALL)
         tells.seek(0)
         lines = tells.read(_BYTES).splitlines()
     stage, refusals = "starting", []

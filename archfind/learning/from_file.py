@@ -8,12 +8,12 @@ import os
 from archfind import formats
 from archfind.database.grouping import group
 from archfind.database.notation import CLASSES, Line, Size
-from archfind.database.user_text import UserText, check_name, parsed
+from archfind.database.user_text import UserText, check_name, parsed_signature
 from archfind.errors import SignatureError
 from archfind.escape import escape
-from archfind.evidence.other_files import kind_of, shard_note
-from archfind.matching.parts import common_prefix, resolve
-from archfind.state_dicts.canonical import DERIVED, kind, networks, readings, strip
+from archfind.evidence.other_files import kind_of_checkpoint, missing_shards_note
+from archfind.matching.parts import common_prefix, resolve_part
+from archfind.state_dicts.canonical import DERIVED, kind, networks, strip, training_readings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def record_of(path: str, name: str, part: str = "") -> UserText:
     source = escape(os.path.basename(path), 100)
     text = UserText(name, tuple(group(lines)), source, fields=fields)
     try:
-        made = parsed(text.written().encode())
+        made = parsed_signature(text.written().encode())
     except SignatureError as error:
         raise SignatureError(f"no signature can be made of it: {error.message}", path) from error
     shapes = {key: (spec.shape, kind(spec)) for key, spec in index.items()}
@@ -64,20 +64,20 @@ def record_of(path: str, name: str, part: str = "") -> UserText:
 
 def _network(checkpoint: Checkpoint, part: str) -> Canonical:
     path = checkpoint.path
-    what = kind_of(checkpoint)
+    what = kind_of_checkpoint(checkpoint)
     if what is not None:
         raise SignatureError(f"it is {what.words}: no network to record", path)
-    if shard_note(checkpoint):
-        raise SignatureError(shard_note(checkpoint), path)
+    if missing_shards_note(checkpoint):
+        raise SignatureError(missing_shards_note(checkpoint), path)
     held = networks(checkpoint)
     if not held:
         raise SignatureError("it holds no state dict", path)
-    wanted = resolve(part, held) if part else next(iter(held)) if len(held) == 1 else ""
+    wanted = resolve_part(part, held) if part else next(iter(held)) if len(held) == 1 else ""
     if wanted not in held:
         names = ", ".join(escape(name, 80) for name in list(held)[:_NAMED])
         problem = f"it has no part {escape(part, 80)!r}" if part else "it holds several networks"
         raise SignatureError(f"{problem}; --part chooses one of {names}", path)
-    return next(iter(readings(held[wanted])))
+    return next(iter(training_readings(held[wanted])))
 
 
 def _head(index: Index) -> str:

@@ -11,12 +11,12 @@ from typing import Any
 from torch import nn
 
 from archfind.classes.equations import ERRORS
-from archfind.classes.expression import parse
+from archfind.classes.expression import parse_expression
 from archfind.classes.numbered import numbered
 from archfind.classes.program import Program
 from archfind.learning.family import Preset
 from archfind.learning.lines import Line, lines_of
-from archfind.probing.config import Leaf, leaves, merged, moved
+from archfind.probing.config import Leaf, leaves_of_config, merged_moves, moved
 from archfind.probing.probe import Shapes, on_meta, shapes_of
 from archfind.probing.trace import Refused, Traced, trace
 from archfind.state_dicts.canonical import is_derived
@@ -45,13 +45,13 @@ class Grown:
 
     def traced(self, moves: Mapping[str, Any]) -> Traced | None:
         try:
-            return trace(self.cls, moved(self.base.config, merged(self.moves, moves)))
+            return trace(self.cls, moved(self.base.config, merged_moves(self.moves, moves)))
         except Refused:
             return None
 
     def grown_values(self) -> dict[str, Leaf]:
         """The leaves of the network that is traced."""
-        return leaves(moved(self.base.config, self.moves))
+        return leaves_of_config(moved(self.base.config, self.moves))
 
     def grow(self) -> bool:
         """Make rows of blocks longer where that goes; whether the class can be traced at all."""
@@ -60,7 +60,7 @@ class Grown:
             return False
         values = self.values
         for bound, count in first.bounds.items():
-            names = parse(bound).names
+            names = parse_expression(bound).names
             if count >= _ROUNDS or len(names) != 1 or type(values.get(names[0])) is not int:
                 continue
             more: Any = values[names[0]]
@@ -75,7 +75,7 @@ class Grown:
 
     def _counts(self, first: Traced) -> Traced:
         """Numbers that count a row by other means than a loop."""
-        looped = {name for bound in first.bounds for name in parse(bound).names}
+        looped = {name for bound in first.bounds for name in parse_expression(bound).names}
         for path, value in list(self.values.items())[:_NUMBERS]:
             small = type(value) is int and 0 < value <= _COUNT and not path.endswith(".#")
             if not small or path in looped or time.process_time() > self.end:
@@ -131,12 +131,12 @@ class Grown:
         for paths in self.together:
             for length in _LENGTHS:
                 config = moved(self.base.config, dict.fromkeys(paths, length))
-                drawn = leaves(config)
+                drawn = leaves_of_config(config)
                 try:
                     shapes = shapes_of(on_meta(self.cls, config))
                 except Exception:  # a library refuses values in its own ways
                     continue
-                if not gives(program, drawn, shapes):
+                if not program_gives(program, drawn, shapes):
                     return False
         return True
 
@@ -163,7 +163,7 @@ class Grown:
         for key, texts in more.sizes.items():
             if numbered(key).startswith(f"{head}."):
                 continue
-            for name in {n for text in texts if last in text for n in parse(text).names}:
+            for name in {n for text in texts if last in text for n in parse_expression(text).names}:
                 rest = name.removeprefix(last)
                 items = {values.get(f"{path[:-1]}{n}.{rest}") for n in range(length)}
                 if name.startswith(last) and len(items) > 1:
@@ -262,7 +262,7 @@ def _length(head: str, shapes: Shapes) -> int:
     return max((int(k[at]) + 1 for k in below if len(k) > at and k[at].isdigit()), default=0)
 
 
-def gives(program: Program, values: Mapping[str, Leaf], shapes: Shapes) -> bool:
+def program_gives(program: Program, values: Mapping[str, Leaf], shapes: Shapes) -> bool:
     """Whether a program gives a network's tensors, index tables aside."""
     try:
         found = program.expand(values)

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from archfind.classes.expression import parse
+from archfind.classes.expression import parse_expression
 from archfind.classes.numbered import numbered
 from archfind.learning.conditions import both, decide, negated, tests
 from archfind.learning.fit import Failed, fit
@@ -366,7 +366,7 @@ def _without(moves: Mapping[str, Any], path: str) -> frozenset[tuple[str, Any]]:
 
 
 def _plain(text: str) -> tuple[str, ...]:
-    return parse(text).names
+    return parse_expression(text).names
 
 
 def generalised(path: str, env: Row) -> list[str]:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from archfind.classes.equations import ERRORS
-from archfind.classes.expression import Expression, parse
+from archfind.classes.expression import Expression, parse_expression
 from archfind.learning.grown import Grown
 from archfind.probing.config import Leaf
 from archfind.probing.proposals import alternates, annotated, leaf_name, literals
@@ -84,7 +84,7 @@ class Switches:
         assert self._grown.first is not None
         values = self._grown.grown_values()
         for text, answer in self._grown.first.compared.items():
-            expression = parse(text)
+            expression = parse_expression(text)
             if expression.names and _answer(expression, values) is answer:
                 yield text, (expression, answer)
 
@@ -159,7 +159,9 @@ class Switches:
         """Other values of what isn't a size, where they change a tensor."""
         assert self._grown.first is not None
         own = _marks(self._grown.first)
-        counts = {name for bound in self._grown.first.bounds for name in parse(bound).names}
+        counts = {
+            name for bound in self._grown.first.bounds for name in parse_expression(bound).names
+        }
         for path, value in self._grown.values.items():
             if path in counts or time.process_time() > self._grown.end:
                 continue

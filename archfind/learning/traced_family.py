@@ -17,12 +17,12 @@ from typing import Any
 from torch import nn
 
 from archfind.classes.program import Program
-from archfind.learning.family import Learned, Preset
-from archfind.learning.grown import Grown, gives
+from archfind.learning.family import LearnedFamily, Preset
+from archfind.learning.grown import Grown, program_gives
 from archfind.learning.lines import Line
 from archfind.learning.switches import Choice, Switches, Together, untraced
 from archfind.learning.when import When
-from archfind.probing.config import Config, Leaf, leaves, moved
+from archfind.probing.config import Config, Leaf, leaves_of_config, moved
 from archfind.probing.probe import on_meta, shapes_of
 from archfind.probing.proposals import COUNT
 from archfind.probing.trace import Traced
@@ -40,7 +40,7 @@ def traced_family(
     known: Mapping[str, list[Leaf]],
     others: Sequence[Preset],
     seconds: float,
-) -> Learned | None:
+) -> LearnedFamily | None:
     """The family around one preset with the others that its program explains; None where the
     class can't be traced, or the program doesn't give the preset itself."""
     end = time.process_time() + seconds
@@ -53,7 +53,7 @@ def traced_family(
     while True:
         lines = [_text(line) for line in When(grown, switches).lines(beside)]
         program = Program(lines)
-        if not gives(program, base.values(), base.shapes) or not grown.lists_hold(program):
+        if not program_gives(program, base.values(), base.shapes) or not grown.lists_hold(program):
             beside = {}
             if grown.simplify():
                 switches.find()
@@ -72,8 +72,8 @@ def traced_family(
         switches.without(wrong)
         beside = {some: one for some, one in beside.items() if not wrong.intersection(some)}
     options = _options(program, base.values(), switches, known)
-    alike = [p for p in others if gives(program, p.values(), p.shapes)]
-    return Learned(base.name, lines, options, [base, *alike], right, held)
+    alike = [p for p in others if program_gives(program, p.values(), p.shapes)]
+    return LearnedFamily(base.name, lines, options, [base, *alike], right, held)
 
 
 def _text(line: Line) -> str:
@@ -112,13 +112,13 @@ def _checked(
             moves.setdefault(path, own + 1 if own <= COUNT else own * draw.choice((2, 3)))
         try:
             config: Config = moved(grown.base.config, moves)
-            drawn = leaves(config)  # before the class edits what it's given
+            drawn = leaves_of_config(config)  # before the class edits what it's given
             shapes = shapes_of(on_meta(grown.cls, config))
         except Exception:  # a library refuses values in its own ways
             continue
         if any(0 in shape for shape, _ in shapes.values()):
             continue
-        good = gives(program, drawn, shapes)
+        good = program_gives(program, drawn, shapes)
         held += 1
         right += good
         for choice in some:

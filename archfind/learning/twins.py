@@ -54,8 +54,8 @@ def write_twins(folder: Path) -> list[str]:
         ids = frozenset(text.id for text in members)
         blocks.append(known[ids] if ids in known else _block(members))
         kept = [*blocks, *(block for block in known.values() if block not in blocks)]
-        beside.write(path, f"{_HEAD}{stamp}\n\n" + "\n\n".join(kept) + "\n")
-    beside.write(path, f"{_HEAD}{stamp}\n\n" + "\n\n".join(blocks) + "\n")
+        beside.write_small_file(path, f"{_HEAD}{stamp}\n\n" + "\n\n".join(kept) + "\n")
+    beside.write_small_file(path, f"{_HEAD}{stamp}\n\n" + "\n\n".join(blocks) + "\n")
     apart = sum("\n" in block for block in blocks)
     return [f"twins: {len(blocks)} groups, in {apart} of them the functions differ"]
 
@@ -128,19 +128,19 @@ def _output(text: Text, side: int) -> torch.Tensor | None:
             warnings.simplefilter("ignore")
             module = source.create(name, **classes)
             module.double().eval()
-            randomise(module)
+            randomise_seeded(module)
             args = source.example(name, module).args
             if side:
                 args = tuple(_smaller(arg, side) for arg in args)
             args = tuple(_double(arg) for arg in args)
-            return torch.cat([t.flatten() for t in tensors(module(*args))])
+            return torch.cat([t.flatten() for t in tensors_of_output(module(*args))])
     except (RuntimeError, ValueError, AssertionError, IndexError, TypeError, NotImplementedError):
         return None
     except BuildError:  # nobody knows an input that it runs on
         return None
 
 
-def randomise(module: nn.Module, seed: int = 0) -> None:
+def randomise_seeded(module: nn.Module, seed: int = 0) -> None:
     """Seeded weights under which every layer matters: a fresh network's zero gammas and equal
     statistics would hide differences. The same keys and shapes get the same values."""
     random = torch.Generator().manual_seed(seed)
@@ -161,16 +161,16 @@ def randomise(module: nn.Module, seed: int = 0) -> None:
         tensor.copy_(values)
 
 
-def tensors(output: object) -> Iterator[torch.Tensor]:
+def tensors_of_output(output: object) -> Iterator[torch.Tensor]:
     """The float tensors in an output, in order, whatever it's nested in."""
     if isinstance(output, torch.Tensor):
         yield output.double()
     elif isinstance(output, dict):
         for value in output.values():  # pyright: ignore[reportUnknownVariableType]
-            yield from tensors(value)  # pyright: ignore[reportUnknownArgumentType]
+            yield from tensors_of_output(value)  # pyright: ignore[reportUnknownArgumentType]
     elif isinstance(output, list | tuple):
         for value in output:  # pyright: ignore[reportUnknownVariableType]
-            yield from tensors(value)  # pyright: ignore[reportUnknownArgumentType]
+            yield from tensors_of_output(value)  # pyright: ignore[reportUnknownArgumentType]
 
 
 def _smaller(arg: object, side: int) -> object:

@@ -16,7 +16,7 @@ from archfind.probing.proposals import alternates
 _TRIED = 4  # values of a leaf
 
 
-def unread(
+def unread_leaves(
     make: Callable[..., nn.Module], preset: Preset, read: Collection[str], seconds: float
 ) -> list[str]:
     """Those of a network's leaves that aren't `read` although they move a tensor; as many as are

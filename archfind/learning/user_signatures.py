@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from archfind.database.user_folder import content, listed, place_of, texts
-from archfind.database.user_text import UserText, parsed
+from archfind.database.user_folder import content, listed, texts, user_signatures_folder
+from archfind.database.user_text import UserText, parsed_signature
 from archfind.errors import SignatureError
 from archfind.writing import beside
 
@@ -20,7 +20,7 @@ def learn_file_lines(
     if not name:
         raise SignatureError("--from wants --name, what the network is to be called: team/net")
     text = record_of(path, name, part)
-    where, is_new = write(text, text.written(), _known(signatures), signatures, force)
+    where, is_new = keep_signature(text, text.written(), _known(signatures), signatures, force)
     count = len(text.tensors())
     head = "".join(f", {field} {value} in this file" for field, value in text.fields.items())
     verb = "recorded" if is_new else "known already"
@@ -35,7 +35,7 @@ def learn_class_lines(
     from archfind.trusted.learnt import noted
 
     text, way, refusals = signature_of(target, name, arguments)
-    where, is_new = write(text, text.written(), _known(signatures), signatures, force)
+    where, is_new = keep_signature(text, text.written(), _known(signatures), signatures, force)
     noted(text, way)
     verb = "recorded" if is_new else "known already"
     given = ", ".join(f"{key}={value!r}" for key, value in text.arguments.items())
@@ -77,8 +77,8 @@ def add_lines(
         for path, _, _ in rows:
             try:
                 data = content(path)
-                text = parsed(data, path)
-                _, is_new = write(text, data, known, signatures, force)
+                text = parsed_signature(data, path)
+                _, is_new = keep_signature(text, data, known, signatures, force)
             except SignatureError as error:
                 counts["refused"] += 1
                 lines.append(f"{path}: refused: {error.message}")
@@ -88,17 +88,17 @@ def add_lines(
                 code = f", the class {text.cls}" if text.cls else ""
                 lines.append(f"{path}: {text.name}, {len(text.tensors())} tensors{code}")
     total = ", ".join(f"{count} {word}" for word, count in counts.items())
-    return [*lines, f"{place_of(signatures)}: {total}"], counts["refused"] > 0
+    return [*lines, f"{user_signatures_folder(signatures)}: {total}"], counts["refused"] > 0
 
 
 def _known(signatures: str) -> dict[str, UserText]:
     """The signatures of the user's database, by name."""
-    place = place_of(signatures)
+    place = user_signatures_folder(signatures)
     own, _ = texts(listed(place)) if os.path.isdir(place) else ([], [])
     return {one.name: one for one in own}
 
 
-def write(
+def keep_signature(
     text: UserText,
     data: str | bytes,
     own: dict[str, UserText],
@@ -108,7 +108,7 @@ def write(
     """Write a signature into the user's database, which has `own`, and gets it; its file, and
     whether it's new there. SignatureError where another signature has its name, unless `force`
     replaces that one."""
-    place = Path(place_of(signatures))
+    place = Path(user_signatures_folder(signatures))
     known = own.get(text.name)
     path = Path(known.path) if known is not None else place / f"{text.name}.txt"
     if known is not None and _is_same(known, text):
@@ -124,7 +124,7 @@ def write(
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise SignatureError(f"can't be made: {error.strerror}", str(path.parent)) from error
-    beside.write(path, data)
+    beside.write_small_file(path, data)
     text.path = str(path)
     own[text.name] = text
     return path, True

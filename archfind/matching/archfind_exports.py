@@ -6,9 +6,9 @@ from __future__ import annotations
 
 from archfind.database.notation import Size
 from archfind.evidence.said import EXPORTED_AS
-from archfind.formats.side_files import like, object_in, word
+from archfind.formats.side_files import claimed_word, like, object_in
 from archfind.frozen import replace
-from archfind.matching.compare import holds
+from archfind.matching.compare import condition_holds
 from archfind.types import Assumed, Canonical, Entry, Guess, Match, Pretrained, Setting
 
 TYPE_CHECKING = False
@@ -25,7 +25,7 @@ _SHARE = 0.9  # of the numbers in the graph's matrices must be the network's
 def exported(checkpoint: Checkpoint, database: Database) -> Guess | None:
     """The network that archfind exported the file from; None where it says nothing of it, or its
     constants aren't that network's."""
-    name = word(checkpoint.hints.get(f"{_AT}{EXPORTED_AS}"))
+    name = claimed_word(checkpoint.hints.get(f"{_AT}{EXPORTED_AS}"))
     if checkpoint.format != "onnx" or not name:
         return None
     texts = (checkpoint.hints.get(f"{_AT}archfind.{part}") for part in ("config", "build"))
@@ -37,7 +37,7 @@ def exported(checkpoint: Checkpoint, database: Database) -> Guess | None:
     }
     whole = Canonical(checkpoint, checkpoint.index, {key: key for key in checkpoint.index})
     if name.startswith("transformers/"):
-        kind = word(checkpoint.hints.get(f"{_AT}archfind.model_type")) or ""
+        kind = claimed_word(checkpoint.hints.get(f"{_AT}archfind.model_type")) or ""
         match = _configured(name, kind, settings, build)
         return Guess(whole, "exact", (_unproven(match),), "file") if match is not None else None
     for number in database.named(name):
@@ -63,7 +63,7 @@ def _configured(
 ) -> Match | None:
     """A transformers class with the config that was written."""
     config = build.get("config")
-    made = word(config.get("callable")) if isinstance(config, dict) else None
+    made = claimed_word(config.get("callable")) if isinstance(config, dict) else None
     cls = name.partition("/")[2]
     if not made or not cls.isidentifier() or not made.rpartition(".")[2].isidentifier():
         return None
@@ -86,7 +86,7 @@ def _fitting(
     for shape in signature.fixed.values():
         held[tuple(sorted(shape))] = held.get(tuple(sorted(shape)), 0) + 1
     for line in signature.free.values():
-        if holds(line.condition, fields):  # pyright: ignore[reportArgumentType]
+        if condition_holds(line.condition, fields):  # pyright: ignore[reportArgumentType]
             sizes = (n.value(fields) if isinstance(n, Size) else n for n in line.shape)  # pyright: ignore[reportArgumentType]
             shape = tuple(sorted(sizes))
             held[shape] = held.get(shape, 0) + 1

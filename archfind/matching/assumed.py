@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from archfind.errors import BuildError
 from archfind.frozen import replace
-from archfind.matching.head_assumptions import assumed as head_assumed
-from archfind.matching.head_assumptions import with_setting as head_with_setting
+from archfind.matching.head_assumptions import assumed_of_head as head_assumed
+from archfind.matching.head_assumptions import head_as_told as head_with_setting
 from archfind.matching.heads import head_settings
 from archfind.types import Setting
 
@@ -30,7 +30,9 @@ def judged(guess: Guess) -> Guess:
     return replace(guess, status=status, parts=parts)
 
 
-def settled(guess: Guess, settings: Mapping[str, object]) -> tuple[Guess, dict[str, object]]:
+def settled_by_settings(
+    guess: Guess, settings: Mapping[str, object]
+) -> tuple[Guess, dict[str, object]]:
     """The guess with what settings tell, and the settings that tell nothing assumed. Where all of
     it is told, the answer is exact. BuildError where a setting can't be."""
     if not settings or not guess.matches:
@@ -39,7 +41,7 @@ def settled(guess: Guess, settings: Mapping[str, object]) -> tuple[Guess, dict[s
     rest: dict[str, object] = {}
     for place, value in settings.items():
         try:
-            told = [with_setting(match, place, value) for match in matches]
+            told = [match_with_setting(match, place, value) for match in matches]
         except BuildError as error:
             raise BuildError(error.message, guess.canonical.checkpoint.path) from error
         if any(one is not None for one in told):
@@ -52,7 +54,7 @@ def settled(guess: Guess, settings: Mapping[str, object]) -> tuple[Guess, dict[s
     return found, rest
 
 
-def choices(match: Match) -> tuple[str, ...]:
+def open_settings(match: Match) -> tuple[str, ...]:
     """Every setting that an assumption leaves open, the assumed one first: "fc.1=relu" ..."""
     return tuple(
         f"{item.place}={value}"
@@ -90,7 +92,7 @@ def _list(match: Match) -> str:
     return ", ".join(items) + (f" and {more} more" if more > 0 else "")
 
 
-def with_setting(match: Match, place: str, value: object) -> Match | None:
+def match_with_setting(match: Match, place: str, value: object) -> Match | None:
     """The match with one setting of the user's; None where it tells nothing that is assumed."""
     items = [item for item in match.assumed if item.place == place]
     left = tuple(item for item in match.assumed if item.place != place)

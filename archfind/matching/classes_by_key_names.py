@@ -4,12 +4,12 @@ path of `archfind guess`, for files that nothing fits."""
 
 from __future__ import annotations
 
-from archfind.classes.notation import template
+from archfind.classes.notation import numbered_template
 from archfind.classes.older_keys import Views, renamed_key
-from archfind.classes.templates import is_stale, state_dict
+from archfind.classes.templates import is_stale, state_dict_templates
 from archfind.frozen import replace
 from archfind.matching.rank import rank
-from archfind.matching.solved_class import solved
+from archfind.matching.solved_class import solve_class
 from archfind.state_dicts.canonical import strip
 from archfind.types import Guess, Twin
 
@@ -30,7 +30,7 @@ _SOLVED = 6  # ... of the likest, whose sizes are solved
 _EQUAL = 0.02  # less of the templates than the likest has, and still as likely
 
 
-class Candidate:
+class AlikeClass:
     """A class below a prefix with its `share` of the key templates, on both sides."""
 
     __slots__ = ("block", "prefix", "share", "solved")
@@ -42,7 +42,7 @@ class Candidate:
         self.solved: Solved | None = None
 
 
-def named(every: list[Candidate]) -> tuple[float, Guess | None]:
+def named_by_key_names(every: list[AlikeClass]) -> tuple[float, Guess | None]:
     """The class with the likest key names, close, with those that are as like as its twins; and
     the share of key templates that are the same."""
     if not every or every[0].solved is None:
@@ -59,12 +59,12 @@ def named(every: list[Candidate]) -> tuple[float, Guess | None]:
     return every[0].share, Guess(first.canonical, "close", (match,), "")
 
 
-def likest(reading: Canonical, types: ModelTypes, claims: Claims, work: Work) -> list[Candidate]:
+def likest(reading: Canonical, types: ModelTypes, claims: Claims, work: Work) -> list[AlikeClass]:
     """The classes with the likest key names, the best first: of those that are as like the one
     whose rules give most of the tensors. Not all are solved."""
-    whole = state_dict(reading.index, work)
+    whole = state_dict_templates(reading.index, work)
     counted = [t for t, key in whole.templates.items() if not is_stale(key, reading.index[key])]
-    best: list[Candidate] = []
+    best: list[AlikeClass] = []
     for prefix in types.prefixes(counted):
         literal = whole.literal(prefix)
         if literal is not None:
@@ -82,7 +82,7 @@ def likest(reading: Canonical, types: ModelTypes, claims: Claims, work: Work) ->
         below, state = views[one.prefix].under(one.block.older)
         if not work.allows(len(state.some) + len(one.block.templates)):
             break
-        one.solved = found = solved(state, one.block, claims.fields, work=work)
+        one.solved = found = solve_class(state, one.block, claims.fields, work=work)
         if found is None:
             continue
         found.canonical = below
@@ -94,7 +94,7 @@ def likest(reading: Canonical, types: ModelTypes, claims: Claims, work: Work) ->
 
 def _candidates(
     counted: list[str], prefix: str, literal: str, types: ModelTypes
-) -> list[Candidate]:
+) -> list[AlikeClass]:
     """Classes by their share of the key templates below a prefix, on both sides; the keys have it
     as it is in `literal`."""
     own = [t[len(prefix) :] for t in counted if t.startswith(prefix)]
@@ -105,15 +105,15 @@ def _candidates(
         bounds.append((common / (len(own) + outside + absent), -size, number, common))
     bounds.sort(key=lambda item: (-item[0], -item[1]))
     present = set(own)
-    found: list[Candidate] = []
+    found: list[AlikeClass] = []
     for bound, _, number, common in bounds[:_LOOKED]:
         if bound < _RARE_SHARE:
             break
         block = types.block(number)
-        tied = {template(key) for pair in block.tied.items() for key in pair}
+        tied = {numbered_template(key) for pair in block.tied.items() for key in pair}
         today = {renamed_key(t, block.older) for t in present} if block.older else present
         absent = len(block.needed - today - tied)
-        found.append(Candidate(block, literal, common / (len(counted) + absent)))
+        found.append(AlikeClass(block, literal, common / (len(counted) + absent)))
     return found
 
 
@@ -124,9 +124,9 @@ def _are_rare(counted: list[str], prefix: str, types: ModelTypes) -> bool:
     return sum(0 < n <= _FEW for n in kinds) > max(len(kinds) / 2, 0.8 * sum(map(bool, kinds)))
 
 
-def _score(one: Candidate) -> float:
+def _score(one: AlikeClass) -> float:
     return one.solved.score if one.solved is not None else 0.0
 
 
-def _rank(one: Candidate, claims: Claims) -> tuple[object, ...]:
+def _rank(one: AlikeClass, claims: Claims) -> tuple[object, ...]:
     return rank(one.solved, claims) if one.solved is not None else ()

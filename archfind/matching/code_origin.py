@@ -3,9 +3,9 @@ it is, and what is assumed about it. On the cold path of `archfind guess`."""
 
 from __future__ import annotations
 
-from archfind.evidence.said import fields, words
+from archfind.evidence.said import fields_said, words_said
 from archfind.frozen import replace
-from archfind.matching.head_assumptions import assumed as head_assumed
+from archfind.matching.head_assumptions import assumed_of_head as head_assumed
 from archfind.matching.heads import head_settings
 from archfind.types import Assumed
 
@@ -20,9 +20,11 @@ _OTHER = "what no tensor shows (strides, padding, activations, eps){} is that of
 
 def code_of(canonical: Canonical) -> Origin | None:
     """Whose names the whole file has, also where `canonical` is a part of it."""
-    from archfind.evidence.origins import origin  # late: a network alone under its own names
+    from archfind.evidence.origins import (
+        origin_of_keys,  # late: a network alone under its own names
+    )
 
-    return origin(canonical.checkpoint.index)
+    return origin_of_keys(canonical.checkpoint.index)
 
 
 def preferred(fits: list[Fit], code: Origin | None) -> str:
@@ -67,4 +69,4 @@ def renamed_by(match: Match, code: Origin | None, of: Canonical, is_spelling: bo
 def _is_told(code: Origin, checkpoint: Checkpoint) -> bool:
     """Whether the file's own words say that what the code leaves open is as in the library."""
     name, value = code.told_by
-    return bool(name) and fields(words(checkpoint)).get(name) == value
+    return bool(name) and fields_said(words_said(checkpoint)).get(name) == value

@@ -10,7 +10,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
-    from archfind.database.entries import Member, Signature
+    from archfind.database.entries import Signature, SignatureMember
     from archfind.database.notation import Line
     from archfind.types import TensorSpec
 
@@ -38,7 +38,7 @@ def match(index: Index, signature: Signature, first: str = "") -> Match:
     absent: list[str] = []
     for key, line in signature.free.items():
         spec = index.get(key)
-        if not holds(line.condition, fields):
+        if not condition_holds(line.condition, fields):
             absent.append(key)
             continue
         expected += 1
@@ -117,12 +117,12 @@ def compared(
     )
 
 
-def plain(signature: Signature) -> bool:
+def prior_names_first(signature: Signature) -> bool:
     """Whether the prior names the first member as the one that people mean."""
     return signature.members[0].plain
 
 
-def _able(members: list[Member], fields: Mapping[str, object]) -> list[Member]:
+def _able(members: list[SignatureMember], fields: Mapping[str, object]) -> list[SignatureMember]:
     """The members whose library can build these fields: not all can leave the head out."""
     if fields.get("num_classes") == 0:
         return [m for m in members if m.headless] or members
@@ -159,7 +159,7 @@ def _elect(index: Index, signature: Signature) -> dict[str, object]:
     return fields
 
 
-def holds(condition: str, fields: Mapping[str, object]) -> bool:
+def condition_holds(condition: str, fields: Mapping[str, object]) -> bool:
     """Whether a line's condition is met."""
     if not condition:
         return True

@@ -8,7 +8,7 @@ people's models needn't have.
 
 from __future__ import annotations
 
-from archfind.evidence.origins import origin
+from archfind.evidence.origins import origin_of_keys
 from archfind.matching.dialects import FOREIGN
 from archfind.types import Assumed, Setting
 
@@ -30,7 +30,7 @@ _SILENT = ("init", "summary", "drop", "num_labels")
 _FEW = 6  # alternatives that are named
 
 
-def assumed(one: Solved, claims: Claims) -> tuple[Assumed, ...]:
+def assumed_of_class(one: Solved, claims: Claims) -> tuple[Assumed, ...]:
     """What is assumed about a class that fits, the fields first that its tensors would show of
     other networks."""
     code = foreign_code(one)
@@ -77,7 +77,7 @@ def foreign_code(one: Solved) -> Origin | None:
     canonical = one.canonical
     if canonical is None or not any(FOREIGN in step.detail for step in canonical.steps):
         return None
-    return origin(canonical.checkpoint.index)
+    return origin_of_keys(canonical.checkpoint.index)
 
 
 def _of_other_code(one: Solved, code: Origin | None) -> list[Assumed]:

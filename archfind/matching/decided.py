@@ -6,8 +6,8 @@ from __future__ import annotations
 from archfind.evidence.hints import named_in_file
 from archfind.frozen import replace
 from archfind.matching.code_origin import code_of, of_code, preferred
-from archfind.matching.compare import plain
-from archfind.matching.nearest import Fit, chosen, is_, is_member
+from archfind.matching.compare import prior_names_first
+from archfind.matching.nearest import Fit, is_, is_member, under_chosen_name
 from archfind.types import Guess
 
 TYPE_CHECKING = False
@@ -23,7 +23,7 @@ def decided(
     is whose names the file has, where they aren't the library's."""
     fits = _known([fit for fit in fits if fit.match.fits], choose)
     own = preferred(fits, code)
-    matches = [chosen(fit, canonical, choose or own) for fit in fits]
+    matches = [under_chosen_name(fit, canonical, choose or own) for fit in fits]
     picked = [m for m in matches if is_(m, choose)] if choose else []
     if picked:
         return Guess(canonical, "exact", (picked[0],), "user")
@@ -36,7 +36,7 @@ def decided(
     if named:
         return Guess(canonical, "exact", tuple(named[:1]), "file")
     users = any(match.entry.is_users for match in matches)  # whose class may be what is meant
-    if plain(fits[0].signature) and not users:
+    if prior_names_first(fits[0].signature) and not users:
         return Guess(canonical, "exact", tuple(matches), "prior")
     return Guess(canonical, "ambiguous", tuple(matches), "")
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 
-from archfind.evidence.said import fields, words
+from archfind.evidence.said import fields_said, words_said
 from archfind.frozen import replace
 from archfind.types import Piece, Step
 
@@ -199,7 +199,7 @@ def _told_size(canonical: Canonical) -> int:
     """Rows of one of LLaMA's heads by the count of heads that the file, or the params.json beside
     it, says; 0 where none does."""
     rows = _first_size(canonical.index, "layers.0.attention.wq.weight")
-    count = fields(words(canonical.checkpoint)).get("n_heads") if rows else None
+    count = fields_said(words_said(canonical.checkpoint)).get("n_heads") if rows else None
     return rows // count if type(count) is int and 0 < count <= rows and not rows % count else 0
 
 

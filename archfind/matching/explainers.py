@@ -14,9 +14,9 @@ from archfind.matching import shortlist
 from archfind.matching.code_origin import code_of
 from archfind.matching.decided import by_code, decided
 from archfind.matching.nearest import CLOSE, Fit, is_close, near, other_kernels
-from archfind.matching.parts import flat, places
+from archfind.matching.parts import known_submodules, parts_below
 from archfind.matching.registered import compared_signatures, is_whole, with_another_head
-from archfind.state_dicts.canonical import readings, strip
+from archfind.state_dicts.canonical import strip, training_readings
 from archfind.state_dicts.quantised import is_by_torch
 
 TYPE_CHECKING = False
@@ -150,13 +150,15 @@ def quantised(question: Question) -> Iterator[Explanation]:
             def of_entry(name: str, plain: Canonical = plain) -> Guess | None:
                 return question.again(plain, name).get("")
 
-            yield _settled(torch_quantised.told(whole, of_entry, question.choose))
+            yield _settled(
+                torch_quantised.guess_with_quantisation(whole, of_entry, question.choose)
+            )
 
 
 def registered(question: Question) -> Iterator[Explanation]:
     """A network that a library offers by name."""
     database, choose, work = question.database, question.choose, question.work
-    for reading in readings(question.canonical):
+    for reading in training_readings(question.canonical):
         fits = compared_signatures(reading, database)
         question.tries.append((reading, fits))
         whole = [fit for fit in fits if is_whole(fit)]
@@ -251,10 +253,10 @@ def other_arguments_and_head(question: Question) -> Iterator[Explanation]:
 
 def other_sizes(question: Question) -> Iterator[Explanation]:
     """A registered network with layers of other sizes each: pruned."""
-    from archfind.matching.resized import resized
+    from archfind.matching.resized import resized_network
 
     for reading, _ in question.tries:
-        answer = resized(reading, question.database, question.choose, question.work)
+        answer = resized_network(reading, question.database, question.choose, question.work)
         if answer is not None:
             yield _settled(answer)
 
@@ -277,12 +279,12 @@ def key_names(question: Question) -> Iterator[Explanation]:
 
 def renamed_keys(question: Question) -> Iterator[Explanation]:
     """A registered network under other names, told by order and shapes."""
-    from archfind.matching.renamed_guess import renamed
+    from archfind.matching.renamed_guess import guess_of_renamed
 
     is_alone = not question.close()
     for reading, fits in question.tries:
         if is_alone or (fits and fits[0].share >= CLOSE):
-            answer = renamed(reading, fits, question.database, question.choose)
+            answer = guess_of_renamed(reading, fits, question.database, question.choose)
             if answer is not None:
                 yield _settled(answer)
 
@@ -312,7 +314,7 @@ def parts(question: Question) -> Iterator[Explanation]:
     # Where the nearest is all below one prefix, and there is more, it may stand there otherwise.
     inner = [fits[0].prefix] if fits and fits[0].outside and fits[0].prefix else []
     if not fits or fits[0].share < CLOSE:
-        inner += places(best.index, database)
+        inner += known_submodules(best.index, database)
     for prefix in dict.fromkeys(inner):
         if any(overlap(prefix, other) for other in guesses):
             continue
@@ -320,7 +322,7 @@ def parts(question: Question) -> Iterator[Explanation]:
         if shortlist.is_nested(part.index, prefix, best.index):
             continue  # all of it was asked about with the whole
         if work.allows_part(len(part.index)):
-            guesses.update(flat(prefix, question.again(part)))
+            guesses.update(parts_below(prefix, question.again(part)))
     guesses.update(beside_others(rest_of(best, guesses), fits, choose))
     rest = rest_of(best, guesses)
     guesses.update(under_other_names(rest, guesses, database, choose, work))

@@ -6,9 +6,16 @@ from __future__ import annotations
 
 from archfind.errors import BuildError, CheckpointError
 from archfind.escape import escape
-from archfind.evidence.said import ASSUMED, bare, config_beside, fields, named, words
+from archfind.evidence.said import (
+    ASSUMED,
+    bare_model_name,
+    config_beside,
+    fields_said,
+    names_said,
+    words_said,
+)
 from archfind.frozen import replace
-from archfind.matching.assumed import REST, with_setting
+from archfind.matching.assumed import REST, match_with_setting
 from archfind.types import Assumed, Setting
 
 TYPE_CHECKING = False
@@ -23,9 +30,9 @@ _SHORT = 3  # letters, which stand in many names
 _CLASSES = ("num_classes", "n_classes", "nb_classes", "num_labels")
 
 
-def told(guess: Guess, database: Database) -> Guess:
+def guess_with_claims(guess: Guess, database: Database) -> Guess:
     """The guess with what the file says of it, so with its parts."""
-    own = words(guess.canonical.checkpoint)
+    own = words_said(guess.canonical.checkpoint)
     if own:
         guess = _told(guess, own, database)
     note = config_beside(guess.canonical.checkpoint)[1]
@@ -55,7 +62,7 @@ def _settled(guess: Guess, own: Words) -> Guess:
         return guess
     from archfind.formats.side_files import like  # late, as below: few files have words
 
-    said = fields(own)
+    said = fields_said(own)
     match, notes = guess.matches[0], list[str]()
     for item in match.assumed:
         name = item.place.rpartition(".")[2]
@@ -84,7 +91,7 @@ def _with(match: Match, item: Assumed, value: object) -> Match | None:
     """The match with what the file says of a place; None where that can't be."""
     if value != item.value:
         try:
-            found = with_setting(match, item.place, value)
+            found = match_with_setting(match, item.place, value)
         except BuildError:
             return None
     else:
@@ -100,11 +107,11 @@ def _exported_so(guess: Guess, own: Words) -> Guess:
     text = next((value for at, value in own.items() if at.endswith(ASSUMED)), "[]")
     if text == "[]" or not isinstance(text, str) or guess.status not in _SURE:
         return guess
-    from archfind.formats.side_files import parse_text, word
+    from archfind.formats.side_files import claimed_word, parse_text
 
     first, *rest = guess.matches
     held = {item.place for item in first.assumed}
-    told = fields(own)
+    told = fields_said(own)
     try:
         listed = parse_text(text, ASSUMED)
     except CheckpointError:
@@ -113,8 +120,8 @@ def _exported_so(guess: Guess, own: Words) -> Guess:
         Assumed(place, what, one.get("value"))
         for one in (listed if isinstance(listed, list) else [])[:_ITEMS]
         if isinstance(one, dict)
-        and (place := word(one.get("place")))
-        and (what := word(one.get("what")))
+        and (place := claimed_word(one.get("place")))
+        and (what := claimed_word(one.get("what")))
         and place not in held
         and place not in told
     ]
@@ -123,12 +130,12 @@ def _exported_so(guess: Guess, own: Words) -> Guess:
 
 def _other_name(guess: Guess, own: Words, database: Database) -> list[str]:
     """A line where the file names a network that libraries have, and the tensors are another's."""
-    names = named(own)
+    names = names_said(own)
     if not names or guess.matches[0].pretrained is not None:  # whose claims are judged with it
         return []
     every = [*guess.matches, *(match for one in guess.parts.values() for match in one.matches)]
     fitting = {name for match in every for name in _names(match)}
-    said = {bare(name): (place, name) for place, name in names}
+    said = {bare_model_name(name): (place, name) for place, name in names}
     if any(_is_of(name, fitting) for name in said):
         return []
     for name, (place, whole) in said.items():
@@ -157,7 +164,7 @@ def _other_classes(guess: Guess, own: Words) -> list[str]:
     shown = guess.matches[0].config.get("num_classes")
     if shown is None or shown.source != "shape" or not shown.value:
         return []
-    said = fields(own)
+    said = fields_said(own)
     claims = [(name, said[name]) for name in _CLASSES if type(said.get(name)) is int]
     if not claims or any(value == shown.value for _, value in claims):
         return []

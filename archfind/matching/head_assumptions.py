@@ -9,8 +9,14 @@ This module is on the cold path of `archfind guess`.
 from __future__ import annotations
 
 from archfind.frozen import replace
-from archfind.matching.head_functions import AFTER, BEFORE, BETWEEN, parsed, word
-from archfind.state_dicts.key_names import number
+from archfind.matching.head_functions import (
+    AFTER,
+    BEFORE,
+    BETWEEN,
+    function_setting,
+    parsed_function,
+)
+from archfind.state_dicts.key_names import number_in_key
 from archfind.types import Assumed, HeadLayer
 
 TYPE_CHECKING = False
@@ -26,17 +32,17 @@ _OUTPUTS = ("dict", "tuple", "list", "concatenated")
 _NORMS = ("BatchNorm1d", "LayerNorm", "GroupNorm")
 
 
-def assumed(head: Head) -> tuple[Assumed, ...]:
+def assumed_of_head(head: Head) -> tuple[Assumed, ...]:
     """Everything about a head that nothing shows."""
     return tuple(_assumed(head))
 
 
-def with_setting(head: Head, place: str, value: object) -> Head | None:
+def head_as_told(head: Head, place: str, value: object) -> Head | None:
     """The head with what a setting tells; None where no such place is, or no such function."""
     layers = list(head.layers)
     for at, layer in enumerate(layers):
         if layer.assumed and place == _place(head.layers, at):
-            made = parsed(value)
+            made = parsed_function(value)
             if made is None:
                 return None
             layers[at] = replace(layer, kind=made[0], sizes=made[1])
@@ -60,7 +66,7 @@ def _norm(layer: HeadLayer, value: str) -> HeadLayer:
     width = layer.sizes[0]
     if name == "layernorm":
         return replace(layer, kind="LayerNorm", sizes=(width,))
-    groups = number(rest.rstrip(")"))
+    groups = number_in_key(rest.rstrip(")"))
     if name == "groupnorm" and groups > 0 and width % groups == 0:
         return replace(layer, kind="GroupNorm", sizes=(width, groups))
     return layer
@@ -122,7 +128,7 @@ def _functions(layers: Layers) -> Iterator[Assumed]:
             usual, where = BETWEEN, f"after {before}"
         else:
             usual, where = BEFORE, f"before {later[0].name if later else after[0].name}"
-        own = word(layer)
+        own = function_setting(layer)
         others = tuple(name for name in usual if name not in (own, own.partition("(")[0]))
         kind = "activation" if layer.kind not in ("Identity", "Dropout") else "function"
         yield Assumed(_place(layers, at), f"{kind} {where}", own, others)

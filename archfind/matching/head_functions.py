@@ -41,13 +41,13 @@ BEFORE = tuple("dropout relu gelu silu tanh l2_norm".split())
 AFTER = tuple("none sigmoid softmax log_softmax tanh relu gelu silu leaky_relu l2_norm".split())
 
 
-def word(layer: HeadLayer) -> str:
+def function_setting(layer: HeadLayer) -> str:
     """The setting that a function is: "relu", "leaky_relu(0.2)"."""
     name = next(name for name, kind in KINDS.items() if kind == layer.kind)
     return f"{name}({layer.sizes[0]})" if layer.sizes else name
 
 
-def parsed(value: object) -> tuple[str, tuple[float, ...]] | None:
+def parsed_function(value: object) -> tuple[str, tuple[float, ...]] | None:
     """A setting's kind and numbers: ("LeakyReLU", (0.2,)) of "leaky_relu(0.2)"; torch.nn's own
     names do, too. None where there is no such function."""
     name, opened, rest = str(value).strip().partition("(")

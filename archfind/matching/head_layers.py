@@ -10,7 +10,7 @@ from __future__ import annotations
 from itertools import permutations
 
 from archfind.frozen import replace
-from archfind.state_dicts.key_names import number
+from archfind.state_dicts.key_names import number_in_key
 from archfind.types import HeadLayer
 
 TYPE_CHECKING = False
@@ -64,7 +64,7 @@ def head_layers(
     return next(iter(found.values())) if len(found) == 1 else ()
 
 
-def describe(layers: tuple[HeadLayer, ...]) -> str:
+def describe_head(layers: tuple[HeadLayer, ...]) -> str:
     """ "Linear(2048, 256), ReLU, Dropout, Linear(256, 10)"."""
     words: list[str] = []
     for layer in layers:
@@ -136,7 +136,7 @@ def _groups(tree: Tree) -> Groups:
     if numbers:
         if len(numbers) < len(names):
             return []
-        names.sort(key=number)
+        names.sort(key=number_in_key)
     found: Groups = []
     for name in names:
         child = tree[name]
@@ -225,7 +225,7 @@ def _chain(layers: list[HeadLayer], width: int, base: str, start: int) -> _Chain
     for layer in layers:
         last = chain.last
         parent, _, name = layer.name.rpartition(".")
-        place = number(name) if layer.name != base else -1
+        place = number_in_key(name) if layer.name != base else -1
         slots: range = range(0)
         if place >= 0:
             after = last[1] + 1 if last[0] == parent else (start if parent == base else 0)

@@ -12,10 +12,10 @@ from archfind.database.entries import Signature
 from archfind.database.notation import Line, Size
 from archfind.frozen import replace
 from archfind.matching.compare import match
-from archfind.matching.head_assumptions import assumed
-from archfind.matching.head_layers import describe, head_layers
+from archfind.matching.head_assumptions import assumed_of_head
+from archfind.matching.head_layers import describe_head, head_layers
 from archfind.state_dicts.canonical import DERIVED
-from archfind.state_dicts.key_names import number
+from archfind.state_dicts.key_names import number_in_key
 from archfind.types import Head, Setting
 
 TYPE_CHECKING = False
@@ -52,7 +52,7 @@ class _Root:
             return False
         if not self.start:
             return True
-        return number(key[len(self.path) + 1 :].partition(".")[0]) >= self.start
+        return number_in_key(key[len(self.path) + 1 :].partition(".")[0]) >= self.start
 
 
 def headed(
@@ -108,7 +108,7 @@ def head_settings(head: Head, source: str) -> dict[str, Setting]:
         place = _common(named) or "head"
         if not head.beside and not branch:
             place = f"{head.replaces}[{head.start}:]" if head.start else head.replaces
-        found[place] = Setting(describe(own), source)
+        found[place] = Setting(describe_head(own), source)
     return found
 
 
@@ -220,7 +220,7 @@ def _replaced(
     if new:
         base = prefix + root.path if inside else ""
         place = prefix[:-1]  # of a backbone in a Sequential the head is what comes next
-        start = root.start if inside else number(place) + 1
+        start = root.start if inside else number_in_key(place) + 1
         layers = head_layers(new, base, root.features, start, _ordered(index))
         if not layers or _bare(layers, _all_known(new, signature, prefix)):
             return None
@@ -284,7 +284,7 @@ def _with(found: Match, head: Head, rest: Signature, zero: bool, new: Index) -> 
         config[_CLASSES] = Setting(0, "shape")
     elif not any(map(_sized, rest.free.values())):
         config.pop(_CLASSES, None)  # the library's own head is built only to be replaced
-    items = assumed(head)
+    items = assumed_of_head(head)
     config |= head_settings(head, "assumed" if items else "shape")
     norms = [layer.name for layer in head.layers if layer.kind == "BatchNorm1d"]
     counters = (f"{name}.num_batches_tracked" for name in norms)

@@ -6,19 +6,25 @@ import os
 
 from archfind.errors import UnknownError
 from archfind.escape import escape
-from archfind.evidence.other_files import kind_of, shard_note, training_state
+from archfind.evidence.other_files import kind_of_checkpoint, missing_shards_note, training_state
 from archfind.frozen import replace
 from archfind.matching import shortlist
 from archfind.matching.assumed import judged
 from archfind.matching.compare import match
 from archfind.matching.decided import decided
 from archfind.matching.explainers import in_state_dict
-from archfind.matching.file_claims import told
+from archfind.matching.file_claims import guess_with_claims
 from archfind.matching.nearest import Fit, is_, near
-from archfind.matching.parts import resolve
+from archfind.matching.parts import resolve_part
 from archfind.matching.registered import compared_signatures, is_whole, with_another_head
 from archfind.matching.user_records import with_records
-from archfind.state_dicts.canonical import AVERAGED, joined, networks, readings, strip
+from archfind.state_dicts.canonical import (
+    AVERAGED,
+    joined_state_dicts,
+    networks,
+    strip,
+    training_readings,
+)
 from archfind.types import Canonical, Guess
 from archfind.work import Work
 
@@ -39,11 +45,13 @@ _NEAR = 2  # fits whose families are tried first
 _SPENT = "not all that resembles it was tried, as a file's work has a bound; guess --search goes on"
 
 
-def guess(checkpoint: Checkpoint, database: Database, choose: str = "", part: str = "") -> Guess:
+def guess_checkpoint(
+    checkpoint: Checkpoint, database: Database, choose: str = "", part: str = ""
+) -> Guess:
     """Which network `checkpoint` holds. `choose` names an entry ("timm/resnetaa50" or
     "resnetaa50"), `part` one of several networks in the file. UnknownError where the file has no
     such part, or the database no such entry."""
-    kind = kind_of(checkpoint)
+    kind = kind_of_checkpoint(checkpoint)
     if kind is not None:
         # What stands beside a network may be one that a library offers.
         found = _known(checkpoint, database, choose, part) if kind.name in _BESIDE else None
@@ -53,7 +61,7 @@ def guess(checkpoint: Checkpoint, database: Database, choose: str = "", part: st
 
 def _told(checkpoint: Checkpoint, database: Database, choose: str, part: str) -> Guess:
     """What tensors, the file's words and the user's own database say."""
-    found = told(_guess(checkpoint, database, choose, part), database)
+    found = guess_with_claims(_guess(checkpoint, database, choose, part), database)
     return with_records(found, database)
 
 
@@ -77,7 +85,7 @@ def _guess(checkpoint: Checkpoint, database: Database, choose: str, part: str) -
     kind = None if found.canonical.index or found.parts else training_state(checkpoint)
     if kind is not None:
         return _no_network(checkpoint, kind, choose, part)
-    note = shard_note(checkpoint) if found.status not in _SURE else ""
+    note = missing_shards_note(checkpoint) if found.status not in _SURE else ""
     if note:
         found = replace(found, warnings=(*found.warnings, note))
     if not choose:
@@ -117,10 +125,13 @@ def _no_network(checkpoint: Checkpoint, kind: Kind, choose: str, part: str) -> G
     return Guess(whole, "unknown", (), chosen_by="", warnings=warnings, kind=kind)
 
 
-def registered(canonical: Canonical, database: Database) -> Guess:
+def nearest_registered(canonical: Canonical, database: Database) -> Guess:
     """The nearest networks of a state dict among those that libraries offer by name, however far:
     no other arguments, heads or names are tried."""
-    tries = [(reading, compared_signatures(reading, database)) for reading in readings(canonical)]
+    tries = [
+        (reading, compared_signatures(reading, database))
+        for reading in training_readings(canonical)
+    ]
     best, fits = max(tries, key=lambda item: item[1][0].share if item[1] else 0.0)
     return with_records(near(best, fits, "", database, every=True), database)
 
@@ -133,12 +144,12 @@ def _asked(
     best, fits = found.canonical, []
     from archfind.state_dicts.older_names import older_readings
 
-    ways = list(readings(whole[0] if len(whole) == 1 else found.canonical))
+    ways = list(training_readings(whole[0] if len(whole) == 1 else found.canonical))
     work = Work(len(ways[0].index))
     for reading in (*ways, *older_readings(ways[0], os.path.dirname(database.path), work)):
         tried: list[Fit] = []
         for prefix in dict.fromkeys(["", *shortlist.prefixes(reading.index, database)]):
-            index = shortlist.below(reading.index, prefix)
+            index = shortlist.tensors_below(reading.index, prefix)
             for signature in map(database.signature, wanted):
                 one = match(index, signature)
                 tried.append(Fit(prefix, signature, one, len(reading.index), len(index)))
@@ -158,9 +169,9 @@ def _asked(
 
 
 def _is_configured(choose: str, database: Database) -> bool:
-    from archfind.database.model_types import beside  # late: most files never get here
+    from archfind.database.model_types import model_types_beside  # late: most files never get here
 
-    types = beside(database.path)
+    types = model_types_beside(database.path)
     return types is not None and types.is_named(choose)
 
 
@@ -175,7 +186,7 @@ def _unasked(checkpoint: Checkpoint, database: Database, choose: str, part: str)
     if not any(one.status in ("exact", "ambiguous") for one in found.values()):
         # {"features": {...}, "classifier": {...}}: one network, its modules saved apart. Those of
         # the same keys (weights, and their average) are no modules of one network.
-        together = joined(checkpoint)
+        together = joined_state_dicts(checkpoint)
         apart = len({frozenset(one.index) for one in every.values()}) == len(every)
         most = max((len(one.index) for one in every.values()), default=0)
         if apart and len(together.index) > most:
@@ -189,7 +200,7 @@ def _unasked(checkpoint: Checkpoint, database: Database, choose: str, part: str)
             for p, g in one.parts.items()
         }
         known = {**inner, **found}
-        wanted = resolve(part, known)
+        wanted = resolve_part(part, known)
         if not wanted:
             names = [escape(name, _NAME) for name in known if name]
             named = escape(part, _NAME)

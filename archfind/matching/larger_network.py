@@ -9,7 +9,7 @@ from archfind.matching.compare import match
 from archfind.matching.decided import by_code, decided
 from archfind.matching.nearest import Fit
 from archfind.matching.parts import FEWEST, children, common_prefix
-from archfind.matching.renamed_guess import renamed
+from archfind.matching.renamed_guess import guess_of_renamed
 from archfind.state_dicts.canonical import strip
 from archfind.types import Guess
 
@@ -77,7 +77,7 @@ def under_other_names(
         shapes = {spec.shape for spec in part.index.values()}
         if len(shapes) < _SHAPES or not work.allows_part(count):
             continue
-        other = renamed(part, [], database, choose)
+        other = guess_of_renamed(part, [], database, choose)
         if other is not None and (other.status in _SURE or not other.matches[0].unexpected):
             found[prefix] = other
         elif depth > 1 and not _is_row(part):

@@ -3,15 +3,15 @@ said. On the cold path of `archfind guess`."""
 
 from __future__ import annotations
 
-from archfind.classes.notation import template
+from archfind.classes.notation import numbered_template
 from archfind.classes.templates import StateDict
-from archfind.database.model_types import beside
+from archfind.database.model_types import model_types_beside
 from archfind.evidence.claims import claims_of
 from archfind.frozen import replace
-from archfind.matching.classes_by_key_names import likest, named
-from archfind.matching.config_assumptions import assumed, foreign_code, told_by_dialect
-from archfind.matching.readings import is_foreign, readings
-from archfind.matching.solved_class import solved
+from archfind.matching.classes_by_key_names import likest, named_by_key_names
+from archfind.matching.config_assumptions import assumed_of_class, foreign_code, told_by_dialect
+from archfind.matching.readings import dialect_readings, is_foreign
+from archfind.matching.solved_class import solve_class
 from archfind.matching.stated_fields import stated
 from archfind.matching.tried_classes import tried
 from archfind.state_dicts.canonical import strip
@@ -36,11 +36,11 @@ _DOUBTFUL = 0.5
 
 def configured(canonical: Canonical, database: Database, choose: str, work: Work) -> Guess | None:
     """The transformers class of a state dict, where every tensor fits."""
-    types = beside(database.path)
+    types = model_types_beside(database.path)
     if types is None or not canonical.index:
         return None
     claims = claims_of(canonical.checkpoint)
-    for reading in readings(canonical):
+    for reading in dialect_readings(canonical):
         found, missed = tried(reading, types, claims, work)
         whole = [one for one in found if one.match.fits]
         if whole and is_foreign(reading):
@@ -58,7 +58,7 @@ def configured(canonical: Canonical, database: Database, choose: str, work: Work
             doubted = whole[0].canonical is not reading and any(
                 one.canonical is reading and one.score >= _DOUBTFUL for one in found
             )
-            answer = answered(whole, missed, claims, choose, types.texts)
+            answer = class_answer(whole, missed, claims, choose, types.texts)
             answer = _with_bases(answer, whole[0], reading, types, claims, work)
             if doubted and answer.chosen_by == "only":
                 answer = replace(answer, status="ambiguous", chosen_by="")
@@ -109,26 +109,26 @@ def named_class(
 ) -> tuple[float, Guess | None]:
     """The transformers class whose key names are likest, where none fits among those that were
     tried: with the share of key templates that both have. It may turn out to fit."""
-    types = beside(database.path)
+    types = model_types_beside(database.path)
     nearest: tuple[float, Guess | None] = 0.0, None
     if types is None or not canonical.index:
         return nearest
     claims = claims_of(canonical.checkpoint)
-    for reading in readings(canonical):
+    for reading in dialect_readings(canonical):
         every = likest(reading, types, claims, work)
         whole = [one.solved for one in every if one.solved is not None and one.solved.match.fits]
         if whole:
             fitting = {id(one) for one in whole}
             missed = [one.block for one in every if id(one.solved) not in fitting]
             missed = [block for block in missed if block.is_doubtful]
-            return 1.0, answered(whole, missed, claims, choose, types.texts)
-        share, close = named(every)
+            return 1.0, class_answer(whole, missed, claims, choose, types.texts)
+        share, close = named_by_key_names(every)
         if close is not None and share > nearest[0]:
             nearest = share, close
     return nearest
 
 
-def answered(
+def class_answer(
     whole: list[Solved], missed: list[Configured], claims: Claims, choose: str, known: int
 ) -> Guess:
     """Exact where one class stands out among all that have these tensors, else ambiguous. A class
@@ -161,7 +161,7 @@ def answered(
         for name, kind in dict.fromkeys((*map(_name, rivals), *doubtful))
     )
     twins += _bases(first, rivals)
-    match = replace(with_assumed(first, claims), twins=twins)
+    match = replace(class_with_assumed(first, claims), twins=twins)
     against = claims.contradictions(first.values, first.block.type.name)
     if against and not picked:
         item = Assumed("said", f"{against[0]}; the tensors are of", match.entry.id)
@@ -196,7 +196,7 @@ def _bases(first: Solved, rivals: list[Solved]) -> tuple[Twin, ...]:
     if not _is_below(first, prefix):
         return ()
     keys = [key for key in first.index if key not in first.tied]
-    below = {template(key[len(prefix) :]) for key in keys}
+    below = {numbered_template(key[len(prefix) :]) for key in keys}
     own = block.type.bases(block.prefix, block.dialect)
     blocks = [block.type.block(place) for cls, place in own.items() if cls != block.cls]
     if not any(one.needed <= below <= one.templates for one in blocks):
@@ -210,10 +210,10 @@ def _bases(first: Solved, rivals: list[Solved]) -> tuple[Twin, ...]:
     )
 
 
-def with_assumed(one: Solved, claims: Claims) -> Match:
+def class_with_assumed(one: Solved, claims: Claims) -> Match:
     """The match with what is assumed about it."""
     config = {**one.match.config, **stated(one, claims), **told_by_dialect(one)}
-    return replace(one.match, config=config, assumed=assumed(one, claims))
+    return replace(one.match, config=config, assumed=assumed_of_class(one, claims))
 
 
 def _solved(some: list[Solved], claims: Claims) -> Solved:
@@ -221,7 +221,7 @@ def _solved(some: list[Solved], claims: Claims) -> Solved:
     first = some[0]
     if first.is_like:
         assert first.canonical is not None
-        whole = solved(StateDict(first.canonical.index), first.block, claims.fields)
+        whole = solve_class(StateDict(first.canonical.index), first.block, claims.fields)
         if whole is not None and whole.match.fits:
             whole.canonical = first.canonical
             return whole

@@ -8,7 +8,7 @@ from archfind.frozen import replace
 from archfind.matching.compare import match
 from archfind.matching.heads import headed, pooled
 from archfind.matching.parts import is_cut
-from archfind.matching.shortlist import by_name, by_shape
+from archfind.matching.shortlist import by_key_names, by_shape
 from archfind.state_dicts.canonical import named_below, strip
 from archfind.types import Guess
 
@@ -55,7 +55,7 @@ def is_member(signature: Signature, choose: str) -> bool:
     return any(choose in (m.entry.id, m.entry.name) for m in signature.members)
 
 
-def chosen(fit: Fit, canonical: Canonical, choose: str) -> Match:
+def under_chosen_name(fit: Fit, canonical: Canonical, choose: str) -> Match:
     """The match under the name of the twin that the user or the file asks for, with reasons."""
     found = fit.match
     entries = [member.entry for member in fit.signature.members]
@@ -86,7 +86,7 @@ def near(
         seen.add(fit.signature.number)
         below = strip(canonical, fit.prefix)
         outside = tuple(k for k in canonical.index if not k.startswith(fit.prefix))
-        found = chosen(fit, below, choose)
+        found = under_chosen_name(fit, below, choose)
         found = replace(
             found,
             unexpected=(*found.unexpected, *outside),
@@ -113,7 +113,7 @@ def near(
         return Guess(below, "unknown", top, "user" if choose else "")
     # Most keys of a network that the library has, at other sizes, say more than a few tensors.
     if fit.share < HELPS:
-        top = (*_kin(canonical.index, by_name(canonical.index, database), database), *top)
+        top = (*_kin(canonical.index, by_key_names(canonical.index, database), database), *top)
     top = tuple(one for one in top if helps(one, canonical.index))
     if not top or all(map(other_kernels, top)):
         renamed = _kin(canonical.index, by_shape(canonical.index, database), database)

@@ -41,7 +41,7 @@ def _children(index: Index) -> dict[str, list[str]]:
     return {prefix: keys for prefix, keys in held.items() if len(keys) >= FEWEST}
 
 
-def places(index: Index, database: Database) -> list[str]:
+def known_submodules(index: Index, database: Database) -> list[str]:
     """The submodules most of whose tensors the database knows, under their names less any prefix
     that is below the submodule's own."""
     found: list[str] = []
@@ -61,7 +61,7 @@ def _known(key: str, start: int, spec: TensorSpec, database: Database) -> bool:
     return not spec.shape  # counters are in no index
 
 
-def flat(prefix: str, found: Mapping[str, Guess]) -> dict[str, Guess]:
+def parts_below(prefix: str, found: Mapping[str, Guess]) -> dict[str, Guess]:
     """What was found below a submodule, by name in the whole: it, or the parts that it has."""
     named: dict[str, Guess] = {}
     for name, one in found.items():
@@ -90,7 +90,7 @@ def is_cut(missing: tuple[str, ...], fixed: Mapping[str, object], matched: int) 
     return matched >= _CUT and start * 3 >= len(order) and all(order[start:])
 
 
-def resolve(wanted: str, names: Mapping[str, object]) -> str:
+def resolve_part(wanted: str, names: Mapping[str, object]) -> str:
     """The name of the part that `wanted` means: itself, or the one whose last words it is."""
     name = wanted.rstrip("./")
     if name in names:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _FEW = 4  # tensors set aside that are tried as the network's own
 
 
-def readings(canonical: Canonical) -> list[Canonical]:
+def dialect_readings(canonical: Canonical) -> list[Canonical]:
     """The state dict as it is, without the names that TensorFlow gave a norm's weights and torch
     once gave those of weight norm, and as its author's own code has it."""
     found = [canonical]

@@ -26,7 +26,7 @@ def compared_signatures(canonical: Canonical, database: Database) -> list[Fit]:
     fits: list[Fit] = []
     total = len(canonical.index)
     for prefix in shortlist.prefixes(canonical.index, database):
-        index = shortlist.below(canonical.index, prefix)
+        index = shortlist.tensors_below(canonical.index, prefix)
         if shortlist.is_nested(index, prefix, canonical.index):
             continue
         nearest = 0 if fits else _NEAREST  # there only to be named

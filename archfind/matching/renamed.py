@@ -12,7 +12,7 @@ from itertools import product
 from archfind.database.notation import Size, ordered
 from archfind.frozen import replace
 from archfind.matching import shortlist
-from archfind.matching.compare import holds, match
+from archfind.matching.compare import condition_holds, match
 from archfind.state_dicts.alignment import align
 from archfind.state_dicts.canonical import kind
 from archfind.state_dicts.key_names import natural, own_order, skeleton
@@ -179,7 +179,7 @@ def _expected(index: Index, signature: Signature) -> Iterator[dict[str, Token]]:
         shapes = {
             key: tuple(n.value(fields) if isinstance(n, Size) else n for n in line.shape)
             for key, line in signature.free.items()
-            if holds(line.condition, fields)
+            if condition_holds(line.condition, fields)
         }
         if _counts(("float", shapes[key]) for key in shapes if key in floats) == rest:
             yield {

@@ -6,7 +6,7 @@ from __future__ import annotations
 from archfind.frozen import replace
 from archfind.matching.code_origin import code_of, preferred, renamed_by
 from archfind.matching.decided import decided
-from archfind.matching.nearest import CLOSE, HELPS, Fit, chosen, is_member
+from archfind.matching.nearest import CLOSE, HELPS, Fit, is_member, under_chosen_name
 from archfind.matching.renamed import beginning, partly_renamed, renamings
 from archfind.state_dicts.alignment import SPELLING
 from archfind.state_dicts.canonical import strip
@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from archfind.types import Canonical
 
 
-def renamed(canonical: Canonical, fits: list[Fit], database: Database, choose: str) -> Guess | None:
+def guess_of_renamed(
+    canonical: Canonical, fits: list[Fit], database: Database, choose: str
+) -> Guess | None:
     """The library's network under other names. Where nearly all names fit, it is that network, with
     what is missing under the names that are unexpected, or another."""
     if any(step.kind == "rename" for step in canonical.steps):
@@ -41,7 +43,7 @@ def renamed(canonical: Canonical, fits: list[Fit], database: Database, choose: s
     first = found[0]
     fit = Fit("", first.signature, first.match, 0, 0)
     if not first.whole:
-        best = (chosen(fit, first.canonical, wanted),)
+        best = (under_chosen_name(fit, first.canonical, wanted),)
         return Guess(first.canonical, "close", best, warnings=first.notes)
     answer = decided(first.canonical, [fit], choose, code)
     if answer.chosen_by != "user" and (len(found) > 1 or not first.enough):

@@ -13,8 +13,8 @@ from archfind.database.notation import Size, ordered
 from archfind.evidence.hints import named_in_file
 from archfind.evidence.listed import is_listed, root_class
 from archfind.frozen import replace
-from archfind.matching.compare import match, plain
-from archfind.matching.shortlist import by_name
+from archfind.matching.compare import match, prior_names_first
+from archfind.matching.shortlist import by_key_names
 from archfind.state_dicts.canonical import kind
 from archfind.types import Assumed, Guess, Setting, Step
 
@@ -37,11 +37,13 @@ _DIGITS = 6
 _COLOURS = 16  # channels that a picture may have
 
 
-def resized(canonical: Canonical, database: Database, choose: str, work: Work) -> Guess | None:
+def resized_network(
+    canonical: Canonical, database: Database, choose: str, work: Work
+) -> Guess | None:
     """The registered network with the fewest layers of other sizes; None where none has the file's
     tensors so."""
     best: tuple[tuple[int, bool], Match, Signature, Canonical] | None = None
-    for number in by_name(canonical.index, database)[:_CANDIDATES]:
+    for number in by_key_names(canonical.index, database)[:_CANDIDATES]:
         if not work.allows(len(canonical.index)):
             break
         signature = database.signature(number)
@@ -56,14 +58,14 @@ def resized(canonical: Canonical, database: Database, choose: str, work: Work) -
         changed = _changed(index, signature, found)
         if changed is None and len(found.mismatched) == 1:
             return None  # damaged: what is pruned, or widened, has a layer that reads it as well
-        rank = len(found.mismatched), not plain(signature)
+        rank = len(found.mismatched), not prior_names_first(signature)
         if changed is not None and (best is None or rank < best[0]):
             best = rank, _with_sizes(found, changed), signature, reading
     if best is None:
         return None
     canonical, signature = best[3], best[2]
     found = _judged(canonical, best[1])
-    twins = any(not twin.same_function for twin in found.twins) and not plain(signature)
+    twins = any(not twin.same_function for twin in found.twins) and not prior_names_first(signature)
     if choose in (found.entry.id, found.entry.name):
         return Guess(canonical, "exact", (found,), "user")
     if twins:

@@ -53,7 +53,7 @@ def prefixes(index: Index, database: Database, most: int = 4) -> list[str]:
     return [prefix for prefix in ranked if votes[prefix] > floor][:most] or [""]
 
 
-def below(index: Index, prefix: str) -> Index:
+def tensors_below(index: Index, prefix: str) -> Index:
     """The part of a state dict under a prefix, without it."""
     if not prefix:
         return index
@@ -99,7 +99,7 @@ def signatures(index: Index, database: Database, most: int = 6) -> list[tuple[in
     return []
 
 
-def by_name(index: Index, database: Database) -> list[int]:
+def by_key_names(index: Index, database: Database) -> list[int]:
     """Signatures that share most keys with a state dict, or have nearly all of its, whatever their
     shapes; the likeliest first."""
     counts = _named(index, database)

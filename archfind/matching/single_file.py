@@ -5,7 +5,7 @@ On the cold path of `archfind guess`."""
 from __future__ import annotations
 
 from archfind.matching.larger_network import with_rest
-from archfind.matching.parts import FEWEST, flat
+from archfind.matching.parts import FEWEST, parts_below
 from archfind.state_dicts.canonical import strip
 
 TYPE_CHECKING = False
@@ -48,7 +48,7 @@ def networks_of(
         return {}
     guesses: dict[str, Guess] = {}
     for place in places:
-        guesses.update(flat(place, guess(strip(canonical, place))))
+        guesses.update(parts_below(place, guess(strip(canonical, place))))
     if not any(one.status in _SURE for one in guesses.values()):
         return {}
     return with_rest(guesses, canonical)

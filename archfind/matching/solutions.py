@@ -5,11 +5,11 @@ from __future__ import annotations
 
 from archfind.classes.adjust import adjusted
 from archfind.classes.equations import equations_of
-from archfind.classes.notation import template
+from archfind.classes.notation import numbered_template
 from archfind.classes.polish import polished
-from archfind.classes.registered import registered
+from archfind.classes.registered import registered_presets
 from archfind.classes.score import Solution
-from archfind.classes.shown import shown
+from archfind.classes.shown import shown_leaves
 from archfind.classes.solve import solve
 from archfind.state_dicts.canonical import is_table, kind
 
@@ -78,7 +78,7 @@ def _solutions(
         solution = None
         if family.cls not in done and not _is_of_other_ranks(index, family):
             equations = list(equations_of(index, family))
-            solution = registered(index, family, near, equations)
+            solution = registered_presets(index, family, near, equations)
             solution = solution or _close_to(index, family, near, equations)
             solution = solution or solve(index, family, equations)
             asked[number] = equations
@@ -105,7 +105,7 @@ def _solutions(
             if _is_whole(index, solution) and not choose:
                 done.add(known.family.cls)
         if solution.score == 1 and not solution.fitting:
-            solution.solved = shown(solution, known.family, asked[number])
+            solution.solved = shown_leaves(solution, known.family, asked[number])
         settled.append((number, solution))
     return settled
 
@@ -136,7 +136,7 @@ def _is_of_other_ranks(index: Index, family: Family) -> bool:
     network for volumes have where the family is for pictures."""
     wrong = 0
     for key, spec in index.items():
-        ranks = family.ranks.get(template(key))
+        ranks = family.ranks.get(numbered_template(key))
         wrong += ranks is not None and len(spec.shape) not in ranks
     return wrong > _OTHER_RANKS * len(index)
 

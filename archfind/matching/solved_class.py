@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import re
 
-from archfind.classes.completed import completed, same
+from archfind.classes.completed import completed_leaves, same_public_model
 from archfind.classes.equations import ERRORS, equations_of
-from archfind.classes.notation import template
+from archfind.classes.notation import numbered_template
 from archfind.classes.polish import polished
 from archfind.classes.score import Solution, is_kind, lengthen, score, within
 from archfind.classes.solve import solve, solved_with
@@ -88,7 +88,7 @@ class Solved:
         return facts is not None and facts.get("vocab_size", vocabulary) == vocabulary
 
 
-def solved(
+def solve_class(
     whole: StateDict,
     block: Configured,
     claims: Mapping[str, Any],
@@ -102,10 +102,10 @@ def solved(
     present = {found for found, key in whole.templates.items() if key in own}
     tied: dict[str, str] = {}
     for key, source in block.tied.items():
-        if key not in own and source in own and template(key) not in present:
+        if key not in own and source in own and numbered_template(key) not in present:
             tied[key] = source
             own[key] = own[source]
-        elif key in own and source not in own and template(source) not in present:
+        elif key in own and source not in own and numbered_template(source) not in present:
             tied[source] = key
             own[source] = own[key]
     solution = _likened(own, block, like) if like is not None else None
@@ -115,10 +115,10 @@ def solved(
     if solution is None:
         return None
     if is_like:
-        values, preset = dict(solution.values), same(block, solution)
+        values, preset = dict(solution.values), same_public_model(block, solution)
         sources = dict.fromkeys(solution.solved, "shape")
     else:
-        values, sources, preset = completed(own, block, solution, claims)
+        values, sources, preset = completed_leaves(own, block, solution, claims)
     shares = _shares(block, own, tied)
     if shares is not None and "tie_word_embeddings" in block.family.leaves:
         values["tie_word_embeddings"], sources["tie_word_embeddings"] = shares, "shape"
@@ -220,10 +220,10 @@ def _alike(solution: Solution, block: Configured, own: Index) -> dict[str, str]:
     for pair in block.tied.items():
         for key, source in (pair, pair[::-1]):
             if _NUMBER.search(key):
-                sources.setdefault(template(key), (key, source))
+                sources.setdefault(numbered_template(key), (key, source))
     found: dict[str, str] = {}
     for key in solution.expected if sources else ():
-        pair = sources.get(template(key)) if key not in own else None
+        pair = sources.get(numbered_template(key)) if key not in own else None
         if pair is None:
             continue
         numbers = _NUMBER.findall(key)

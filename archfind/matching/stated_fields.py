@@ -6,7 +6,7 @@ class's own type. On the cold path of `archfind guess`.
 
 from __future__ import annotations
 
-from archfind.formats.side_files import plain
+from archfind.formats.side_files import is_plain_claim
 from archfind.types import Setting
 
 TYPE_CHECKING = False
@@ -52,7 +52,9 @@ def _free(config: Mapping[str, Setting], claims: Claims) -> Iterator[tuple[str, 
     """Claims that can be taken as they are, and that nothing better decides."""
     for path, value in (*claims.fields.items(), *claims.others.items()):
         known = config.get(path)
-        if (known is None or known.source not in ("shape", "file", "user")) and plain(value):
+        if (known is None or known.source not in ("shape", "file", "user")) and is_plain_claim(
+            value
+        ):
             yield path, value
 
 

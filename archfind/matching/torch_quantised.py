@@ -12,7 +12,7 @@ from __future__ import annotations
 from archfind.database.notation import ordered
 from archfind.frozen import replace
 from archfind.matching.compare import match
-from archfind.matching.shortlist import below, prefixes, signatures
+from archfind.matching.shortlist import prefixes, signatures, tensors_below
 from archfind.state_dicts.quantised import DIRECTIONS, INTEGERS, PACKED, is_direction
 from archfind.types import Assumed, Quantisation, Setting, Step, Storage, TensorSpec
 
@@ -53,7 +53,7 @@ def unquantised(canonical: Canonical, database: Database) -> Iterator[Canonical]
             dict(canonical.origin),
             halves=not any(spec.dtype in INTEGERS for spec in keys.values()),
         )
-        inner = below(plain, prefix)
+        inner = tensors_below(plain, prefix)
         if kind == "dynamic":
             yield _with(canonical, inner, prefix, made)
             continue
@@ -234,7 +234,7 @@ def _with(
         place = f"{prefix}{renamed.get(key, key)}"
         origin[key] = canonical.origin.get(place) or canonical.origin[packed[place]]
     steps = [Step("strip", prefix)] if prefix else []
-    steps.append(Step("undo", f"{words(made)} of {len(made.layers)} layers"))
+    steps.append(Step("undo", f"{quantisation_words(made)} of {len(made.layers)} layers"))
     return replace(
         canonical,
         index=index,
@@ -244,7 +244,9 @@ def _with(
     )
 
 
-def told(found: Guess, of_entry: Callable[[str], Guess | None], choose: str) -> Guess:
+def guess_with_quantisation(
+    found: Guess, of_entry: Callable[[str], Guess | None], choose: str
+) -> Guess:
     """The answer about a quantised network, with what its quantisation adds: a network that is
     computed in integers is the one that its library writes for that (`of_entry` answers with an
     entry), unless the user chose one; the ranges of fake quantisation are in no tensor."""
@@ -264,7 +266,7 @@ def told(found: Guess, of_entry: Callable[[str], Guess | None], choose: str) -> 
     return replace(found, matches=(first, *found.matches[1:]))
 
 
-def words(made: Quantisation) -> str:
+def quantisation_words(made: Quantisation) -> str:
     """What torch did, in words: "static quantisation (eager mode, norms folded)"."""
     mode = {"fx": "FX", "eager": "eager mode"}[made.style]
     if made.kind == "training":

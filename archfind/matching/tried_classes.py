@@ -3,12 +3,12 @@ path of `archfind guess`."""
 
 from __future__ import annotations
 
-from archfind.classes.notation import template, template_of
+from archfind.classes.notation import numbered_template, template_of
 from archfind.classes.older_keys import Views
-from archfind.classes.templates import is_stale, state_dict
+from archfind.classes.templates import is_stale, state_dict_templates
 from archfind.frozen import replace
 from archfind.matching.rank import rank
-from archfind.matching.solved_class import solved
+from archfind.matching.solved_class import solve_class
 from archfind.state_dicts.canonical import strip
 
 TYPE_CHECKING = False
@@ -38,7 +38,7 @@ def tried(
 ) -> tuple[list[Solved], list[Configured]]:
     """Classes solved, those that fit first, then by how much of the file they give; and those with
     all of the file's keys that may fit although their rules don't, or weren't tried."""
-    whole = state_dict(reading.index, work)
+    whole = state_dict_templates(reading.index, work)
     counted = [t for t, key in whole.templates.items() if not is_stale(key, reading.index[key])]
     found: list[Solved] = []
     missed: list[Configured] = []
@@ -79,7 +79,7 @@ def tried(
             if not work.allows(len(held.some) + len(block.templates)):
                 missed += [block] * _has(block, held.templates)
                 break
-            one = solved(held, block, claims.fields, like, work)
+            one = solve_class(held, block, claims.fields, like, work)
             tries += 1
             if (one is None or not one.match.fits) and common == len(own):
                 missed += [block] * (_has(block, held.templates) and _may_fit(block, held))
@@ -119,4 +119,4 @@ def _may_fit(block: Configured, held: StateDict) -> bool:
 
 def _has(block: Configured, present: Mapping[str, str]) -> bool:
     """Whether a file has all key templates that every network of a class has."""
-    return block.needed <= present.keys() | {template(key) for key in block.tied}
+    return block.needed <= present.keys() | {numbered_template(key) for key in block.tied}

@@ -25,7 +25,7 @@ WIDTHS = ("embed_dim", "dim", "hidden_dim", "width")
 _FEW = 6  # alternatives that are named
 
 
-def with_assumed(match: Match, choose: str) -> Match:
+def variant_with_assumed(match: Match, choose: str) -> Match:
     """The match with what is assumed about it. `choose` is the entry that the user names, whose
     arguments then hold where nothing shows others."""
     assert match.variant is not None

@@ -13,8 +13,8 @@ from archfind.frozen import replace
 from archfind.matching.compare import match
 from archfind.matching.heads import headed
 from archfind.matching.parts import common_prefix
-from archfind.matching.shortlist import below as below_prefix
 from archfind.matching.shortlist import prefixes
+from archfind.matching.shortlist import tensors_below as below_prefix
 from archfind.matching.solutions import solutions
 from archfind.matching.variants import answer, variant_match
 from archfind.state_dicts.canonical import strip
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from archfind.classes.score import Solution
-    from archfind.database.classes import Families, Known
-    from archfind.database.entries import Database, Member
+    from archfind.database.classes import Families, KnownFamily
+    from archfind.database.entries import Database, SignatureMember
     from archfind.types import Canonical, Guess, Match, Setting
     from archfind.work import Work
 
@@ -86,7 +86,7 @@ def _headed(
 
 
 def _fitted(
-    index: Index, prefix: str, own: Index, known: Known, solution: Solution, choose: str
+    index: Index, prefix: str, own: Index, known: KnownFamily, solution: Solution, choose: str
 ) -> Match | None:
     if solution.score < _NEARLY or CLASSES not in solution.values:
         return None
@@ -98,7 +98,7 @@ def _fitted(
 
 
 def _as_if(
-    own: Index, prefix: str, known: Known, solution: Solution, found: Match
+    own: Index, prefix: str, known: KnownFamily, solution: Solution, found: Match
 ) -> dict[str, TensorSpec]:
     """The tensors as they would be with the library's own head, or with none where it leaves its
     head out."""
@@ -116,11 +116,11 @@ def spec_of(shape: tuple[int, ...], dtype: str = "float") -> TensorSpec:
     return TensorSpec("float32" if dtype == "float" else dtype, shape, Storage("", "", -1, 0))
 
 
-def _tensors(known: Known, solution: Solution, classes: object) -> Tensors:
+def _tensors(known: KnownFamily, solution: Solution, classes: object) -> Tensors:
     return known.family.program.expand(within({**solution.values, CLASSES: classes}))
 
 
-def _signature(known: Known, solution: Solution, entry: str) -> Signature | None:
+def _signature(known: KnownFamily, solution: Solution, entry: str) -> Signature | None:
     """What the family's rules say of a network with these values, for any number of classes; None
     where its entry can't be asked for another."""
     member = known.members[entry]
@@ -138,7 +138,7 @@ def _signature(known: Known, solution: Solution, entry: str) -> Signature | None
 
 
 def of_classes(
-    number: int, member: Member, tensors: tuple[Tensors, Tensors, Tensors]
+    number: int, member: SignatureMember, tensors: tuple[Tensors, Tensors, Tensors]
 ) -> Signature | None:
     """A signature from what a network has with no classes, SOME and MORE; None where these make no
     difference."""

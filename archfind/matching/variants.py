@@ -13,10 +13,10 @@ from archfind.database.classes import of as families_of
 from archfind.frozen import replace
 from archfind.matching.compare import compared
 from archfind.matching.parts import common_prefix
-from archfind.matching.shortlist import by_name
+from archfind.matching.shortlist import by_key_names
 from archfind.matching.shortlist import prefixes as prefixes_of
 from archfind.matching.solutions import solutions, unexplained_masks
-from archfind.matching.variant_assumptions import with_assumed
+from archfind.matching.variant_assumptions import variant_with_assumed
 from archfind.state_dicts.canonical import is_table, kind, strip
 from archfind.types import Guess, Match, Setting, Twin, Variant
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from archfind.classes.notation import Family
-    from archfind.database.classes import Families, Known
+    from archfind.database.classes import Families, KnownFamily
     from archfind.database.entries import Database
     from archfind.types import Canonical, TensorSpec
     from archfind.work import Work
@@ -76,7 +76,9 @@ def answer(
     fitting = [
         m for m in fitting if m.variant and not (m.variant.oblong and m.variant.cls in square)
     ]
-    whole = [with_assumed(_with_twins(match, database), choose) for match in together(fitting)]
+    whole = [
+        variant_with_assumed(_with_twins(match, database), choose) for match in together(fitting)
+    ]
     picked = [m for m in whole if choose in (m.entry.id, m.entry.name)]
     if picked:
         return Guess(canonical, "exact", (picked[0],), "user", warnings=_doubt(picked[0]))
@@ -108,7 +110,7 @@ def _with_rivals(found: Guess, prefix: str, canonical: Canonical, database: Data
     own = {match.entry.id for match in found.matches}
     rivals = [
         Twin(member.entry.provider, member.entry.name, False, f"has the keys with {prefix}")
-        for number in by_name(canonical.index, database)[:_RIVALS]
+        for number in by_key_names(canonical.index, database)[:_RIVALS]
         for member in database.signature(number).members
         if member.entry.id not in own
     ]
@@ -168,7 +170,7 @@ def _turned(moved: Mapping[str, object]) -> int:
     return sum(type(value) not in (int, float) for value in moved.values())
 
 
-def variant_match(index: Index, known: Known, solution: Solution, choose: str) -> Match:
+def variant_match(index: Index, known: KnownFamily, solution: Solution, choose: str) -> Match:
     """A solution as the nearest entry with other arguments, held against a state dict."""
     family = known.family
     chosen = [n for n in family.presets if choose and choose in (n, n.partition("/")[2])]
@@ -295,7 +297,7 @@ def _is_untold(path: str, preset: Mapping[str, Any]) -> bool:
     return not above or any(name.startswith(f"{above}.") for name in preset)
 
 
-def _nearest(known: Known, values: Mapping[str, Any], solution: Solution) -> list[str]:
+def _nearest(known: KnownFamily, values: Mapping[str, Any], solution: Solution) -> list[str]:
     """The presets, of those that fit if there are any, from which the fewest arguments are moved,
     none of them within one that it has nothing for, switches (a scale that it doesn't have) least
     of all and sizes of pictures first; of several, the one that the prior names, then the one whose

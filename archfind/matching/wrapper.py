@@ -4,7 +4,7 @@ named beside it. On the cold path of `archfind guess`."""
 from __future__ import annotations
 
 from archfind.classes.templates import templates_of
-from archfind.database.model_types import beside
+from archfind.database.model_types import model_types_beside
 from archfind.database.table import hashed
 from archfind.frozen import replace
 from archfind.matching.model_types import configured
@@ -21,7 +21,7 @@ def with_wrapper(
     answer: Guess, reading: Canonical, prefix: str, database: Database, choose: str, work: Work
 ) -> Guess:
     """The answer with the class among its twins, or the class where `choose` names it."""
-    types = beside(database.path)
+    types = model_types_beside(database.path)
     if types is None or any(types.holders(hashed(one)) < 0 for one in templates_of(reading.index)):
         return answer
     other = configured(reading, database, choose, work)

@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterable, Mapping
 
 from torch import nn
 
-from archfind.classes.expression import Expression, parse
-from archfind.probing.config import Config, Leaf, leaves, moved
-from archfind.probing.equations import equations, solved
-from archfind.probing.misfit import axes, misfit, template
+from archfind.classes.expression import Expression, parse_expression
+from archfind.probing.config import Config, Leaf, leaves_of_config, moved
+from archfind.probing.equations import equations, solved_leaves
+from archfind.probing.misfit import axes, key_template, misfit
 from archfind.probing.probe import Moves, Shapes, on_meta, shapes_of
 from archfind.probing.proposals import annotated, literals
 from archfind.probing.trace import Refused, Traced, trace
@@ -25,7 +25,7 @@ _LONGER = 6  # ... or as many times as long as the first
 _FACTORS = 512
 
 
-class Candidate:
+class ProbedArguments:
     """`moves` are the class's leaves at other values than the config's, `shapes` its tensors then,
     `cost` how far they are from the target, 0 where every one fits. What it's asked for it builds
     on the meta device, at most until `end`."""
@@ -45,7 +45,7 @@ class Candidate:
         self.known = {path: list(values) for path, values in known.items()}
         self.hints = literals(cls) if isinstance(cls, type) else {}
         if isinstance(cls, type):
-            for path, values in annotated(cls, leaves(config)).items():
+            for path, values in annotated(cls, leaves_of_config(config)).items():
                 self.hints.setdefault(path, []).extend(values)
         self._costs: dict[frozenset[tuple[str, str]], tuple[float | None, int]] = {}
         self.reach: dict[str, set[str]] = {}  # leaf -> templates of the keys that it moves
@@ -99,7 +99,7 @@ class Candidate:
             return False
         switched = [p for p, v in moves.items() if type(v) not in (int, float)]
         if any(self.moves.get(path, self) != moves[path] for path in switched) or (
-            {*map(template, shapes)} != {*map(template, self.shapes)}
+            {*map(key_template, shapes)} != {*map(key_template, self.shapes)}
         ):
             self.reach = {}  # leaves may move other tensors now
         self.moves, self.cost, self.shapes = moves, cost, shapes
@@ -119,7 +119,7 @@ class Candidate:
                 whole = moved(self.config, moves)
                 return moves, trace(self._cls, whole, self._limit)  # pyright: ignore
             except Refused as refused:
-                way = self.way(refused, leaves(whole), fixed)  # pyright: ignore
+                way = self.way(refused, leaves_of_config(whole), fixed)  # pyright: ignore
                 if way is None:
                     return None
                 moves = {**moves, **way}
@@ -129,7 +129,7 @@ class Candidate:
         """The nearest value of a leaf for which what the class asked last has another answer, and
         if there is one, with which all that it divided so far can still be."""
         for text, answer in reversed(refused.asked):
-            expression = parse(text)
+            expression = parse_expression(text)
             # What divides shows in no tensor, mostly: it comes first.
             for path in reversed(expression.names) if "%" in text else expression.names:
                 own = values.get(path)
@@ -138,9 +138,9 @@ class Candidate:
                 others = sorted(range(1, _FACTORS), key=lambda n: abs(math.log(n / own)))  # pyright: ignore
                 found = [n for n in others if _says(expression, {**values, path: n}, not answer)]
                 kept = [
-                    (parse(other), held)
+                    (parse_expression(other), held)
                     for other, held in refused.divided.items()
-                    if other != text and path in parse(other).names
+                    if other != text and path in parse_expression(other).names
                 ]
                 for other in found:
                     if all(_says(e, {**values, path: other}, held) for e, held in kept):
@@ -160,7 +160,7 @@ class Candidate:
         for row in rows:
             row.names = tuple(name for name in row.names if name != held)
         self.shown |= {name for row in rows for name in row.names}
-        return solved(rows, leaves(moved(self.config, moves)), self.known)
+        return solved_leaves(rows, leaves_of_config(moved(self.config, moves)), self.known)
 
 
 def _says(expression: Expression, values: Mapping[str, Leaf], answer: bool) -> bool:

@@ -24,7 +24,7 @@ class _Called(BaseException):
     """A constructor was called: that is all that was asked."""
 
 
-def arguments(make: Callable[[], object], cls: type[nn.Module]) -> Config | None:
+def constructor_arguments(make: Callable[[], object], cls: type[nn.Module]) -> Config | None:
     """What `make` hands to the constructor of `cls`, defaults included, before anything is built;
     None where it never calls it."""
     original = cls.__init__
@@ -38,7 +38,7 @@ def arguments(make: Callable[[], object], cls: type[nn.Module]) -> Config | None
             return
         bound = signature.bind(self, *args, **kwargs)
         bound.apply_defaults()
-        config.update(flat(bound.arguments, signature))
+        config.update(keyword_arguments(bound.arguments, signature))
         raise _Called
 
     cls.__init__ = record  # pyright: ignore[reportAttributeAccessIssue]
@@ -51,7 +51,7 @@ def arguments(make: Callable[[], object], cls: type[nn.Module]) -> Config | None
     return None
 
 
-def captured(make: Callable[[], nn.Module]) -> tuple[nn.Module, type[nn.Module], Config]:
+def captured_call(make: Callable[[], nn.Module]) -> tuple[nn.Module, type[nn.Module], Config]:
     """A module, its class, and every argument that its constructor got, defaults included."""
     cls = type(make())
     original = cls.__init__
@@ -64,7 +64,10 @@ def captured(make: Callable[[], nn.Module]) -> tuple[nn.Module, type[nn.Module],
             bound = signature.bind(self, *args, **kwargs)
             bound.apply_defaults()
             # Some constructors edit the lists that they are given.
-            calls[id(self)] = {k: fresh(v) for k, v in flat(bound.arguments, signature).items()}
+            calls[id(self)] = {
+                k: copied_leaves(v)
+                for k, v in keyword_arguments(bound.arguments, signature).items()
+            }
         original(self, *args, **kwargs)
 
     cls.__init__ = record  # pyright: ignore[reportAttributeAccessIssue]
@@ -103,14 +106,14 @@ def _is_taken(cls: type[nn.Module], config: Config, more: Config) -> bool:
         return False
     try:
         with torch.device("meta"):
-            made = [cls(**fresh(one)) for one in (config, {**config, **more})]
+            made = [cls(**copied_leaves(one)) for one in (config, {**config, **more})]
     except Exception:  # of some constructors, kwargs aren't their parents'
         return False
     first, second = ({k: t.shape for k, t in one.state_dict().items()} for one in made)
     return first == second
 
 
-def flat(arguments: Mapping[str, Any], signature: inspect.Signature) -> Config:
+def keyword_arguments(arguments: Mapping[str, Any], signature: inspect.Signature) -> Config:
     """Bound arguments as keywords; what **kwargs took stands beside the rest."""
     found: Config = {}
     for number, (name, value) in enumerate(arguments.items()):
@@ -124,16 +127,16 @@ def flat(arguments: Mapping[str, Any], signature: inspect.Signature) -> Config:
     return found
 
 
-def fresh(value: Any) -> Any:
+def copied_leaves(value: Any) -> Any:
     """A copy of the lists and dicts in a value, sharing what isn't data."""
     if type(value) in (list, tuple):
-        return type(value)(fresh(item) for item in value)
+        return type(value)(copied_leaves(item) for item in value)
     if type(value) is dict:
-        return {key: fresh(item) for key, item in value.items()}
+        return {key: copied_leaves(item) for key, item in value.items()}
     return value
 
 
-def leaves(config: Config) -> dict[str, Leaf]:
+def leaves_of_config(config: Config) -> dict[str, Leaf]:
     """Every leaf by its path, and the length of every list."""
     found: dict[str, Leaf] = {}
     for name, value in config.items():
@@ -174,8 +177,8 @@ def _collect(path: str, value: object, found: dict[str, Leaf]) -> None:
 def moved(config: Config, moves: Mapping[str, Leaf]) -> Config:
     """The config with some leaves at other values. A list that grows repeats its last item; what is
     beyond the end of one that is given its length isn't there."""
-    moves = merged({}, moves)
-    out = {name: fresh(value) for name, value in config.items()}
+    moves = merged_moves({}, moves)
+    out = {name: copied_leaves(value) for name, value in config.items()}
     lengths = {path[:-2]: n for path, n in moves.items() if path.endswith(".#")}
     for path, n in sorted(lengths.items(), key=lambda item: item[0].count(".")):
         name, *rest = path.split(".")
@@ -218,7 +221,7 @@ def _with_leaf(value: Any, path: list[str], leaf: Any) -> Any:
     return changed
 
 
-def merged(moves: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
+def merged_moves(moves: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
     """Both, without the items of lists that are shorter now."""
     found = {**moves, **more}
     for path, length in more.items():

@@ -14,13 +14,13 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from archfind.probing.candidate import Candidate
-from archfind.probing.config import Leaf, leaves, merged, moved
-from archfind.probing.misfit import misfits, template
+from archfind.probing.candidate import ProbedArguments
+from archfind.probing.config import Leaf, leaves_of_config, merged_moves, moved
+from archfind.probing.misfit import key_template, misfits
 from archfind.probing.probe import Moves
 from archfind.probing.proposals import COUNT, alternates, coupled, leaf_name
 from archfind.probing.rates import sloped, unmixed
-from archfind.probing.single_moves import choices, counts, lengths, numbers
+from archfind.probing.single_moves import counts, lengths, numbers, other_values
 
 _CHOICES = 24  # values asked about of a leaf that isn't a number
 _WORDS = 12  # of one argument, from each of which a search may start
@@ -30,10 +30,10 @@ _INSTEAD = 3  # ... or of one that is moved in another's place
 _LIKELY = 2  # values of a number that are held while the others are solved
 _PLAIN = 1 / 16  # whose multiples are written as they are
 
-Proposals = Callable[[Candidate, str, Any, set[str]], Iterable[Moves]]
+Proposals = Callable[[ProbedArguments, str, Any, set[str]], Iterable[Moves]]
 
 
-class Descent(Candidate):
+class Descent(ProbedArguments):
     """The search from one network."""
 
     def start_from(self, moves: Moves) -> None:
@@ -51,7 +51,7 @@ class Descent(Candidate):
     def words(self) -> Iterator[Moves]:
         """Every other word that the class's source and annotations have for an argument, one at a
         time: kinds of upsampling, say, of which each has sizes of its own."""
-        for path, value in leaves(self.config).items():
+        for path, value in leaves_of_config(self.config).items():
             if isinstance(value, str):
                 hints = [*self.known.get(path, ()), *self.hints.get(leaf_name(path), ())]
                 for item in alternates(path, value, hints)[:_WORDS]:
@@ -66,7 +66,7 @@ class Descent(Candidate):
             if not (
                 self._solved()
                 or self._round(lengths)
-                or self._round(choices)
+                or self._round(other_values)
                 or self._round(numbers)
                 or self._round(counts)
                 or sloped(self)
@@ -92,7 +92,7 @@ class Descent(Candidate):
         """Whether another value gives the same tensors: a rate that is rounded off, a head count
         that is made up for by the heads' size, one of two activations without weights. What could
         not be asked about in time was not seen to have one value alone, and counts as free."""
-        value = leaves(moved(self.config, self.moves)).get(path)
+        value = leaves_of_config(moved(self.config, self.moves)).get(path)
         if time.monotonic() > self.end:
             return True
         if isinstance(value, str):
@@ -131,7 +131,7 @@ class Descent(Candidate):
     def _beside(self, move: Moves) -> Iterator[Moves]:
         """What may have to move with numbers: those of their own name and value in other configs,
         then those that are named alike (`num_hidden_layers`, `num_kv_shared_layers`)."""
-        values = leaves(moved(self.config, self.moves))
+        values = leaves_of_config(moved(self.config, self.moves))
         joint = coupled(values)
         yield {p: value for path, value in move.items() for p in joint.get(path, ())}
         more: Moves = {}
@@ -145,14 +145,14 @@ class Descent(Candidate):
     def _held(self) -> bool:
         """One number at a value that is likely for it, and all others solved anew beside it: two
         that are counted together, of which one is seen elsewhere as well."""
-        wrong = {template(key) for key in misfits(self.shapes, self.target)}
-        for path, value in leaves(moved(self.config, self.moves)).items():
+        wrong = {key_template(key) for key in misfits(self.shapes, self.target)}
+        for path, value in leaves_of_config(moved(self.config, self.moves)).items():
             if not self.reach.get(path, set()) & wrong:
                 continue
             for move in itertools.islice(numbers(self, path, value, wrong), _LIKELY):
                 if time.monotonic() > self.end:
                     return False
-                made = merged(self.moves, move)
+                made = merged_moves(self.moves, move)
                 if self.kept({**made, **self.solution(made, held=path)}):
                     return True
         return False
@@ -163,7 +163,7 @@ class Descent(Candidate):
         choice, too, by which other keys come to be."""
         start = self.solution({})
         reached = self.tried(start)
-        for path, value in leaves(self.config).items():
+        for path, value in leaves_of_config(self.config).items():
             hints = [*self.known.get(path, ()), *self.hints.get(leaf_name(path), ())]
             options: Iterable[Leaf] = alternates(path, value, hints)[:_BESIDE]
             if type(value) in (int, float):
@@ -184,8 +184,8 @@ class Descent(Candidate):
         """Every leaf that reaches what doesn't fit tried at its likeliest values; what lowers the
         cost is kept, the best first. Whether anything did."""
         found: list[tuple[float, Moves]] = []
-        values = leaves(moved(self.config, self.moves))
-        wrong = {template(key) for key in misfits(self.shapes, self.target)}
+        values = leaves_of_config(moved(self.config, self.moves))
+        wrong = {key_template(key) for key in misfits(self.shapes, self.target)}
         for path, value in values.items():
             if time.monotonic() > self.end:
                 break
@@ -193,7 +193,7 @@ class Descent(Candidate):
                 continue
             best: tuple[float, Moves] | None = None
             for move in proposals(self, path, value, wrong):
-                cost = self.tried(merged(self.moves, move))
+                cost = self.tried(merged_moves(self.moves, move))
                 if cost is None:
                     self.refused.append(move)
                 elif cost < (best[0] if best else self.cost):
@@ -207,12 +207,12 @@ class Descent(Candidate):
         found.sort(key=lambda item: item[0])
         kept = False
         for _, move in found:
-            kept |= self.kept(merged(self.moves, move))
+            kept |= self.kept(merged_moves(self.moves, move))
         return kept
 
     def _together(self) -> bool:
         """What is refused alone, numbers or a choice, with another choice made as well."""
-        values = leaves(moved(self.config, self.moves))
+        values = leaves_of_config(moved(self.config, self.moves))
         others = [p for p, v in values.items() if type(v) not in (int, float)]
         choices = [m for m in self.refused if {*m} <= {*others}][:_REFUSED]
         for move in [self.unmet, *choices] if self.unmet else choices:
@@ -238,11 +238,11 @@ class Descent(Candidate):
             items = path[:-1] if path.endswith(".#") else f"{path}."  # go with their list
             rest = {p: v for p, v in self.moves.items() if p != path}
             fewer = {p: v for p, v in rest.items() if not p.startswith(items)}
-            now, own = self.moves[path], leaves(self.config).get(path)
+            now, own = self.moves[path], leaves_of_config(self.config).get(path)
             more = 0
             if type(now) is int and type(own) is int and path[-1] != "#":
                 more = now - own
-            for other, value in leaves(moved(self.config, fewer)).items():
+            for other, value in leaves_of_config(moved(self.config, fewer)).items():
                 hints = [*self.known.get(other, ()), *self.hints.get(leaf_name(other), ())]
                 some = alternates(other, value, hints)[:_INSTEAD] if other != path else []
                 if more and type(value) is int and value + more > 0 and other[-1] != "#":
@@ -250,7 +250,7 @@ class Descent(Candidate):
                 for item in some:
                     if time.monotonic() > self.end:
                         return False
-                    moves = merged(fewer, {other: item})
+                    moves = merged_moves(fewer, {other: item})
                     cost = self.tried(moves)
                     if cost is not None and cost < (best[0] if best else self.cost):
                         best = cost, moves

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from archfind.classes.expression import Expression, parse
+from archfind.classes.expression import Expression, parse_expression
 from archfind.probing.config import Leaf
 from archfind.probing.probe import Shapes
 from archfind.probing.proposals import COUNT
@@ -31,7 +31,7 @@ _FACTOR = 1024
 _SMALL = 3  # leaves of an equation that are tried at every small number
 
 
-class Equation:
+class TracedEquation:
     """What an expression must be, and how many tensors say so."""
 
     __slots__ = ("expression", "names", "votes", "wanted")
@@ -52,7 +52,7 @@ class Equation:
         return self.at(values) == self.wanted
 
 
-def equations(traced: Traced, target: Shapes) -> list[Equation]:
+def equations(traced: Traced, target: Shapes) -> list[TracedEquation]:
     """What a file says of a network's leaves, those that the most tensors say first."""
     votes: Counter[tuple[str, int]] = Counter()
     for key, texts in traced.sizes.items():
@@ -64,7 +64,10 @@ def equations(traced: Traced, target: Shapes) -> list[Equation]:
                 votes[text, wanted] += 1
     for text, wanted in _counted(traced, target):
         votes[text, wanted] += 1
-    return [Equation(parse(text), wanted, n) for (text, wanted), n in votes.most_common()]
+    return [
+        TracedEquation(parse_expression(text), wanted, n)
+        for (text, wanted), n in votes.most_common()
+    ]
 
 
 def _counted(traced: Traced, target: Shapes) -> Iterator[tuple[str, int]]:
@@ -106,8 +109,8 @@ def _ends(shapes: Shapes) -> dict[tuple[str, str], int]:
     return found
 
 
-def solved(
-    rows: list[Equation], values: Mapping[str, Leaf], known: Mapping[str, list[Leaf]]
+def solved_leaves(
+    rows: list[TracedEquation], values: Mapping[str, Leaf], known: Mapping[str, list[Leaf]]
 ) -> Values:
     """Leaves at values for which more of the equations hold, where there are any: those that one
     leaf gives alone by votes, then one after another the move that most equations gain by."""
@@ -134,12 +137,14 @@ def solved(
     return {path: value for path, value in now.items() if values.get(path) != value}
 
 
-def _propagated(rows: list[Equation], now: Values, known: Mapping[str, list[Leaf]]) -> set[str]:
+def _propagated(
+    rows: list[TracedEquation], now: Values, known: Mapping[str, list[Leaf]]
+) -> set[str]:
     """Settle what single leaves give, and what follows from those. The settled leaves."""
     settled: set[str] = set()
     waiting = [row for row in rows if row.names]
     while True:
-        alone: dict[str, list[Equation]] = {}
+        alone: dict[str, list[TracedEquation]] = {}
         for row in waiting:
             free = [name for name in row.names if name not in settled]
             if len(free) == 1:
@@ -153,7 +158,9 @@ def _propagated(rows: list[Equation], now: Values, known: Mapping[str, list[Leaf
         waiting = [row for row in waiting if any(name not in settled for name in row.names)]
 
 
-def _voted(path: str, rows: list[Equation], now: Values, known: Mapping[str, list[Leaf]]) -> Any:
+def _voted(
+    path: str, rows: list[TracedEquation], now: Values, known: Mapping[str, list[Leaf]]
+) -> Any:
     """The value of a leaf with which most of its equations hold, those foremost that leave it no
     other; of several, its own, then one that is a size as it stands. None where no value does."""
     sure: Counter[Any] = Counter()
@@ -175,7 +182,7 @@ def _voted(path: str, rows: list[Equation], now: Values, known: Mapping[str, lis
 
 
 def _moves(
-    row: Equation,
+    row: TracedEquation,
     now: Values,
     settled: set[str],
     known: Mapping[str, list[Leaf]],
@@ -203,7 +210,7 @@ def _moves(
                     yield {path: number, other: value}
 
 
-def _both(row: Equation, now: Values, pair: tuple[str, str]) -> Callable[[float], Any]:
+def _both(row: TracedEquation, now: Values, pair: tuple[str, str]) -> Callable[[float], Any]:
     return lambda number: row.at({**now, **dict.fromkeys(pair, number)})
 
 
@@ -218,7 +225,7 @@ def _far(one: float, two: float) -> float:
     return abs(math.log(two / one)) if one > 0 and two > 0 else 1.0
 
 
-def _factors(rows: list[Equation]) -> dict[str, list[int]]:
+def _factors(rows: list[TracedEquation]) -> dict[str, list[int]]:
     """For each leaf, divisors of the smaller sizes that it's in: what it may be a factor of."""
     sizes: dict[str, set[int]] = {}
     for row in rows:
@@ -230,7 +237,7 @@ def _factors(rows: list[Equation]) -> dict[str, list[int]]:
     }
 
 
-def _gain(rows: list[Equation], now: Values, move: Values) -> int:
+def _gain(rows: list[TracedEquation], now: Values, move: Values) -> int:
     """How many more tensors' equations hold after a move."""
     after = {**now, **move}
     found = 0
@@ -241,7 +248,7 @@ def _gain(rows: list[Equation], now: Values, move: Values) -> int:
 
 
 def _inverted(
-    row: Equation, path: str, now: Values, known: Mapping[str, list[Leaf]]
+    row: TracedEquation, path: str, now: Values, known: Mapping[str, list[Leaf]]
 ) -> tuple[Any, bool]:
     """The value of a leaf for an equation to hold, and whether its neighbours wouldn't do."""
     value = now[path]
@@ -270,7 +277,7 @@ def _inverted(
     return fraction, False
 
 
-def _bisected(at: Callable[[float], Any], row: Equation) -> int | None:
+def _bisected(at: Callable[[float], Any], row: TracedEquation) -> int | None:
     """The whole number at which something that rises, or falls, is what's wanted."""
     one, two = at(1), at(2)
     if isinstance(one, int | float) and isinstance(two, int | float) and one != two:
@@ -296,7 +303,7 @@ def _shared(at: Callable[[float], Any], denominator: int) -> Callable[[float], A
     return lambda number: at(number / denominator)
 
 
-def _fraction(at: Callable[[float], Any], row: Equation) -> float | None:
+def _fraction(at: Callable[[float], Any], row: TracedEquation) -> float | None:
     """The simplest fraction that gives what's wanted."""
     for denominator in _DENOMINATORS:
         found = _bisected(_shared(at, denominator), row)

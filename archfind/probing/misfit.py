@@ -46,7 +46,7 @@ def _distance(one: tuple[int, ...], other: tuple[int, ...]) -> float:
     return 0.1 + 0.9 * min(1.0, far / _FAR)
 
 
-def template(key: str) -> str:
+def key_template(key: str) -> str:
     """A key with its numbers as #."""
     return _NUMBER.sub("#", key)
 

@@ -88,16 +88,16 @@ class Number:
 
     def __round__(self, digits: int | None = None) -> Any:
         if digits is not None:
-            return round(plain(self), digits)
+            return round(untraced_value(self), digits)
         if isinstance(self, Whole):
             return self
-        return number(round(plain(self)), f"near({self.text})", ATOM)
+        return traced_number(round(untraced_value(self)), f"near({self.text})", ATOM)
 
     def __floor__(self) -> Any:
-        return number(math.floor(plain(self)), f"floor({self.text})", ATOM)
+        return traced_number(math.floor(untraced_value(self)), f"floor({self.text})", ATOM)
 
     def __ceil__(self) -> Any:
-        return number(math.ceil(plain(self)), f"ceil({self.text})", ATOM)
+        return traced_number(math.ceil(untraced_value(self)), f"ceil({self.text})", ATOM)
 
     def __trunc__(self) -> Any:
         return self.__floor__()
@@ -124,7 +124,7 @@ class Number:
         return _compared("!=", self, 0)
 
     def __hash__(self) -> int:
-        return hash(plain(self))
+        return hash(untraced_value(self))
 
     def __copy__(self) -> Any:
         return self
@@ -141,13 +141,13 @@ class Fraction(Number, float):
     """A traced float."""
 
 
-def plain(value: Any) -> Any:
+def untraced_value(value: Any) -> Any:
     if isinstance(value, Whole):
         return int.__int__(value)
     return float.__float__(value) if isinstance(value, Fraction) else value
 
 
-def number(value: Any, text: str, level: int) -> Any:
+def traced_number(value: Any, text: str, level: int) -> Any:
     """A result with its expression; without one where it's no number, or too long a story."""
     if type(value) not in (int, float) or len(text) > _LONG:
         return value
@@ -158,7 +158,7 @@ def number(value: Any, text: str, level: int) -> Any:
 
 def leaf(value: float, path: str) -> Any:
     """The traced value of a leaf."""
-    return number(value, path, ATOM)
+    return traced_number(value, path, ATOM)
 
 
 _PLAIN: dict[str, Callable[[Any, Any], Any]] = {
@@ -175,23 +175,23 @@ _PLAIN: dict[str, Callable[[Any, Any], Any]] = {
 def _computed(operator: str, one: Any, two: Any) -> Any:
     if not (is_number(one) and is_number(two)):
         if operator == "*" and isinstance(one, list | tuple | str):
-            return one * plain(two)
+            return one * untraced_value(two)
         if operator == "*" and isinstance(two, list | tuple | str):
-            return two * plain(one)
+            return two * untraced_value(one)
         return NotImplemented
-    value = _PLAIN[operator](plain(one), plain(two))
+    value = _PLAIN[operator](untraced_value(one), untraced_value(two))
     level = _LEVELS[operator]
     if operator in ("/", "//") and text_of(one, 0) == text_of(two, 0):
         return value  # a depthwise convolution's channels
     unit = operator in ("*", "/") or (operator == "//" and isinstance(one, int))
     if (operator in "+-" and _is_zero(two)) or (unit and _is_one(two)):
-        return number(value, text_of(one, 0), getattr(one, "level", ATOM))
+        return traced_number(value, text_of(one, 0), getattr(one, "level", ATOM))
     if (operator == "+" and _is_zero(one)) or (operator == "*" and _is_one(one)):
-        return number(value, text_of(two, 0), getattr(two, "level", ATOM))
+        return traced_number(value, text_of(two, 0), getattr(two, "level", ATOM))
     if operator == "+":
-        return number(value, _sum(text_of(one, level), text_of(two, level + 1)), level)
+        return traced_number(value, _sum(text_of(one, level), text_of(two, level + 1)), level)
     text = f"{text_of(one, level)}{operator}{text_of(two, level + 1)}"
-    return number(value, text, level)
+    return traced_number(value, text, level)
 
 
 def _sum(one: str, two: str) -> str:
@@ -215,7 +215,7 @@ _COMPARED: dict[str, Callable[[Any, Any], bool]] = {
 
 
 def _compared(operator: str, one: Any, two: Any) -> bool:
-    found = _COMPARED[operator](plain(one), plain(two))
+    found = _COMPARED[operator](untraced_value(one), untraced_value(two))
     if not is_number(two):
         return found
     if operator in "<>":
@@ -265,7 +265,7 @@ def remembering(function: Any) -> Callable[..., Any]:
     ask a traced 3."""
 
     def traced(value: Any) -> Any:
-        return number(value, text_of(value, 0), ATOM) if type(value) is float else value
+        return traced_number(value, text_of(value, 0), ATOM) if type(value) is float else value
 
     code = function.__code__
     found = FunctionType(
@@ -327,7 +327,9 @@ def forked(function: Callable[..., Any]) -> Callable[..., Any]:
             text = expression([], args, kwargs)
         except Exception:  # one of the ways is closed
             return found
-        return number(plain(found), text, ATOM if text[-1] == ")" and text[0] in "cd" else 0)
+        return traced_number(
+            untraced_value(found), text, ATOM if text[-1] == ")" and text[0] in "cd" else 0
+        )
 
     return traced
 
@@ -367,10 +369,10 @@ class _Kind(type):
         if len(args) == 1 and isinstance(args[0], Number):
             value = args[0]
             if cls.real is float:  # pyright: ignore
-                return number(float(plain(value)), value.text, value.level)
+                return traced_number(float(untraced_value(value)), value.text, value.level)
             if isinstance(value, Whole):
                 return value
-            return number(int(plain(value)), f"floor({value.text})", ATOM)
+            return traced_number(int(untraced_value(value)), f"floor({value.text})", ATOM)
         return cls.real(*args, **kwargs)  # pyright: ignore
 
     def __hash__(cls) -> int:

@@ -21,7 +21,7 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from archfind.probing.config import Config, Leaf, leaves, moved
+from archfind.probing.config import Config, Leaf, leaves_of_config, moved
 from archfind.probing.proposals import COUNT, alternates, annotated, coupled, leaf_name, literals
 from archfind.providers.storage_bound import is_storageless, with_storage
 
@@ -60,7 +60,7 @@ class Probe:
     def __init__(self, make: Callable[..., nn.Module], config: Config) -> None:
         self.make = make
         self.config = config
-        self.base = leaves(config)
+        self.base = leaves_of_config(config)
         self.failures = 0
         self._built: dict[frozenset[tuple[str, Leaf]], Sample | None] = {}
         first = self.sample({})
@@ -84,7 +84,7 @@ class Probe:
             return None
         if len(shapes) > _LARGEST or any(0 in shape for shape, _ in shapes.values()):
             return None
-        return Sample(leaves(config), shapes, dict(moves))
+        return Sample(leaves_of_config(config), shapes, dict(moves))
 
     def samples(self) -> list[Sample]:
         """Every network that was built, the base first."""
@@ -218,7 +218,7 @@ def shapes_of(module: nn.Module) -> Shapes:
     return found
 
 
-def explore(
+def explore_leaves(
     probe: Probe,
     cls: type[nn.Module],
     known: Mapping[str, Iterable[Leaf]],
@@ -331,7 +331,7 @@ def draw_random(
         moves: Moves = {}
         for path, values in visible.items():
             if draw.random() < share and path not in moves:
-                value = drawn(draw, path, probe.base[path], values)
+                value = drawn_leaf(draw, path, probe.base[path], values)
                 together = joint.get(path, ())
                 moves |= dict.fromkeys(together, value) if draw.random() < 0.5 else {path: value}
         moves = {path: value for path, value in moves.items() if path in visible}
@@ -341,7 +341,7 @@ def draw_random(
     return found
 
 
-def drawn(draw: random.Random, path: str, base: Leaf, values: list[Leaf]) -> Leaf:
+def drawn_leaf(draw: random.Random, path: str, base: Leaf, values: list[Leaf]) -> Leaf:
     """One of the values that a leaf takes alone, or a number that wasn't tried: rules that hold for
     a few numbers by chance fail there."""
     if type(base) is not int or path.endswith(".#") or draw.random() < _USUAL:

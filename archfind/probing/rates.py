@@ -7,9 +7,9 @@ import time
 from collections.abc import Mapping
 from typing import TypeGuard
 
-from archfind.probing.candidate import Candidate
-from archfind.probing.config import leaves, moved
-from archfind.probing.misfit import misfits, template
+from archfind.probing.candidate import ProbedArguments
+from archfind.probing.config import leaves_of_config, moved
+from archfind.probing.misfit import key_template, misfits
 from archfind.probing.slopes import Slopes
 
 _TOGETHER = 16  # numbers that are settled at once
@@ -17,16 +17,16 @@ _ROUNDED = 2.0  # a misfit that rounding may end
 _UNMIXED = 24  # ways to round the rest
 
 
-def sloped(at: Candidate) -> bool:
+def sloped(at: ProbedArguments) -> bool:
     """Move the numbers that sizes are made of together by their slopes, to rates as simple as their
     sizes let them be. Whether that got nearer."""
     apart = misfits(at.shapes, at.target)
     if any(key not in at.shapes or key not in at.target for key in apart):
         return False  # a switch or a count has to be found first
-    wrong = {template(key) for key in apart}
+    wrong = {key_template(key) for key in apart}
     numbers = {
         path: value
-        for path, value in leaves(moved(at.config, at.moves)).items()
+        for path, value in leaves_of_config(moved(at.config, at.moves)).items()
         if _is_number(value) and value > 0 and path[-1] != "#" and at.reach.get(path, wrong) & wrong
     }
     if not 1 < len(numbers) <= _TOGETHER:
@@ -41,10 +41,10 @@ def sloped(at: Candidate) -> bool:
     return kept
 
 
-def unmixed(at: Candidate) -> None:
+def unmixed(at: ProbedArguments) -> None:
     """Move no more numbers together with a rate than it takes: each goes back once, and the others
     are settled for that."""
-    own = leaves(at.config)
+    own = leaves_of_config(at.config)
     numbers = {p: v for p, v in at.moves.items() if _is_number(v) and p[-1] != "#"}
     if len(numbers) < 2 or not any(isinstance(value, float) for value in numbers.values()):
         return
@@ -63,13 +63,13 @@ def unmixed(at: Candidate) -> None:
                 break
 
 
-def _slopes(at: Candidate) -> Slopes:
+def _slopes(at: ProbedArguments) -> Slopes:
     return Slopes(lambda move: at.built({**at.moves, **move}), at.shapes, at.target, end=at.end)
 
 
-def _stepped(at: Candidate, numbers: Mapping[str, float]) -> bool:
+def _stepped(at: ProbedArguments, numbers: Mapping[str, float]) -> bool:
     """Keep these numbers, where that's better or does with fewer moves."""
-    own = leaves(at.config)
+    own = leaves_of_config(at.config)
     moves = {**at.moves, **numbers}
     moves = {p: v for p, v in moves.items() if p not in numbers or v != own.get(p)}
     if not at.cost and len(moves) < len(at.moves) and at.tried(moves) == 0:

@@ -8,9 +8,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from archfind.probing.candidate import Candidate
-from archfind.probing.config import Leaf, leaves, moved
-from archfind.probing.misfit import axes, misfits, template
+from archfind.probing.candidate import ProbedArguments
+from archfind.probing.config import Leaf, leaves_of_config, moved
+from archfind.probing.misfit import axes, key_template, misfits
 from archfind.probing.probe import Moves, Shapes
 from archfind.probing.proposals import COUNT, alternates, coupled, leaf_name
 
@@ -22,7 +22,7 @@ _WIDE = re.compile(r"size|dim|width|d_model|embd|channels")
 _COUNTED = re.compile(r"layer|block|depth|stage|level")
 
 
-def lengths(at: Candidate, path: str, value: Any, wrong: set[str]) -> Iterator[Moves]:
+def lengths(at: ProbedArguments, path: str, value: Any, wrong: set[str]) -> Iterator[Moves]:
     """Other lengths of a list, by as much as rows of keys are longer in the file; alone, and
     with the lists that are as long."""
     if not path.endswith(".#"):
@@ -30,7 +30,7 @@ def lengths(at: Candidate, path: str, value: Any, wrong: set[str]) -> Iterator[M
     own = axes(at.shapes)
     apart = Counter(at.axes.get(axis, 0) - own.get(axis, 0) for axis in {*at.axes, *own})
     del apart[0]
-    group = coupled(leaves(moved(at.config, at.moves))).get(path, (path,))
+    group = coupled(leaves_of_config(moved(at.config, at.moves))).get(path, (path,))
     for more, _ in apart.most_common(_VOTED):
         if value + more > 0:
             yield {path: value + more}
@@ -38,11 +38,11 @@ def lengths(at: Candidate, path: str, value: Any, wrong: set[str]) -> Iterator[M
                 yield dict.fromkeys(group, value + more)
 
 
-def numbers(at: Candidate, path: str, value: Any, wrong: set[str]) -> Iterator[Moves]:
+def numbers(at: ProbedArguments, path: str, value: Any, wrong: set[str]) -> Iterator[Moves]:
     """Values for a number: where its slopes meet the file's sizes and counts."""
     if type(value) not in (int, float) or path.endswith(".#"):
         return
-    group = coupled(leaves(moved(at.config, at.moves))).get(path, (path,))
+    group = coupled(leaves_of_config(moved(at.config, at.moves))).get(path, (path,))
     probe: Shapes | None = None
     other: Any = value
     paths: tuple[str, ...] = (path,)
@@ -67,14 +67,14 @@ def numbers(at: Candidate, path: str, value: Any, wrong: set[str]) -> Iterator[M
         elif isinstance(value, int) and _WIDE.search(path) and at.shapes.keys() - at.target.keys():
             yield from _instead(path, value, _coinciding(at, path))
         return
-    reached = {template(k) for k in misfits(at.shapes, probe)}
+    reached = {key_template(k) for k in misfits(at.shapes, probe)}
     at.reach[path] = at.reach.get(path, set()) | reached
     if not reached & wrong:
         return
     votes = _votes(at, value, other, probe)
     proposed = [item for item, _ in votes.most_common(_VOTED)]
     if isinstance(value, int) and any(
-        template(key) in reached for key in at.shapes.keys() - at.target.keys()
+        key_template(key) in reached for key in at.shapes.keys() - at.target.keys()
     ):
         proposed += _coinciding(at, path)
     if isinstance(value, int) and not proposed:
@@ -96,16 +96,16 @@ def _instead(path: str, value: int, others: Iterable[int]) -> Iterator[Moves]:
             yield {path: other}
 
 
-def _coinciding(at: Candidate, path: str) -> list[int]:
+def _coinciding(at: ProbedArguments, path: str) -> list[int]:
     """Sizes of other leaves, the file's commonest first: a projection between two widths goes where
     they are the same."""
-    values = leaves(moved(at.config, at.moves))
+    values = leaves_of_config(moved(at.config, at.moves))
     sizes = {v for p, v in values.items() if type(v) is int and v > COUNT and p != path}
     wanted = Counter(n for shape, _ in at.target.values() for n in {*shape} & sizes)
     return [size for size, _ in wanted.most_common(_VOTED)]
 
 
-def _with_way(at: Candidate, path: str, value: int) -> Iterator[Moves]:
+def _with_way(at: ProbedArguments, path: str, value: int) -> Iterator[Moves]:
     """A number that the class never takes alone at the sizes of what doesn't fit, with what has
     to give way for it: sixteen heads of 48 instead of twelve of 64."""
     sizes: Counter[int] = Counter()
@@ -119,7 +119,7 @@ def _with_way(at: Candidate, path: str, value: int) -> Iterator[Moves]:
             yield {p: v for p, v in now[0].items() if at.moves.get(p, at) != v}
 
 
-def _votes(at: Candidate, value: float, other: float, probe: Shapes) -> Counter[Any]:
+def _votes(at: ProbedArguments, value: float, other: float, probe: Shapes) -> Counter[Any]:
     """Values at which a size, or a count of keys, would be the file's, by how many say so."""
     votes: Counter[Any] = Counter()
     whole = isinstance(value, int)
@@ -149,7 +149,7 @@ def _votes(at: Candidate, value: float, other: float, probe: Shapes) -> Counter[
     return votes
 
 
-def counts(at: Candidate, path: str, value: Any, wrong: set[str]) -> Iterator[Moves]:
+def counts(at: ProbedArguments, path: str, value: Any, wrong: set[str]) -> Iterator[Moves]:
     """Every other value of a small number: what it does may be no line."""
     if type(value) is int and value <= COUNT and at.reach.get(path, set()) & wrong:
         for number in range(1, COUNT + 1):
@@ -157,7 +157,7 @@ def counts(at: Candidate, path: str, value: Any, wrong: set[str]) -> Iterator[Mo
                 yield {path: number}
 
 
-def choices(at: Candidate, path: str, value: Leaf, wrong: set[str]) -> Iterator[Moves]:
+def other_values(at: ProbedArguments, path: str, value: Leaf, wrong: set[str]) -> Iterator[Moves]:
     """Other values of a leaf that isn't a number, or isn't always one."""
     if type(value) in (int, float):
         others = (v for v in at.known.get(path, ()) if type(v) not in (int, float))

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from archfind.probing.numbers import ATOM, is_number, number, plain, text_of
+from archfind.probing.numbers import ATOM, is_number, text_of, traced_number, untraced_value
 
 _SIZED = frozenset("empty zeros ones rand randn full new_zeros new_ones new_empty new_full".split())
 _RESHAPED = frozenset("view reshape expand".split())
@@ -18,7 +18,7 @@ _SHAPE = torch.Tensor.shape.__get__  # pyright: ignore[reportAttributeAccessIssu
 Sizes = list[str]
 
 
-def known(tensor: object) -> Sizes | None:
+def known_sizes(tensor: object) -> Sizes | None:
     """The expressions of a tensor's sizes, if they are known."""
     return getattr(tensor, "_traced", (None,))[0]
 
@@ -26,7 +26,7 @@ def known(tensor: object) -> Sizes | None:
 def traced_shape(func: Any, args: Sequence[Any], found: Any) -> Any:
     """What `tensor.shape` and `tensor.size()` give, with the expressions of the sizes."""
     name = getattr(func, "__name__", "")
-    if not (name == "size" or func == _SHAPE) or (sizes := known(args[0])) is None:
+    if not (name == "size" or func == _SHAPE) or (sizes := known_sizes(args[0])) is None:
         return found
     if isinstance(found, int):  # size(dim)
         return _number(found, sizes[args[1]]) if len(args) > 1 else found
@@ -36,11 +36,13 @@ def traced_shape(func: Any, args: Sequence[Any], found: Any) -> Any:
 def unmet(func: Any, args: Sequence[Any]) -> str:
     """What an operation asks of its numbers and doesn't get, as a comparison: as many elements as
     the tensor has; "" where it gets all, or it can't be told."""
-    if getattr(func, "__name__", "") not in ("view", "reshape") or not (own := known(args[0])):
+    if getattr(func, "__name__", "") not in ("view", "reshape") or not (
+        own := known_sizes(args[0])
+    ):
         return ""
     given = args[1] if isinstance(args[1], list | tuple) else args[1:]
-    sizes = [size for size in given if is_number(size) and plain(size) != -1]
-    count, wanted = args[0].numel(), math.prod(map(plain, sizes))
+    sizes = [size for size in given if is_number(size) and untraced_value(size) != -1]
+    count, wanted = args[0].numel(), math.prod(map(untraced_value, sizes))
     open_ends = len(given) - len(sizes)
     if open_ends > 1 or (count == wanted if not open_ends else wanted and count % wanted == 0):
         return ""
@@ -51,10 +53,10 @@ def unmet(func: Any, args: Sequence[Any]) -> str:
 
 def _number(value: int, text: str) -> Any:
     level = ATOM if _is_name(text) else 0
-    return value if text.isdigit() else number(value, text, level)
+    return value if text.isdigit() else traced_number(value, text, level)
 
 
-def sizes_of(func: Any, args: Sequence[Any], kwargs: Any, found: torch.Tensor) -> Sizes | None:
+def result_sizes(func: Any, args: Sequence[Any], kwargs: Any, found: torch.Tensor) -> Sizes | None:
     """The expressions of a result's sizes; None where they can't be told."""
     name = getattr(func, "__name__", "").strip("_")
     try:
@@ -64,7 +66,9 @@ def sizes_of(func: Any, args: Sequence[Any], kwargs: Any, found: torch.Tensor) -
     if sizes is None or len(sizes) != found.dim():
         return None
     for size, own in zip(sizes, found.shape, strict=True):
-        if not isinstance(size, str) and not (isinstance(size, int) and plain(size) == own):
+        if not isinstance(size, str) and not (
+            isinstance(size, int) and untraced_value(size) == own
+        ):
             return None
     return [size if isinstance(size, str) else text_of(size, 0) for size in sizes]
 
@@ -82,8 +86,8 @@ def _sizes(
         return [args[0]] if len(args) == 1 and is_number(args[0]) else None
     if name in _RESHAPED:
         given = args[1] if isinstance(args[1], list | tuple) else args[1:]
-        return _reshaped(known(args[0]), list(given), found, name == "expand")
-    own = known(args[0]) if args else None
+        return _reshaped(known_sizes(args[0]), list(given), found, name == "expand")
+    own = known_sizes(args[0]) if args else None
     if own is not None:
         if name == "permute":
             order = args[1] if isinstance(args[1], list | tuple) else args[1:]
@@ -111,11 +115,11 @@ def _reshaped(
     own: Sizes | None, given: list[Any], found: torch.Tensor, expanded: bool
 ) -> list[Any] | None:
     """The sizes that were asked for; -1 is the size that was there, or what's left of all."""
-    if -1 not in map(plain, given):
+    if -1 not in map(untraced_value, given):
         return given
     if own is None:
         return None
-    at = [plain(size) for size in given].index(-1)
+    at = [untraced_value(size) for size in given].index(-1)
     if expanded:
         return (
             [*given[:at], own[at - len(given)], *given[at + 1 :]] if given.count(-1) == 1 else None
@@ -189,7 +193,7 @@ def _broadcast(tensors: Sequence[torch.Tensor], found: torch.Tensor) -> list[Any
         texts = [
             own[at]
             for tensor in tensors
-            if (own := known(tensor)) is not None
+            if (own := known_sizes(tensor)) is not None
             and tensor.dim() >= -at
             and tensor.shape[at] == found.shape[at]
         ]

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from archfind.probing.config import Config, leaves, moved
+from archfind.probing.config import Config, leaves_of_config, moved
 from archfind.probing.number_arrays import kept_in_arrays
 from archfind.probing.numbers import (
     ATOM,
@@ -34,13 +34,13 @@ from archfind.probing.numbers import (
     has_fractions,
     is_number,
     leaf,
-    number,
-    plain,
     remembering,
     text_of,
+    traced_number,
+    untraced_value,
 )
 from archfind.probing.probe import NoValues, Shapes, quietly, shapes_of
-from archfind.probing.tensor_sizes import sizes_of, traced_shape, unmet
+from archfind.probing.tensor_sizes import result_sizes, traced_shape, unmet
 
 
 class Refused(Exception):
@@ -53,7 +53,7 @@ class Refused(Exception):
         self.divided = dict(divided)
 
 
-class Tracer:
+class ConstructorTracer:
     """The loops that a constructor is in, and the tensors that it makes."""
 
     def __init__(self) -> None:
@@ -63,7 +63,7 @@ class Tracer:
     def range(self, *args: Any) -> Any:
         """`range`, watched where its end is traced."""
         bounds = [a for a in args if isinstance(a, Number)]
-        found = range(*map(plain, args))
+        found = range(*map(untraced_value, args))
         if not bounds:
             return found
         if len(args) == 1:
@@ -84,7 +84,7 @@ class Tracer:
             traced = len(args) == 2 and any(isinstance(a, Number) for a in args)
             if traced and not kwargs and all(map(is_number, args)):
                 text = f"{name}({text_of(args[0], 0)},{text_of(args[1], 0)})"
-                return number(own(*map(plain, args)), text, ATOM)
+                return traced_number(own(*map(untraced_value, args)), text, ATOM)
             return own(*args, **kwargs)
 
         return chosen
@@ -93,7 +93,7 @@ class Tracer:
 class _Loop:
     """A range whose rounds are known while they last."""
 
-    def __init__(self, tracer: Tracer, bound: str, own: range) -> None:
+    def __init__(self, tracer: ConstructorTracer, bound: str, own: range) -> None:
         self._tracer = tracer
         self._bound = bound
         self._own = own
@@ -117,7 +117,7 @@ class _Loop:
 
 
 @contextlib.contextmanager
-def _watched(tracer: Tracer, package: str) -> Generator[None]:
+def _watched(tracer: ConstructorTracer, package: str) -> Generator[None]:
     """The library's modules with traced builtins, as long as this lasts."""
     own: dict[str, Any] = {
         "range": tracer.range,
@@ -184,7 +184,7 @@ def _watchable(
 class _Remembering(NoValues):
     """Tensors keep the expressions of their sizes."""
 
-    def __init__(self, tracer: Tracer, end: float) -> None:
+    def __init__(self, tracer: ConstructorTracer, end: float) -> None:
         super().__init__(end)
         self._tracer = tracer
 
@@ -197,7 +197,7 @@ class _Remembering(NoValues):
         if not isinstance(found, torch.Tensor):
             return traced_shape(func, args, found)
         if not hasattr(found, "_traced"):
-            sizes = sizes_of(func, args, kwargs, found)
+            sizes = result_sizes(func, args, kwargs, found)
             if sizes:
                 found._traced = sizes, tuple(self._tracer.loops)  # pyright: ignore
         return found
@@ -227,10 +227,10 @@ def trace(make: type[nn.Module], config: Config, seconds: float = math.inf) -> T
     """Call a constructor on the meta device with traced numbers. Refused where it raises."""
     own = {
         path: leaf(value, path)  # pyright: ignore[reportArgumentType]
-        for path, value in leaves(config).items()
+        for path, value in leaves_of_config(config).items()
         if type(value) in (int, float) and not path.endswith(".#") and "-" not in path
     }
-    tracer = Tracer()
+    tracer = ConstructorTracer()
     package = make.__module__.partition(".")[0]
     asked.clear()
     divided.clear()

@@ -86,9 +86,11 @@ def example_of(found: Match, module: nn.Module) -> Example:
         from archfind.providers.any_module import example
 
         return example(module, {name: setting.value for name, setting in found.config.items()})
-    from archfind.providers.example import fitted
+    from archfind.providers.example import example_for_variant
 
     example = provider(found.entry.provider).example(found.entry.name, module)
     if found.variant is None:
         return example
-    return fitted(example, {name: setting.value for name, setting in found.config.items()})
+    return example_for_variant(
+        example, {name: setting.value for name, setting in found.config.items()}
+    )

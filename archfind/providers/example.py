@@ -32,7 +32,7 @@ class Example:
     def describe(self) -> str:
         """The input in one line: its size and how the authors normalised it."""
         size = f"{', '.join(self.names)}: {' x '.join(map(str, self.size))}"
-        if not tensors(self.args)[0].is_floating_point():
+        if not tensors_of_call(self.args)[0].is_floating_point():
             return f"{size}, whole numbers"
         if not self.mean:
             return f"{size}, values in 0..1 (the network normalises by itself, or nobody says how)"
@@ -40,7 +40,7 @@ class Example:
         return f"{size}, mean {numbers[0]}, std {numbers[1]}, the library's default"
 
 
-def fitted(example: Example, settings: Mapping[str, object]) -> Example:
+def example_for_variant(example: Example, settings: Mapping[str, object]) -> Example:
     """An entry's example for a variant of it: the image as large, and with as many channels, as the
     settings say."""
     height, width = example.size[-2:]
@@ -61,7 +61,7 @@ def fitted(example: Example, settings: Mapping[str, object]) -> Example:
     return replace(example, args=(images(size),), size=size, mean=mean, std=std)  # pyright: ignore[reportArgumentType]
 
 
-def tensors(args: tuple[object, ...]) -> list[Tensor]:
+def tensors_of_call(args: tuple[object, ...]) -> list[Tensor]:
     """The tensors in a call's arguments, in order, lists and what is in dictionaries flattened;
     switches between them aside."""
     flat: list[Tensor] = []
@@ -69,9 +69,9 @@ def tensors(args: tuple[object, ...]) -> list[Tensor]:
         if isinstance(arg, Tensor):
             flat.append(arg)
         elif isinstance(arg, list):
-            flat += tensors(tuple(arg))  # pyright: ignore[reportUnknownArgumentType]
+            flat += tensors_of_call(tuple(arg))  # pyright: ignore[reportUnknownArgumentType]
         elif isinstance(arg, dict):
-            flat += tensors(tuple(arg.values()))  # pyright: ignore[reportUnknownArgumentType]
+            flat += tensors_of_call(tuple(arg.values()))  # pyright: ignore[reportUnknownArgumentType]
     return flat
 
 

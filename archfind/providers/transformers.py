@@ -39,7 +39,7 @@ _SHARED = frozenset(f.name for f in dataclasses.fields(transformers.PreTrainedCo
 _LABELS = "num_labels"
 
 
-def model_types() -> list[str]:
+def type_names() -> list[str]:
     """Every model type that has a config."""
     return list(CONFIG_MAPPING_NAMES)
 
@@ -82,7 +82,7 @@ def _is_abstract(cls: type) -> bool:
 def names() -> list[str]:
     """Every type with each of its classes; types that can't be imported are left out."""
     found: list[str] = []
-    for model_type in model_types():
+    for model_type in type_names():
         try:
             found += [f"{model_type}/{name}" for name in classes(model_type)]
         except ImportError:
@@ -90,7 +90,7 @@ def names() -> list[str]:
     return sorted(found)
 
 
-def resolve(name: str) -> tuple[type[transformers.PreTrainedConfig], type[nn.Module]]:
+def resolve_class(name: str) -> tuple[type[transformers.PreTrainedConfig], type[nn.Module]]:
     """Config class and model class of "bert/BertModel"."""
     model_type, _, cls = name.partition("/")
     config = config_class(model_type)
@@ -149,7 +149,7 @@ def _runs(model_type: str) -> list[tuple[str, list[str], str]]:
 
 def create(name: str, **fields: Any) -> nn.Module:
     """The module with fresh weights."""
-    config, cls = resolve(name)
+    config, cls = resolve_class(name)
     switches = fields.pop(INIT, None) or {}
     with _quiet():
         return cls(config(**fields), **switches)
@@ -162,7 +162,7 @@ def maker(name: str) -> Callable[..., nn.Module]:
 
 def constructor(name: str) -> type[nn.Module]:
     """The class as one that takes its config's fields."""
-    _, cls = resolve(name)
+    _, cls = resolve_class(name)
     model_type = name.partition("/")[0]
 
     def make(self: Any, **fields: Any) -> None:
@@ -172,7 +172,7 @@ def constructor(name: str) -> type[nn.Module]:
     return type(cls.__name__, (cls,), {"__init__": make, "__module__": cls.__module__})
 
 
-def defaults(model_type: str) -> Config:
+def default_config(model_type: str) -> Config:
     """The type's default config as the constructor's arguments. Sizes that the library derives from
     others are written out, so that each can be moved; lists that it derives are left to it."""
     with _quiet():
@@ -239,7 +239,7 @@ def declares(model_type: str, path: str, value: object) -> bool:
     """Whether a config's field, dotted within nested configs, is the type's own, takes a value of
     this type, and names neither code nor weights."""
     cls, *parts = config_class(model_type), *path.split(".")
-    usual: Any = defaults(model_type)
+    usual: Any = default_config(model_type)
     if any(word in part for part in parts for word in _FOREIGN):
         return False
     for at, part in enumerate(parts):

@@ -14,7 +14,7 @@ from torch import nn
 from archfind.providers.example import Axes, Example, images
 from archfind.providers.unopened import unopened
 from archfind.providers.zoo_networks import PACKAGES
-from archfind.providers.zoo_row import Input, Network
+from archfind.providers.zoo_row import Input, ZooNetwork
 
 _LOUDNESS = 0.1  # of a waveform in -1..1
 
@@ -100,7 +100,7 @@ def _input(given: Input, seed: int) -> object:
             return given.value
 
 
-def _axes(row: Network) -> tuple[Axes, ...]:
+def _axes(row: ZooNetwork) -> tuple[Axes, ...]:
     """Height and width of images may be left free, and the length of waveforms."""
     known: dict[str, Axes] = {"image": {2: "height", 3: "width"}}
     axes = [known.get(i.kind, {}) for i in row.inputs if i.kind != "value"]

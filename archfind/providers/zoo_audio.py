@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from archfind.providers.zoo_row import Input, Network
+from archfind.providers.zoo_row import Input, ZooNetwork
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,9 +13,11 @@ def _wave(*size: int) -> tuple[Input, ...]:
     return (Input("waveform", size, "wave"),)
 
 
-def _classes(fields: Mapping[str, object], rows: Mapping[str, Network]) -> dict[str, Network]:
+def _classes(fields: Mapping[str, object], rows: Mapping[str, ZooNetwork]) -> dict[str, ZooNetwork]:
     """The rows again, "-ctc", with the last layer that a keyword adds."""
-    more = {f"{n}-ctc": Network(r.call, r.inputs, r.args, fields, fields) for n, r in rows.items()}
+    more = {
+        f"{n}-ctc": ZooNetwork(r.call, r.inputs, r.args, fields, fields) for n, r in rows.items()
+    }
     return {**rows, **more}
 
 
@@ -23,7 +25,7 @@ _AUDIO = "torchaudio.models"
 _SPEECH = _classes(
     {"aux_num_out": 29},
     {
-        name: Network(f"{_AUDIO}.wav2vec2.model.{name}", _wave(16000))
+        name: ZooNetwork(f"{_AUDIO}.wav2vec2.model.{name}", _wave(16000))
         for name in (
             "wav2vec2_base wav2vec2_large wav2vec2_large_lv60k wav2vec2_xlsr_300m wav2vec2_xlsr_1b "
             "wav2vec2_xlsr_2b hubert_base hubert_large hubert_xlarge wavlm_base wavlm_large"
@@ -31,7 +33,7 @@ _SPEECH = _classes(
     },
 )
 _PRETRAINED = {
-    f"hubert_pretrain_{size}": Network(
+    f"hubert_pretrain_{size}": ZooNetwork(
         f"{_AUDIO}.wav2vec2.model.hubert_pretrain_{size}",
         (*_wave(16000), Input("labels", (49,), "whole", 90)),
         fields=fields,
@@ -43,15 +45,15 @@ TORCHAUDIO = {
     **_SPEECH,
     **_PRETRAINED,
     **{
-        f"hdemucs_{size}": Network(
+        f"hdemucs_{size}": ZooNetwork(
             f"{_AUDIO}._hdemucs.hdemucs_{size}", _wave(2, 44100), (_SOURCES,)
         )
         for size in ("low", "medium", "high")
     },
-    "conv_tasnet_base": Network(
+    "conv_tasnet_base": ZooNetwork(
         f"{_AUDIO}.conv_tasnet.conv_tasnet_base", _wave(1, 8000), fields={"num_sources": 2}
     ),
-    "Tacotron2": Network(
+    "Tacotron2": ZooNetwork(
         f"{_AUDIO}.tacotron2.Tacotron2",
         (
             Input("tokens", (20,), "whole", 90),
@@ -61,14 +63,14 @@ TORCHAUDIO = {
         ),
         fields={"n_symbol": 148},
     ),
-    "WaveRNN": Network(
+    "WaveRNN": ZooNetwork(
         f"{_AUDIO}.wavernn.WaveRNN",
         (Input("waveform", (1, 5500), "wave"), Input("specgram", (1, 128, 24), "noise")),
         kwargs={"upsample_scales": [5, 5, 11], "n_classes": 256, "hop_length": 275},
         fields={"n_classes": 256},
     ),
     **{
-        f"Wav2Letter-{kind}": Network(
+        f"Wav2Letter-{kind}": ZooNetwork(
             f"{_AUDIO}.wav2letter.Wav2Letter",
             (Input("features", (features, 3000), "noise"),),
             kwargs={"input_type": kind, "num_features": features},
@@ -76,13 +78,13 @@ TORCHAUDIO = {
         )
         for kind, features in (("waveform", 1), ("power_spectrum", 201), ("mfcc", 40))
     },
-    "DeepSpeech": Network(
+    "DeepSpeech": ZooNetwork(
         f"{_AUDIO}.deepspeech.DeepSpeech",
         (Input("features", (1, 20, 80), "noise"),),
         kwargs={"n_feature": 80},
         fields={"n_hidden": 2048, "n_class": 40},
     ),
-    "Conformer": Network(
+    "Conformer": ZooNetwork(
         f"{_AUDIO}.conformer.Conformer",
         (Input("features", (20, 80), "noise"), Input("lengths", (), "lengths", 20)),
         kwargs={
@@ -93,7 +95,7 @@ TORCHAUDIO = {
             "depthwise_conv_kernel_size": 31,
         },
     ),
-    "emformer_rnnt_base": Network(
+    "emformer_rnnt_base": ZooNetwork(
         f"{_AUDIO}.rnnt.emformer_rnnt_base",
         (
             Input("sources", (40, 80), "noise"),
@@ -104,15 +106,17 @@ TORCHAUDIO = {
         kwargs={"num_symbols": 4097},
         fields={"num_symbols": 4097},
     ),
-    "squim_objective_base": Network(f"{_AUDIO}.squim.objective.squim_objective_base", _wave(16000)),
-    "squim_subjective_base": Network(
+    "squim_objective_base": ZooNetwork(
+        f"{_AUDIO}.squim.objective.squim_objective_base", _wave(16000)
+    ),
+    "squim_subjective_base": ZooNetwork(
         f"{_AUDIO}.squim.subjective.squim_subjective_base",
         (*_wave(16000), Input("reference", (16000,), "wave")),
     ),
 }
 
 DEMUCS = {
-    name: Network(
+    name: ZooNetwork(
         f"demucs.{module}.{name}",
         _wave(2, 44100 * 2),
         kwargs={"sources": _SOURCES, **more},
@@ -125,14 +129,14 @@ DEMUCS = {
 }
 
 ENCODEC = {
-    name: Network(
+    name: ZooNetwork(
         f"encodec.model.EncodecModel.{name}", _wave(channels, 12000), kwargs={"pretrained": False}
     )
     for name, channels in (("encodec_model_24khz", 1), ("encodec_model_48khz", 2))
 }
 
 SNAC = {
-    f"SNAC-{name}": Network(
+    f"SNAC-{name}": ZooNetwork(
         "snac.snac.SNAC",
         _wave(1, 44100),
         kwargs={
@@ -153,13 +157,13 @@ SNAC = {
 }
 
 OPENUNMIX = {
-    "OpenUnmix": Network(
+    "OpenUnmix": ZooNetwork(
         "openunmix.model.OpenUnmix",
         (Input("spectrogram", (2, 2049, 20), "positive"),),
         kwargs={"nb_bins": 2049, "max_bin": 1487},
         fields={"max_bin": 1487},
     ),
-    "OpenUnmix-unidirectional": Network(
+    "OpenUnmix-unidirectional": ZooNetwork(
         "openunmix.model.OpenUnmix",
         (Input("spectrogram", (2, 2049, 20), "positive"),),
         kwargs={"nb_bins": 2049, "max_bin": 1487, "unidirectional": True},

@@ -27,7 +27,7 @@ class Input:
 
 
 @dataclass(frozen=True)
-class Network:
+class ZooNetwork:
     """A dotted path that is called, with what, and the inputs of what it gives; `fields` are the
     keywords that the harvest moves, with their defaults."""
 
@@ -48,6 +48,6 @@ class Package:
 
     module: str
     distribution: str
-    networks: Mapping[str, Network]
+    networks: Mapping[str, ZooNetwork]
     unopened: tuple[str, ...] = ()
     install: str = ""

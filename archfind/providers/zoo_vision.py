@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from archfind.providers.zoo_row import Input, Network
+from archfind.providers.zoo_row import Input, ZooNetwork
 
 
 def _image(side: int, channels: int = 3, name: str = "image") -> tuple[Input, ...]:
@@ -11,21 +11,21 @@ def _image(side: int, channels: int = 3, name: str = "image") -> tuple[Input, ..
 
 _FACES = "facenet_pytorch.models"
 FACENET = {
-    "InceptionResnetV1": Network(f"{_FACES}.inception_resnet_v1.InceptionResnetV1", _image(160)),
-    "InceptionResnetV1-classify": Network(
+    "InceptionResnetV1": ZooNetwork(f"{_FACES}.inception_resnet_v1.InceptionResnetV1", _image(160)),
+    "InceptionResnetV1-classify": ZooNetwork(
         f"{_FACES}.inception_resnet_v1.InceptionResnetV1",
         _image(160),
         kwargs={"classify": True, "num_classes": 8631},
         fields={"num_classes": 8631},
     ),
     **{
-        name: Network(f"{_FACES}.mtcnn.{name}", _image(side), kwargs={"pretrained": False})
+        name: ZooNetwork(f"{_FACES}.mtcnn.{name}", _image(side), kwargs={"pretrained": False})
         for name, side in (("PNet", 12), ("RNet", 24), ("ONet", 48))
     },
 }
 
 LPIPS = {
-    f"LPIPS-{net}": Network(
+    f"LPIPS-{net}": ZooNetwork(
         "lpips.lpips.LPIPS",
         (*_image(64, name="image"), *_image(64, name="reference")),
         kwargs={"net": net, "pretrained": False, "pnet_rand": True, "verbose": False},
@@ -35,7 +35,7 @@ LPIPS = {
 
 _ONE_MASK = Input("multimask_output", (), "value", False)
 SEGMENT_ANYTHING = {
-    f"sam_{size}": Network(
+    f"sam_{size}": ZooNetwork(
         f"segment_anything.build_sam.build_sam_{size}",
         (Input("image", (3, 1024, 1024), "dictionaries"), _ONE_MASK),
     )
@@ -43,9 +43,9 @@ SEGMENT_ANYTHING = {
 }
 
 EASYOCR = {
-    "CRAFT": Network("easyocr.craft.CRAFT", _image(128)),
+    "CRAFT": ZooNetwork("easyocr.craft.CRAFT", _image(128)),
     **{
-        name: Network(
+        name: ZooNetwork(
             f"easyocr.model.{module}.Model",
             (Input("image", (1, 64, 256), "image"), Input("text", (), "value", "")),
             kwargs={
@@ -65,45 +65,45 @@ EASYOCR = {
 
 FACEXLIB_PARTS = ("parsing", "detection", "alignment", "headpose", "assessment", "matting")
 FACEXLIB = {
-    "ParseNet": Network(
+    "ParseNet": ZooNetwork(
         "facexlib.parsing.parsenet.ParseNet",
         _image(512),
         kwargs={"in_size": 512, "out_size": 512, "parsing_ch": 19},
         fields={"parsing_ch": 19},
     ),
-    "BiSeNet": Network(
+    "BiSeNet": ZooNetwork(
         "facexlib.parsing.bisenet.BiSeNet",
         _image(256),
         kwargs={"num_class": 19},
         fields={"num_class": 19},
     ),
     **{
-        f"RetinaFace-{backbone}": Network(
+        f"RetinaFace-{backbone}": ZooNetwork(
             "facexlib.detection.retinaface.RetinaFace",
             _image(128),
             kwargs={"network_name": backbone, "half": False, "device": "cpu"},
         )
         for backbone in ("resnet50", "mobile0.25")
     },
-    "FAN": Network(
+    "FAN": ZooNetwork(
         "facexlib.alignment.awing_arch.FAN",
         _image(256),
         kwargs={"num_modules": 4, "num_landmarks": 98, "device": "cpu"},
     ),
-    "HopeNet": Network(
+    "HopeNet": ZooNetwork(
         "facexlib.headpose.hopenet_arch.HopeNet", _image(224), ("resnet", [3, 4, 6, 3], 66)
     ),
-    "HyperIQA": Network(
+    "HyperIQA": ZooNetwork(
         "facexlib.assessment.hyperiqa_net.HyperIQA",
         _image(224),
         (16, 112, 224, 112, 56, 28, 14, 7),
     ),
-    "MODNet": Network(
+    "MODNet": ZooNetwork(
         "facexlib.matting.modnet.MODNet",
         (*_image(256), Input("inference", (), "value", True)),
         kwargs={"backbone_pretrained": False},
     ),
-    "arcface": Network(
+    "arcface": ZooNetwork(
         "facexlib.recognition.arcface_arch.Backbone",
         _image(112),
         kwargs={"num_layers": 50, "drop_ratio": 0.6, "mode": "ir_se"},

@@ -61,9 +61,9 @@ def plan(
     if found.kind is not None:
         path, words = found.canonical.checkpoint.path, found.kind.words
         return Plan(path, (), status=found.status, problems=(f"it is {words}: no network",))
-    from archfind.repair.planner import planned
+    from archfind.repair.planner import likeliest_plan
 
-    return planned(found, choose)
+    return likeliest_plan(found, choose)
 
 
 def read_plan(

@@ -17,8 +17,8 @@ from archfind import pipeline
 from archfind.database import entries as databases
 from archfind.errors import RepairError
 from archfind.escape import escape
-from archfind.evidence.adapters import LowRank, Pair, bare, low_rank
-from archfind.formats.side_files import number
+from archfind.evidence.adapters import LowRank, Pair, bare_layer_name, low_rank
+from archfind.formats.side_files import claimed_number
 from archfind.repair.edits import Edit, Plan
 from archfind.types import Choice, Guess, TensorSpec
 from archfind.values.reader import TensorReader
@@ -133,7 +133,7 @@ def _number(spec: TensorSpec) -> float | None:
     """The value of a tensor of one finite number; None for anything else."""
     if any(size != 1 for size in spec.shape):
         return None
-    return number(TensorReader().read(spec).to(torch.float64).item())
+    return claimed_number(TensorReader().read(spec).to(torch.float64).item())
 
 
 def _whole_tensors(keys: list[str], index: Mapping[str, TensorSpec]) -> list[Edit]:
@@ -141,7 +141,7 @@ def _whole_tensors(keys: list[str], index: Mapping[str, TensorSpec]) -> list[Edi
     its name, or stands beside the others."""
     edits: list[Edit] = []
     for key in keys:
-        name = bare(key)
+        name = bare_layer_name(key)
         for wrapped in _SAVED:
             name = name.replace(f"{wrapped}.", ".")
         ends = [name] if name in index else [k for k in index if k.endswith(f".{name}")]
@@ -170,7 +170,7 @@ def _places(index: Mapping[str, TensorSpec]) -> dict[str, list[str]]:
     return found
 
 
-def merged(parts: list[Tensor], options: Mapping[str, Any]) -> Tensor:
+def weight_with_adapter(parts: list[Tensor], options: Mapping[str, Any]) -> Tensor:
     """weight + scale * B A, in the weight's dtype."""
     weight, down, up = parts
     down, up = down.to(torch.float32), up.to(torch.float32)

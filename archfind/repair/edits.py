@@ -11,7 +11,14 @@ from archfind.dtypes import ITEMSIZE
 from archfind.errors import CheckpointError, RepairError
 from archfind.escape import escape
 from archfind.formats import limits
-from archfind.formats.side_files import number, parse_text, whole, wholes, word, words
+from archfind.formats.side_files import (
+    claimed_number,
+    claimed_whole_number,
+    claimed_word,
+    claimed_words,
+    parse_text,
+    wholes,
+)
 
 # kind -> what it does with `keys` and `to`
 KINDS = {
@@ -44,7 +51,7 @@ def _switch(value: object) -> bool | None:
 
 
 def _number(value: object) -> float | None:
-    return None if isinstance(value, str) else number(value)
+    return None if isinstance(value, str) else claimed_number(value)
 
 
 def _dtype(value: object) -> str | None:
@@ -52,29 +59,29 @@ def _dtype(value: object) -> str | None:
 
 
 def _axis(value: object) -> int | None:
-    return whole(value, -limits.DIMENSIONS, limits.DIMENSIONS)
+    return claimed_whole_number(value, -limits.DIMENSIONS, limits.DIMENSIONS)
 
 
 def _sizes(value: object) -> list[int] | None:
     if not isinstance(value, list) or len(value) > _SIZES:
         return None
-    sizes = [whole(size) for size in value]
+    sizes = [claimed_whole_number(size) for size in value]
     return None if None in sizes else [size for size in sizes if size is not None]
 
 
 # What an option has to be; None from these is what it isn't.
 _OPTIONS: Mapping[str, Callable[[object], object]] = {
     "place": _text,
-    "how": word,
-    "scheme": word,
-    "value": word,
+    "how": claimed_word,
+    "scheme": claimed_word,
+    "value": claimed_word,
     "dtype": _dtype,
     "shape": wholes,
     "g": wholes,
     "axes": wholes,
     "sizes": _sizes,
     "axis": _axis,
-    "prefix": whole,
+    "prefix": claimed_whole_number,
     "scale": _number,
     "eps": _number,
     "turned": _switch,
@@ -115,7 +122,7 @@ class Edit:
         if not isinstance(value, dict) or not isinstance(kind, str) or kind not in KINDS:
             said = escape(repr(kind), 40) if isinstance(kind, str) else f"a {type(kind).__name__}"
             raise RepairError(f"a plan has no edit {said}; there are {', '.join(KINDS)}")
-        keys, to = words(value.get("keys", [])), words(value.get("to", []))
+        keys, to = claimed_words(value.get("keys", [])), claimed_words(value.get("to", []))
         options = _options(value.get("options", {}))
         lossless, note = value.get("lossless", True), value.get("note", "")
         if keys is None or to is None or options is None or type(lossless) is not bool:
@@ -183,8 +190,10 @@ class Plan:
             raise RepairError("a plan names its source")
         edits = tuple(map(Edit.from_json, found["edits"]))
         names = {name: found.get(name, "") for name in ("target", "base", "part", "status")}
-        tensors = whole(found.get("tensors", 0))
-        problems, notes = (words(found.get(name, []), _LINE) for name in ("problems", "notes"))
+        tensors = claimed_whole_number(found.get("tensors", 0))
+        problems, notes = (
+            claimed_words(found.get(name, []), _LINE) for name in ("problems", "notes")
+        )
         wrong = [name for name, value in names.items() if not isinstance(value, str)]
         wrong += [
             name

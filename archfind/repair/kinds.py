@@ -147,10 +147,10 @@ def _replaced(state: State, keys: Sequence[str], made: Mapping[str, Lazy]) -> St
 def _merge(state: State, edit: Edit, plan: Plan) -> State:
     how = edit.options["how"]
     if how == "lora":
-        from archfind.repair.adapters import merged
+        from archfind.repair.adapters import weight_with_adapter
 
         def adapted(*parts: Tensor) -> Tensor:
-            return merged(list(parts), edit.options)
+            return weight_with_adapter(list(parts), edit.options)
 
         return _parts(state, edit, adapted)
 
@@ -210,12 +210,12 @@ def _resize(state: State, edit: Edit, plan: Plan) -> State:
     start = int(edit.options.get("prefix", 0))
 
     def table(value: Tensor) -> Tensor:
-        return resized(value, shape, how, start)
+        return resized_table(value, shape, how, start)
 
     return _each(state, edit, table)
 
 
-def resized(value: Tensor, shape: tuple[int, ...], how: str, prefix: int = 0) -> Tensor:
+def resized_table(value: Tensor, shape: tuple[int, ...], how: str, prefix: int = 0) -> Tensor:
     """A table of another size.
 
     `how`: "grid" interpolates rows that lie on a square, the first `prefix` rows aside (class

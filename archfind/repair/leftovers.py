@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from itertools import permutations
 
-from archfind.repair.work import Want, Work
+from archfind.repair.work import RepairWork, Want
 from archfind.state_dicts.alignment import align
 from archfind.state_dicts.canonical import kind
 from archfind.types import TensorSpec
@@ -24,7 +24,7 @@ _CHANCE = 256  # numbers in a tensor whose shape two networks may share by chanc
 _CLASS = {word: group[0] for group in _SYNONYMS for word in group}
 
 
-def pair(work: Work, by_shape: bool = False) -> None:
+def pair_leftovers(work: RepairWork, by_shape: bool = False) -> None:
     """Rename what is plainly the same: by synonyms, by a lost or added prefix, by other marks
     between words; with `by_shape`, by where the shapes leave one way alone."""
     _pair(work, _synonym, "another dialect")
@@ -34,7 +34,7 @@ def pair(work: Work, by_shape: bool = False) -> None:
         _aligned(work)
 
 
-def _pair(work: Work, normal: object, note: str) -> None:
+def _pair(work: RepairWork, normal: object, note: str) -> None:
     """Keys whose normal forms are equal, one on either side."""
     ours: dict[str, list[str]] = {}
     theirs: dict[str, list[str]] = {}
@@ -64,7 +64,7 @@ def _spelling(key: str) -> str:
     return "".join(char for char in parent.casefold() if char.isalnum())
 
 
-def _suffixes(work: Work) -> None:
+def _suffixes(work: RepairWork) -> None:
     """A prefix that some keys have and the others haven't, added or lost."""
     missing = work.missing()
     extra = work.extra()
@@ -105,7 +105,7 @@ def _size(shape: tuple[int, ...]) -> int:
     return count
 
 
-def _aligned(work: Work) -> None:
+def _aligned(work: RepairWork) -> None:
     """What shapes, names and order leave one way to pair, where numbers are equal on both sides."""
     missing, extra = work.missing(), work.extra()
     ours = {key: (kind(work.have[key]), work.have[key].shape) for key in extra}

@@ -10,7 +10,7 @@ from archfind import formats, pipeline
 from archfind.errors import ArchfindError, RepairError
 from archfind.escape import escape
 from archfind.exporters.convert import write
-from archfind.exporters.pieces import Piece, piece
+from archfind.exporters.pieces import TensorToWrite, piece
 from archfind.formats import expansion
 from archfind.frozen import replace
 from archfind.repair.edits import Plan
@@ -57,7 +57,7 @@ def perform(
     too_much = expansion.excess(nbytes, sources)
     if too_much and not allow_expansion:
         raise RepairError(too_much, plan.source)
-    with beside.folder(path) as folder:
+    with beside.folder_beside(path) as folder:
         made = folder / path.name
         pieces = [_piece(key, lazy) for key, lazy in state.items()]
         metadata = {"format": "pt", "archfind.source": escape(Path(plan.source).name)}
@@ -98,11 +98,13 @@ def _edited(plan: Plan) -> State:
     return state
 
 
-def _piece(key: str, lazy: Lazy) -> Piece:
+def _piece(key: str, lazy: Lazy) -> TensorToWrite:
     if lazy.spec is not None:
         return piece(key, lazy.spec)
     dtype = str(lazy.like.dtype).removeprefix("torch.")
-    return Piece(key, dtype, tuple(lazy.like.shape), lazy, make=lambda: lazy.make().contiguous())
+    return TensorToWrite(
+        key, dtype, tuple(lazy.like.shape), lazy, make=lambda: lazy.make().contiguous()
+    )
 
 
 def _proof(plan: Plan, made: str, code: str, trust: bool) -> dict[str, str]:

@@ -7,19 +7,19 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
-from archfind.building.instantiate import blank
+from archfind.building.instantiate import matched_on_meta
 from archfind.database import entries
 from archfind.errors import ArchfindError
 from archfind.escape import escape, quoted
 from archfind.frozen import replace
-from archfind.matching.identify import registered
+from archfind.matching.identify import nearest_registered
 from archfind.providers import example_of
 from archfind.repair.edits import Edit, Plan
-from archfind.repair.leftovers import pair
-from archfind.repair.shapes import shaped
+from archfind.repair.leftovers import pair_leftovers
+from archfind.repair.shapes import append_shape_edits
 from archfind.repair.structure import rearranged
 from archfind.repair.unfolded import unfolded
-from archfind.repair.work import Want, Work, template
+from archfind.repair.work import RepairWork, Want, key_without_numbers
 from archfind.state_dicts.canonical import DERIVED, networks
 from archfind.types import Guess, Match, Setting, TensorSpec
 from archfind.values.older_values import RECIPES
@@ -29,7 +29,7 @@ _TRAINING_ONLY = frozenset("mask_token queue queue_ptr center".split())
 _DROPPED = 0.2  # share of the file's tensors that may have no place in the network
 
 
-def planned(guess: Guess, choose: str = "") -> Plan:
+def likeliest_plan(guess: Guess, choose: str = "") -> Plan:
     """The plan for the likeliest network that the file can be brought to: of the candidates, the
     one that needs no invention, with the fewest edits that lose something."""
     source = guess.canonical.checkpoint.path
@@ -65,7 +65,7 @@ def planned(guess: Guess, choose: str = "") -> Plan:
         tried.append((_badness(one, match), one))
     if not tried:
         return _with(whole, "no known network shares a tensor with it; --as names one")
-    tried.sort(key=lambda pair: pair[0])
+    tried.sort(key=lambda pair_leftovers: pair_leftovers[0])
     score, best = tried[0]
     rivals = [one.target for other, one in tried[1:] if other == score]
     rivals = [name for name in dict.fromkeys(rivals) if name != best.target]
@@ -117,7 +117,7 @@ def _candidates(guess: Guess, choose: str) -> list[tuple[Guess, Match]]:
     places = [(guess, match) for match in guess.matches]
     found = networks(guess.canonical.checkpoint)
     if not choose and len(found) == 1:
-        other = registered(next(iter(found.values())), entries.default())
+        other = nearest_registered(next(iter(found.values())), entries.default())
         places += [(other, match) for match in other.matches]
     out: dict[tuple[object, ...], tuple[Guess, Match]] = {}
     for place, match in places:
@@ -230,7 +230,7 @@ def _renames(single: Mapping[str, str], total: int) -> list[Edit]:
 def _stray(guess: Guess, found: Match) -> list[Edit]:
     """Buffers in the file that this library's network hasn't, and outside keys."""
     wanted = {key for key in found.tolerated if key in guess.canonical.index}
-    blanked = blank(found) if wanted else None
+    blanked = matched_on_meta(found) if wanted else None
     own = blanked.state_dict() if blanked is not None else {}
     gone = tuple(key for key in wanted if key not in own)
     return [Edit("drop", gone, note="buffers that the network makes by itself")] if gone else []
@@ -238,10 +238,10 @@ def _stray(guess: Guess, found: Match) -> list[Edit]:
 
 def _towards(guess: Guess, match: Match) -> Plan:
     """The plan that ends at one candidate, its problems included."""
-    module = blank(match)
+    module = matched_on_meta(match)
     want = wanted(module)
     canonical = guess.canonical
-    work = Work(dict(canonical.index), want, opening(guess))
+    work = RepairWork(dict(canonical.index), want, opening(guess))
     # what stands beside a stripped prefix is still to be placed
     used = {*canonical.origin.values(), *(p for _, *ps in canonical.merged.values() for p in ps)}
     place = _place(used)
@@ -253,10 +253,10 @@ def _towards(guess: Guess, match: Match) -> Plan:
                 work.have[name] = spec
     total = len(work.have)
     unfolded(work, module, lambda: example_of(match, module).args)
-    pair(work)
+    pair_leftovers(work)
     rearranged(work)
-    pair(work, by_shape=True)
-    shaped(work, chosen=guess.chosen_by == "user")
+    pair_leftovers(work, by_shape=True)
+    append_shape_edits(work, chosen=guess.chosen_by == "user")
     _tied(work)
     problems = _ended(work, total)
     return Plan(
@@ -291,7 +291,7 @@ def wanted(module: nn.Module) -> dict[str, Want]:
     return found
 
 
-def _tied(work: Work) -> None:
+def _tied(work: RepairWork) -> None:
     """A missing key that the network ties to one that is there."""
     for key in work.missing():
         want = work.want[key]
@@ -302,14 +302,14 @@ def _tied(work: Work) -> None:
             work.have[key] = work.have[held]
 
 
-def _ended(work: Work, total: int) -> list[str]:
+def _ended(work: RepairWork, total: int) -> list[str]:
     """The last edits: what is left over is dropped, what is missing filled; and what can't be."""
     problems: list[str] = []
     extra = [key for key in work.have if key not in work.want]
     harmless = [k for k in extra if k.rpartition(".")[2] in DERIVED]
     others = [k for k in extra if k not in set(harmless)]
-    templates = {template(key) for key in work.want}
-    more = [key for key in others if template(key) in templates]
+    templates = {key_without_numbers(key) for key in work.want}
+    more = [key for key in others if key_without_numbers(key) in templates]
     if more:
         problems.append(f"{len(more)} tensors look like more layers of it, as {more[0]}")
     elif len(others) > max(4, _DROPPED * total):

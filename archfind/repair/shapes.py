@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from archfind.repair.edits import Edit
 from archfind.repair.leftovers import orders
-from archfind.repair.work import Work
+from archfind.repair.work import RepairWork
 from archfind.types import TensorSpec
 
 _TABLES = ("pos_embed", "pos_embedding", "position_embedding", "position_embeddings")
 _FLOATS = ("float64", "float32", "float16", "bfloat16")
 
 
-def shaped(work: Work, chosen: bool) -> None:
+def append_shape_edits(work: RepairWork, chosen: bool) -> None:
     """Append the edits that make shapes and dtypes fit. `chosen`: the user named the network, so
     that tables and channels may be resized to it."""
     _transposed(work)  # first: [1, 1, n, n] would be squeezed into [n, n, 1, 1] just as well
@@ -20,7 +20,7 @@ def shaped(work: Work, chosen: bool) -> None:
     _cast(work)
 
 
-def _wrong(work: Work) -> list[str]:
+def _wrong(work: RepairWork) -> list[str]:
     return [
         key
         for key, want in work.want.items()
@@ -28,11 +28,11 @@ def _wrong(work: Work) -> list[str]:
     ]
 
 
-def _shape(work: Work, key: str) -> tuple[int, ...]:
+def _shape(work: RepairWork, key: str) -> tuple[int, ...]:
     return work.have[key].shape
 
 
-def _squeezed(work: Work) -> None:
+def _squeezed(work: RepairWork) -> None:
     """Sizes of one come and go without moving a value; so does a vector's number of axes."""
     for key in _wrong(work):
         ours, theirs = _shape(work, key), work.want[key].shape
@@ -41,7 +41,7 @@ def _squeezed(work: Work) -> None:
             work.become(Edit("reshape", (key,), (), {"shape": list(theirs)}), {key: theirs})
 
 
-def _transposed(work: Work) -> None:
+def _transposed(work: RepairWork) -> None:
     """Axes in another framework's order. One order must do for all tensors of a kind of layer that
     have the wrong shape; where it does for every one that shows it, those that look the same either
     way are turned, too."""
@@ -87,7 +87,7 @@ def _turned(shape: tuple[int, ...], axes: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(shape[axis] for axis in axes)
 
 
-def _turns(work: Work, key: str, axes: tuple[int, ...]) -> bool:
+def _turns(work: RepairWork, key: str, axes: tuple[int, ...]) -> bool:
     return _turned(_shape(work, key), axes) == work.want[key].shape
 
 
@@ -97,7 +97,7 @@ def _with_shape(spec: TensorSpec, shape: tuple[int, ...]) -> TensorSpec:
     return replace(spec, shape=shape)
 
 
-def _resized(work: Work, chosen: bool) -> None:
+def _resized(work: RepairWork, chosen: bool) -> None:
     """Flattened kernels; position tables, vocabularies and input channels of another size."""
     for key in _wrong(work):
         ours, theirs = _shape(work, key), work.want[key].shape
@@ -140,7 +140,7 @@ def _size(shape: tuple[int, ...]) -> int:
     return count
 
 
-def _cast(work: Work) -> None:
+def _cast(work: RepairWork) -> None:
     """Numbers of another kind; and floats of another width than all the others."""
     groups: dict[str, list[str]] = {}
     floats = [s.dtype for k, s in work.have.items() if k in work.want and s.dtype in _FLOATS]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from archfind.repair.edits import Edit
-from archfind.repair.work import Work
+from archfind.repair.work import RepairWork
 
 # Names of query, key and value apart, and together.
 _APART = (
@@ -24,7 +24,7 @@ _APART = (
 _TOGETHER = ("qkv", "Wqkv", "qkv_proj", "to_qkv", "in_proj", "c_attn", "kv", "kv_proj", "to_kv")
 
 
-def rearranged(work: Work) -> None:
+def rearranged(work: RepairWork) -> None:
     """Append fusions and splits of attention projections, and undo merged parametrisations."""
     for key in work.missing():
         _fused(work, key)
@@ -50,7 +50,7 @@ def _places(parent: str) -> list[str]:
     return list(dict.fromkeys([parent, f"{higher}." if higher else ""]))
 
 
-def _fused(work: Work, key: str) -> None:
+def _fused(work: RepairWork, key: str) -> None:
     found = _cut(key)
     if found is None or found[1] not in _TOGETHER:
         return
@@ -72,7 +72,7 @@ def _fused(work: Work, key: str) -> None:
                     return
 
 
-def _split(work: Work, key: str) -> None:
+def _split(work: RepairWork, key: str) -> None:
     found = _cut(key)
     if found is None or found[1] not in _TOGETHER:
         return
@@ -96,7 +96,7 @@ _NORMS = (
 )
 
 
-def _parametrised(work: Work) -> None:
+def _parametrised(work: RepairWork) -> None:
     """A plain weight where the network has weight_norm: v is the weight, g its length."""
     for g_name, v_name in _NORMS:
         for key in [k for k in work.missing() if k.endswith(f".{g_name}")]:

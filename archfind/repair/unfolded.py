@@ -8,13 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from archfind.repair.edits import Edit
-from archfind.repair.work import Work
+from archfind.repair.work import RepairWork
 
 Norm = nn.modules.batchnorm._BatchNorm  # pyright: ignore[reportPrivateUsage]
 _PARTS = ("weight", "bias", "running_mean", "running_var")
 
 
-def unfolded(work: Work, module: nn.Module, inputs: Callable[[], Sequence[object]]) -> None:
+def unfolded(work: RepairWork, module: nn.Module, inputs: Callable[[], Sequence[object]]) -> None:
     """Append an edit for each norm that the file lacks where it has a bias that the layer before it
     in the network hasn't: the norm then multiplies by one and adds that bias. `module` is on meta;
     `inputs` are asked for only where norms are missing."""

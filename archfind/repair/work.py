@@ -25,7 +25,7 @@ class Want:
 
 
 @dataclass
-class Work:
+class RepairWork:
     """`have` are the file's tensors as `edits` leave them, `want` the network's."""
 
     have: dict[str, TensorSpec]
@@ -56,6 +56,6 @@ class Work:
         self.have = {k: made.get(k, spec) for k, spec in self.have.items() if k not in gone} | made
 
 
-def template(key: str) -> str:
+def key_without_numbers(key: str) -> str:
     """A key less its numbers."""
     return _NUMBER.sub("#", f".{key}.")

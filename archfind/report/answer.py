@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from archfind.escape import escape, quoted, word
+from archfind.escape import escape, quoted, shell_word
 from archfind.matching.recipe import assumed_document, recipe
 from archfind.report.assumed import (
     assumed_choice,
@@ -11,7 +11,7 @@ from archfind.report.assumed import (
     sizes_words,
 )
 from archfind.report.code import code_document, code_lines, trusted_document, trusted_words
-from archfind.report.counted import count_words, counted
+from archfind.report.counted import count_words, tensor_counts
 from archfind.report.model_type import (
     also_lines,
     config_words,
@@ -37,7 +37,7 @@ def guess_document(guess: Guess, *, is_brief: bool = False) -> dict[str, object]
     empty. A brief document is for the first line alone: it leaves out what kind of network an
     unknown one is, which takes as long as the answer."""
     checkpoint = guess.canonical.checkpoint
-    counts = counted(guess)
+    counts = tensor_counts(guess)
     best = guess.matches[0] if guess.matches and guess.status != "unknown" else None
     document: dict[str, object] = {
         "schema": SCHEMA,
@@ -291,7 +291,7 @@ def _ambiguous(document: dict, path: str) -> tuple[str, list[str]]:  # pyright: 
     name = f"{first['provider']}/{first['architecture']}"
     rest.append(
         f"Choose:  archfind export {quoted(path)} out.onnx "
-        f"--as {word(name)}{trusted_words(document)}"
+        f"--as {shell_word(name)}{trusted_words(document)}"
     )
     fitting = f"all {document['keys']['matched']} tensors"
     if len(choices) == 1:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from archfind.escape import escape, quoted, word
+from archfind.escape import escape, quoted, shell_word
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def _line(item: dict[str, Any]) -> str:
     example = others[0] if others else str(item["value"]).replace(" ", "")
     fits = ", ".join(others[:_ALSO]) + (" ..." if len(others) > _ALSO else "")
     also = f"{fits} would fit as well; " if others else ""
-    told = word(f"{item['place']}={example}")
+    told = shell_word(f"{item['place']}={example}")
     return f"{said:<42} {also}--set {told}"
 
 

@@ -42,7 +42,7 @@ def about(guess: Guess) -> list[Index]:
     return [canonical.whole or canonical.index]
 
 
-def counted(guess: Guess) -> Counted:
+def tensor_counts(guess: Guess) -> Counted:
     """The counts that every document shows."""
     return of_tensors(about(guess), len(guess.canonical.checkpoint.index))
 

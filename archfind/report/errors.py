@@ -25,7 +25,7 @@ def error_document(command: str, path: str, error: ArchfindError) -> dict[str, A
     import json
 
     with open(SCHEMA, encoding="utf-8") as file:
-        properties = json.load(file)["$defs"][command]["properties"]
+        properties = json.loads(file.read())["$defs"][command]["properties"]
     document = {name: given["default"] for name, given in properties.items()}
     document[_PATHS.get(command, "path")] = path
     document["error"] = error.message

@@ -68,12 +68,12 @@ def inspect_lines(document: dict[str, Any]) -> list[str]:
 def _layers(tops: dict[str, list[str]]) -> list[str]:
     """The modules at the top of a network, each with the layers below it; nothing where the layers
     are those of one module, or of very many."""
-    from archfind.sourcing.outline import counted
+    from archfind.sourcing.outline import counted_layers
 
     if not 1 < len(tops) <= _SHOWN:
         return []
     wide = min(max(map(len, tops)), 24)
-    rows = ((escape(name[:60]), escape(counted(layers))) for name, layers in tops.items())
+    rows = ((escape(name[:60]), escape(counted_layers(layers))) for name, layers in tops.items())
     cut = ((name, text if len(text) <= 100 else f"{text[:97]}...") for name, text in rows)
     return [f"  layers    {name:<{wide}}  {text}" for name, text in cut]
 

@@ -21,7 +21,9 @@ _NAME = 120  # characters of one
 _MOST = 3_500_000  # characters of names
 
 
-def module_tree(index: Mapping[str, TensorSpec], explain: Callable[[str], str]) -> dict[str, Any]:
+def tree_with_signatures(
+    index: Mapping[str, TensorSpec], explain: Callable[[str], str]
+) -> dict[str, Any]:
     """{"kinds": [[dtype, shape, explanation], ...], "nodes": [[parameters, tensors, [name, at],
     ...], ...], "root": number of a node, "left": tensors for which there was no room}. `at` is a
     node's number, or of a tensor -1 - its kind's number. `explain` says which line of a signature a

@@ -13,7 +13,7 @@ from string import Template
 
 from archfind.escape import escape
 from archfind.report.answer import guess_document, guess_lines
-from archfind.report.module_tree import module_tree
+from archfind.report.module_tree import tree_with_signatures
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def page(guess: Guess, explain: Callable[[str], str]) -> str:
     "" for none."""
     document: dict[str, Any] = guess_document(guess)
     lines = guess_lines(document)
-    tree = module_tree(guess.canonical.whole or guess.canonical.index, explain)
+    tree = tree_with_signatures(guess.canonical.whole or guess.canonical.index, explain)
     data = json.dumps(tree, separators=(",", ":")).replace("<", "\\u003c")
     body = "".join(_sections(document, lines, tree["left"]))
     with open(_TEMPLATE, encoding="utf-8") as file:

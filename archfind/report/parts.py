@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from archfind.escape import escape, quoted, word
+from archfind.escape import escape, quoted, shell_word
 from archfind.matching.recipe import assumed_document
 from archfind.report.pipelines import pipeline_words
 
@@ -86,7 +86,7 @@ def part_lines(document: dict) -> list[str]:  # pyright: ignore
 
 def _part(name: str) -> str:
     """The option that names a part, whatever the part is called."""
-    return word(f"--part={name}") if name.startswith("-") else f"--part {word(name)}"
+    return shell_word(f"--part={name}") if name.startswith("-") else f"--part {shell_word(name)}"
 
 
 def part_choice(document: dict, path: str) -> list[str]:  # pyright: ignore

@@ -22,9 +22,9 @@ def said_document(guess: Guess) -> dict[str, object]:
     code = None
     if is_open:
         # late: whose names they are is no question of a known network
-        from archfind.evidence.origins import origin
+        from archfind.evidence.origins import origin_of_keys
 
-        code = origin(guess.canonical.checkpoint.index)
+        code = origin_of_keys(guess.canonical.checkpoint.index)
     return {"origin": code.name if code is not None else None, **_said(guess)}
 
 

@@ -63,7 +63,7 @@ def write_source(source: Source, out: str, *, force: bool) -> None:
     `force` doesn't replace it, or where it would replace the checkpoint itself."""
     path = Path(out)
     refuse_file(out, [source.canonical.checkpoint.path], force=force)
-    with beside.folder(path) as made:
+    with beside.folder_beside(path) as made:
         new = made / path.name
         new.write_text(source.text, encoding="ascii")
         beside.move([(new, path)], force)

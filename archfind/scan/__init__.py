@@ -50,7 +50,7 @@ def scan(
         with with_signatures(signatures):
             return scan(places, out, show=show, **options)
     from archfind.progress import counted
-    from archfind.scan.known import Known, place
+    from archfind.scan.known import KnownRows, place
     from archfind.scan.scanned import scanned
     from archfind.scan.summary import Summary
     from archfind.scan.tables import refuse_table, write_table
@@ -60,7 +60,9 @@ def scan(
         refuse_table(out, force=force)
     summary = Summary()
     with tempfile.TemporaryDirectory() as empty:
-        known = Known(place() if is_cached else os.path.join(empty, "rows"), is_hashed=is_hashed)
+        known = KnownRows(
+            place() if is_cached else os.path.join(empty, "rows"), is_hashed=is_hashed
+        )
         paths = walked(places, summary.notes)
 
         def rows() -> Iterator[Row]:

@@ -34,7 +34,7 @@ def version() -> str:
     return f"{VERSION} {entries.stamp()} {' '.join(COLUMNS)}"
 
 
-class Known:
+class KnownRows:
     """The rows that are known, by path; a database that can't be used has none, and keeps none."""
 
     def __init__(self, path: str, *, is_hashed: bool) -> None:

@@ -43,7 +43,7 @@ _SHOWN = ("shape", "value", "file", "user")
 _PIECE = 1 << 20
 
 
-def row(path: str, *, is_hashed: bool = False) -> Row | None:
+def row_of_file(path: str, *, is_hashed: bool = False) -> Row | None:
     """The row of a file; None for one that holds no weights. What goes wrong is in its `error`."""
     found: Row = {name: _EMPTY[kind] for name, kind in COLUMNS.items()}
     found["path"] = path
@@ -57,7 +57,7 @@ def row(path: str, *, is_hashed: bool = False) -> Row | None:
             from archfind.database import entries
             from archfind.matching import identify
 
-            guess = identify.guess(checkpoint, entries.default())
+            guess = identify.guess_checkpoint(checkpoint, entries.default())
             found.update(_answered(guess))
             found["content"] = _content(guess.canonical.index) if is_hashed else ""
     except NotACheckpoint:

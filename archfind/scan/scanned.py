@@ -9,13 +9,13 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 
 from archfind.database import entries
-from archfind.scan.rows import COLUMNS, row
+from archfind.scan.rows import COLUMNS, row_of_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from archfind.scan.known import Known
+    from archfind.scan.known import KnownRows
     from archfind.scan.rows import Row
 
 _AHEAD = 64  # files for each process that are handed out before their turn
@@ -23,7 +23,7 @@ _ALONE = 16  # files, for which starting processes takes longer than reading
 
 
 def scanned(
-    paths: Iterable[str], known: Known, *, jobs: int = 0, is_hashed: bool = False
+    paths: Iterable[str], known: KnownRows, *, jobs: int = 0, is_hashed: bool = False
 ) -> Iterator[Row | None]:
     """A row for each path, None for a file that holds no weights. `jobs` is how many processes
     work on them, 0 for one a core. A file that ends its process (too large for the memory, say) is
@@ -37,7 +37,7 @@ def scanned(
             break
     if jobs == 1 or len(first) <= _ALONE:
         for path in (*first, *rest):
-            made = known.row(path) or row(path, is_hashed=is_hashed)
+            made = known.row(path) or row_of_file(path, is_hashed=is_hashed)
             if made is not None:
                 known.keep(path, made)
             yield made
@@ -55,7 +55,7 @@ def scanned(
         pool.stop()
 
 
-def _taken(path: str, made: Row | Future[Row | None], pool: _Pool, known: Known) -> Row | None:
+def _taken(path: str, made: Row | Future[Row | None], pool: _Pool, known: KnownRows) -> Row | None:
     """The row of a path, when its turn has come."""
     if isinstance(made, dict):
         return made
@@ -84,22 +84,22 @@ class _Pool:
     def _made(jobs: int) -> ProcessPoolExecutor:
         # Not forked: this process may have threads and open files.
         return ProcessPoolExecutor(
-            jobs, get_context("spawn"), initializer=_begun, initargs=(entries.told(),)
+            jobs, get_context("spawn"), initializer=_begun, initargs=(entries.told_folder(),)
         )
 
     def started(self, path: str) -> Future[Row | None]:
         try:
-            return self._pool.submit(row, path, is_hashed=self._hashed)
+            return self._pool.submit(row_of_file, path, is_hashed=self._hashed)
         except BrokenProcessPool:
             self._pool.shutdown(wait=False, cancel_futures=True)
             self._pool = self._made(self._jobs)
-            return self._pool.submit(row, path, is_hashed=self._hashed)
+            return self._pool.submit(row_of_file, path, is_hashed=self._hashed)
 
     def alone(self, path: str) -> Row | None:
         """The row from a process of its own, or one that says that the process ended."""
         with self._made(1) as pool:
             try:
-                return pool.submit(row, path, is_hashed=self._hashed).result()
+                return pool.submit(row_of_file, path, is_hashed=self._hashed).result()
             except BrokenProcessPool:
                 empty = {name: kind() for name, kind in COLUMNS.items()}
                 return {**empty, "path": path, "error": "the process that read it was ended"}

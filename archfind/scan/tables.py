@@ -37,7 +37,7 @@ def refuse_table(out: str, *, force: bool) -> None:
 def write_table(rows: Iterable[Row], out: str, *, force: bool) -> None:
     """Write the rows to `out`, whole or not at all, by its suffix."""
     path = Path(os.path.abspath(out))
-    with beside.folder(path) as made:
+    with beside.folder_beside(path) as made:
         new = made / path.name
         WRITERS[_suffix(out)](rows, new)
         beside.move([(new, path)], force)

@@ -13,17 +13,24 @@ import torch
 from torch import nn
 
 from archfind.database.classes import Families
-from archfind.database.entries import Member, Signature
+from archfind.database.entries import Signature, SignatureMember
 from archfind.errors import ArchfindError, BuildError
 from archfind.frozen import replace
 from archfind.matching.compare import compared
 from archfind.matching.variants import gathered
-from archfind.probing.config import Config, Leaf, arguments, captured, leaves, moved
+from archfind.probing.config import (
+    Config,
+    Leaf,
+    captured_call,
+    constructor_arguments,
+    leaves_of_config,
+    moved,
+)
 from archfind.probing.descended import descended
 from archfind.probing.descent import Descent
 from archfind.probing.probe import Moves, Shapes, shapes_of
 from archfind.providers import provider
-from archfind.providers.example import fitted
+from archfind.providers.example import example_for_variant
 from archfind.providers.on_meta import create_on_meta
 from archfind.state_dicts.canonical import is_derived, kind
 from archfind.types import Canonical, Match, Setting, TensorSpec, Variant
@@ -33,13 +40,13 @@ _SMALL = 64  # numbers of a tensor that is read
 _QUESTIONS = 5.0  # seconds for whether others would do as well as what was found
 
 
-class Attempt:
+class StartingNetwork:
     """A network's own arguments and the way from there; `alike` is the share of its keys that the
     file has, numbers aside."""
 
     def __init__(
         self,
-        start: tuple[Signature, Member],
+        start: tuple[Signature, SignatureMember],
         made: tuple[type[nn.Module], Config],
         target: Shapes,
         known: Mapping[str, list[Leaf]],
@@ -69,7 +76,9 @@ class Attempt:
             with torch.device("meta"), torch.no_grad():
                 module = self._cls(**config).eval()
                 plain = {key: value for key, value in config.items() if not isinstance(value, type)}
-                args = fitted(self._source.example(self.member.entry.name, module), plain).args
+                args = example_for_variant(
+                    self._source.example(self.member.entry.name, module), plain
+                ).args
                 module(*(arg.to("meta") if isinstance(arg, torch.Tensor) else arg for arg in args))
         except AttributeError as error:
             return isinstance(error.obj, nn.Module)
@@ -99,13 +108,15 @@ class Attempt:
         try:
             state = _of_small_values(self._state)
             with torch.device("meta"), torch.no_grad():
-                config = arguments(lambda: published(self.member.entry.name, state), self._cls)
+                config = constructor_arguments(
+                    lambda: published(self.member.entry.name, state), self._cls
+                )
         except Exception:  # a loader for the files that its authors have seen
             return {}
-        was = leaves(self._config)
+        was = leaves_of_config(self._config)
         return {
             path: value
-            for path, value in leaves(config or {}).items()
+            for path, value in leaves_of_config(config or {}).items()
             if path not in was or value != was[path]
         }
 
@@ -118,7 +129,7 @@ class Attempt:
     def match(self, below: Canonical, end: float) -> Match:
         """The same, with what was moved; until `end` it is asked what of that the tensors show."""
         moves = self.descent.moves
-        values = leaves(moved(self._config, moves))
+        values = leaves_of_config(moved(self._config, moves))
         variant = Variant(
             f"{self._cls.__module__}.{self._cls.__qualname__}",
             moves,
@@ -152,22 +163,22 @@ def attempt(
     target: Shapes,
     state: Mapping[str, TensorSpec],
     signature: Signature,
-    member: Member,
+    member: SignatureMember,
     families: Families | None,
     alike: float,
-) -> Attempt | None:
+) -> StartingNetwork | None:
     """An attempt that starts from a registered network; None where its library isn't installed, or
     the class can't be called again."""
     entry = member.entry
     try:
         source = provider(entry.provider)
-        _, cls, config = captured(lambda: create_on_meta(source, entry.name))
+        _, cls, config = captured_call(lambda: create_on_meta(source, entry.name))
     except (ArchfindError, ImportError):
         return None
     if any(isinstance(value, nn.Module | torch.Tensor) for value in config.values()):
         return None  # of a network on meta
     known = _known(families, f"{cls.__module__}.{cls.__qualname__}")
-    return Attempt((signature, member), (cls, config), target, known, alike, state)
+    return StartingNetwork((signature, member), (cls, config), target, known, alike, state)
 
 
 def _of_small_values(state: Mapping[str, TensorSpec]) -> dict[str, torch.Tensor]:

@@ -15,7 +15,7 @@ from archfind.classes.templates import is_stale
 from archfind.frozen import replace
 from archfind.matching.compare import compared
 from archfind.matching.solved_class import Solved
-from archfind.probing.config import Config, Leaf, leaves, moved
+from archfind.probing.config import Config, Leaf, leaves_of_config, moved
 from archfind.probing.descent import Descent
 from archfind.probing.probe import Moves, Shapes, on_meta, shapes_of
 from archfind.probing.trace import Traced
@@ -41,7 +41,7 @@ class ConfiguredAttempt:
         switches = library.switches(library.resolve(name)[1])
         base |= {library.INIT: switches} if switches else {}
         self._near = near
-        self._usual = leaves(base)
+        self._usual = leaves_of_config(base)
         usual = self._usual
         values = {p: v for p, v in near.values.items() if p in usual and usual[p] != v}
         if config is None:
@@ -78,7 +78,7 @@ class ConfiguredAttempt:
         asked what of that the tensors show."""
         near, descent = self._near, self._descent
         fields = self.config
-        found = leaves(fields)
+        found = leaves_of_config(fields)
         descent.look_until(min(end, time.monotonic() + _QUESTIONS))
         seen = sorted(near.shown | descent.visible(), key=lambda p: (_outside_lists(p) != p, p))
         shown = {path for path in seen if not descent.is_free(path)}

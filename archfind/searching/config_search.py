@@ -7,14 +7,14 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
-from archfind.classes.notation import template
+from archfind.classes.notation import numbered_template
 from archfind.database.model_types import ModelTypes
 from archfind.evidence.claims import Claims, claims_of
 from archfind.frozen import replace
 from archfind.matching.classes_by_key_names import likest
-from archfind.matching.model_types import answered, with_assumed
+from archfind.matching.model_types import class_answer, class_with_assumed
 from archfind.matching.rank import rank
-from archfind.matching.readings import readings
+from archfind.matching.readings import dialect_readings
 from archfind.matching.solved_class import Solved
 from archfind.matching.tried_classes import tried
 from archfind.probing.config import Config
@@ -96,7 +96,7 @@ def _searched(
         return None
     least = min(scores[near.index(one)] for one in found)
     found.sort(key=lambda one: rank(one, claims))
-    answer = answered(found, [], claims, choose, types.texts)
+    answer = class_answer(found, [], claims, choose, types.texts)
     if answer.chosen_by == "only" and any(score >= least for score in scores[looked:]):
         # Classes that were as near weren't looked at.
         answer = replace(answer, status="ambiguous", chosen_by="")
@@ -109,7 +109,7 @@ def _as_like(near: list[Solved], close: Match) -> list[Solved]:
     names = {close.entry.name, *(twin.architecture for twin in close.twins)}
     alike = [one for one in near if one.block.cls in names]
     known = {part for one in alike for part in one.block.templates}
-    strange = {*map(template, close.unexpected)} - known
+    strange = {*map(numbered_template, close.unexpected)} - known
     others = [one for one in near if strange & one.block.templates]
     return [*alike, *(one for one in others if one not in alike)]
 
@@ -129,7 +129,7 @@ def mended(guess: Guess, types: ModelTypes, seconds: float) -> Guess | None:
         attempt.run(end, True)
         if attempt.fits:
             claims = claims_of(guess.canonical.checkpoint)
-            match = replace(with_assumed(attempt.solved(end), claims), twins=best.twins)
+            match = replace(class_with_assumed(attempt.solved(end), claims), twins=best.twins)
             if _is_overruled(best, match):
                 return None
             return replace(guess, matches=(match, *guess.matches[1:]))
@@ -153,7 +153,7 @@ def _near(canonical: Canonical, types: ModelTypes, choose: str) -> Iterator[Solv
     claims = claims_of(canonical.checkpoint)
     work = Work(len(canonical.index))
     every: list[Solved] = []
-    for reading in readings(canonical):
+    for reading in dialect_readings(canonical):
         every += tried(reading, types, claims, work)[0]
         every += [one.solved for one in likest(reading, types, claims, work) if one.solved]
     seen: set[str] = set()

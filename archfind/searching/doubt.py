@@ -3,7 +3,7 @@ built, and its tensors are held against the file's."""
 
 from __future__ import annotations
 
-from archfind.building.instantiate import blank
+from archfind.building.instantiate import matched_on_meta
 from archfind.database.entries import Database
 from archfind.errors import ArchfindError
 from archfind.frozen import replace
@@ -21,14 +21,14 @@ def is_doubtful(guess: Guess) -> bool:
     return guess.status == "ambiguous" and variant is not None and variant.doubtful
 
 
-def settled(guess: Guess, database: Database, choose: str = "") -> Guess:
+def settled_by_building(guess: Guess, database: Database, choose: str = "") -> Guess:
     """A doubtful answer without the doubt: as it is where the library builds the file's tensors,
     `close` where it builds others, or nothing."""
     match = guess.matches[0]
     assert match.variant is not None
     canonical = guess.canonical
     try:
-        shapes = shapes_of(blank(match))
+        shapes = shapes_of(matched_on_meta(match))
     except ArchfindError:
         return replace(guess, status="close", chosen_by="")
     except ImportError:  # the library isn't installed: the doubt stays

@@ -6,11 +6,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from archfind.building.instantiate import blank_variant
-from archfind.database.entries import Database, Member
+from archfind.database.entries import Database, SignatureMember
 from archfind.frozen import replace
 from archfind.matching.compare import match
 from archfind.matching.heads import head_places, headed
-from archfind.matching.shortlist import below, prefixes
+from archfind.matching.shortlist import prefixes, tensors_below
 from archfind.matching.variant_heads import CLASSES, MORE, SOME, of_classes, spec_of, with_head
 from archfind.probing.probe import Shapes, shapes_of
 from archfind.types import Canonical, Match, TensorSpec
@@ -18,11 +18,13 @@ from archfind.types import Canonical, Match, TensorSpec
 _USUAL = 1000  # classes of a head that stands for another
 
 
-def plain(canonical: Canonical, database: Database, entry: str) -> Iterator[tuple[str, Canonical]]:
+def without_head(
+    canonical: Canonical, database: Database, entry: str
+) -> Iterator[tuple[str, Canonical]]:
     """State dicts with the library's head, or none, where a file has one that its network `entry`
     hasn't; each with the prefix below which the library's keys stand."""
     place = next(iter(prefixes(canonical.index, database)), "")
-    own = dict(below(canonical.index, place))
+    own = dict(tensors_below(canonical.index, place))
     beside = len(own) < len(canonical.index)
     for number in database.named(entry)[:1]:
         signature = database.signature(number)
@@ -64,12 +66,12 @@ def again(
     signature = of_classes(number, member, (none, some, more))
     if signature is None:
         return None
-    own = below(index, prefix)
+    own = tensors_below(index, prefix)
     headed_match = headed(index, prefix, signature, match(own, signature))
     return None if headed_match is None else with_head(found, headed_match)
 
 
-def _shapes(member: Member, found: Match, classes: int) -> Shapes:
+def _shapes(member: SignatureMember, found: Match, classes: int) -> Shapes:
     assert found.variant is not None
     moves = {**found.variant.moved, CLASSES: classes}
     return shapes_of(blank_variant(member.entry.id, moves, member.entry.cls))

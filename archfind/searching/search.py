@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from archfind.database.classes import of as families_of
-from archfind.database.entries import Database, Member, Signature
-from archfind.database.model_types import beside as configured_beside
+from archfind.database.entries import Database, Signature, SignatureMember
+from archfind.database.model_types import model_types_beside as configured_beside
 from archfind.database.notation import Size
 from archfind.frozen import replace
 from archfind.matching.assumed import judged
@@ -17,13 +17,13 @@ from archfind.matching.nearest import CLOSE, is_close
 from archfind.matching.parts import common_prefix
 from archfind.matching.shortlist import most_named
 from archfind.matching.variants import answer
-from archfind.probing.misfit import misfit, template
+from archfind.probing.misfit import key_template, misfit
 from archfind.probing.probe import Shapes
 from archfind.progress import progress
-from archfind.searching.attempt import Attempt, attempt
+from archfind.searching.attempt import StartingNetwork, attempt
 from archfind.searching.config_search import search_configured
-from archfind.searching.doubt import is_doubtful, settled
-from archfind.searching.heads import again, plain
+from archfind.searching.doubt import is_doubtful, settled_by_building
+from archfind.searching.heads import again, without_head
 from archfind.state_dicts.canonical import is_derived, kind, networks, strip
 from archfind.types import Canonical, Guess, Match
 
@@ -49,7 +49,7 @@ def search(guess: Guess, database: Database, choose: str = "", seconds: float = 
 
 def _settled(guess: Guess, database: Database, choose: str, seconds: float) -> Guess:
     if is_doubtful(guess):
-        guess = settled(guess, database, choose)
+        guess = settled_by_building(guess, database, choose)
         variant = guess.matches[0].variant
         if _is_sure(guess) and variant is not None and variant.oblong:
             anew = replace(guess, status="close", matches=(), chosen_by="")
@@ -118,7 +118,7 @@ def _headed(
     best = guess.matches[0] if guess.matches else None
     if best is None or best.pretrained is not None:
         return None
-    for prefix, below in plain(whole, database, best.entry.id):
+    for prefix, below in without_head(whole, database, best.entry.id):
         until = time.monotonic() + (end - time.monotonic()) / 2
         found = [m for m in _variants(below, database, choose, until, guess.matches) if m.fits]
         own = [again(whole.index, prefix, match, database) for match in found]
@@ -157,7 +157,7 @@ def _variants(
     families = families_of(database)
     classes = list(_starts(target, database, choose, near))
     first: dict[str, Any] = {m.entry.id: dict(m.variant.moved) for m in near if m.variant}
-    tried: list[Attempt] = []
+    tried: list[StartingNetwork] = []
     for alike, starts in progress(
         classes, len(classes), f"search, at most {max(end - time.monotonic(), 0):.0f} s"
     ):
@@ -186,11 +186,11 @@ def _variants(
 
 def _starts(
     target: Shapes, database: Database, choose: str, near: Sequence[Match]
-) -> Iterator[tuple[float, list[tuple[Signature, Member]]]]:
+) -> Iterator[tuple[float, list[tuple[Signature, SignatureMember]]]]:
     """Registered networks to start from, by class: the guess's nearest, then those whose keys,
     numbers aside, are most alike, and of them the ones whose shapes are; each class with how alike
     its keys are."""
-    wanted = {template(key) for key, (_, dtype) in target.items() if not is_derived(key, dtype)}
+    wanted = {key_template(key) for key, (_, dtype) in target.items() if not is_derived(key, dtype)}
     numbers = database.named(choose) if choose else most_named(target, database, _NAMED)
     alike: dict[int, float] = {}
     best = [m.entry for m in near[:1] if not choose and _share(m) > _ALIKE]
@@ -203,7 +203,7 @@ def _starts(
     ranked = [number for number in ranked if alike[number] >= _ALIKE or choose]
     ranked += [number for number in nearest if number not in ranked]
     apart = {n: misfit(_shapes(database.signature(n)), target) for n in ranked}
-    classes: dict[str, list[tuple[Signature, Member]]] = {}
+    classes: dict[str, list[tuple[Signature, SignatureMember]]] = {}
     shares: dict[str, float] = {}
     ids = {entry.id for entry in best}
     for number in sorted(ranked, key=apart.__getitem__):
@@ -234,9 +234,9 @@ def _templates_of(database: Database, number: int) -> set[str]:
     place = database.path, number
     if place not in _templates:
         signature = database.signature(number)
-        found = {template(key) for key in signature.fixed}
+        found = {key_template(key) for key in signature.fixed}
         found |= {
-            template(k) for k, line in signature.free.items() if not is_derived(k, line.dtype)
+            key_template(k) for k, line in signature.free.items() if not is_derived(k, line.dtype)
         }
         _templates[place] = found
     return _templates[place]

@@ -6,7 +6,7 @@ import re
 
 from archfind.sourcing.flow import Body, Flow, entry
 from archfind.sourcing.names import attribute
-from archfind.sourcing.parts import Part
+from archfind.sourcing.parts import ModulePart
 from archfind.sourcing.stacks import heads
 from archfind.sourcing.values import MAP, SEQUENCE, Value
 
@@ -16,7 +16,7 @@ _QUERY, _KEY, _VALUE = (re.compile(rf"^(to_|w_?|linear_|fc_)?{w}") for w in ("q"
 _STACKS = ("TransformerEncoder", "TransformerEncoderLayer")
 
 
-def attention(part: Part, value: Value, flow: Flow, last: bool) -> Value | None:
+def attention(part: ModulePart, value: Value, flow: Flow, last: bool) -> Value | None:
     """Self-attention by hand: one Linear for queries, keys and values, or three, and one after."""
     if not part.is_block or part.tensors or value.kind != SEQUENCE:
         return None
@@ -65,7 +65,7 @@ def _is_causal(flow: Flow) -> bool:
     return bool(flow.asked.value("causal", usual, why, (False, True)))
 
 
-def transformer_block(part: Part, value: Value, flow: Flow, last: bool) -> Value | None:
+def transformer_block(part: ModulePart, value: Value, flow: Flow, last: bool) -> Value | None:
     """Two residual branches: attention, and Linears that widen; each with a norm."""
     if not part.is_block or part.tensors or value.kind != SEQUENCE:
         return None
@@ -104,7 +104,7 @@ def transformer_block(part: Part, value: Value, flow: Flow, last: bool) -> Value
     return value
 
 
-def _fed(part: Part, feeds: list[Part], value: Value, flow: Flow) -> str | None:
+def _fed(part: ModulePart, feeds: list[ModulePart], value: Value, flow: Flow) -> str | None:
     """The second branch as an expression with a place for what it reads."""
     text, flowing = "{}", value
     for at, member in enumerate(feeds):
@@ -118,7 +118,7 @@ def _fed(part: Part, feeds: list[Part], value: Value, flow: Flow) -> str | None:
     return text if flowing == value else None
 
 
-def over_sequence(part: Part, value: Value, flow: Flow, last: bool) -> Value | None:
+def over_sequence(part: ModulePart, value: Value, flow: Flow, last: bool) -> Value | None:
     """A whole network: embeddings, patches or steps, positions, blocks, a norm and a head."""
     if part.path or not part.is_block:
         return None
@@ -157,7 +157,7 @@ def over_sequence(part: Part, value: Value, flow: Flow, last: bool) -> Value | N
     return given
 
 
-def _is_stack(part: Part) -> bool:
+def _is_stack(part: ModulePart) -> bool:
     if part.kind in _STACKS:
         return True
     kinds = {c.kind for c in part.children.values()}
@@ -166,7 +166,7 @@ def _is_stack(part: Part) -> bool:
     return bool(part.children) and names and attends and kinds <= {"Block", *_STACKS}
 
 
-def _started(start: Part, body: Body, flow: Flow) -> Value | None:
+def _started(start: ModulePart, body: Body, flow: Flow) -> Value | None:
     first = entry(start)
     if first is not None and first.is_conv:
         kernel = first.arguments["kernel_size"]
@@ -181,7 +181,9 @@ def _started(start: Part, body: Body, flow: Flow) -> Value | None:
     return Value(SEQUENCE, given.width) if given.kind in (SEQUENCE, "vector") else None
 
 
-def _placed(part: Part, positions: list[Part], value: Value, body: Body, flow: Flow) -> bool:
+def _placed(
+    part: ModulePart, positions: list[ModulePart], value: Value, body: Body, flow: Flow
+) -> bool:
     """A class token put in front, and positions added."""
     for name, spec in part.tensors.items():
         if _CLASS.search(name.lower()) and spec.shape == (1, 1, value.width):
@@ -208,7 +210,7 @@ def _placed(part: Part, positions: list[Part], value: Value, body: Body, flow: F
     return True
 
 
-def table(part: Part, value: Value, flow: Flow, last: bool) -> Value | None:
+def table(part: ModulePart, value: Value, flow: Flow, last: bool) -> Value | None:
     """A block that holds a table of positions alone, which it adds."""
     if part.children or len(part.tensors) != 1 or value.kind != SEQUENCE:
         return None
@@ -222,7 +224,7 @@ def table(part: Part, value: Value, flow: Flow, last: bool) -> Value | None:
     return value
 
 
-def _read(part: Part, value: Value, body: Body, flow: Flow) -> bool:
+def _read(part: ModulePart, value: Value, body: Body, flow: Flow) -> bool:
     if "generates" in flow.tags:
         return True
     usual = "first" if "cls" in flow.tags else "mean"
@@ -234,7 +236,7 @@ def _read(part: Part, value: Value, body: Body, flow: Flow) -> bool:
     return True
 
 
-def _passed(member: Part, value: Value, body: Body, flow: Flow, last: bool) -> Value | None:
+def _passed(member: ModulePart, value: Value, body: Body, flow: Flow, last: bool) -> Value | None:
     name = attribute(member.name)
     if member.kind in _STACKS:
         body.call(name)

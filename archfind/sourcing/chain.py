@@ -7,7 +7,7 @@ import re
 from archfind.sourcing.chain_order import LATENT, belongs, in_order, wants_activation
 from archfind.sourcing.flow import Body, Flow, adapted, entry, shared_activation
 from archfind.sourcing.names import attribute
-from archfind.sourcing.parts import RECURRENT, Part
+from archfind.sourcing.parts import RECURRENT, ModulePart
 from archfind.sourcing.unseen import ACTIVATIONS
 from archfind.sourcing.values import MAP, SEQUENCE, TOKENS, VECTOR, Value
 
@@ -19,7 +19,7 @@ _PARALLEL = re.compile(
 )
 
 
-def sequential(part: Part, value: Value, flow: Flow, last: bool) -> Value | None:
+def sequential(part: ModulePart, value: Value, flow: Flow, last: bool) -> Value | None:
     """A Sequential: its children in order; between their numbers stand layers without tensors."""
     if part.kind != "Sequential":
         return None
@@ -58,7 +58,7 @@ def sequential(part: Part, value: Value, flow: Flow, last: bool) -> Value | None
     return value
 
 
-def _tail(part: Part, before: int, value: Value, flow: Flow) -> None:
+def _tail(part: ModulePart, before: int, value: Value, flow: Flow) -> None:
     """Layers without tensors after the last one that has some: nothing shows them."""
     word = flow.asked.value(f"{part.path}.{before + 1}", "activation", "more follows")
     _put(part, before + 1, word, value, flow)
@@ -68,7 +68,7 @@ def _tail(part: Part, before: int, value: Value, flow: Flow) -> None:
         _put(part, before + 2, word, value, flow)
 
 
-def final_word(part: Part, flow: Flow) -> str:
+def final_word(part: ModulePart, flow: Flow) -> str:
     """The function after the last layer, which leaves no trace."""
     usual = "none"
     if "generator" in flow.tags and part.outs in (1, 3):
@@ -77,7 +77,7 @@ def final_word(part: Part, flow: Flow) -> str:
     return flow.asked.value("final", usual, "the usual end of this kind of network", common)
 
 
-def _is_bare_list(part: Part, flow: Flow) -> bool:
+def _is_bare_list(part: ModulePart, flow: Flow) -> bool:
     """Whether what has numbers is a ModuleList of layers, which a forward puts functions between:
     a Sequential of Linears alone would be one matrix."""
     kinds = {child.kind for child in part.children.values()}
@@ -86,13 +86,13 @@ def _is_bare_list(part: Part, flow: Flow) -> bool:
     return not flow.listed and close and len(part.children) > 1 and len(kinds) == 1 and layers
 
 
-def _ends_open(members: list[Part]) -> bool:
+def _ends_open(members: list[ModulePart]) -> bool:
     """Whether an activation is to be expected after the last of a Sequential's modules."""
     ending = members[-1]
     return ending.is_weight or (ending.is_norm and len(members) > 1 and members[-2].is_weight)
 
 
-def _is_code(part: Part) -> bool:
+def _is_code(part: ModulePart) -> bool:
     """Whether a part ends in a code of few numbers that nothing is put on."""
     name = part.name.lower()
     ending = list(part.children.values())[-1]
@@ -100,7 +100,12 @@ def _is_code(part: Part) -> bool:
 
 
 def _through_gap(
-    part: Part, gap: list[int], before: Part | None, after: Part, value: Value, flow: Flow
+    part: ModulePart,
+    gap: list[int],
+    before: ModulePart | None,
+    after: ModulePart,
+    value: Value,
+    flow: Flow,
 ) -> Value | None:
     """What flows into `after`, with layers written for the free numbers before it."""
     words: list[str] = []
@@ -136,7 +141,7 @@ def _through_gap(
     return value
 
 
-def _put(part: Part, number: int, word: str, value: Value, flow: Flow) -> None:
+def _put(part: ModulePart, number: int, word: str, value: Value, flow: Flow) -> None:
     """A layer without tensors at a free number of a Sequential."""
     dims = value.dims or 1
     made: dict[str, tuple[str, dict[str, object]]] = {
@@ -163,7 +168,7 @@ def _put(part: Part, number: int, word: str, value: Value, flow: Flow) -> None:
             part.extras[str(number)] = (text[3:], {})
 
 
-def chain(part: Part, value: Value, flow: Flow, last: bool) -> Value | None:
+def chain(part: ModulePart, value: Value, flow: Flow, last: bool) -> Value | None:
     """A block whose modules feed one another in the order in which they stand."""
     if not part.is_block or part.tensors or any(map(_PARALLEL.match, part.children)):
         return None
@@ -197,7 +202,9 @@ def chain(part: Part, value: Value, flow: Flow, last: bool) -> Value | None:
     return value
 
 
-def _ending(part: Part, members: list[Part], body: Body, flow: Flow, last: bool) -> None:
+def _ending(
+    part: ModulePart, members: list[ModulePart], body: Body, flow: Flow, last: bool
+) -> None:
     if not last or part.path or not members or not members[-1].is_weight:
         return
     word = final_word(members[-1], flow)
@@ -208,7 +215,7 @@ def _ending(part: Part, members: list[Part], body: Body, flow: Flow, last: bool)
 
 
 def _read_out(
-    body: Body, value: Value | None, member: Part, final: bool, flow: Flow
+    body: Body, value: Value | None, member: ModulePart, final: bool, flow: Flow
 ) -> Value | None:
     """A sequence as a head reads it: its last step, its mean, or all of it."""
     if value is None or value.kind != SEQUENCE or not flow.tags:
@@ -228,7 +235,7 @@ def _read_out(
 
 
 def _run(
-    part: Part, member: Part, value: Value, body: Body, final: bool, flow: Flow
+    part: ModulePart, member: ModulePart, value: Value, body: Body, final: bool, flow: Flow
 ) -> Value | None:
     name = attribute(member.name)
     if member.kind in ("Sequential", "ModuleList") and (
@@ -251,7 +258,7 @@ def _run(
 
 
 def _looped(
-    part: Part, member: Part, value: Value, body: Body, final: bool, flow: Flow
+    part: ModulePart, member: ModulePart, value: Value, body: Body, final: bool, flow: Flow
 ) -> Value | None:
     """A ModuleList whose modules feed one another."""
     members = list(member.children.values())

@@ -5,20 +5,20 @@ from __future__ import annotations
 from itertools import pairwise
 
 from archfind.sourcing.flow import Flow
-from archfind.sourcing.parts import RECURRENT, Part
+from archfind.sourcing.parts import RECURRENT, ModulePart
 from archfind.sourcing.values import is_activation
 
 LATENT = ("latent", "mu", "mean", "logvar", "var", "embedding", "code", "bottleneck")
 
 
-def belongs(following: Part | None) -> bool:
+def belongs(following: ModulePart | None) -> bool:
     """Whether a module goes with the layer before it: a norm, or an activation."""
     if following is None:
         return False
     return following.is_norm or following.kind == "PReLU" or is_activation(following.kind)
 
 
-def in_order(members: list[Part]) -> list[Part]:
+def in_order(members: list[ModulePart]) -> list[ModulePart]:
     """Layers in the order in which their widths chain, where there is one such order alone and that
     of registration is none: an output that was registered first."""
     plain = [member.is_weight and member.ins != member.outs for member in members]
@@ -37,7 +37,11 @@ def in_order(members: list[Part]) -> list[Part]:
 
 
 def wants_activation(
-    member: Part, before: list[Part], following: Part | None, final: bool, flow: Flow
+    member: ModulePart,
+    before: list[ModulePart],
+    following: ModulePart | None,
+    final: bool,
+    flow: Flow,
 ) -> bool:
     """Whether a function stands between a layer and what follows it."""
     if following is not None and (following.is_norm or is_activation(following.kind)):
@@ -56,7 +60,7 @@ def wants_activation(
     return flow.asked.value(f"{member.path}.activation", usual, "more follows", both) != "none"
 
 
-def _is_bare_body(following: Part | None) -> bool:
+def _is_bare_body(following: ModulePart | None) -> bool:
     """Whether residual blocks without norms follow: what they add to is no activation's output."""
     if following is None or following.kind != "Sequential":
         return False

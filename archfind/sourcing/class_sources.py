@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import textwrap
 
-from archfind.sourcing.program import Unfollowed, Weight
+from archfind.sourcing.program import ProgramWeight, Unfollowed
 from archfind.sourcing.script import Follower, Held
 
 TYPE_CHECKING = False
@@ -117,7 +117,7 @@ class KnownModules(Follower):
         if path in self.listing:
             return Held(path, self.listing[path][0])
         if path in self.index:
-            return Weight(path)
+            return ProgramWeight(path)
         if name == "training":
             return False
         told = self.own if not holder.path else self.listing[holder.path][1]

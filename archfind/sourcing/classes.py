@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from archfind.frozen import frozen
-from archfind.sourcing.expressions import module, tensor
+from archfind.sourcing.expressions import module_expression, tensor_statement
 from archfind.sourcing.names import class_name, is_plain, unused
-from archfind.sourcing.nodes import Call, Hole, Printer, Symbol, leaves, quoted_name
-from archfind.sourcing.parts import Part
+from archfind.sourcing.nodes import Hole, Printer, ProgramCall, Symbol, leaves_of_node, quoted_name
+from archfind.sourcing.parts import ModulePart
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ _GIVEN = ("out_channels", "out_features")
 
 
 @frozen
-class Written:
+class WrittenClass:
     """A class of the source: its name, the arguments of its constructor with their defaults (None
     for those without), its statements, which leaf of which statement is which argument, and the
     block that its forward is taken from."""
@@ -30,21 +30,21 @@ class Written:
     parameters: tuple[tuple[str, object], ...]
     statements: tuple[Statement, ...]
     names: tuple[Mapping[int, str], ...]
-    part: Part
+    part: ModulePart
 
 
-def written_classes(top: Part, symbols: Mapping[str, object]) -> list[Written]:
+def written_classes(top: ModulePart, symbols: Mapping[str, object]) -> list[WrittenClass]:
     """The classes for every block of a tree, those first that others hold. `symbols` has the
     network-wide settings with the text or number that each has by default."""
-    heights: dict[int, list[Part]] = {}
+    heights: dict[int, list[ModulePart]] = {}
     _height(top, heights)
     if not top.is_block:
         heights[max(heights, default=0) + 1] = [top]
     made: dict[str, object] = {}
-    written: list[Written] = []
+    written: list[WrittenClass] = []
     taken = {"Model", "Tensor", "Callable", "OrderedDict", "F"}
     for height in sorted(heights):
-        groups: dict[object, list[tuple[Part, list[Statement]]]] = {}
+        groups: dict[object, list[tuple[ModulePart, list[Statement]]]] = {}
         for part in heights[height]:
             statements = _statements(part, made)
             groups.setdefault(_key(part, statements), []).append((part, statements))
@@ -62,7 +62,7 @@ def written_classes(top: Part, symbols: Mapping[str, object]) -> list[Written]:
     return written
 
 
-def _height(part: Part, heights: dict[int, list[Part]]) -> int:
+def _height(part: ModulePart, heights: dict[int, list[ModulePart]]) -> int:
     """How many classes stand below and in a part."""
     height = max((_height(child, heights) for child in part.children.values()), default=0)
     if part.is_block:
@@ -71,34 +71,34 @@ def _height(part: Part, heights: dict[int, list[Part]]) -> int:
     return height
 
 
-def _statements(part: Part, made: Mapping[str, object]) -> list[Statement]:
+def _statements(part: ModulePart, made: Mapping[str, object]) -> list[Statement]:
     if not part.is_block:
-        whole = module(part, made)
-        assert isinstance(whole, Call)
-        return [("", Call("super().__init__", whole.arguments), "")]
+        whole = module_expression(part, made)
+        assert isinstance(whole, ProgramCall)
+        return [("", ProgramCall("super().__init__", whole.arguments), "")]
     held: list[Statement] = []
     for name, spec in part.tensors.items():
         if name != "_extra_state":
-            held.append(tensor(name, spec, name not in part.children))
+            held.append(tensor_statement(name, spec, name not in part.children))
     for name, child in part.children.items():
         free = is_plain(name) and name not in part.tensors
         start = f"self.{name}" if free else f"self._modules[{quoted_name(name)}]"
-        held.append((f"{start} = ", module(child, made), ""))
+        held.append((f"{start} = ", module_expression(child, made), ""))
     for name, (kind, arguments) in part.extras.items():
-        extra = Part(name, "")
+        extra = ModulePart(name, "")
         extra.kind, extra.arguments = kind, dict(arguments)
-        held.append((f"self.{name} = ", module(extra, made), ""))
+        held.append((f"self.{name} = ", module_expression(extra, made), ""))
     return held
 
 
-def _key(part: Part, statements: list[Statement]) -> object:
+def _key(part: ModulePart, statements: list[Statement]) -> object:
     """What all blocks of one class have in common."""
     blank = [(start, _blank(node), end) for start, node, end in statements]
     return (tuple(blank), tuple(part.forward or ()), part.takes, part.words, part.forward is None)
 
 
 def _blank(node: object) -> str:
-    count = list(leaves(node))
+    count = list(leaves_of_node(node))
     names = {
         number: f"{leaf.role}:{type(leaf.value).__name__}"
         for number, leaf in enumerate(count)
@@ -109,12 +109,12 @@ def _blank(node: object) -> str:
 
 def _class(
     name: str,
-    members: list[tuple[Part, list[Statement]]],
+    members: list[tuple[ModulePart, list[Statement]]],
     made: dict[str, object],
     symbols: Mapping[str, object] | None,
-) -> Written:
+) -> WrittenClass:
     part, statements = members[0]
-    every = [[list(leaves(node)) for _, node, _ in held] for _, held in members]
+    every = [[list(leaves_of_node(node)) for _, node, _ in held] for _, held in members]
     names: list[dict[int, str]] = [{} for _ in statements]
     vectors: dict[tuple[object, ...], str] = {}
     roles = _roles(every)
@@ -137,14 +137,14 @@ def _class(
             names[at][number] = vectors[vector]
     for number, (member, _) in enumerate(members):
         values = [("", Hole(vector[number], word)) for word, vector in differing]
-        made[member.path] = Call(name, (*values, *((key, Symbol(key)) for key in used)))
+        made[member.path] = ProgramCall(name, (*values, *((key, Symbol(key)) for key in used)))
     parameters: list[tuple[str, object]]
     if symbols is None:
         parameters = [(word, None) for word in (*(name for name, _ in differing), *used)]
     else:
         sizes = _sizes(every[0], names) if part.is_ordered else []
         parameters = sizes + [(key, symbols[key]) for key in symbols if key in used]
-    return Written(name, tuple(parameters), tuple(statements), tuple(names), part)
+    return WrittenClass(name, tuple(parameters), tuple(statements), tuple(names), part)
 
 
 def _roles(every: list[list[list[Hole | Symbol]]]) -> dict[tuple[object, ...], set[str]]:

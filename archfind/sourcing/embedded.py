@@ -6,7 +6,7 @@ from __future__ import annotations
 import ast
 
 from archfind.sourcing.class_sources import MOST, KnownModules, Sources
-from archfind.sourcing.program import Op, Program, Ref, Unfollowed, Weight
+from archfind.sourcing.program import FileProgram, Op, ProgramWeight, Ref, Unfollowed
 from archfind.sourcing.script import Held
 
 TYPE_CHECKING = False
@@ -40,7 +40,7 @@ def embedded_program(
     listing: Listing,
     index: Mapping[str, TensorSpec],
     attributes: Mapping[str, object],
-) -> Program:
+) -> FileProgram:
     """The operations of a pickled module of class `root`: `listing` has the class and attributes of
     every module below it, `attributes` its own. Unfollowed where some statement isn't known."""
     try:
@@ -52,7 +52,7 @@ def embedded_program(
     except (RecursionError, KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
         raise Unfollowed("its source has another form") from error
     inputs = tuple(ref.name for ref in given if isinstance(ref, Ref))
-    return Program(inputs, tuple(follower.ops), outputs, follower.named)
+    return FileProgram(inputs, tuple(follower.ops), outputs, follower.named)
 
 
 class _Follower(KnownModules):
@@ -137,7 +137,7 @@ class _Follower(KnownModules):
             return {"add": left + right, "sub": left - right, "mul": left * right}[name]
         if numbers and isinstance(operator, ast.FloorDiv) and right:
             return left // right
-        if not name or not any(isinstance(one, Ref | Weight) for one in (left, right)):
+        if not name or not any(isinstance(one, Ref | ProgramWeight) for one in (left, right)):
             raise Unfollowed("arithmetic of another form")
         # x += y changes what else is called x
         return self.made(name + end * isinstance(left, Ref), (left, right), (), stack)
@@ -191,7 +191,7 @@ class _Follower(KnownModules):
             return self.function(last, *self.arguments(node, scope, stack), stack)
         if isinstance(function, ast.Attribute):
             holder = self.value(function.value, scope, stack)
-            if isinstance(holder, Ref | Weight):
+            if isinstance(holder, Ref | ProgramWeight):
                 return self.method(last, holder, node, scope, stack)
             method = self.classes.methods.get(holder.cls, {}).get(last)
             if isinstance(holder, Held) and method is not None and not node.keywords:

@@ -7,9 +7,9 @@ import re
 from archfind.evidence.listed import listing
 from archfind.frozen import frozen
 from archfind.sourcing.flow import Flow
-from archfind.sourcing.parts import CONTAINERS, Part
+from archfind.sourcing.parts import CONTAINERS, ModulePart
 from archfind.sourcing.patterns import PATTERNS
-from archfind.sourcing.plan import planned
+from archfind.sourcing.plan import planned_convolutions
 from archfind.sourcing.stacks import torch_stacks
 from archfind.sourcing.stated import stated_arguments
 from archfind.sourcing.tree import is_writable, module_tree
@@ -43,7 +43,7 @@ class Explained:
     network gives, None where no pattern explains it. `prefix` is what its names lack of the
     file's."""
 
-    top: Part
+    top: ModulePart
     flow: Flow
     given: Value | None
     grade: str
@@ -68,7 +68,7 @@ def explained(canonical: Canonical, settings: Mapping[str, object] = NOTHING) ->
     stated_arguments(top, asked)
     torch_stacks(top, asked)
     flow = Flow(asked, bool(listed), PATTERNS)
-    planned(top, flow)
+    planned_convolutions(top, flow)
     given = _explained(top, flow)
     top.is_ordered = _is_ordered(top, flow)
     asked.refuse_idle(canonical.checkpoint.path)
@@ -89,7 +89,7 @@ def unprefixed(tensors: Mapping[str, TensorSpec]) -> tuple[dict[str, TensorSpec]
         prefix += f"{word}."
 
 
-def _explained(top: Part, flow: Flow) -> Value | None:
+def _explained(top: ModulePart, flow: Flow) -> Value | None:
     """What the network gives; a tree that is one container becomes a block that holds nothing
     else."""
     top.kind = "Block" if top.kind not in CONTAINERS else top.kind
@@ -103,7 +103,7 @@ def _explained(top: Part, flow: Flow) -> Value | None:
     return flow.explain(top, Value("input"), True)
 
 
-def _is_ordered(top: Part, flow: Flow) -> bool:
+def _is_ordered(top: ModulePart, flow: Flow) -> bool:
     """Whether the layer with tensors that is registered first runs first, as far as that is known,
     and so with the last."""
     calls = [part for part in flow.calls if part.ins or part.kind == "Embedding"]
@@ -113,7 +113,7 @@ def _is_ordered(top: Part, flow: Flow) -> bool:
     return calls[0] is layers[0] and (calls[-1] is layers[-1] or "heads" in flow.tags)
 
 
-def _grade(top: Part, explained: bool, asked: Asked, canonical: Canonical) -> str:
+def _grade(top: ModulePart, explained: bool, asked: Asked, canonical: Canonical) -> str:
     """Certain only where a whole pickle of torch's own Sequential says every number of layers that
     are written with all of their arguments, and names nothing else that could run: a hook, say."""
     if not explained:

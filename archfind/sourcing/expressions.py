@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 from archfind.sourcing.names import is_plain
-from archfind.sourcing.nodes import Call, Hole, Repeat, Rows, Symbol, quoted_name
-from archfind.sourcing.parts import Part
+from archfind.sourcing.nodes import Hole, ProgramCall, ProgramList, Repeat, Symbol, quoted_name
+from archfind.sourcing.parts import ModulePart
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ SETTINGS = ("activation", "final")  # layers that a constructor's argument makes
 _FEWEST = 3  # equal modules in a row that are written as one expression
 
 
-def module(part: Part, classes: Mapping[str, object]) -> object:
+def module_expression(part: ModulePart, classes: Mapping[str, object]) -> object:
     """The expression that makes `part`; `classes` has those of blocks, by their paths."""
     if part.is_block:
         return classes[part.path]
@@ -37,8 +37,8 @@ def module(part: Part, classes: Mapping[str, object]) -> object:
         return _stack(part, classes)
     if part.kind in SETTINGS:
         return Symbol(part.kind, True)
-    made = Call(f"nn.{part.kind}", _arguments(part.arguments))
-    return Call(part.wrapped, (("", made),)) if part.wrapped else made
+    made = ProgramCall(f"nn.{part.kind}", _arguments(part.arguments))
+    return ProgramCall(part.wrapped, (("", made),)) if part.wrapped else made
 
 
 def _arguments(arguments: Mapping[str, object]) -> tuple[tuple[str, object], ...]:
@@ -58,39 +58,39 @@ def _shortened(name: str, sizes: tuple[object, ...]) -> object:
     return sizes[0] if alike else sizes
 
 
-def _container(part: Part, classes: Mapping[str, object]) -> object:
-    items = [(name, module(child, classes)) for name, child in _filled(part)]
+def _container(part: ModulePart, classes: Mapping[str, object]) -> object:
+    items = [(name, module_expression(child, classes)) for name, child in _filled(part)]
     names = [name for name, _ in items]
     if names != [str(number) for number in range(len(names))]:
-        pairs = [Rows("(", ")", (quoted_name(name), node)) for name, node in items]
-        held = Call("OrderedDict", (("", Rows("[", "]", tuple(pairs))),))
-        return Call("nn.Sequential", (("", held),))
+        pairs = [ProgramList("(", ")", (quoted_name(name), node)) for name, node in items]
+        held = ProgramCall("OrderedDict", (("", ProgramList("[", "]", tuple(pairs))),))
+        return ProgramCall("nn.Sequential", (("", held),))
     nodes = _repeated([node for _, node in items])
     if part.kind == "ModuleList":
         if len(nodes) == 1 and isinstance(nodes[0], Repeat):
-            return Call("nn.ModuleList", (("", _generator(nodes[0])),))
-        return Call("nn.ModuleList", (("", Rows("[", "]", tuple(nodes))),))
-    return Call("nn.Sequential", tuple(("", node) for node in nodes))
+            return ProgramCall("nn.ModuleList", (("", _generator(nodes[0])),))
+        return ProgramCall("nn.ModuleList", (("", ProgramList("[", "]", tuple(nodes))),))
+    return ProgramCall("nn.Sequential", tuple(("", node) for node in nodes))
 
 
 def _generator(repeat: Repeat) -> object:
-    return Rows("[", "]", (repeat,))
+    return ProgramList("[", "]", (repeat,))
 
 
-def _filled(part: Part) -> list[tuple[str, Part]]:
+def _filled(part: ModulePart) -> list[tuple[str, ModulePart]]:
     """A container's children, with layers without tensors in the gaps between their numbers."""
     if not all(name.isdecimal() for name in part.children):
         return list(part.children.items())
     by_number = {int(name): child for name, child in part.children.items()}
     for name, (kind, arguments) in part.extras.items():
-        extra = Part(name, f"{part.path}.{name}")
+        extra = ModulePart(name, f"{part.path}.{name}")
         extra.kind, extra.arguments = kind, dict(arguments)
         by_number.setdefault(int(name), extra)
-    held: list[tuple[str, Part]] = []
+    held: list[tuple[str, ModulePart]] = []
     for number in range(max(by_number) + 1):
         child = by_number.get(number)
         if child is None:
-            child = Part(str(number), f"{part.path}.{number}")
+            child = ModulePart(str(number), f"{part.path}.{number}")
             child.kind = "Identity"
         held.append((str(number), child))
     return held
@@ -112,19 +112,19 @@ def _repeated(nodes: list[object]) -> list[object]:
     return held
 
 
-def _stack(part: Part, classes: Mapping[str, object]) -> object:
+def _stack(part: ModulePart, classes: Mapping[str, object]) -> object:
     first = next(iter(part.children["layers"].children.values()))
-    held: list[tuple[str, object]] = [("", module(first, classes))]
+    held: list[tuple[str, object]] = [("", module_expression(first, classes))]
     held.append(("", Hole(len(part.children["layers"].children), "num_layers")))
     norm = part.children.get("norm")
     if norm is not None:
-        held.append(("norm", module(norm, classes)))
+        held.append(("norm", module_expression(norm, classes)))
     if part.kind == "TransformerEncoder":
         held.append(("enable_nested_tensor", Hole(False, "enable_nested_tensor")))
-    return Call(f"nn.{part.kind}", tuple(held))
+    return ProgramCall(f"nn.{part.kind}", tuple(held))
 
 
-def tensor(name: str, spec: TensorSpec, is_free: bool) -> tuple[str, object, str]:
+def tensor_statement(name: str, spec: TensorSpec, is_free: bool) -> tuple[str, object, str]:
     """The statement that registers a tensor of a block's own: what stands before its expression,
     the expression, and what stands after it. `is_free`: nothing else has its name."""
     dtype = spec.dtype if _FLOATS.match(spec.dtype) or _INTEGERS.match(spec.dtype) else "float32"
@@ -134,10 +134,10 @@ def tensor(name: str, spec: TensorSpec, is_free: bool) -> tuple[str, object, str
         arguments = tuple(("", Hole(size, "size")) for size in spec.shape)
     if dtype != "float32":
         arguments = (*arguments, ("dtype", f"torch.{dtype}"))
-    zeros = Call("torch.zeros", arguments)
+    zeros = ProgramCall("torch.zeros", arguments)
     plain = is_free and is_plain(name)
     if _FLOATS.match(dtype):
-        made = Call("nn.Parameter", (("", zeros),))
+        made = ProgramCall("nn.Parameter", (("", zeros),))
         start = f"self.{name}" if plain else f"self._parameters[{quoted_name(name)}]"
         return f"{start} = ", made, ""
     if plain:

@@ -3,9 +3,9 @@ block, and what it gives is what flows on."""
 
 from __future__ import annotations
 
-from archfind.sourcing.parts import Part
+from archfind.sourcing.parts import ModulePart
 from archfind.sourcing.unseen import ACTIVATIONS
-from archfind.sourcing.values import MAP, Value, fitted, is_activation
+from archfind.sourcing.values import MAP, Value, is_activation, layer_output
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from archfind.sourcing.unseen import Asked
 
-    Pattern = Callable[[Part, Value, "Flow", bool], Value | None]
+    Pattern = Callable[[ModulePart, Value, "Flow", bool], Value | None]
 
 
 class Flow:
@@ -34,15 +34,17 @@ class Flow:
         self.usual_activation = "relu"
         self.tags: list[str] = []  # what patterns recognised, for words
         self.input_side = 0  # of the maps that a network reads, where sizes force it
-        self.calls: list[Part] = []  # the layers that are explained, in the order in which they run
-        self.heads: list[Part] = []  # that read one trunk, or one input
+        self.calls: list[
+            ModulePart
+        ] = []  # the layers that are explained, in the order in which they run
+        self.heads: list[ModulePart] = []  # that read one trunk, or one input
         self.levels: tuple[int, int] = 0, 0  # of a U-Net: how many, and the first one's width
 
-    def explain(self, part: Part, value: Value, last: bool) -> Value | None:
+    def explain(self, part: ModulePart, value: Value, last: bool) -> Value | None:
         """What `part` gives when `value` is fed to it, its forward written on the way; None where
         no pattern explains it. `last`: nothing with tensors comes after it."""
         if not part.is_block and part.kind not in ("Sequential", "ModuleList"):
-            fits = fitted(part, value, self.asked)
+            fits = layer_output(part, value, self.asked)
             self.calls += [part] if fits is not None else []
             return fits
         for pattern in self.patterns:
@@ -65,7 +67,7 @@ class Flow:
             self.symbols[name] = ACTIVATIONS.get(word, "nn.ReLU")
         return name
 
-    def activate(self, part: Part) -> str:
+    def activate(self, part: ModulePart) -> str:
         """How a block's forward calls its activation."""
         shared = shared_activation(part)
         if shared:
@@ -76,11 +78,11 @@ class Flow:
         part.extras[name] = (self.activation(), {})
         return f"self.{name}"
 
-    def has_activations(self, part: Part) -> bool:
+    def has_activations(self, part: ModulePart) -> bool:
         """Whether the file shows a block's activations among its modules."""
         return any(is_activation(child.kind) for child in part.children.values())
 
-    def pool(self, part: Part, value: Value, name: str = "pool") -> str:
+    def pool(self, part: ModulePart, value: Value, name: str = "pool") -> str:
         """How a block's forward calls a pooling that halves."""
         while name in part.children or name in part.tensors:
             name += "_"
@@ -90,7 +92,7 @@ class Flow:
         return f"self.{name}"
 
 
-def shared_activation(part: Part) -> str:
+def shared_activation(part: ModulePart) -> str:
     """The child that is an activation which several layers of a block use; "" for none."""
     acts = [name for name, child in part.children.items() if is_activation(child.kind)]
     weights = [child for child in part.children.values() if child.is_weight]
@@ -123,7 +125,7 @@ class Body:
         return [*self.lines, f"return {self.x}"]
 
 
-def entry(part: Part) -> Part | None:
+def entry(part: ModulePart) -> ModulePart | None:
     """The first layer with weights in a part: what it reads tells what the part reads."""
     for child in part.walk():
         if child.ins or child.kind == "Embedding":
@@ -131,7 +133,7 @@ def entry(part: Part) -> Part | None:
     return None
 
 
-def adapted(body: Body, value: Value, member: Part, flow: Flow) -> Value | None:
+def adapted(body: Body, value: Value, member: ModulePart, flow: Flow) -> Value | None:
     """`value` as the part's first layer reads it, with the line that makes it so: a map is averaged
     or flattened for a Linear, a vector becomes a map. None where sizes can't agree."""
     first = entry(member)
@@ -163,7 +165,7 @@ def adapted(body: Body, value: Value, member: Part, flow: Flow) -> Value | None:
     return value
 
 
-def _flattens_itself(member: Part, first: Part) -> bool:
+def _flattens_itself(member: ModulePart, first: ModulePart) -> bool:
     """Whether a Sequential has a place before its first Linear for what flattens."""
     number = first.name
     if member.kind != "Sequential" or first.path != f"{member.path}.{number}":
@@ -173,7 +175,7 @@ def _flattens_itself(member: Part, first: Part) -> bool:
     return flat or (number.isdecimal() and int(number) > 0 and names[0] == number)
 
 
-def _unflattened(body: Body, value: Value, first: Part) -> Value | None:
+def _unflattened(body: Body, value: Value, first: ModulePart) -> Value | None:
     dims = first.dims
     if first.ins == value.width:
         body.step(f"x = x[:, :{', None' * dims}]")

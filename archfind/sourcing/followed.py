@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from archfind.sourcing.layer_calls import layer_called
 from archfind.sourcing.names import attribute, is_plain
-from archfind.sourcing.operations import Expression, expression
-from archfind.sourcing.parts import CONTAINERS, RECURRENT, Part
-from archfind.sourcing.program import Op, Program, Ref, Unfollowed, Weight, used
+from archfind.sourcing.operations import PythonTemplate, expression
+from archfind.sourcing.parts import CONTAINERS, RECURRENT, ModulePart
+from archfind.sourcing.program import FileProgram, Op, ProgramWeight, Ref, Unfollowed, used
 from archfind.sourcing.recurrent_calls import recurrent_called
 from archfind.sourcing.statements import Item, forward_lines
 
@@ -18,7 +18,7 @@ _DEEPEST = 40
 _ARGUMENTS = ("x", "y", "z", *(f"x{number}" for number in range(1, 20)))
 
 
-def follow(top: Part, program: Program) -> None:
+def follow(top: ModulePart, program: FileProgram) -> None:
     """Write the forward of every block of a tree that the program calls. Unfollowed where it can't
     be: an operation that isn't known, a block that is called in two ways."""
     if any(part.kind == "MultiheadAttention" for part in top.walk()):
@@ -36,7 +36,7 @@ def follow(top: Part, program: Program) -> None:
 
 
 class _Follower:
-    def __init__(self, top: Part, program: Program) -> None:
+    def __init__(self, top: ModulePart, program: FileProgram) -> None:
         self.top = top
         self.classes = program.classes
         self.called: dict[str, object] = {}
@@ -52,7 +52,7 @@ class _Follower:
 
     def block(
         self,
-        part: Part,
+        part: ModulePart,
         ops: Sequence[tuple[int, Op]],
         depth: int,
         inputs: Sequence[str],
@@ -89,14 +89,14 @@ class _Follower:
         part.takes = takes
         part.gives = _gives(outputs)
 
-    def settle(self, part: Part, key: object, lines: list[str]) -> None:
+    def settle(self, part: ModulePart, key: object, lines: list[str]) -> None:
         if self.called.setdefault(part.path, key) != key:
             raise Unfollowed("a block is called in two ways")
         part.forward = lines or None
 
     def is_row(
         self,
-        part: Part,
+        part: ModulePart,
         items: Sequence[Item],
         children: Sequence[tuple[str, str, str]],
         inputs: Sequence[str],
@@ -120,7 +120,7 @@ class _Follower:
         return ordered and reads == chained[:-1] and outputs == Ref(chained[-1])
 
     def module(
-        self, holder: Part, ops: Sequence[tuple[int, Op]], depth: int, path: str
+        self, holder: ModulePart, ops: Sequence[tuple[int, Op]], depth: int, path: str
     ) -> list[Item]:
         """The call of the module at `path`, as one step; of a layer that isn't called as torch.nn
         calls it, its operations."""
@@ -140,9 +140,9 @@ class _Follower:
         if part.kind in RECURRENT:
             read, (steps, *states) = recurrent_called(part, run, outputs)
             pair = states[0] if len(states) == 1 else f"{steps}:states"  # of an LSTM
-            made = Item(Expression((f"{call}(", (read, False), ")")), (steps, pair), True)
+            made = Item(PythonTemplate((f"{call}(", (read, False), ")")), (steps, pair), True)
             places = [(n, s) for n, s in enumerate(states) if len(states) > 1 and s in outputs]
-            held = [(Expression(((Ref(pair), True), f"[{n}]")), (s,)) for n, s in places]
+            held = [(PythonTemplate(((Ref(pair), True), f"[{n}]")), (s,)) for n, s in places]
             return [made, *(Item(*one) for one in held)]
         own = _own(part)
         layer = layer_called(own, run, stated) if len(outputs) == 1 else None
@@ -153,7 +153,7 @@ class _Follower:
             part.kind, part.arguments = own.kind, own.arguments
             part.ins, part.outs = own.ins, own.outs
             changes = bool(part.arguments.get("inplace"))
-            made = Expression((f"{call}(", (layer[1], False), ")"))
+            made = PythonTemplate((f"{call}(", (layer[1], False), ")"))
             return [Item(made, tuple(outputs), False, changes)]
         if not part.is_block and part.kind not in CONTAINERS:
             return [self.item(op, holder) for op in run]
@@ -164,7 +164,7 @@ class _Follower:
         for number, name in enumerate(inputs):
             pieces += [", "] if number else []
             pieces.append((Ref(name), False))
-        return [Item(Expression((*pieces, ")")), tuple(outputs), len(outputs) > 1)]
+        return [Item(PythonTemplate((*pieces, ")")), tuple(outputs), len(outputs) > 1)]
 
     def layer(self, call: str, op: Op, changes: bool) -> Item:
         """A layer of torch.nn that is called as a whole, with the arguments that the file says."""
@@ -174,24 +174,24 @@ class _Follower:
                 raise Unfollowed("a layer reads something else")
             pieces += [", "] if number else []
             pieces.append((value, False))
-        return Item(Expression((*pieces, ")")), op.outs, op.multiple, changes)
+        return Item(PythonTemplate((*pieces, ")")), op.outs, op.multiple, changes)
 
-    def item(self, op: Op, holder: Part) -> Item:
+    def item(self, op: Op, holder: ModulePart) -> Item:
         made = expression(op, lambda key: self.tensor(holder, key))
         return Item(made, op.outs, op.multiple, op.name.endswith("_"))
 
-    def part(self, path: str) -> Part:
+    def part(self, path: str) -> ModulePart:
         part, so_far = self.top, ""
         for name in path.split("."):
             so_far = f"{so_far}.{name}".lstrip(".")
             if part.children.get(name) is None:
                 if not part.is_block and part.kind not in CONTAINERS:
                     raise Unfollowed("a module below a layer")
-                part.children[name] = Part(name, so_far)
+                part.children[name] = ModulePart(name, so_far)
             part = part.children[name]
         return part
 
-    def access(self, holder: Part, path: str) -> str:
+    def access(self, holder: ModulePart, path: str) -> str:
         """How a forward of `holder` calls the module at a path."""
         start = f"{holder.path}." if holder.path else ""
         if not path.startswith(start) or path == holder.path:
@@ -203,7 +203,7 @@ class _Follower:
             part = part.children[name]
         return text
 
-    def tensor(self, holder: Part, key: str) -> str:
+    def tensor(self, holder: ModulePart, key: str) -> str:
         path, _, name = key.rpartition(".")
         place = path
         while place and not _exists(self.top, place):
@@ -219,28 +219,28 @@ class _Follower:
         raise Unfollowed("a tensor that no module has")
 
 
-def _is_float(part: Part, name: str) -> bool:
+def _is_float(part: ModulePart, name: str) -> bool:
     spec = part.tensors.get(name)
     return spec is None or spec.dtype.startswith(("float", "bfloat", "complex"))
 
 
-def _exists(top: Part, path: str) -> bool:
-    part: Part | None = top
+def _exists(top: ModulePart, path: str) -> bool:
+    part: ModulePart | None = top
     for name in path.split("."):
         part = part.children.get(name) if part is not None else None
     return part is not None
 
 
-def _own(part: Part) -> Part:
+def _own(part: ModulePart) -> ModulePart:
     """A copy of a layer, to be given arguments."""
-    copy = Part(part.name, part.path)
+    copy = ModulePart(part.name, part.path)
     copy.kind, copy.arguments, copy.dims = part.kind, dict(part.arguments), part.dims
     copy.tensors, copy.children = part.tensors, part.children
     copy.ins, copy.outs = part.ins, part.outs
     return copy
 
 
-def _refs(made: Expression) -> list[tuple[Ref, bool]]:
+def _refs(made: PythonTemplate) -> list[tuple[Ref, bool]]:
     return [piece for piece in made.pieces if not isinstance(piece, str)]
 
 
@@ -252,7 +252,7 @@ def _gives(outputs: object) -> str:
     return "Tensor"
 
 
-def weights(program: Program) -> set[str]:
+def weights(program: FileProgram) -> set[str]:
     """The keys of all tensors that a program reads."""
     values = [value for op in program.ops for value in (*op.args, *(v for _, v in op.kwargs))]
     held: set[str] = set()
@@ -260,6 +260,6 @@ def weights(program: Program) -> set[str]:
         value = values.pop()
         if isinstance(value, list | tuple):
             values += value  # pyright: ignore
-        elif isinstance(value, Weight):
+        elif isinstance(value, ProgramWeight):
             held.add(value.key)
     return held

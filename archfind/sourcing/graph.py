@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from archfind.sourcing.program import Op, Program, Ref, Unfollowed, Weight, Word
+from archfind.sourcing.program import FileProgram, Op, ProgramWeight, Ref, Unfollowed, Word
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ _DTYPES = {
 _PLACES = ("device", "pin_memory", "layout", "memory_format", "non_blocking", "copy")
 
 
-def graph_program(document: Any) -> Program:
+def graph_program(document: Any) -> FileProgram:
     """The operations of a program's JSON. Unfollowed where it holds something that isn't known."""
     try:
         return _program(document["graph_module"])
@@ -27,7 +27,7 @@ def graph_program(document: Any) -> Program:
         raise Unfollowed("its graph has another form") from error
 
 
-def _program(module: Any) -> Program:
+def _program(module: Any) -> FileProgram:
     graph, signature = module["graph"], module["signature"]
     names: dict[str, object] = {}
     inputs: list[str] = []
@@ -39,7 +39,7 @@ def _program(module: Any) -> Program:
         key = held.get("parameter_name") or held.get("buffer_name")
         if kind not in ("parameter", "buffer") or not isinstance(key, str):
             raise Unfollowed(f"an input of kind {kind}")
-        names[held["arg"]["name"]] = Weight(key)
+        names[held["arg"]["name"]] = ProgramWeight(key)
     if len(graph["nodes"]) > _MOST:
         raise Unfollowed("too many operations")
     classes: dict[str, str] = {}
@@ -53,7 +53,7 @@ def _program(module: Any) -> Program:
     if any(ref.name in names for ref in given):
         raise Unfollowed("it gives its own tensors")
     outputs: object = given[0] if len(given) == 1 else tuple(given)
-    return Program(tuple(inputs), tuple(ops), outputs, classes)
+    return FileProgram(tuple(inputs), tuple(ops), outputs, classes)
 
 
 def _op(node: Any, names: dict[str, object], classes: dict[str, str], calls: dict[str, int]) -> Op:

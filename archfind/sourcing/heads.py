@@ -8,14 +8,14 @@ import re
 from archfind.sourcing.chain import chain
 from archfind.sourcing.flow import Body, Flow, adapted, entry
 from archfind.sourcing.names import attribute, is_plain
-from archfind.sourcing.parts import Part
+from archfind.sourcing.parts import ModulePart
 from archfind.sourcing.values import VECTOR, Value
 
 _MEAN = re.compile(r"(^|_)(mu|mean|z_mean)\d*$")
 _SPREAD = re.compile(r"(^|_)(log_?var\w*|var|log_?sigma|sigma|log_?std|std)\d*$")
 
 
-def distribution(part: Part, value: Value, flow: Flow, last: bool) -> Value | None:
+def distribution(part: ModulePart, value: Value, flow: Flow, last: bool) -> Value | None:
     """A variational autoencoder: a trunk, a mean and a spread beside one another, and a decoder."""
     children = list(part.children.values())
     if not part.is_block or part.path or part.tensors or len(children) < 4:
@@ -50,7 +50,7 @@ def distribution(part: Part, value: Value, flow: Flow, last: bool) -> Value | No
 
 
 def _row(
-    part: Part, members: list[Part], value: Value, body: Body, flow: Flow, last: bool
+    part: ModulePart, members: list[ModulePart], value: Value, body: Body, flow: Flow, last: bool
 ) -> Value | None:
     """Modules in a row, called one after another in a larger forward."""
     if not members:
@@ -78,7 +78,7 @@ def _row(
     return value
 
 
-def several_heads(part: Part, value: Value, flow: Flow, last: bool) -> Value | None:
+def several_heads(part: ModulePart, value: Value, flow: Flow, last: bool) -> Value | None:
     """A trunk, and modules at the end that all read what it gives; or no trunk, and modules that
     all read the input."""
     children = list(part.children.values())
@@ -104,21 +104,21 @@ def several_heads(part: Part, value: Value, flow: Flow, last: bool) -> Value | N
     return None
 
 
-def _is_no_head(part: Part) -> bool:
+def _is_no_head(part: ModulePart) -> bool:
     """A norm, or a convolution that sees more than a point."""
     return part.is_norm or (part.is_conv and set(part.arguments["kernel_size"]) != {1})
 
 
-def _outs(part: Part) -> int:
+def _outs(part: ModulePart) -> int:
     return next((c.outs for c in reversed(list(part.walk())) if c.is_weight), 0)
 
 
 def _with_heads(
-    part: Part, trunk: list[Part], heads: list[Part], value: Value, flow: Flow
+    part: ModulePart, trunk: list[ModulePart], heads: list[ModulePart], value: Value, flow: Flow
 ) -> Value | None:
     body = Body()
     if trunk:
-        within = Part(part.name, part.path)
+        within = ModulePart(part.name, part.path)
         within.children = {member.name: member for member in trunk}
         row = chain(within, value, flow, False)
         if row is None or within.forward is None:
@@ -146,7 +146,7 @@ def _with_heads(
     return given
 
 
-def branches(part: Part, value: Value, flow: Flow, last: bool) -> Value | None:
+def branches(part: ModulePart, value: Value, flow: Flow, last: bool) -> Value | None:
     """Modules that read the same, or an input each, and one that reads all that they give."""
     children = list(part.children.values())
     if not part.is_block or part.tensors or len(children) < 3:
@@ -173,20 +173,20 @@ def branches(part: Part, value: Value, flow: Flow, last: bool) -> Value | None:
     return None
 
 
-def _reads(first: Part) -> int:
+def _reads(first: ModulePart) -> int:
     """The width that a layer reads where it isn't depthwise."""
     return first.ins // first.arguments.get("groups", 1) if first.is_conv else first.ins
 
 
-def _same_input(sides: list[Part]) -> bool:
+def _same_input(sides: list[ModulePart]) -> bool:
     """Whether branches of one width read one input: the names of others say what each reads."""
     return all(re.search(r"branch|path|expert|tower|head|b\d", s.name.lower()) for s in sides)
 
 
 def _joined(
-    part: Part,
-    sides: list[Part],
-    rest: list[Part],
+    part: ModulePart,
+    sides: list[ModulePart],
+    rest: list[ModulePart],
     value: Value,
     flow: Flow,
     last: bool,
@@ -208,7 +208,7 @@ def _joined(
     axis = -1 if given[0].kind == "sequence" else 1
     body.lines = _put_together(calls, axis)
     total = Value(given[0].kind, sum(one.width for one in given), given[0].dims)
-    within = Part(part.name, part.path)
+    within = ModulePart(part.name, part.path)
     within.children = {member.name: member for member in rest}
     row = chain(within, total, flow, last)
     if row is None or within.forward is None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from archfind.sourcing.parts import Part
-from archfind.sourcing.program import Op, Ref, Weight, refs
+from archfind.sourcing.parts import ModulePart
+from archfind.sourcing.program import Op, ProgramWeight, Ref, refs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ _USUAL: dict[str, object] = {
 }  # fmt: skip
 
 
-def layer_called(part: Part, ops: Sequence[Op], stated: str) -> tuple[str, Ref] | None:
+def layer_called(part: ModulePart, ops: Sequence[Op], stated: str) -> tuple[str, Ref] | None:
     """Give the layer `part` the arguments that its operations say; the layer's kind and what it
     reads. None where they aren't those of one layer of torch.nn. `stated` is its class there."""
     kind = stated.rpartition(".")[2]
@@ -53,8 +53,8 @@ def layer_called(part: Part, ops: Sequence[Op], stated: str) -> tuple[str, Ref] 
     reads = [ref for value in op.args for ref in refs(value)]
     if len(reads) != 1:
         return None
-    bias = Weight(weights["bias"]) if part.arguments.get("bias", True) else None
-    if given.get("weight") != Weight(weights["weight"]) and "affine" not in part.arguments:
+    bias = ProgramWeight(weights["bias"]) if part.arguments.get("bias", True) else None
+    if given.get("weight") != ProgramWeight(weights["weight"]) and "affine" not in part.arguments:
         return None
     if part.kind == "Linear" and op.name == "linear" and given.get("bias") == bias:
         return "Linear", reads[0]
@@ -62,7 +62,9 @@ def layer_called(part: Part, ops: Sequence[Op], stated: str) -> tuple[str, Ref] 
         return "Embedding", reads[0]
     if part.kind == "PReLU" and op.name == "prelu":
         return "PReLU", reads[0]
-    if part.is_norm and given.get("bias", Weight(weights["bias"])) == Weight(weights["bias"]):
+    if part.is_norm and given.get("bias", ProgramWeight(weights["bias"])) == ProgramWeight(
+        weights["bias"]
+    ):
         return _norm(part, op, given, reads[0], kind)
     return None
 
@@ -85,7 +87,7 @@ def _by_name(op: Op) -> dict[str, object]:
 
 
 def _norm(
-    part: Part, op: Op, given: dict[str, object], read: Ref, kind: str
+    part: ModulePart, op: Op, given: dict[str, object], read: Ref, kind: str
 ) -> tuple[str, Ref] | None:
     eps = given.get("eps", 1e-5)
     arguments: dict[str, Any] = dict(part.arguments)
@@ -93,7 +95,7 @@ def _norm(
     shape = arguments.get("normalized_shape", (wide,))
     if op.name == "batch_norm" and part.kind.startswith("BatchNorm") and not given.get("training"):
         stated = kind if kind in ("BatchNorm1d", "BatchNorm2d", "BatchNorm3d") else part.kind
-        means = [Weight(f"{part.path}.{name}") for name in ("running_mean", "running_var")]
+        means = [ProgramWeight(f"{part.path}.{name}") for name in ("running_mean", "running_var")]
         if [given.get("mean"), given.get("var")] != means:
             return None
         part.kind = stated
@@ -110,7 +112,7 @@ def _norm(
     return part.kind, read
 
 
-def _convolution(part: Part, op: Op, weights: dict[str, str]) -> tuple[str, Ref] | None:
+def _convolution(part: ModulePart, op: Op, weights: dict[str, str]) -> tuple[str, Ref] | None:
     args = list(op.args)
     dims = part.dims
     turned = op.name == f"conv_transpose{dims}d"
@@ -128,10 +130,12 @@ def _convolution(part: Part, op: Op, weights: dict[str, str]) -> tuple[str, Ref]
         return None
     bias = args[2] if len(args) > 2 else None
     read, weight = args[0], args[1] if len(args) > 1 else None
-    if not isinstance(read, Ref) or weight != Weight(weights["weight"]):
+    if not isinstance(read, Ref) or weight != ProgramWeight(weights["weight"]):
         return None
     has_bias = "bias" not in part.arguments
-    if (bias is not None) != has_bias or (bias is not None and bias != Weight(weights["bias"])):
+    if (bias is not None) != has_bias or (
+        bias is not None and bias != ProgramWeight(weights["bias"])
+    ):
         return None
     shape = part.arguments
     groups = groups if type(groups) is int and groups > 0 else 1
@@ -157,7 +161,7 @@ def _convolution(part: Part, op: Op, weights: dict[str, str]) -> tuple[str, Ref]
     return part.kind, read
 
 
-def _weight_sizes(part: Part) -> tuple[int, int]:
+def _weight_sizes(part: ModulePart) -> tuple[int, int]:
     """The first two sizes of a convolution's weight, as the tree read it."""
     a = part.arguments
     groups = a.get("groups", 1)
@@ -166,7 +170,7 @@ def _weight_sizes(part: Part) -> tuple[int, int]:
     return a["out_channels"], a["in_channels"] // groups
 
 
-def _plain(part: Part, op: Op, kind: str) -> tuple[str, Ref] | None:
+def _plain(part: ModulePart, op: Op, kind: str) -> tuple[str, Ref] | None:
     read = op.args[0]
     rest, kwargs = list(op.args[1:]), dict(op.kwargs)
     if not isinstance(read, Ref) or refs(rest):

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from archfind.evidence.layers import Layer
-    from archfind.sourcing.parts import Part
+    from archfind.sourcing.parts import ModulePart
 
     Shapes = Mapping[str, tuple[int, ...]]
 
@@ -21,7 +21,7 @@ _NORM_NAME = re.compile(r"norm|(^|[._])(ln|rms|bn|gn)")
 _PRELU_NAME = re.compile(r"relu|act")
 
 
-def recognise(part: Part, layer: Layer | None, scattered: bool) -> bool:
+def recognise(part: ModulePart, layer: Layer | None, scattered: bool) -> bool:
     """Make `part` the layer that its tensors are those of; False where they are of none. `layer` is
     what the whole state dict says of it, `scattered`: the part has modules below it, too."""
     shapes = {name: spec.shape for name, spec in part.tensors.items()}
@@ -51,7 +51,7 @@ def recognise(part: Part, layer: Layer | None, scattered: bool) -> bool:
     return True
 
 
-def _unwrapped(part: Part, shapes: Shapes) -> dict[str, tuple[int, ...]]:
+def _unwrapped(part: ModulePart, shapes: Shapes) -> dict[str, tuple[int, ...]]:
     """The shapes without what weight and spectral norm add."""
     plain = dict(shapes)
     if "weight_g" in plain and "weight_v" in plain:
@@ -115,7 +115,7 @@ def _recurrent_tensors(kind: str, a: Mapping[str, Any]) -> dict[str, tuple[int, 
     return held
 
 
-def _recurrent(part: Part, shapes: Shapes) -> str:
+def _recurrent(part: ModulePart, shapes: Shapes) -> str:
     first = "weight_hh" if "weight_hh" in shapes else "weight_hh_l0"
     inner = shapes.get(first.replace("hh", "ih"), ())
     if first not in shapes or len(shapes[first]) != 2 or len(inner) != 2:
@@ -140,7 +140,7 @@ def _recurrent(part: Part, shapes: Shapes) -> str:
     return kind + ("Cell" if first == "weight_hh" else "") if kind else ""
 
 
-def _batch_norm(part: Part, shapes: Shapes) -> str:
+def _batch_norm(part: ModulePart, shapes: Shapes) -> str:
     wide = shapes["running_mean"]
     if len(wide) != 1:
         return ""
@@ -152,12 +152,12 @@ def _batch_norm(part: Part, shapes: Shapes) -> str:
     return "BatchNorm2d"  # the dimensions are what flows through it
 
 
-def _norm(part: Part, shapes: Shapes) -> str:
+def _norm(part: ModulePart, shapes: Shapes) -> str:
     part.arguments = {"normalized_shape": shapes["weight"]}
     return "LayerNorm"  # or GroupNorm, by what flows through it
 
 
-def _bare_vector(part: Part, shape: tuple[int, ...]) -> str:
+def _bare_vector(part: ModulePart, shape: tuple[int, ...]) -> str:
     if _NORM_NAME.search(part.name.lower()) and not _PRELU_NAME.search(part.name.lower()):
         part.arguments = {"normalized_shape": shape}
         return "RMSNorm"
@@ -165,7 +165,7 @@ def _bare_vector(part: Part, shape: tuple[int, ...]) -> str:
     return "PReLU"
 
 
-def _weighted(part: Part, shapes: Shapes, layer: Layer | None) -> str:
+def _weighted(part: ModulePart, shapes: Shapes, layer: Layer | None) -> str:
     weight, biased = shapes["weight"], "bias" in shapes
     extra: dict[str, Any] = {} if biased else {"bias": False}
     if len(weight) == 2:
@@ -201,7 +201,7 @@ def _weighted(part: Part, shapes: Shapes, layer: Layer | None) -> str:
     return f"Conv{'Transpose' * turned}{dims}d"
 
 
-def _is_turned(part: Part, shapes: Shapes, layer: Layer | None) -> bool:
+def _is_turned(part: ModulePart, shapes: Shapes, layer: Layer | None) -> bool:
     """Whether a convolution is transposed: its bias, or what stands beside it, has its second size;
     where both sizes are one, its name says so, or its kernel of even size and its place."""
     weight = shapes["weight"]
@@ -215,7 +215,7 @@ def _is_turned(part: Part, shapes: Shapes, layer: Layer | None) -> bool:
     return (upward and weight[-1] in (2, 4)) or (named and "conv" not in path.split(".")[-1])
 
 
-def _attention(part: Part, shapes: Shapes) -> bool:
+def _attention(part: ModulePart, shapes: Shapes) -> bool:
     """nn.MultiheadAttention: its projections, and a module `out_proj` below it."""
     out = part.children.get("out_proj")
     packed = shapes.get("in_proj_weight", ())

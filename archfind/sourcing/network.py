@@ -11,7 +11,7 @@ from archfind.sourcing.flat import flat_text
 from archfind.sourcing.flow import Flow
 from archfind.sourcing.from_program import followed
 from archfind.sourcing.notes import about_lines, note_lines
-from archfind.sourcing.parts import Part
+from archfind.sourcing.parts import ModulePart
 from archfind.sourcing.text import source_text
 from archfind.sourcing.values import Value
 from archfind.sourcing.words import network_words
@@ -62,7 +62,7 @@ def _proven(item: Unseen, proof: str, is_open: bool) -> Unseen:
     return replace(item, source="pair", reason=f"{proof} agree")
 
 
-def _questions(top: Part) -> list[str]:
+def _questions(top: ModulePart) -> list[str]:
     """What is open: the blocks whose forward no pattern explains."""
     held: list[str] = []
     for part in top.walk():
@@ -73,7 +73,7 @@ def _questions(top: Part) -> list[str]:
     return held[:12]
 
 
-def _settle_rest(top: Part, flow: Flow) -> None:
+def _settle_rest(top: ModulePart, flow: Flow) -> None:
     """Forwards for the blocks below what no pattern explains, each by itself."""
     waiting = [top]
     while waiting:

@@ -29,7 +29,7 @@ class Symbol:
 
 
 @frozen
-class Call:
+class ProgramCall:
     """A call, its arguments by keyword ("" for one that stands by its place)."""
 
     function: str
@@ -45,7 +45,7 @@ class Repeat:
 
 
 @frozen
-class Rows:
+class ProgramList:
     """What stands between brackets, as in a list."""
 
     start: str
@@ -53,19 +53,19 @@ class Rows:
     items: tuple[object, ...]
 
 
-def leaves(node: object) -> Iterator[Hole | Symbol]:
+def leaves_of_node(node: object) -> Iterator[Hole | Symbol]:
     """The holes and symbols of an expression, in the order in which they are printed."""
     if isinstance(node, Hole | Symbol):
         yield node
-    elif isinstance(node, Call):
+    elif isinstance(node, ProgramCall):
         for _, value in node.arguments:
-            yield from leaves(value)
+            yield from leaves_of_node(value)
     elif isinstance(node, Repeat):
-        yield from leaves(node.item)
-        yield from leaves(node.count)
-    elif isinstance(node, Rows):
+        yield from leaves_of_node(node.item)
+        yield from leaves_of_node(node.count)
+    elif isinstance(node, ProgramList):
         for item in node.items:
-            yield from leaves(item)
+            yield from leaves_of_node(item)
 
 
 def literal(value: object) -> str:
@@ -110,15 +110,15 @@ class Printer:
         if isinstance(node, Symbol):
             self._count += 1
             return node.name + "()" * node.called
-        if isinstance(node, Call):
+        if isinstance(node, ProgramCall):
             return f"{node.function}({', '.join(self._arguments(node))})"
         if isinstance(node, Repeat):
             item = self.flat(node.item)
             return f"*({item} for _ in range({self.flat(node.count)}))"
-        assert isinstance(node, Rows)
+        assert isinstance(node, ProgramList)
         return node.start + ", ".join(map(self.flat, node.items)) + node.end
 
-    def _arguments(self, node: Call) -> list[str]:
+    def _arguments(self, node: ProgramCall) -> list[str]:
         return [(f"{key}=" if key else "") + self.flat(value) for key, value in node.arguments]
 
     def lines(self, node: object, indent: int, before: str = "", after: str = "") -> list[str]:
@@ -151,8 +151,8 @@ class Printer:
 
 
 def _parts(node: object) -> tuple[str, str, list[tuple[str, object]]]:
-    if isinstance(node, Call):
+    if isinstance(node, ProgramCall):
         held = [(f"{key}=" if key else "", value) for key, value in node.arguments]
         return f"{node.function}(", ")", held
-    assert isinstance(node, Rows)
+    assert isinstance(node, ProgramList)
     return node.start, node.end, [("", item) for item in node.items]

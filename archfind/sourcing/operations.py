@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from archfind.frozen import frozen
 from archfind.sourcing.nodes import literal
-from archfind.sourcing.program import Op, Ref, Unfollowed, Weight, Word
+from archfind.sourcing.program import Op, ProgramWeight, Ref, Unfollowed, Word
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ _END = 9223372036854775807  # of a slice without an end
 
 
 @frozen
-class Expression:
+class PythonTemplate:
     """Python with places for references: a piece is text, or a reference and whether it has to be
     one that nothing beside it takes apart."""
 
@@ -52,40 +52,40 @@ class Expression:
     is_atom: bool = True
 
 
-def expression(op: Op, tensors: Tensors) -> Expression:
+def expression(op: Op, tensors: Tensors) -> PythonTemplate:
     """An operation as Python; `tensors` gives how a tensor of the state dict is called. Unfollowed
     where it isn't on the list."""
     name, args = op.name, list(op.args)
     kwargs = dict(op.kwargs)
     if name in _BINARY and len(args) >= 2:
         alpha = args[2] if len(args) > 2 else kwargs.pop("alpha", 1)
-        if alpha == 1 and not kwargs and any(isinstance(a, Ref | Weight) for a in args[:2]):
+        if alpha == 1 and not kwargs and any(isinstance(a, Ref | ProgramWeight) for a in args[:2]):
             pair = [_text(value, tensors, True) for value in args[:2]]
-            return Expression((*pair[0], f" {_BINARY[name]} ", *pair[1]), False)
+            return PythonTemplate((*pair[0], f" {_BINARY[name]} ", *pair[1]), False)
     if name in _SAME_VALUE and len(args) == 1:
-        return Expression(_text(args[0], tensors, False))
+        return PythonTemplate(_text(args[0], tensors, False))
     if name == "neg" and len(args) == 1:
-        return Expression(("-", *_text(args[0], tensors, True)), False)
+        return PythonTemplate(("-", *_text(args[0], tensors, True)), False)
     if name in _SAME and (len(args) < 3 or args[2] is False):
-        return Expression(_text(args[0], tensors, False))
+        return PythonTemplate(_text(args[0], tensors, False))
     special = _special(name, args, kwargs, tensors)
     if special is not None:
         return special
     if name in _TORCH or name in _FUNCTIONAL:
         module = "torch" if name in _TORCH else "F"
         return _call(f"{module}.{name}", args, kwargs, tensors)
-    if name in _METHODS and args and isinstance(args[0], Ref | Weight):
+    if name in _METHODS and args and isinstance(args[0], Ref | ProgramWeight):
         return _method(name, args[0], args[1:], kwargs, tensors)
     raise Unfollowed(f"an operation {name[:40]}")
 
 
 def _special(
     name: str, args: list[object], kwargs: dict[str, object], tensors: Tensors
-) -> Expression | None:
+) -> PythonTemplate | None:
     """Operations whose function of torch takes other arguments."""
     call = _Call(tensors)
     if name in ("size", "sym_size") and len(args) == 2 and isinstance(args[0], Ref):
-        return Expression(((args[0], True), f".shape[{literal(args[1])}]"))
+        return PythonTemplate(((args[0], True), f".shape[{literal(args[1])}]"))
     if name == "gelu":
         how = kwargs.get("approximate", args[1] if len(args) > 1 else "none")
         more: dict[str, object] = {"approximate": "tanh"} if how == "tanh" else {}
@@ -108,7 +108,7 @@ def _special(
         return _resized(name, args, call)
     if name == "rsub" and len(args) == 2 and not kwargs:
         pair = [_text(value, tensors, True) for value in args]
-        return Expression((*pair[1], " - ", *pair[0]), False)
+        return PythonTemplate((*pair[1], " - ", *pair[0]), False)
     if name == "linalg_vector_norm":
         return call("torch.linalg.vector_norm", args, kwargs)
     if name == "index" and isinstance(args[0], Ref) and isinstance(args[1], list):
@@ -117,9 +117,9 @@ def _special(
     if name == "getitem" and isinstance(args[0], Ref) and isinstance(args[1], list):
         return _indexed(args[0], args[1], tensors)
     if name == "dropout" and kwargs.pop("training", False) is False:
-        return Expression(_text(args[0], tensors, False))
+        return PythonTemplate(_text(args[0], tensors, False))
     if name == "unpack":
-        return Expression(_text(args[0], tensors, False))
+        return PythonTemplate(_text(args[0], tensors, False))
     if name in ("to", "_to_copy"):
         told = [value for value in (*args[1:], *kwargs.values()) if isinstance(value, Word)]
         rest = [
@@ -134,11 +134,13 @@ class _Call:
     def __init__(self, tensors: Tensors) -> None:
         self.tensors = tensors
 
-    def __call__(self, function: str, args: list[object], kwargs: dict[str, object]) -> Expression:
+    def __call__(
+        self, function: str, args: list[object], kwargs: dict[str, object]
+    ) -> PythonTemplate:
         return _call(function, args, kwargs, self.tensors)
 
 
-def _convolution(args: list[object], call: _Call) -> Expression:
+def _convolution(args: list[object], call: _Call) -> PythonTemplate:
     """(input, weight, bias, stride, padding, dilation, transposed, output_padding, groups)"""
     dims = len(args[3]) if isinstance(args[3], list) else 0
     if dims not in (1, 2, 3):
@@ -149,7 +151,7 @@ def _convolution(args: list[object], call: _Call) -> Expression:
     return call(f"F.conv{dims}d", [*args[:6], args[8]], {})
 
 
-def _sliced(args: list[object], tensors: Tensors) -> Expression:
+def _sliced(args: list[object], tensors: Tensors) -> PythonTemplate:
     axis, start, end = args[1], args[2], args[3] if len(args) > 3 else None
     step = args[4] if len(args) > 4 else 1
     if type(axis) is not int or not 0 <= axis < 8 or type(step) is not int:
@@ -157,15 +159,15 @@ def _sliced(args: list[object], tensors: Tensors) -> Expression:
     begin = () if start in (0, None) else _text(start, tensors, False)
     stop = () if end is None or end == _END else _text(end, tensors, False)
     if not begin and not stop and step == 1:
-        return Expression(_text(args[0], tensors, False))
+        return PythonTemplate(_text(args[0], tensors, False))
     steps = (f":{step}",) if step != 1 else ()
     before = ":, " * axis
-    return Expression(
+    return PythonTemplate(
         (*_text(args[0], tensors, True), f"[{before}", *begin, ":", *stop, *steps, "]")
     )
 
 
-def _indexed(holder: Ref, parts: list[object], tensors: Tensors) -> Expression:
+def _indexed(holder: Ref, parts: list[object], tensors: Tensors) -> PythonTemplate:
     """An index of numbers, Nones and slices, which are rows of three."""
     pieces: list[str | tuple[Ref, bool]] = [(holder, True), "["]
     for number, part in enumerate(parts):
@@ -177,10 +179,10 @@ def _indexed(holder: Ref, parts: list[object], tensors: Tensors) -> Expression:
         pieces += [] if start is None else _text(start, tensors, False)
         pieces += [":"] + ([] if end is None else list(_text(end, tensors, False)))
         pieces += [] if step is None else [":", *_text(step, tensors, False)]
-    return Expression((*pieces, "]"))
+    return PythonTemplate((*pieces, "]"))
 
 
-def _resized(name: str, args: list[object], call: _Call) -> Expression:
+def _resized(name: str, args: list[object], call: _Call) -> PythonTemplate:
     """Both forms: (input, size, factors) and (input, size, align_corners, factors ...)."""
     linear = "bilinear" in name
     aligned = args[2] if linear and len(args) > 2 else None
@@ -204,20 +206,20 @@ def _resized(name: str, args: list[object], call: _Call) -> Expression:
 
 def _call(
     function: str, args: list[object], kwargs: dict[str, object], tensors: Tensors
-) -> Expression:
+) -> PythonTemplate:
     pieces: list[str | tuple[Ref, bool]] = [f"{function}("]
     for number, (key, value) in enumerate([*(("", a) for a in args), *kwargs.items()]):
         pieces += [", "] if number else []
         pieces += [f"{_keyword(key)}="] if key else []
         pieces += _text(value, tensors, False)
-    return Expression((*pieces, ")"))
+    return PythonTemplate((*pieces, ")"))
 
 
 def _method(
     name: str, holder: object, args: list[object], kwargs: dict[str, object], tensors: Tensors
-) -> Expression:
+) -> PythonTemplate:
     called = _call(f".{name}", args, kwargs, tensors)
-    return Expression((*_text(holder, tensors, True), *called.pieces))
+    return PythonTemplate((*_text(holder, tensors, True), *called.pieces))
 
 
 _KEYWORDS = frozenset(
@@ -240,7 +242,7 @@ def _text(value: object, tensors: Tensors, tight: bool) -> tuple[str | tuple[Ref
     """An argument as pieces: numbers as literals, words that are known, names that are checked."""
     if isinstance(value, Ref):
         return ((value, tight),)
-    if isinstance(value, Weight):
+    if isinstance(value, ProgramWeight):
         return (tensors(value.key),)
     if isinstance(value, Word):
         return (value.text,)

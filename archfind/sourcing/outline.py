@@ -5,9 +5,9 @@ from __future__ import annotations
 from itertools import groupby
 
 from archfind.sourcing.explained import unprefixed
-from archfind.sourcing.expressions import module
+from archfind.sourcing.expressions import module_expression
 from archfind.sourcing.nodes import Printer
-from archfind.sourcing.parts import Part
+from archfind.sourcing.parts import ModulePart
 from archfind.sourcing.stacks import torch_stacks
 from archfind.sourcing.tree import is_writable, module_tree
 from archfind.sourcing.unseen import Asked
@@ -33,10 +33,10 @@ def outline(index: Mapping[str, TensorSpec]) -> dict[str, list[str]]:
     return {name: list(_layers(child)) for name, child in top.children.items()}
 
 
-def _layers(part: Part) -> list[str]:
+def _layers(part: ModulePart) -> list[str]:
     if not part.is_block and part.kind not in ("Sequential", "ModuleList"):
         part.arguments.pop("batch_first", None)  # which no tensor shows
-        return [Printer({}).flat(module(part, {})).replace("nn.", "")]
+        return [Printer({}).flat(module_expression(part, {})).replace("nn.", "")]
     tensors = [f"{name} {list(spec.shape)}" for name, spec in part.tensors.items()]
     children = [_layers(child) for child in part.children.values()]
     if not all(name.isdecimal() for name in part.children):
@@ -45,11 +45,11 @@ def _layers(part: Part) -> list[str]:
     for words, same in groupby(children):
         count = len(list(same))
         alike = count > 1 and len(words) > 1
-        held += [f"({counted(words)}) x {count}"] if alike else words * count
+        held += [f"({counted_layers(words)}) x {count}"] if alike else words * count
     return tensors + held
 
 
-def counted(layers: list[str]) -> str:
+def counted_layers(layers: list[str]) -> str:
     """Layers in a row, equal ones beside one another once with their number."""
     rows = ((word, len(list(same))) for word, same in groupby(layers))
     return ", ".join(f"{word} x {count}" if count > 1 else word for word, count in rows)

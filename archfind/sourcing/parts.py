@@ -28,7 +28,7 @@ WITHOUT_TENSORS = frozenset(
 )
 
 
-class Part:
+class ModulePart:
     """One module: its `name` below its parent, its `path` from the top, its `kind` (the name of a
     torch.nn class, or Block), the `arguments` of its constructor by name, and what is in it.
 
@@ -43,7 +43,7 @@ class Part:
         self.path = path
         self.kind = BLOCK
         self.arguments: dict[str, Any] = {}
-        self.children: dict[str, Part] = {}
+        self.children: dict[str, ModulePart] = {}
         self.tensors: dict[str, TensorSpec] = {}
         self.said: Mapping[str, object] = {}
         self.stated = ""
@@ -80,9 +80,9 @@ class Part:
         """A layer that an activation may follow."""
         return self.is_conv or self.kind == "Linear"
 
-    def walk(self) -> Iterator[Part]:
+    def walk(self) -> Iterator[ModulePart]:
         """The part and all below it, parents first."""
-        waiting: list[Part] = [self]
+        waiting: list[ModulePart] = [self]
         while waiting:
             part = waiting.pop()
             yield part

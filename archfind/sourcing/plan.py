@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from archfind.sourcing.flow import Flow
-    from archfind.sourcing.parts import Part
+    from archfind.sourcing.parts import ModulePart
 
 _CONVS = ("Conv1d", "Conv2d", "Conv3d")
 # Sizes of inputs that are common, the commonest first.
@@ -17,7 +17,7 @@ SIZES = (28, 32, 64, 224, 128, 84, 96, 256, 48, 100, 112, 50, 227, 160, 200, 36,
 
 
 @frozen
-class Plan:
+class ConvolutionPlan:
     """One way in which the convolutions before a Linear may run: the input's side, each one's
     stride and padding, and after which a pooling halves."""
 
@@ -26,7 +26,7 @@ class Plan:
     pools: tuple[bool, ...]
 
 
-def planned(top: Part, flow: Flow) -> None:
+def planned_convolutions(top: ModulePart, flow: Flow) -> None:
     """Plan the convolutions before the first Linear that reads a flattened map, or before none: a
     network that averages what its last convolution gives."""
     from archfind.sourcing.residual import plain_structures
@@ -66,7 +66,7 @@ def planned(top: Part, flow: Flow) -> None:
         _apply(plans[0], convs, rows, flow, len(plans))
 
 
-def _adversarial(top: Part, flow: Flow) -> None:
+def _adversarial(top: ModulePart, flow: Flow) -> None:
     """Generators of transposed convolutions alone, and discriminators of kernels of 4."""
     layers = [part for part in top.walk() if part.ins or part.outs]
     if len(layers) < 3 or not all(part.is_conv for part in layers):
@@ -86,9 +86,9 @@ def _adversarial(top: Part, flow: Flow) -> None:
         layers[-1].reason = "a discriminator's last kernel covers all that is left"
 
 
-def _leading(top: Part) -> tuple[list[Part], Part | None]:
+def _leading(top: ModulePart) -> tuple[list[ModulePart], ModulePart | None]:
     """The convolutions that chain from the start, and the Linear after them."""
-    convs: list[Part] = []
+    convs: list[ModulePart] = []
     for part in top.walk():
         if part.kind.startswith("ConvTranspose"):
             return [], None
@@ -103,14 +103,14 @@ def _leading(top: Part) -> tuple[list[Part], Part | None]:
     return [], None
 
 
-def _is_sequential(top: Part, path: str) -> bool:
+def _is_sequential(top: ModulePart, path: str) -> bool:
     part = top
     for name in path.split("."):
         part = part.children[name]
     return part.kind == "Sequential"
 
 
-def _gap(top: Part, conv: Part) -> int:
+def _gap(top: ModulePart, conv: ModulePart) -> int:
     """How many layers without tensors stand after a convolution and its norm in its Sequential; -1
     where nothing tells."""
     parent, _, name = conv.path.rpartition(".")
@@ -128,7 +128,7 @@ def _gap(top: Part, conv: Part) -> int:
     return later[0] - at - 1 if later else -1
 
 
-def _told(part: Part) -> tuple[int, int] | None:
+def _told(part: ModulePart) -> tuple[int, int] | None:
     """A convolution's stride and padding where a whole pickle says both, and they are square."""
     held: list[int] = []
     for name in ("stride", "padding"):
@@ -140,7 +140,7 @@ def _told(part: Part) -> tuple[int, int] | None:
     return held[0], held[1]
 
 
-def _special(convs: Sequence[Part], top: Part, flow: Flow) -> None:
+def _special(convs: Sequence[ModulePart], top: ModulePart, flow: Flow) -> None:
     """Kernels of 8, 4 and 3 are those that read frames of games, at strides of 4, 2 and 1."""
     kernels = [part.arguments["kernel_size"][0] for part in convs]
     if kernels in ([8, 4, 3], [8, 4]) and not all(part.usual for part in convs):
@@ -148,7 +148,9 @@ def _special(convs: Sequence[Part], top: Part, flow: Flow) -> None:
             part.usual, part.reason = (step, 0), "kernels of 8, 4 and 3 read frames of games"
 
 
-def _plans(convs: Sequence[Part], gaps: Sequence[int], side: int) -> Iterator[Plan]:
+def _plans(
+    convs: Sequence[ModulePart], gaps: Sequence[int], side: int
+) -> Iterator[ConvolutionPlan]:
     kernels = [part.arguments["kernel_size"][0] for part in convs]
     if all(part.usual for part in convs):
         steps = tuple(part.usual or (1, 0) for part in convs)
@@ -157,7 +159,7 @@ def _plans(convs: Sequence[Part], gaps: Sequence[int], side: int) -> Iterator[Pl
         for pools in ways:
             for s in SIZES:
                 if _after(s, kernels, steps, pools) == side:
-                    yield Plan(s, steps, pools)
+                    yield ConvolutionPlan(s, steps, pools)
         return
     count = len(convs)
     known = tuple(gap >= 2 for gap in gaps)
@@ -177,7 +179,7 @@ def _plans(convs: Sequence[Part], gaps: Sequence[int], side: int) -> Iterator[Pl
         for steps, pools in ways:
             for size in usual:
                 if _after(size, kernels, steps, pools) == side:
-                    yield Plan(size, steps, pools)
+                    yield ConvolutionPlan(size, steps, pools)
 
 
 def _after(
@@ -193,7 +195,9 @@ def _after(
     return size
 
 
-def _apply(plan: Plan, convs: Sequence[Part], gaps: Sequence[int], flow: Flow, many: int) -> None:
+def _apply(
+    plan: ConvolutionPlan, convs: Sequence[ModulePart], gaps: Sequence[int], flow: Flow, many: int
+) -> None:
     others = "" if many == 1 else f"; {many - 1} other ways fit, too"
     reason = f"an input of {plan.side} gives the size that is flattened{others}"
     for part, step, pools, gap in zip(convs, plan.steps, plan.pools, gaps, strict=True):

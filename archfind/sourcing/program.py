@@ -21,7 +21,7 @@ class Ref:
 
 
 @frozen
-class Weight:
+class ProgramWeight:
     """A tensor of the state dict, by its key."""
 
     key: str
@@ -49,7 +49,7 @@ class Op:
 
 
 @frozen
-class Program:
+class FileProgram:
     """`inputs` and `outputs` are those of the whole; `classes` has the class of each module that
     the file names, by its path."""
 

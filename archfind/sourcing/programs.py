@@ -6,7 +6,7 @@ import re
 
 from archfind.errors import CheckpointError
 from archfind.formats import PROGRAMS
-from archfind.sourcing.program import Program, Unfollowed
+from archfind.sourcing.program import FileProgram, Unfollowed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ _OF_TORCH = re.compile(
 )
 
 
-def program_of(canonical: Canonical, listing: Listing) -> Program | None:
+def program_of(canonical: Canonical, listing: Listing) -> FileProgram | None:
     """The operations of a TorchScript or torch.export file, or of a whole pickle that has the
     source of its classes; None for any other file, and where they aren't all known."""
     checkpoint = canonical.checkpoint
@@ -41,7 +41,7 @@ def program_of(canonical: Canonical, listing: Listing) -> Program | None:
         return None
 
 
-def _embedded(canonical: Canonical, listing: Listing) -> Program | None:
+def _embedded(canonical: Canonical, listing: Listing) -> FileProgram | None:
     from archfind.evidence.listed import root_class
     from archfind.sourcing.embedded import embedded_program
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from archfind.sourcing.parts import Part
-from archfind.sourcing.program import Op, Ref, Unfollowed, Weight, refs
+from archfind.sourcing.parts import ModulePart
+from archfind.sourcing.program import Op, ProgramWeight, Ref, Unfollowed, refs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ _BESIDE = ("zeros", "size", "sym_size", "unpack", "getitem")
 
 
 def recurrent_called(
-    part: Part, ops: Sequence[Op], outputs: Sequence[str]
+    part: ModulePart, ops: Sequence[Op], outputs: Sequence[str]
 ) -> tuple[Ref, tuple[str, ...]]:
     """Give the layer the arguments of its one operation; what it reads, and the names of what it
     gives: all steps, and the last states. Unfollowed where it starts from anything but zeros."""
@@ -28,7 +28,7 @@ def recurrent_called(
     states = refs(start)
     if not isinstance(read, Ref) or not states or any(ref.name not in zeros for ref in states):
         raise Unfollowed("a recurrent layer starts from a state")
-    keys = [one.key for one in tensors if isinstance(one, Weight)]  # pyright: ignore
+    keys = [one.key for one in tensors if isinstance(one, ProgramWeight)]  # pyright: ignore
     own = all(key.startswith(f"{part.path}.") for key in keys)
     alike = layers == part.arguments.get("num_layers", 1)
     if not own or not alike or both != part.arguments.get("bidirectional", False) or train:

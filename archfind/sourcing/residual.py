@@ -6,7 +6,7 @@ import re
 
 from archfind.sourcing.flow import Body, Flow, entry, shared_activation
 from archfind.sourcing.names import attribute
-from archfind.sourcing.parts import Part
+from archfind.sourcing.parts import ModulePart
 from archfind.sourcing.values import MAP, Value, is_activation
 
 _PROJECTION = re.compile(
@@ -19,7 +19,7 @@ _NO_SUM = re.compile(
 )
 
 
-def plain_structures(top: Part) -> set[tuple[object, ...]]:
+def plain_structures(top: ModulePart) -> set[tuple[object, ...]]:
     """The structures of blocks that can't be residual: one of them changes the width, and has
     nothing beside it that would."""
     held: set[tuple[object, ...]] = set()
@@ -31,7 +31,7 @@ def plain_structures(top: Part) -> set[tuple[object, ...]]:
     return held
 
 
-def residual(part: Part, value: Value, flow: Flow, last: bool) -> Value | None:
+def residual(part: ModulePart, value: Value, flow: Flow, last: bool) -> Value | None:
     """A block of two layers or more whose output has the width of its input, or that has a
     projection beside it."""
     if not part.is_block or part.tensors or not part.path:
@@ -63,11 +63,11 @@ def residual(part: Part, value: Value, flow: Flow, last: bool) -> Value | None:
     return given
 
 
-def _last_width(main: list[Part]) -> int:
+def _last_width(main: list[ModulePart]) -> int:
     return next((c.outs for c in reversed(main) if c.is_weight), 0)
 
 
-def _plan_stride(main: list[Part], projection: Part, halves: bool) -> None:
+def _plan_stride(main: list[ModulePart], projection: ModulePart, halves: bool) -> None:
     """A block that widens a map usually halves it, in its first kernel that isn't a point's."""
     wide = [c for c in main if c.is_conv and max(c.arguments["kernel_size"]) > 1]
     beside = entry(projection)
@@ -79,7 +79,11 @@ def _plan_stride(main: list[Part], projection: Part, halves: bool) -> None:
 
 
 def _write(
-    part: Part, main: list[Part], projection: Part | None, value: Value, flow: Flow
+    part: ModulePart,
+    main: list[ModulePart],
+    projection: ModulePart | None,
+    value: Value,
+    flow: Flow,
 ) -> Value | None:
     body = Body()
     start = value
@@ -130,7 +134,7 @@ def _write(
     return value
 
 
-def _excitation(part: Part, member: Part, value: Value, body: Body, flow: Flow) -> bool:
+def _excitation(part: ModulePart, member: ModulePart, value: Value, body: Body, flow: Flow) -> bool:
     """Squeeze and excitation within a block: two layers that narrow and widen the channels."""
     if not member.is_block or value.kind != MAP:
         return False

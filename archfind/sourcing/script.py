@@ -6,7 +6,7 @@ from __future__ import annotations
 import ast
 
 from archfind.frozen import frozen
-from archfind.sourcing.program import Op, Program, Ref, Unfollowed, Weight, Word
+from archfind.sourcing.program import FileProgram, Op, ProgramWeight, Ref, Unfollowed, Word
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class Classes:
         return roots[0]
 
 
-def script_program(code: Mapping[str, str], root: str) -> Program:
+def script_program(code: Mapping[str, str], root: str) -> FileProgram:
     """The operations of the module of a file's class `root`. Unfollowed where some statement isn't
     known."""
     try:
@@ -80,7 +80,7 @@ def script_program(code: Mapping[str, str], root: str) -> Program:
     except (RecursionError, KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
         raise Unfollowed("its code has another form") from error
     inputs = tuple(ref.name for ref in given if isinstance(ref, Ref))
-    return Program(inputs, tuple(follower.ops), outputs, follower.named)
+    return FileProgram(inputs, tuple(follower.ops), outputs, follower.named)
 
 
 class Follower:
@@ -192,7 +192,7 @@ class Follower:
         if kind in self.classes.attributes:
             return Held(path, kind)
         if kind in ("Tensor", "Optional[Tensor]"):
-            return Weight(path)
+            return ProgramWeight(path)
         raise Unfollowed(f"an attribute {kind[:40] or name[:40]}")
 
     def call(
@@ -217,7 +217,7 @@ class Follower:
             )
             place = _DTYPE_AT.get(last, 0)  # dtypes are numbers in TorchScript's code
             if place and len(given) > place and type(given[place]) is int:
-                given = (*given[:place], dtype(given[place]), *given[place + 1 :])
+                given = (*given[:place], dtype_of_number(given[place]), *given[place + 1 :])
             out = self.name()
             self.add(Op(last, given, kwargs, (out,), stack))
             return Ref(out)
@@ -238,7 +238,7 @@ class Follower:
     ) -> object:
         value = self.value(node, scope, stack)
         if name == "dtype" and isinstance(value, int):
-            return dtype(value)
+            return dtype_of_number(value)
         return value
 
 
@@ -250,7 +250,7 @@ _DTYPES = {
 }  # fmt: skip
 
 
-def dtype(number: int) -> Word:
+def dtype_of_number(number: int) -> Word:
     """torch's dtype of a number."""
     if number not in _DTYPES:
         raise Unfollowed(f"a dtype {number}")

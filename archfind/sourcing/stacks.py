@@ -4,14 +4,14 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from archfind.sourcing.parts import Part
+    from archfind.sourcing.parts import ModulePart
     from archfind.sourcing.unseen import Asked
 
 _ENCODER = ("self_attn", "linear1", "linear2", "norm1", "norm2")
 _DECODER = ("self_attn", "multihead_attn", "linear1", "linear2", "norm1", "norm2", "norm3")
 
 
-def torch_stacks(top: Part, asked: Asked) -> None:
+def torch_stacks(top: ModulePart, asked: Asked) -> None:
     """Make of the parts of nn.TransformerEncoderLayer and the like these layers, and ask for the
     number of heads of every attention."""
     parts = list(top.walk())
@@ -37,7 +37,7 @@ def torch_stacks(top: Part, asked: Asked) -> None:
             part.arguments["num_heads"] = heads(part, part.outs, asked)
 
 
-def _layer(part: Part, asked: Asked) -> None:
+def _layer(part: ModulePart, asked: Asked) -> None:
     attention, first = part.children["self_attn"], part.children["linear1"]
     second = part.children["linear2"]
     linears = first.kind == second.kind == "Linear"
@@ -80,7 +80,7 @@ def _layer(part: Part, asked: Asked) -> None:
     part.children = {}
 
 
-def heads(part: Part, wide: int, asked: Asked) -> int:
+def heads(part: ModulePart, wide: int, asked: Asked) -> int:
     """The number of heads of an attention: the file's, or the usual one for its width."""
     told = part.said.get("num_heads")
     if isinstance(told, int) and told > 0 and wide % told == 0:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from archfind.sourcing.parts import Part
+    from archfind.sourcing.parts import ModulePart
     from archfind.sourcing.unseen import Asked
 
 # The arguments of layers without tensors, with torch's defaults.
@@ -40,7 +40,7 @@ _ARGUMENTS: dict[str, dict[str, object]] = {
 }  # fmt: skip
 
 
-def stated_arguments(top: Part, asked: Asked) -> None:
+def stated_arguments(top: ModulePart, asked: Asked) -> None:
     """Give the layers of a tree the arguments that the file tells."""
     for part in top.walk():
         if not part.stated or part.is_block:
@@ -59,14 +59,14 @@ def stated_arguments(top: Part, asked: Asked) -> None:
             _norm(part)
 
 
-def _norm(part: Part) -> None:
+def _norm(part: ModulePart) -> None:
     groups = part.said.get("num_groups")
     wide = part.arguments.get("normalized_shape", (0,))
     if part.stated.endswith("GroupNorm") and isinstance(groups, int) and len(wide) == 1:
         part.kind, part.arguments = "GroupNorm", {"num_groups": groups, "num_channels": wide[0]}
 
 
-def _given(part: Part, usual: dict[str, object]) -> dict[str, object]:
+def _given(part: ModulePart, usual: dict[str, object]) -> dict[str, object]:
     held: dict[str, object] = {}
     for name, default in usual.items():
         value = part.said.get(name, default)

@@ -4,7 +4,7 @@ they give is read once, and what is read again gets a name."""
 from __future__ import annotations
 
 from archfind.frozen import frozen
-from archfind.sourcing.operations import Expression
+from archfind.sourcing.operations import PythonTemplate
 from archfind.sourcing.program import Ref, Unfollowed
 
 TYPE_CHECKING = False
@@ -21,7 +21,7 @@ class Item:
     """One step of a forward: what is computed, the names of what it gives, whether that is
     unpacked, and whether it changes what it reads."""
 
-    expression: Expression
+    expression: PythonTemplate
     outs: tuple[str, ...]
     multiple: bool = False
     changes: bool = False
@@ -37,8 +37,8 @@ def forward_lines(
     for name in [*(ref.name for item in items for ref, _ in _refs(item.expression)), *wanted]:
         read[name] = read.get(name, 0) + 1
     changes = any(item.changes for item in items)
-    inlined: dict[str, Expression] = {}
-    statements: list[tuple[Item, Expression]] = []
+    inlined: dict[str, PythonTemplate] = {}
+    statements: list[tuple[Item, PythonTemplate]] = []
     for item in items:
         made = _substituted(item.expression, inlined)
         if not any(out in read for out in item.outs) and not item.changes:
@@ -60,17 +60,17 @@ def _outputs(outputs: object) -> list[Ref]:
     raise Unfollowed("what it gives has another form")
 
 
-def _refs(made: Expression) -> Iterator[tuple[Ref, bool]]:
+def _refs(made: PythonTemplate) -> Iterator[tuple[Ref, bool]]:
     for piece in made.pieces:
         if not isinstance(piece, str):
             yield piece
 
 
-def _length(made: Expression) -> int:
+def _length(made: PythonTemplate) -> int:
     return sum(len(piece) if isinstance(piece, str) else 1 for piece in made.pieces)
 
 
-def _substituted(made: Expression, inlined: dict[str, Expression]) -> Expression:
+def _substituted(made: PythonTemplate, inlined: dict[str, PythonTemplate]) -> PythonTemplate:
     pieces: list[str | tuple[Ref, bool]] = []
     atom = made.is_atom
     for piece in made.pieces:
@@ -82,22 +82,22 @@ def _substituted(made: Expression, inlined: dict[str, Expression]) -> Expression
         pieces += ["(", *inner.pieces, ")"] if tight else inner.pieces
         if len(made.pieces) == 1:
             atom = inner.is_atom
-    return Expression(tuple(pieces), atom)
+    return PythonTemplate(tuple(pieces), atom)
 
 
-def _returned(outputs: object, inlined: dict[str, Expression]) -> Expression:
+def _returned(outputs: object, inlined: dict[str, PythonTemplate]) -> PythonTemplate:
     if isinstance(outputs, Ref):
-        return _substituted(Expression(((outputs, False),)), inlined)
+        return _substituted(PythonTemplate(((outputs, False),)), inlined)
     pieces: list[str | tuple[Ref, bool]] = ["["] if isinstance(outputs, list) else []
     for number, ref in enumerate(_outputs(outputs)):
         pieces += [", "] if number else []
-        pieces += _substituted(Expression(((ref, False),)), inlined).pieces
+        pieces += _substituted(PythonTemplate(((ref, False),)), inlined).pieces
     pieces += ["]"] if isinstance(outputs, list) else []
-    return Expression(tuple(pieces))
+    return PythonTemplate(tuple(pieces))
 
 
 def _named(
-    statements: list[tuple[Item, Expression]], ending: Expression, names: dict[str, str]
+    statements: list[tuple[Item, PythonTemplate]], ending: PythonTemplate, names: dict[str, str]
 ) -> list[str]:
     """The statements with a name for everything that lives: one that isn't needed any more is used
     again."""
@@ -128,7 +128,7 @@ def _named(
     return [*lines, *broken(f"return {_printed(ending, names)}")]
 
 
-def _printed(made: Expression, names: dict[str, str]) -> str:
+def _printed(made: PythonTemplate, names: dict[str, str]) -> str:
     words: list[str] = []
     for piece in made.pieces:
         if isinstance(piece, str):

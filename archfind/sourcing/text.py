@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from archfind.sourcing.classes import Written, written_classes
+from archfind.sourcing.classes import WrittenClass, written_classes
 from archfind.sourcing.nodes import WIDTH, Hole, Printer, literal
-from archfind.sourcing.parts import Part
+from archfind.sourcing.parts import ModulePart
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ _TEXT = WIDTH - 4  # of a comment's or docstring's line
 
 
 def source_text(
-    top: Part, symbols: Mapping[str, object], about: Sequence[str], notes: Sequence[str]
+    top: ModulePart, symbols: Mapping[str, object], about: Sequence[str], notes: Sequence[str]
 ) -> str:
     """The whole file: `about` is what its docstring says, `notes` the comment block on top, one
     paragraph each; `symbols` has network-wide settings by name, each with its default as Python
@@ -66,7 +66,7 @@ def _imports(body: str) -> list[str]:
     return lines
 
 
-def _class(one: Written) -> list[str]:
+def _class(one: WrittenClass) -> list[str]:
     is_module = one.part.is_block
     lines = [f"class {one.name}(nn.{'Module' if is_module else 'Sequential'}):"]
     if one.part.about:
@@ -123,7 +123,7 @@ _MAKES = "Callable[[], nn.Module]"
 WIDE = {"activation": _MAKES, "final": _MAKES, "gate": _MAKES, "num_heads": "int"}
 
 
-def _extra_state(part: Part) -> list[str]:
+def _extra_state(part: ModulePart) -> list[str]:
     """A tensor of this name is what torch asks a module's own method for."""
     zeros = Printer({}).flat(Hole(tuple(part.tensors["_extra_state"].shape), ""))
     return [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from archfind.evidence.layers import layers
 from archfind.sourcing.leaves import recognise
-from archfind.sourcing.parts import BLOCK, WITHOUT_TENSORS, Part
+from archfind.sourcing.parts import BLOCK, WITHOUT_TENSORS, ModulePart
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,10 +28,10 @@ def is_writable(index: Mapping[str, TensorSpec]) -> bool:
     )
 
 
-def module_tree(index: Mapping[str, TensorSpec], listing: Listing) -> Part:
+def module_tree(index: Mapping[str, TensorSpec], listing: Listing) -> ModulePart:
     """The modules of a state dict, in the order in which the file has them. `listing` has the
     class and the attributes of each module by its path, where the file is a whole pickle."""
-    top = Part("", "")
+    top = ModulePart("", "")
     for path in listing:  # first: it has those without tensors, in the order of registration
         _at(top, path)
     for key, spec in index.items():
@@ -46,7 +46,7 @@ def module_tree(index: Mapping[str, TensorSpec], listing: Listing) -> Part:
     return top
 
 
-def _at(top: Part, path: str) -> Part:
+def _at(top: ModulePart, path: str) -> ModulePart:
     part = top
     if not path:
         return part
@@ -54,22 +54,22 @@ def _at(top: Part, path: str) -> Part:
     for name in path.split("."):
         so_far.append(name)
         if name not in part.children:
-            part.children[name] = Part(name, ".".join(so_far))
+            part.children[name] = ModulePart(name, ".".join(so_far))
         part = part.children[name]
     return part
 
 
-def _reorder(top: Part) -> None:
+def _reorder(top: ModulePart) -> None:
     """Children by number, and where their names say that they stand: the file sorted its keys."""
-    from archfind.evidence.layers import place_of
+    from archfind.evidence.layers import place_of_module
     from archfind.state_dicts.key_names import natural
 
     for part in top.walk():
-        names = sorted(part.children, key=lambda name: (place_of(name), natural(name)))
+        names = sorted(part.children, key=lambda name: (place_of_module(name), natural(name)))
         part.children = {name: part.children[name] for name in names}
 
 
-def _settle(part: Part, known: Mapping[str, Any]) -> None:
+def _settle(part: ModulePart, known: Mapping[str, Any]) -> None:
     if part.tensors and recognise(part, known.get(part.path), bool(part.children)):
         part.tensors = {}
         return
@@ -83,7 +83,7 @@ def _settle(part: Part, known: Mapping[str, Any]) -> None:
         part.kind = "Sequential" if _plain_numbers(part) else BLOCK
 
 
-def _plain_numbers(part: Part) -> bool:
+def _plain_numbers(part: ModulePart) -> bool:
     """Whether the children's names are numbers as torch writes them, in order and few beyond."""
     numbers = [int(name) for name in part.children if len(name) < 5]
     names = [str(number) for number in numbers]

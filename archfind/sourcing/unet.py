@@ -5,7 +5,7 @@ from __future__ import annotations
 from archfind.frozen import frozen
 from archfind.sourcing.flow import Body, Flow, entry
 from archfind.sourcing.names import attribute
-from archfind.sourcing.parts import Part
+from archfind.sourcing.parts import ModulePart
 from archfind.sourcing.values import MAP, Value
 
 TYPE_CHECKING = False
@@ -19,7 +19,7 @@ _FEWEST = 2  # levels that are put beside one another
 class Stage:
     """A module of the way down or up, how the forward calls it, and its widths."""
 
-    part: Part
+    part: ModulePart
     call: str
     ins: int
     outs: int
@@ -29,7 +29,7 @@ class Stage:
         return self.part.kind.startswith("ConvTranspose")
 
 
-def unet(part: Part, value: Value, flow: Flow, last: bool) -> Value | None:
+def unet(part: ModulePart, value: Value, flow: Flow, last: bool) -> Value | None:
     """Stages that chain down, and stages on the way up that read their own width and that of a
     stage of the way down together."""
     if not part.is_block or part.tensors or value.kind not in ("input", MAP):
@@ -46,7 +46,7 @@ def unet(part: Part, value: Value, flow: Flow, last: bool) -> Value | None:
     return _write(part, order, value, flow)
 
 
-def _stages(part: Part) -> list[Stage] | None:
+def _stages(part: ModulePart) -> list[Stage] | None:
     """The modules in the order of registration; those in a list are stages each."""
     held: list[Stage] = []
     for child in part.children.values():
@@ -74,7 +74,7 @@ def _stages(part: Part) -> list[Stage] | None:
     return held
 
 
-def _out(part: Part) -> int:
+def _out(part: ModulePart) -> int:
     convs = [child for child in part.walk() if child.is_conv]
     return convs[-1].outs if convs else 0
 
@@ -125,7 +125,7 @@ def _order(stages: Sequence[Stage]) -> list[tuple[str, Stage, Stage | None]] | N
 
 
 def _write(
-    part: Part,
+    part: ModulePart,
     order: list[tuple[str, Stage, Stage | None]],
     value: Value,
     flow: Flow,
@@ -177,12 +177,12 @@ def _write(
     return value
 
 
-def _doubles(part: Part) -> tuple[int, int] | None:
+def _doubles(part: ModulePart) -> tuple[int, int] | None:
     kernel = part.arguments["kernel_size"][0]
     return {2: (2, 0), 3: (2, 1), 4: (2, 1)}.get(kernel)
 
 
-def _finish(part: Part, ending: Stage, body: Body, flow: Flow) -> None:
+def _finish(part: ModulePart, ending: Stage, body: Body, flow: Flow) -> None:
     from archfind.sourcing.chain import final_word
     from archfind.sourcing.unseen import ACTIVATIONS
 

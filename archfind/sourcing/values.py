@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from archfind.frozen import row
-from archfind.sourcing.parts import RECURRENT, Part
+from archfind.sourcing.parts import RECURRENT, ModulePart
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def is_activation(kind: str) -> bool:
     return bool(_KEEPS.match(kind)) and not kind.startswith(("Dropout", "Identity", "Alpha"))
 
 
-def fitted(part: Part, value: Value, asked: Asked) -> Value | None:
+def layer_output(part: ModulePart, value: Value, asked: Asked) -> Value | None:
     """What a layer of torch.nn gives when `value` is fed to it; None where its sizes don't fit. A
     norm becomes that of the value's dimensions, a convolution gets groups by its width."""
     kind = part.kind
@@ -59,7 +59,7 @@ def fitted(part: Part, value: Value, asked: Asked) -> Value | None:
     return value if _POOLS.match(kind) and value.kind == MAP else None
 
 
-def _convolved(part: Part, value: Value, asked: Asked) -> Value | None:
+def _convolved(part: ModulePart, value: Value, asked: Asked) -> Value | None:
     arguments = part.arguments
     turned = part.kind.startswith("ConvTranspose")
     if value.kind == INPUT:
@@ -86,7 +86,7 @@ def _convolved(part: Part, value: Value, asked: Asked) -> Value | None:
     return Value(MAP, part.outs, part.dims)
 
 
-def settle_convolution(part: Part, asked: Asked) -> None:
+def settle_convolution(part: ModulePart, asked: Asked) -> None:
     """Stride, padding and dilation of a convolution: what the file says, or what is usual for its
     kernel. An argument that is as torch has it by default isn't written."""
     if f"{part.path}.stride" in asked.unseen:
@@ -127,7 +127,7 @@ def settle_convolution(part: Part, asked: Asked) -> None:
         part.arguments["padding_mode"] = f'"{part.said["padding_mode"]}"'
 
 
-def settled_layers(top: Part, asked: Asked) -> None:
+def settled_layers(top: ModulePart, asked: Asked) -> None:
     """Give the convolutions and norms below a module the arguments that a whole pickle says."""
     for part in top.walk():
         if part.is_conv:
@@ -157,7 +157,7 @@ def _usual(size: int, turned: bool) -> tuple[int, int]:
     return {2: (2, 0), 4: (2, 1), 6: (2, 2), 8: (4, 0)}.get(size, (size, 0))
 
 
-def _normed(part: Part, value: Value, asked: Asked) -> Value | None:
+def _normed(part: ModulePart, value: Value, asked: Asked) -> Value | None:
     wide = next(
         (part.arguments[n] for n in ("num_features", "num_channels") if n in part.arguments), 0
     )

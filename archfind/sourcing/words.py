@@ -6,7 +6,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 from archfind.evidence.anatomy import anatomy
-from archfind.sourcing.parts import RECURRENT, Part
+from archfind.sourcing.parts import RECURRENT, ModulePart
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,12 +44,12 @@ def _recognised(network: Explained) -> str:
     return _convolutional(flow, weights, convs, calls)
 
 
-def _norms(calls: Sequence[Part]) -> str:
+def _norms(calls: Sequence[ModulePart]) -> str:
     kinds = dict.fromkeys(part.kind.rstrip("123d") for part in calls if part.is_norm)
     return f", {' and '.join(kinds)}" if kinds else ""
 
 
-def _transformer(top: Part, calls: Sequence[Part]) -> str:
+def _transformer(top: ModulePart, calls: Sequence[ModulePart]) -> str:
     attends = [
         part
         for part in top.walk()
@@ -80,7 +80,7 @@ def _channels(count: int) -> str:
     return f"{count:,} channel{'s' * (count != 1)}"
 
 
-def _recurrent(flow: Flow, calls: Sequence[Part]) -> str:
+def _recurrent(flow: Flow, calls: Sequence[ModulePart]) -> str:
     cell = next(part for part in calls if part.kind in RECURRENT)
     table = next((part for part in calls if part.kind == "Embedding"), None)
     ends = [part for part in calls if part.kind == "Linear"]
@@ -102,7 +102,7 @@ def _recurrent(flow: Flow, calls: Sequence[Part]) -> str:
     return f"{', '.join(said)}; input N x T {words}"
 
 
-def _linear(flow: Flow, weights: Sequence[Part], calls: Sequence[Part]) -> str:
+def _linear(flow: Flow, weights: Sequence[ModulePart], calls: Sequence[ModulePart]) -> str:
     if any(part.kind == "Embedding" for part in calls):
         return ""
     row = list(weights[: len(weights) - len(flow.heads)])
@@ -126,7 +126,7 @@ def _is_coded(flow: Flow) -> bool:
     return "variational" in flow.tags
 
 
-def _arrows(row: Sequence[Part]) -> str:
+def _arrows(row: Sequence[ModulePart]) -> str:
     widths = [row[0].ins, *(part.outs for part in row)]
     words = [f"{width:,}" for width in widths]
     if len(words) > _WIDTHS:
@@ -135,7 +135,10 @@ def _arrows(row: Sequence[Part]) -> str:
 
 
 def _convolutional(
-    flow: Flow, weights: Sequence[Part], convs: Sequence[Part], calls: Sequence[Part]
+    flow: Flow,
+    weights: Sequence[ModulePart],
+    convs: Sequence[ModulePart],
+    calls: Sequence[ModulePart],
 ) -> str:
     first, last = weights[0], weights[-1]
     if not first.is_conv or flow.heads or _is_coded(flow):
@@ -164,7 +167,7 @@ def _convolutional(
     return f"{said}; {_input(first, factor if turned else 1)}"
 
 
-def _input(first: Part, factor: int, side: int = 0) -> str:
+def _input(first: ModulePart, factor: int, side: int = 0) -> str:
     names = _SIDES[first.dims]
     side = 1 if first.kind.startswith("ConvTranspose") and first.usual == (1, 0) else side
     sides = [str(side)] * len(names) if side else list(names)

@@ -11,11 +11,11 @@ from __future__ import annotations
 
 from archfind.state_dicts.key_names import backwards, by_number, by_words, series
 from archfind.state_dicts.key_trees import (
-    below,
-    classes,
     dissolved,
     ends,
-    plain,
+    equal_groups,
+    joined_words,
+    name_below,
     steps,
     tree,
     uniform,
@@ -25,7 +25,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from archfind.state_dicts.key_trees import Node, Token
+    from archfind.state_dicts.key_trees import ModuleNode, Token
 
 _SIBLINGS = 64  # beyond these, what names stand for isn't noted: the cost is their square
 
@@ -75,7 +75,7 @@ def align(left: Mapping[str, Token], right: Mapping[str, Token], in_order: bool)
             pairing.run(True)
             pairs, by_order = pairing.sound(), len(pairing.pairs) - len(pairs)
         if len(pairs) > len(best.pairs):
-            same = all(plain(key) == plain(to) for key, to in pairs.items())
+            same = all(joined_words(key) == joined_words(to) for key, to in pairs.items())
             best = Alignment(pairs, by_order, 2 * same + bool(straight and agreed))
         if len(pairs) == len(left):
             break
@@ -107,7 +107,7 @@ class _Group:
     __slots__ = ("left", "level", "named", "right")
 
     def __init__(
-        self, left: dict[str, Node], right: dict[str, Node], level: _Level, named: bool
+        self, left: dict[str, ModuleNode], right: dict[str, ModuleNode], level: _Level, named: bool
     ) -> None:
         self.left = left
         self.right = right
@@ -135,7 +135,9 @@ class _Pairing:
     of siblings stood for which two. `numbers` says that names may be matched by theirs; `backwards`
     is found where shapes alone show two that count the other way."""
 
-    def __init__(self, left: Node, right: Node, in_order: bool, numbers: bool = True) -> None:
+    def __init__(
+        self, left: ModuleNode, right: ModuleNode, in_order: bool, numbers: bool = True
+    ) -> None:
         self.in_order = in_order
         self.numbers = numbers
         self.backwards = False
@@ -144,7 +146,7 @@ class _Pairing:
         self.groups: list[_Group] = []
         self.facts: dict[tuple[str, str], set[tuple[str, str]]] = {}
         self.ordered: list[tuple[_Group, dict[str, str]]] = []
-        self._todo: list[tuple[Node, Node, bool]] = [(left, right, False)]
+        self._todo: list[tuple[ModuleNode, ModuleNode, bool]] = [(left, right, False)]
 
     def run(self, by_order: bool) -> None:
         """Pair until nothing more is decided; by the order only where all else is at an end."""
@@ -184,24 +186,24 @@ class _Pairing:
                         pairs.pop(end.path, None)
         return pairs
 
-    def _pair(self, left: Node, right: Node, named: bool) -> None:
+    def _pair(self, left: ModuleNode, right: ModuleNode, named: bool) -> None:
         if not left.children:
             self.pairs[left.path] = right.path
             if named:
                 self.named.add(left.path)
             return
-        alike = classes(*dissolved(left.children, right.children))
+        alike = equal_groups(*dissolved(left.children, right.children))
         level = _Level(steps(alike, 0) == steps(alike, 1))
-        alone = {below(a[0], left): (a[0], b[0]) for a, b in alike if len(a) == 1}
-        told = {name: below(other, right) for name, (_, other) in alone.items()}
+        alone = {name_below(a[0], left): (a[0], b[0]) for a, b in alike if len(a) == 1}
+        told = {name: name_below(other, right) for name, (_, other) in alone.items()}
         self.backwards = self.backwards or backwards(told)
         self._todo += [(*both, named) for both in alone.values()]
         self._note(level, list(told.items()))
         for mine, others in alike:
             if len(mine) == 1:
                 continue
-            ours = {below(node, left): node for node in mine}
-            group = _Group(ours, {below(node, right): node for node in others}, level, named)
+            ours = {name_below(node, left): node for node in mine}
+            group = _Group(ours, {name_below(node, right): node for node in others}, level, named)
             chosen = by_number(list(group.left), list(group.right)) if self.numbers else {}
             if chosen and self.in_order and level.in_step and group.against_order(chosen):
                 chosen = {}  # numbers of another meaning, or another order: neither is sure

@@ -95,7 +95,7 @@ def networks(checkpoint: Checkpoint) -> dict[str, Canonical]:
     }
 
 
-def joined(checkpoint: Checkpoint) -> Canonical:
+def joined_state_dicts(checkpoint: Checkpoint) -> Canonical:
     """All the state dicts in the file as one, under their own names: modules that were saved
     apart."""
     groups: dict[str, list[str]] = {}
@@ -231,7 +231,7 @@ def named_below(canonical: Canonical, prefix: str) -> Canonical:
     return replace(strip(canonical, prefix), whole=canonical.whole or canonical.index)
 
 
-def readings(canonical: Canonical) -> Iterator[Canonical]:
+def training_readings(canonical: Canonical) -> Iterator[Canonical]:
     """The ways to read the keys, the likeliest first: with what training adds to them taken out,
     then as they stand, since a few networks have such names of their own."""
     canonical = seen_through(canonical)

@@ -13,7 +13,7 @@ _WORD = re.compile(r"[a-z]+")
 _DIGITS = 18  # of a number that may be a place in a row
 
 
-def number(word: str) -> int:
+def number_in_key(word: str) -> int:
     """The number that a part of a key is; -1 for what is none, and for what has more digits than a
     count of anything: no range is that long, and Python refuses to read thousands of them."""
     return int(word) if len(word) <= _DIGITS and word.isdecimal() else -1
@@ -36,7 +36,7 @@ def by_number(left: list[str], right: list[str]) -> dict[str, str]:
     ours, theirs = series(left), series(right)
     if not ours or list(ours) != list(theirs):
         return {}
-    return {ours[number]: theirs[number] for number in ours}
+    return {ours[number_in_key]: theirs[number_in_key] for number_in_key in ours}
 
 
 def series(names: list[str]) -> dict[tuple[int, ...], str]:
@@ -54,7 +54,7 @@ def series(names: list[str]) -> dict[tuple[int, ...], str]:
 
 
 def _numbers(name: str) -> list[int]:
-    return list(map(number, _NUMBER.findall(name)))
+    return list(map(number_in_key, _NUMBER.findall(name)))
 
 
 def skeleton(name: str) -> str:
@@ -65,7 +65,9 @@ def skeleton(name: str) -> str:
 def natural(name: str) -> list[tuple[int, int, str]]:
     """A key to sort names by, their numbers as numbers."""
     parts = re.split(r"(\d+)", name)
-    return [(1, n, "") if (n := number(part)) >= 0 else (0, 0, part) for part in parts if part]
+    return [
+        (1, n, "") if (n := number_in_key(part)) >= 0 else (0, 0, part) for part in parts if part
+    ]
 
 
 def own_order(names: list[str]) -> bool:

@@ -21,7 +21,7 @@ import re
 from math import prod
 
 from archfind.frozen import replace
-from archfind.state_dicts.key_names import number
+from archfind.state_dicts.key_names import number_in_key
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def _values(
             rest.append(given)
         elif count:
             factor, name, add = int(count[1] or 1), count[2], int(count[3] or 0)
-            value, left = divmod(number(given) - add, factor)
+            value, left = divmod(number_in_key(given) - add, factor)
             if left or value < 0 or numbers.setdefault(name, value) != value:
                 return None, [], []
         else:
@@ -181,33 +181,33 @@ def _formed(made: Made, op: str) -> bool:
         made.piece = int(words[1]), int(words[3])
     elif words and words[0] == "rows":
         first, _, last = words[1].partition("..")
-        spec = rows(made.spec, int(first), int(last), int(words[3]))
+        spec = rows_of_tensor(made.spec, int(first), int(last), int(words[3]))
     elif words:
         made.recipe, made.others = words[0], tuple(words[1:])
     if shapes:
-        spec = shaped(made.spec, *shapes.split(" = "))
+        spec = reshaped_tensor(made.spec, *shapes.split(" = "))
     made.spec = spec or made.spec
     return spec is not None
 
 
-def strides(spec: TensorSpec) -> Shape:
+def default_strides(spec: TensorSpec) -> Shape:
     """Elements from one to the next along each dimension."""
     if spec.stride is not None:
         return spec.stride
     return tuple(prod(spec.shape[axis + 1 :]) for axis in range(len(spec.shape)))
 
 
-def rows(spec: TensorSpec, first: int, last: int, of: int) -> TensorSpec | None:
+def rows_of_tensor(spec: TensorSpec, first: int, last: int, of: int) -> TensorSpec | None:
     """Rows `first` to `last` of `of` equal parts; None where there are no such."""
     if not spec.shape or spec.shape[0] % of or spec.pieces:
         return None
     part = spec.shape[0] // of
-    step = strides(spec)
+    step = default_strides(spec)
     shape = ((last - first) * part, *spec.shape[1:])
     return replace(spec, shape=shape, offset=spec.offset + first * part * step[0], stride=step)
 
 
-def shaped(spec: TensorSpec, before: str, after: str) -> TensorSpec | None:
+def reshaped_tensor(spec: TensorSpec, before: str, after: str) -> TensorSpec | None:
     """The tensor with its sizes named by `before`, as `after` has them; None where the shape is
     another. `(c 7 7)` is a size that is a product, `2+n` a size less its first two."""
     words = re.findall(r"\([^)]*\)|\S+", before)
@@ -216,7 +216,7 @@ def shaped(spec: TensorSpec, before: str, after: str) -> TensorSpec | None:
     named: dict[str, tuple[int, int]] = {}  # name -> size, step
     factors: list[tuple[int, int]] = []  # the numbers of products
     offset = spec.offset
-    for word, size, step in zip(words, spec.shape, strides(spec), strict=True):
+    for word, size, step in zip(words, spec.shape, default_strides(spec), strict=True):
         gone, _, word = word.rpartition("+")
         size -= int(gone or 0)
         offset += int(gone or 0) * step

@@ -13,20 +13,20 @@ if TYPE_CHECKING:
 
     Token = tuple[str, tuple[int, ...]]  # kind of number, shape
     Tree = dict[str, "Tree"]
-    Classes = list[tuple[list["Node"], list["Node"]]]
+    Classes = list[tuple[list["ModuleNode"], list["ModuleNode"]]]
 
 _MASK = (1 << 64) - 1
 _TENSOR = "\n"  # ends the name of a leaf in a tree
 
 
-class Node:
+class ModuleNode:
     """A module or a tensor. `bag` is the same for equal collections of tensors below, `form` for
     equal trees of them; `first` is the place of its first tensor."""
 
     __slots__ = ("bag", "children", "depth", "first", "form", "path", "size")
 
     def __init__(
-        self, path: str, first: int, children: list[Node], bag: int, form: int, size: int
+        self, path: str, first: int, children: list[ModuleNode], bag: int, form: int, size: int
     ) -> None:
         self.path = path
         self.first = first
@@ -37,7 +37,7 @@ class Node:
         self.size = size
 
 
-def tree(tokens: Mapping[str, Token], separators: str) -> Node:
+def tree(tokens: Mapping[str, Token], separators: str) -> ModuleNode:
     """The tree of a collection. A module with one child is that child."""
     root: Tree = {}
     cut = re.compile(f"[{re.escape(separators)}]")
@@ -49,17 +49,17 @@ def tree(tokens: Mapping[str, Token], separators: str) -> Node:
     places = {key: place for place, key in enumerate(tokens)}
     hashes = {token: hash(_stable(token)) & _MASK for token in set(tokens.values())}
 
-    def grow(path: str, branch: Tree) -> Node:
+    def grow(path: str, branch: Tree) -> ModuleNode:
         if not branch:
             path = path[: -len(_TENSOR)]
             token = hashes[tokens[path]]
-            return Node(path, places[path], [], token, token, 1)
+            return ModuleNode(path, places[path], [], token, token, 1)
         nodes = [grow(name, below) for name, below in branch.items()]
         if len(nodes) == 1:
             return nodes[0]
         bag = sum(node.bag for node in nodes) & _MASK
         form = hash(tuple(sorted(node.form for node in nodes))) & _MASK
-        return Node(path, nodes[0].first, nodes, bag, form, sum(node.size for node in nodes))
+        return ModuleNode(path, nodes[0].first, nodes, bag, form, sum(node.size for node in nodes))
 
     return grow("", root)
 
@@ -70,25 +70,25 @@ def _stable(token: Token) -> tuple[int, ...]:
     return (*kind.encode(), -1, *shape)
 
 
-def below(node: Node, parent: Node) -> str:
+def name_below(node: ModuleNode, parent: ModuleNode) -> str:
     """A node's name below its parent, whatever its words are joined with."""
     start = len(parent.path) + 1 if parent.path else 0
-    return plain(node.path[start:])
+    return joined_words(node.path[start:])
 
 
-def plain(name: str) -> str:
+def joined_words(name: str) -> str:
     """A name, whatever its words are joined with."""
     return name.replace("_", ".").replace("/", ".")
 
 
-def ends(node: Node) -> list[Node]:
+def ends(node: ModuleNode) -> list[ModuleNode]:
     """The tensors at or below a node."""
     if not node.children:
         return [node]
     return [end for child in node.children for end in ends(child)]
 
 
-def uniform(root: Node) -> bool:
+def uniform(root: ModuleNode) -> bool:
     """Whether modules whose children have the same names have them in the same order, as those of
     one class do."""
     orders: dict[frozenset[str], list[str]] = {}
@@ -96,13 +96,13 @@ def uniform(root: Node) -> bool:
     while todo:
         node = todo.pop()
         todo += node.children
-        names = [below(child, node) for child in node.children]
+        names = [name_below(child, node) for child in node.children]
         if orders.setdefault(frozenset(names), names) != names:
             return False
     return True
 
 
-def _counts(nodes: list[Node], by: str) -> dict[int, int]:
+def _counts(nodes: list[ModuleNode], by: str) -> dict[int, int]:
     counts: dict[int, int] = {}
     for node in nodes:
         value: int = getattr(node, by)
@@ -110,7 +110,9 @@ def _counts(nodes: list[Node], by: str) -> dict[int, int]:
     return counts
 
 
-def dissolved(left: list[Node], right: list[Node]) -> tuple[list[Node], list[Node]]:
+def dissolved(
+    left: list[ModuleNode], right: list[ModuleNode]
+) -> tuple[list[ModuleNode], list[ModuleNode]]:
     """Children on both sides, the largest without a counterpart replaced by their own children,
     until every one has a counterpart."""
     if not any(node.children for node in left):
@@ -129,14 +131,16 @@ def dissolved(left: list[Node], right: list[Node]) -> tuple[list[Node], list[Nod
         ]
 
 
-def classes(left: list[Node], right: list[Node]) -> list[tuple[list[Node], list[Node]]]:
+def equal_groups(
+    left: list[ModuleNode], right: list[ModuleNode]
+) -> list[tuple[list[ModuleNode], list[ModuleNode]]]:
     """Nodes with equal tensors below, and, where both sides have the same trees of them, with equal
     trees."""
-    bags: dict[int, tuple[list[Node], list[Node]]] = {}
+    bags: dict[int, tuple[list[ModuleNode], list[ModuleNode]]] = {}
     for side, nodes in enumerate((left, right)):
         for node in nodes:
             bags.setdefault(node.bag, ([], []))[side].append(node)
-    found: list[tuple[list[Node], list[Node]]] = []
+    found: list[tuple[list[ModuleNode], list[ModuleNode]]] = []
     for ours, theirs in bags.values():
         forms = _counts(ours, "form")
         if len(forms) == 1 or forms != _counts(theirs, "form"):
@@ -148,7 +152,7 @@ def classes(left: list[Node], right: list[Node]) -> list[tuple[list[Node], list[
     return found
 
 
-def steps(classes: list[tuple[list[Node], list[Node]]], side: int) -> list[int]:
+def steps(classes: list[tuple[list[ModuleNode], list[ModuleNode]]], side: int) -> list[int]:
     """The order in which siblings stand, as numbers of their classes. A branch that is whole in one
     module, and the only one of its shapes, may stand anywhere."""
     placed = [

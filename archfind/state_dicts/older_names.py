@@ -68,7 +68,7 @@ class Row:
 _read: dict[str, list[Row]] = {}
 
 
-def rows(folder: str) -> list[Row]:
+def rows_of_older_names(folder: str) -> list[Row]:
     """The rows of a signatures folder, in their order."""
     if folder not in _read:
         path = os.path.join(folder, "older.txt")
@@ -95,7 +95,7 @@ def older_readings(canonical: Canonical, folder: str, work: Work) -> Iterator[Ca
         for prefix in prefixes:
             if not work.allows(len(canonical.index)):
                 return
-            reading = renamed(reading, row, prefix) or reading
+            reading = with_row_applied(reading, row, prefix) or reading
         if reading is not canonical:
             tried += 1
             steps = [Step("rename", f"{row.name} -> the library's")]
@@ -110,7 +110,9 @@ def older_readings(canonical: Canonical, folder: str, work: Work) -> Iterator[Ca
 def _first_signs(folder: str) -> tuple[frozenset[str], frozenset[str]]:
     """The first sign of every row of a folder, with # for its numbers; and the ends, from a dot on,
     of all of them."""
-    first = frozenset(_skeleton(sign[0]) for row in rows(folder) for sign in row.signs)
+    first = frozenset(
+        _skeleton(sign[0]) for row in rows_of_older_names(folder) for sign in row.signs
+    )
     tails = frozenset(
         name[at:] for name in first for at in range(len(name)) if not at or name[at - 1] == "."
     )
@@ -133,7 +135,7 @@ def _shown(index: Index, folder: str) -> Iterator[tuple[Row, list[str]]]:
                 places.setdefault(end, {})[prefix] = None
     if not places:
         return
-    for row in rows(folder):
+    for row in rows_of_older_names(folder):
         prefixes: dict[str, None] = {}
         for sign in row.signs:
             for prefix in places.get(_skeleton(sign[0]), ()):
@@ -157,7 +159,7 @@ def _has(index: Index, prefix: str, key: str) -> bool:
     return any(prefix + key.replace("{i}", str(number)) in index for number in range(8))
 
 
-def renamed(canonical: Canonical, row: Row, prefix: str) -> Canonical | None:
+def with_row_applied(canonical: Canonical, row: Row, prefix: str) -> Canonical | None:
     """The state dict with a row's rules applied below a prefix; None where they change nothing, or
     make two tensors of one name."""
     from archfind.state_dicts.key_rules import Made, applied
@@ -213,7 +215,7 @@ def renamed(canonical: Canonical, row: Row, prefix: str) -> Canonical | None:
 def _joined(parts: list[tuple[Made, str]]) -> TensorSpec | None:
     """One tensor of those that are rows of it; None where one is missing, or doesn't go with the
     others."""
-    from archfind.formats.many_files.pieces import joinable, joined
+    from archfind.formats.many_files.pieces import joinable, joined_along
 
     ordered = sorted((one for one, _ in parts), key=lambda one: one.piece)
     specs = [one.spec for one in ordered]
@@ -222,4 +224,4 @@ def _joined(parts: list[tuple[Made, str]]) -> TensorSpec | None:
         return None
     if not joinable(specs, 0) or any(spec.pieces for spec in specs):
         return None
-    return joined(ordered[0].key, specs, 0)
+    return joined_along(ordered[0].key, specs, 0)

@@ -23,7 +23,7 @@ _MOST = 8
 _SURE = ("exact", "ambiguous")
 
 
-def answered(guess: Guess, canonical: Canonical, place: str, choose: str = "") -> Guess:
+def trusted_answer(guess: Guess, canonical: Canonical, place: str, choose: str = "") -> Guess:
     """The guess with the classes of `guess.code` probed that account for all of a state dict's
     modules: one that makes every tensor is the answer, of several none is chosen. What kept a class
     from that is a warning. `choose` is one of those that fit ("code/nets.Net"). UnknownError where
@@ -54,7 +54,7 @@ def answered(guess: Guess, canonical: Canonical, place: str, choose: str = "") -
     return judged(found)
 
 
-def chosen(guess: Guess, choose: str) -> Guess:
+def with_chosen_class(guess: Guess, choose: str) -> Guess:
     """The guess with one of several classes of code that fit."""
     matches = tuple(m for m in guess.matches if m.trusted is not None and m.entry.id == choose)
     if not matches or len(guess.matches) == 1:

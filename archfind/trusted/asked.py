@@ -115,7 +115,7 @@ def _round(
     ):
         asks.write(json.dumps(question).encode())
         asks.seek(0)
-        ended = run("archfind.trusted.child", folder, asks, tells, end)
+        ended = run_child("archfind.trusted.child", folder, asks, tells, end)
         tells.seek(0)
         lines = tells.read(_BYTES).splitlines()
     at, stage, answered = 0, "starting", -1
@@ -150,7 +150,7 @@ def _round(
 _WAY = ("place", "paths", "module", "name", "file")
 
 
-def run(module: str, folder: str, asks: IO[bytes], tells: IO[bytes], end: float) -> str:
+def run_child(module: str, folder: str, asks: IO[bytes], tells: IO[bytes], end: float) -> str:
     """The process that runs a module of archfind's on a user's code, until it ends or a stage takes
     too long; how it ended, in words."""
     process = subprocess.Popen(

@@ -14,7 +14,7 @@ from typing import Any
 
 from torch import nn
 
-from archfind.probing.config import Config, fresh, with_inherited
+from archfind.probing.config import Config, copied_leaves, with_inherited
 from archfind.probing.probe import Shapes, on_meta
 from archfind.probing.proposals import literals
 
@@ -32,7 +32,7 @@ class Unsolved(Exception):
     """No values are known for these arguments, with which the class could be called."""
 
 
-def defaults(cls: type[nn.Module]) -> tuple[Config, dict[str, inspect.Parameter]]:
+def default_arguments(cls: type[nn.Module]) -> tuple[Config, dict[str, inspect.Parameter]]:
     """The constructor's arguments with the code's defaults, and those without one."""
     config: Config = {}
     required: dict[str, inspect.Parameter] = {}
@@ -42,7 +42,7 @@ def defaults(cls: type[nn.Module]) -> tuple[Config, dict[str, inspect.Parameter]
         if parameter.default is parameter.empty:
             required[parameter.name] = parameter
         else:
-            config[parameter.name] = fresh(parameter.default)
+            config[parameter.name] = copied_leaves(parameter.default)
     return config, required
 
 
@@ -68,7 +68,7 @@ def _signature(cls: type) -> inspect.Signature:
 def started(cls: type[nn.Module], told: Mapping[str, object], target: Shapes, end: float) -> Config:
     """Arguments with which the class can be called: `told` ones first, the code's defaults, and
     values of the likeliest kind for the others. Unsolved names those for which none are known."""
-    own, required = defaults(cls)
+    own, required = default_arguments(cls)
     optional = {k: _alike(v, own[k]) for k, v in told.items() if k in own}
     inherited = _inherited(cls)
     last: Unsolved | None = None
@@ -112,7 +112,7 @@ def _called(
         for more in (told, {}) if told else ({},):
             config = {**own, **more, **given}
             try:
-                on_meta(cls, fresh(config), _SECONDS)
+                on_meta(cls, copied_leaves(config), _SECONDS)
             except Exception as error:  # code refuses values in its own ways
                 last = error
                 continue

@@ -41,7 +41,7 @@ class Teller:
             self.say(event=text)
 
 
-def main() -> None:
+def answer_tasks() -> None:
     question = json.loads(sys.stdin.buffer.read())
     teller = Teller()
     silent = os.open(os.devnull, os.O_RDWR)
@@ -74,14 +74,14 @@ def main() -> None:
 def _imported(ways: list[dict[str, Any]], teller: Teller) -> tuple[int, Any]:
     """The class, by the first way that works; if none does, what the first one said is told."""
     from archfind.errors import ArchfindError
-    from archfind.trusted.imported import imported
+    from archfind.trusted.imported import imported_class
     from archfind.types import TrustedClass
 
     why = ""
     for number, way in enumerate(ways):
         given: dict[str, Any] = {**way, "paths": tuple(way["paths"])}
         try:
-            return number, imported(TrustedClass(**given))
+            return number, imported_class(TrustedClass(**given))
         except ArchfindError as error:
             why = why or error.message
     teller.say(refused=why)
@@ -90,10 +90,12 @@ def _imported(ways: list[dict[str, Any]], teller: Teller) -> tuple[int, Any]:
 
 def _words(error: BaseException) -> str:
     from archfind.trusted.calls import Unsolved
-    from archfind.trusted.imported import words
+    from archfind.trusted.imported import error_in_words
 
-    return str(error) if isinstance(error, Unsolved) else f"probing it failed: {words(error)}"
+    return (
+        str(error) if isinstance(error, Unsolved) else f"probing it failed: {error_in_words(error)}"
+    )
 
 
 if __name__ == "__main__":
-    main()
+    answer_tasks()

@@ -16,14 +16,14 @@ from archfind.errors import CodeError
 from archfind.escape import escape
 from archfind.probing.config import Config, moved
 from archfind.probing.probe import on_meta
-from archfind.trusted.calls import defaults
+from archfind.trusted.calls import default_arguments
 from archfind.trusted.learnt import located
 from archfind.types import TrustedClass
 
 _WORDS = 300  # characters of an error of somebody's code
 
 
-def imported(trusted: TrustedClass) -> type[nn.Module]:
+def imported_class(trusted: TrustedClass) -> type[nn.Module]:
     """The class, its code imported in this process. CodeError with the module and what it raised,
     where it can't be, or where its user hasn't said that it may."""
     if not trusted.is_allowed:
@@ -40,7 +40,7 @@ def imported(trusted: TrustedClass) -> type[nn.Module]:
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # whatever somebody's code raises, SystemExit among it
-            text = f"importing {trusted.module} failed: {words(error)}"
+            text = f"importing {trusted.module} failed: {error_in_words(error)}"
             raise CodeError(escape(text), file) from error
     came = getattr(module, "__file__", None) or ""
     if not _is_file(came, file):
@@ -53,7 +53,7 @@ def imported(trusted: TrustedClass) -> type[nn.Module]:
     return cls
 
 
-def words(error: BaseException) -> str:
+def error_in_words(error: BaseException) -> str:
     """An exception of somebody's code in one line."""
     said = " ".join(str(error).split())[:_WORDS]
     return f"{type(error).__name__}: {said}" if said else type(error).__name__
@@ -61,21 +61,21 @@ def words(error: BaseException) -> str:
 
 def created(trusted: TrustedClass, arguments: Mapping[str, Any]) -> nn.Module:
     """The network with these arguments, which may be leaves of its configs ("config.depth")."""
-    cls = imported(trusted)
+    cls = imported_class(trusted)
     with _looked_in(trusted.paths), contextlib.redirect_stdout(io.StringIO()):
         return cls(**called(cls, trusted, arguments))
 
 
-def blank(trusted: TrustedClass, arguments: Mapping[str, Any]) -> nn.Module:
+def class_on_meta(trusted: TrustedClass, arguments: Mapping[str, Any]) -> nn.Module:
     """The same without storage, where the class allows."""
-    cls = imported(trusted)
+    cls = imported_class(trusted)
     with _looked_in(trusted.paths):
         return on_meta(cls, called(cls, trusted, arguments))
 
 
 def called(cls: type[nn.Module], trusted: TrustedClass, arguments: Mapping[str, Any]) -> Config:
     """What the constructor is given: the code's own defaults where nothing is told."""
-    own, required = defaults(cls)
+    own, required = default_arguments(cls)
     whole: Config = dict(trusted.arguments)
     own = {**own, **whole}
     leaves: dict[str, Any] = {}

@@ -41,7 +41,7 @@ def noted(text: UserText, trusted: TrustedClass) -> None:
     last = dict(list(notes.items())[-_MOST:])
     path = Path(_place())
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside.write(path, json.dumps(last, indent=1) + "\n")
+    beside.write_small_file(path, json.dumps(last, indent=1) + "\n")
 
 
 def permitted(guess: Guess, trust: bool) -> Guess:

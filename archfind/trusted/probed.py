@@ -11,13 +11,13 @@ from typing import Any
 from torch import nn
 
 from archfind.database.plain import Unplain, encoded
-from archfind.probing.config import Config, Leaf, leaves, moved
+from archfind.probing.config import Config, Leaf, leaves_of_config, moved
 from archfind.probing.descended import descended
 from archfind.probing.descent import Descent
 from archfind.probing.probe import Shapes, on_meta
 from archfind.probing.proposals import alternates, leaf_name
 from archfind.trusted.behaviour import Opaque, remembered
-from archfind.trusted.calls import defaults, started
+from archfind.trusted.calls import default_arguments, started
 
 _QUESTIONS = 10.0  # seconds for which arguments the tensors show
 _VALUES = 6  # of one argument that are tried
@@ -49,13 +49,13 @@ def probed(
         "shapes": [[key, list(shape), kind] for key, (shape, kind) in descent.shapes.items()],
         "tries": descent.tries,
     }
-    own, _ = defaults(cls)
+    own, _ = default_arguments(cls)
     objects = {name: _words(value) for name, value in whole.items() if not _is_plain(value)}
     given: dict[str, object] = {}
     for name, value in whole.items():
         if name in objects:
             base = own.get(name, config[name])
-            before, after = leaves({name: base}), leaves({name: value})
+            before, after = leaves_of_config({name: base}), leaves_of_config({name: value})
             given |= {p: encoded(v) for p, v in after.items() if before.get(p, ...) != v}
         elif name not in own or own[name] != value:
             given[name] = encoded(value)
@@ -95,7 +95,7 @@ def shown_by_tensors(
     descent.look_until(time.monotonic() + _QUESTIONS)
     end = time.monotonic() + _QUESTIONS
     whole = moved(config, descent.moves)
-    values = leaves(whole)
+    values = leaves_of_config(whole)
     base = _memory(cls, whole)
     shown: list[str] = []
     assumed: list[list[object]] = []

@@ -48,7 +48,7 @@ RECIPES: dict[str, Callable[..., Tensor]] = {
 }
 
 
-def older(recipe: str, parts: list[Tensor], shape: tuple[int, ...]) -> Tensor:
+def value_by_recipe(recipe: str, parts: list[Tensor], shape: tuple[int, ...]) -> Tensor:
     """The value of `shape` that a recipe makes of the file's tensors."""
     made = RECIPES[recipe](*parts)
     return made.reshape(shape) if made.numel() > 1 else made.expand(shape).clone()

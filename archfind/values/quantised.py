@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from archfind.errors import BuildError
-from archfind.formats.side_files import number, object_in, whole
+from archfind.formats.side_files import claimed_number, claimed_whole_number, object_in
 from archfind.state_dicts.quantised import NOTE_BYTES
 
 _BLOCK = 1 << 16  # numbers that share a scale: bitsandbytes has up to 4096
@@ -80,13 +80,13 @@ def _four_bits(parts: list[Tensor], shape: Sequence[int]) -> Tensor:
     are there."""
     packed, absmax, codes, note, *nested = parts
     state = object_in(bytes(note.tolist())) if note.numel() <= NOTE_BYTES else {}
-    block = whole(state.get("blocksize"), 1, _BLOCK)
+    block = claimed_whole_number(state.get("blocksize"), 1, _BLOCK)
     if block is None:
         raise BuildError("the note on a weight of four bits has no usable blocksize")
     if nested:
         scale, values = nested
-        inner = whole(state.get("nested_blocksize"), 1, _BLOCK)
-        offset = number(state.get("nested_offset"))
+        inner = claimed_whole_number(state.get("nested_blocksize"), 1, _BLOCK)
+        offset = claimed_number(state.get("nested_offset"))
         if inner is None or offset is None:
             raise BuildError("the note on a weight of four bits has no usable nested blocks")
         steps = values.float()[absmax.long()]

@@ -19,7 +19,7 @@ import torch
 from archfind.dtypes import ITEMSIZE
 from archfind.errors import BuildError, CheckpointError
 from archfind.escape import escape
-from archfind.formats.source import Source, opened
+from archfind.formats.source import ByteSource, opened_file
 from archfind.frozen import replace
 from archfind.types import Quantiser, Storage, TensorSpec
 
@@ -182,7 +182,7 @@ class TensorReader:
         assert storage.inside is not None
         at = storage.inside[2]
         try:
-            with Source(storage.file) as source:
+            with ByteSource(storage.file) as source:
                 section = Section(source, at, storage.nbytes)
                 section.read(0, storage.nbytes and 1)
                 found = Moved(at).checkpoint(read_section(section, Report()))
@@ -222,7 +222,7 @@ class TensorReader:
         if not file:
             raise BuildError("no data for a tensor")
         try:
-            with opened(file) as source:
+            with opened_file(file) as source:
                 before = _state(source.fileno())
                 if start + length > before[1]:
                     raise BuildError("the file ends inside a tensor; download it again", file)
@@ -270,7 +270,7 @@ def inflated(file: str, name: str, start: int, length: int) -> bytearray:
     from archfind.formats.archives.zip_directory import ZipDirectory
 
     try:
-        with Source(file) as source:
+        with ByteSource(file) as source:
             directory = ZipDirectory(source)
             member = directory.members.get(name)
             if member is None or member.method != 8:
@@ -344,13 +344,13 @@ def computed(recipe: str, parts: list[torch.Tensor], shape: Iterable[int]) -> to
     from archfind.values import older_values
 
     if recipe in older_values.RECIPES:
-        return older_values.older(recipe, parts, tuple(shape))
+        return older_values.value_by_recipe(recipe, parts, tuple(shape))
     from archfind.values.quantised import dequantised
 
     return dequantised(recipe, parts, tuple(shape))
 
 
-def named(
+def named_tensors(
     reader: TensorReader, specs: Iterable[tuple[str, TensorSpec]]
 ) -> Iterator[tuple[str, torch.Tensor]]:
     """Each key with its tensor, read one at a time."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from archfind.errors import ArchfindError, ExportError
 from archfind.escape import escape
 from archfind.writing import signals, temporary
-from archfind.writing.target import failed, refuse_file
+from archfind.writing.target import refuse_file, write_error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @contextlib.contextmanager
-def folder(path: Path, place: Path | None = None) -> Generator[Path]:
+def folder_beside(path: Path, place: Path | None = None) -> Generator[Path]:
     """A folder in `place`, by default the one that `path` is in; gone afterwards, also where a
     signal ends the process. Errors inside become ExportErrors about `path`."""
     try:
@@ -29,7 +29,7 @@ def folder(path: Path, place: Path | None = None) -> Generator[Path]:
         where = f"{escape(error.path)}: " if error.path and error.path != str(path) else ""
         raise ExportError(where + error.message, escape(str(path))) from error
     except OSError as error:
-        raise failed(error, path) from error
+        raise write_error(error, path) from error
 
 
 @contextlib.contextmanager
@@ -52,7 +52,7 @@ def _made(parent: str) -> Generator[Path]:
         try:
             with signals.held():  # until its name is known, nobody could put it away
                 made.append(temporary.make(parent))
-            yield Path(temporary.inside(made[0][0]))
+            yield Path(temporary.temporary_folder(made[0][0]))
         finally:
             with signals.held():
                 clean()
@@ -98,11 +98,11 @@ def _flush(path: Path, flags: int) -> None:
         os.close(opened)
 
 
-def write(path: Path, text: str | bytes) -> None:
+def write_small_file(path: Path, text: str | bytes) -> None:
     """A small file, whole or not at all, in place of the one that is there. ExportError where
     that is no regular file, or can't be written."""
     refuse_file(path, [], force=True)
-    with folder(path) as made:
+    with folder_beside(path) as made:
         new = made / path.name
         new.write_bytes(text.encode() if isinstance(text, str) else text)
         move([(new, path)], force=True)

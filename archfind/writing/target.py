@@ -41,7 +41,7 @@ NO_INPUT = "say what it runs on: --input 1x3x224x224, once for each input"
 _INPUT_DTYPES = ("float32", "float16", "int64", "int32")
 
 
-def kind_of(out: Path) -> str:
+def exporter_of(out: Path) -> str:
     """The exporter that writes `out`, by its suffix; FOLDER for a name that ends with a slash or
     has no suffix, and for a folder. ExportError for a suffix that nothing writes."""
     path = os.fspath(out)
@@ -81,7 +81,7 @@ def refuse_export(
     """ExportError where `out` can't be written, mustn't be, or where an option isn't for its kind.
     `copied` says that nothing forbids copying the tensors as they are in the file."""
     path = os.fspath(out)
-    kind = kind_of(out)
+    kind = exporter_of(out)
     if kind != "onnx" and (half or opset is not None):
         text = "half and opset are for .onnx alone; dtype='fp16' casts what is copied"
         raise ExportError(text, escape(path))
@@ -211,7 +211,7 @@ def refuse_unwritable(out: Path) -> None:
         try:
             os.mkdir(probe)
         except OSError as error:
-            raise failed(error, path) from error
+            raise write_error(error, path) from error
         with contextlib.suppress(FileNotFoundError):  # taken for an abandoned one
             os.rmdir(probe)
 
@@ -221,7 +221,7 @@ def refuse_network(guess: Guess, out: Path, match: Match | None = None) -> None:
     not to be transformers'."""
     if match is None and guess.status in ("exact", "ambiguous"):
         match = guess.matches[0]
-    if match is not None and match.pretrained is None and kind_of(out) == FOLDER:
+    if match is not None and match.pretrained is None and exporter_of(out) == FOLDER:
         what = os.path.splitext(os.fspath(out))[1] or "a name without a suffix"
         text = f"no exporter writes {escape(what)}; known: {', '.join(EXPORTERS)}"
         raise ExportError(f"{text}, and a folder for transformers' models", escape(os.fspath(out)))
@@ -258,7 +258,7 @@ def _names(held: mmap.mmap, part: str) -> bool:
     return os.path.lexists(part) and any(held.find(one) >= 0 for one in written)
 
 
-def failed(error: OSError | ValueError, path: Path) -> ExportError:
+def write_error(error: OSError | ValueError, path: Path) -> ExportError:
     """What the system says, as an error about `path`."""
     why = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return ExportError(f"can't be written: {escape(why)}", escape(os.fspath(path)))
@@ -271,7 +271,7 @@ def _status(path: str) -> os.stat_result | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError) as error:  # a name too long, a NUL in it
-        raise failed(error, path) from error
+        raise write_error(error, path) from error
 
 
 def _holds_files(folder: str) -> bool:
@@ -279,7 +279,7 @@ def _holds_files(folder: str) -> bool:
         with os.scandir(folder) as entries:
             return any(not entry.name.startswith(".archfind-") for entry in entries)
     except OSError as error:
-        raise failed(error, folder) from error
+        raise write_error(error, folder) from error
 
 
 def _parents(source: str) -> tuple[str, str]:

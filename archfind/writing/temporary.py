@@ -39,15 +39,15 @@ def make(parent: str) -> tuple[str, int]:
     raise AssertionError("not reached")
 
 
-def inside(folder: str) -> str:
+def temporary_folder(folder: str) -> str:
     """Where the new files go."""
     return os.path.join(folder, _NEW)
 
 
 def remove(folder: str) -> None:
     """The lock last: what is left of a removal that is cut short can still be known."""
-    shutil.rmtree(inside(folder), ignore_errors=True)
-    if not os.path.lexists(inside(folder)):
+    shutil.rmtree(temporary_folder(folder), ignore_errors=True)
+    if not os.path.lexists(temporary_folder(folder)):
         for end, path in ((os.unlink, os.path.join(folder, _LOCK)), (os.rmdir, folder)):
             try:
                 end(path)
@@ -87,7 +87,7 @@ def _locked(folder: str) -> int:
     try:
         if _is_locked(lock):
             os.write(lock, _stamp())
-        os.mkdir(inside(folder))
+        os.mkdir(temporary_folder(folder))
     except OSError:
         os.close(lock)
         raise

@@ -11,15 +11,20 @@ from safetensors.torch import save_file
 from torch import nn
 
 import archfind
-from archfind.building.instantiate import blank_variant, build
+from archfind.building.instantiate import blank_variant, build_guess
 from archfind.errors import AmbiguousError, BuildError, UnknownError
 from archfind.formats import open as open_checkpoint
-from archfind.learning.twins import randomise
-from archfind.matching.identify import guess
-from archfind.probing.config import arguments, captured, leaves, with_inherited
+from archfind.learning.twins import randomise_seeded
+from archfind.matching.identify import guess_checkpoint
+from archfind.probing.config import (
+    captured_call,
+    constructor_arguments,
+    leaves_of_config,
+    with_inherited,
+)
 from archfind.probing.probe import on_meta, shapes_of
 from archfind.providers import provider
-from archfind.providers.example import fitted
+from archfind.providers.example import example_for_variant
 from archfind.report.answer import guess_document
 
 
@@ -27,7 +32,7 @@ def network(name: str, **fields: object) -> nn.Module:
     library, _, architecture = name.partition("/")
     module = provider(library).create(architecture, **fields).eval()
     with torch.no_grad():
-        randomise(module)
+        randomise_seeded(module)
     return module
 
 
@@ -165,9 +170,9 @@ def test_each_stage_takes_the_earlier_ones_result(mobilenet: Path) -> None:
     module = archfind.load(found)
     assert torch.equal(
         module.state_dict()["features.0.0.weight"],
-        build(found).module.state_dict()["features.0.0.weight"],
+        build_guess(found).module.state_dict()["features.0.0.weight"],
     )
-    assert guess.__name__ == "guess" and callable(
+    assert guess_checkpoint.__name__ == "guess" and callable(
         archfind.guess
     )  # no submodule shadows the function
     assert open_checkpoint(mobilenet).index.keys() == checkpoint.index.keys()
@@ -209,14 +214,14 @@ def test_a_class_that_needs_values_is_built_blank_as_well() -> None:
 def test_arguments_are_read_without_building(name: str) -> None:
     library, _, architecture = name.partition("/")
     source = provider(library)
-    _, cls, config = captured(lambda: on_meta(lambda: source.create(architecture), {}))
-    read = arguments(lambda: source.create(architecture), cls)
+    _, cls, config = captured_call(lambda: on_meta(lambda: source.create(architecture), {}))
+    read = constructor_arguments(lambda: source.create(architecture), cls)
     assert read is not None
-    assert leaves(with_inherited(cls, read)) == leaves(config)
+    assert leaves_of_config(with_inherited(cls, read)) == leaves_of_config(config)
 
 
 def test_arguments_of_a_class_that_is_not_called_are_none() -> None:
-    assert arguments(lambda: nn.Sequential(nn.Linear(2, 3)), nn.Conv2d) is None
+    assert constructor_arguments(lambda: nn.Sequential(nn.Linear(2, 3)), nn.Conv2d) is None
     assert nn.Linear(2, 3).weight.shape == (3, 2)
 
 
@@ -238,7 +243,7 @@ def test_a_restorer_runs_on_its_example(
     name: str, moves: dict[str, object], names: tuple[str, ...]
 ) -> None:
     module = archfind.variant(f"spandrel/{name}", moves).eval()
-    example = fitted(provider("spandrel").example(name, module), moves)
+    example = example_for_variant(provider("spandrel").example(name, module), moves)
     assert example.names == names
     with torch.inference_mode():
         assert torch.isfinite(module(*example.args)).all()
@@ -249,7 +254,7 @@ def test_a_decoder_on_its_encoder_is_built_as_it_is_told_to_be(tmp_path: Path) -
 
     original = library.Unet("resnet34", encoder_weights=None, classes=11, in_channels=4).eval()
     with torch.no_grad():
-        randomise(original)
+        randomise_seeded(original)
     torch.save(
         {"state_dict": {f"model.{k}": t for k, t in original.state_dict().items()}},
         path := tmp_path / "net.ckpt",

@@ -9,17 +9,17 @@ from hypothesis import strategies as st
 from torch import nn
 from tower import NOWHERE, index_of
 
-from archfind.classes.expression import parse
-from archfind.classes.notation import Family, family_text, template
-from archfind.classes.numbered import joined, numbered
+from archfind.classes.expression import parse_expression
+from archfind.classes.notation import Family, family_text, numbered_template
+from archfind.classes.numbered import joined_key, numbered
 from archfind.classes.polish import polished
 from archfind.classes.program import Program
 from archfind.classes.score import Solution
 from archfind.classes.solve import solve
 from archfind.errors import SignatureError
 from archfind.learning.family import Preset, families
-from archfind.learning.unread import unread
-from archfind.probing.config import captured, leaves, moved
+from archfind.learning.unread import unread_leaves
+from archfind.probing.config import captured_call, leaves_of_config, moved
 from archfind.probing.probe import on_meta, shapes_of
 from archfind.probing.proposals import alternates, literals
 from archfind.types import TensorSpec
@@ -68,7 +68,7 @@ def test_expressions_compute_as_python_does(a: int, b: int, c: int, ops: list[st
         at = max(range(len(signs)), key=lambda n: (level[signs[n]], -n))
         row[at : at + 2] = [plain[signs.pop(at)](row[at], row[at + 1])]
     text = f"a{ops[0]}b{ops[1]}(c{ops[2]}2)//3"
-    assert parse(text).value({"a": a, "b": b, "c": c}) == row[0]
+    assert parse_expression(text).value({"a": a, "b": b, "c": c}) == row[0]
 
 
 @pytest.mark.parametrize(
@@ -85,13 +85,13 @@ def test_expressions_compute_as_python_does(a: int, b: int, c: int, ops: list[st
     ],
 )
 def test_expressions(text: str, values: dict[str, object], wanted: object) -> None:
-    assert parse(text).value(values) == wanted
+    assert parse_expression(text).value(values) == wanted
 
 
 @pytest.mark.parametrize("text", ["3*", "a b", "min(a", ")"])
 def test_what_is_no_expression_is_refused(text: str) -> None:
     with pytest.raises(SignatureError):
-        parse(text).value({"a": 1, "b": 2})
+        parse_expression(text).value({"a": 1, "b": 2})
 
 
 @given(
@@ -99,8 +99,8 @@ def test_what_is_no_expression_is_refused(text: str) -> None:
 )
 def test_numbers_taken_apart_come_back(parts: list[str]) -> None:
     key = ".".join(parts)
-    assert joined(numbered(key)) == key
-    assert template(numbered(key)) == template(key)
+    assert joined_key(numbered(key)) == key
+    assert numbered_template(numbered(key)) == numbered_template(key)
 
 
 def test_a_program_expands_to_exact_keys() -> None:
@@ -188,19 +188,25 @@ class Toy(nn.Module):
 
 
 def test_a_family_is_learned_from_its_constructor() -> None:
-    module, cls, config = captured(Toy)
+    module, cls, config = captured_call(Toy)
     (found,) = families(cls, cls, [Preset("toy", config, shapes_of(module))], 20)
     assert found.right == found.held > 0
     assert {"dims.0", "depths.1", "ratio", "bias", "stem"} <= found.options.keys()
     assert "heads" not in found.options
     text = family_text(
-        "t.Toy/1", "x/toy", (1, 1), [], found.options, {"x/toy": leaves(config)}, found.lines
+        "t.Toy/1",
+        "x/toy",
+        (1, 1),
+        [],
+        found.options,
+        {"x/toy": leaves_of_config(config)},
+        found.lines,
     )
     family = Family(text)
     for moves in ({"dims.0": 48, "depths.1": 7}, {"bias": False, "stem": "pool"}, {"ratio": 3.0}):
         other = moved(config, moves)
         shapes = shapes_of(on_meta(cls, other))
-        assert Program(found.lines).expand(leaves(other)) == shapes
+        assert Program(found.lines).expand(leaves_of_config(other)) == shapes
         solved = best(index_of(shapes), family)
         assert solved is not None and solved.score == 1
         assert {path: solved.values[path] for path in moves} == moves
@@ -225,24 +231,24 @@ def test_a_number_becomes_a_pair_where_a_pair_is_read() -> None:
 
 
 def test_what_a_family_does_not_read_is_found() -> None:
-    preset = Preset("row", captured(Row)[2], shapes_of(Row()))
-    assert unread(Row, preset, {"width", "act"}, 20) == ["count"]
-    assert unread(Row, preset, {"width", "act", "count"}, 20) == []
+    preset = Preset("row", captured_call(Row)[2], shapes_of(Row()))
+    assert unread_leaves(Row, preset, {"width", "act"}, 20) == ["count"]
+    assert unread_leaves(Row, preset, {"width", "act", "count"}, 20) == []
     (found,) = families(Row, Row, [preset], 20)
     assert {"width", "act", "count"} <= found.options.keys() and found.right == found.held
-    assert unread(Row, preset, found.options, 20) == []
+    assert unread_leaves(Row, preset, found.options, 20) == []
 
 
 def test_arguments_are_captured_and_moved() -> None:
-    _, cls, config = captured(lambda: Toy(depths=[1, 2]))
+    _, cls, config = captured_call(lambda: Toy(depths=[1, 2]))
     assert cls is Toy and config["ratio"] == 2.0
-    assert leaves(config)["depths.#"] == 2
+    assert leaves_of_config(config)["depths.#"] == 2
     longer = moved(config, {"depths.#": 3, "depths.2": 9})
     assert longer["depths"] == [1, 2, 9] and config["depths"] == [1, 2]
 
 
 def test_probing_makes_no_storage() -> None:
-    module = on_meta(Toy, captured(Toy)[2])
+    module = on_meta(Toy, captured_call(Toy)[2])
     assert all(p.is_meta for p in module.parameters())
     assert isinstance(module, Toy) and torch.is_grad_enabled()
 
@@ -272,7 +278,7 @@ def test_small_numbers_are_tried_up_to_the_scales_that_upscalers_have() -> None:
 
 def test_a_class_without_its_usual_layers_is_read_from_a_network_that_has_them() -> None:
     """Learned from 4 times with all layers: other scales, the other way, and none at all."""
-    _, cls, config = captured(lambda: Denoiser(4, "shuffle"))
+    _, cls, config = captured_call(lambda: Denoiser(4, "shuffle"))
     preset = Preset("usual", config, shapes_of(on_meta(cls, config)))
     (family,) = families(cls, cls, [preset], seconds=10)
     program = Program(family.lines)
@@ -285,7 +291,7 @@ def test_a_class_without_its_usual_layers_is_read_from_a_network_that_has_them()
 def test_a_power_is_no_larger_than_any_size(values: dict[str, float]) -> None:
     """A file says how large an exponent is; a number of a million digits takes minutes."""
     with pytest.raises(OverflowError, match="larger than any size"):
-        parse("3 + 2**a").value(values)
+        parse_expression("3 + 2**a").value(values)
     with pytest.raises(OverflowError, match="larger than any size"):
-        parse("a**40").value({"a": 1 << 70})
-    assert parse("2**a").value({"a": 16}) == 1 << 16
+        parse_expression("a**40").value({"a": 1 << 70})
+    assert parse_expression("2**a").value({"a": 16}) == 1 << 16

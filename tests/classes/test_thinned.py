@@ -12,7 +12,7 @@ from archfind.classes.templates import MANY
 from archfind.classes.thinned import thinned
 from archfind.database.entries import default
 from archfind.learning.check import checkpoint_of
-from archfind.matching.identify import guess
+from archfind.matching.identify import guess_checkpoint
 from archfind.probing.probe import on_meta
 from archfind.providers import transformers as library
 from archfind.types import Storage, TensorSpec
@@ -91,11 +91,11 @@ def test_a_wrong_tensor_amid_a_layers_experts_is_one_mismatch() -> None:
     module = on_meta(lambda: transformers.Qwen3MoeForCausalLM(config), {})
     state = library.published(module, module.state_dict())
     assert len(state) > MANY
-    whole = guess(checkpoint_of(state), default())
+    whole = guess_checkpoint(checkpoint_of(state), default())
     assert whole.status in ("exact", "ambiguous") and whole.matches[0].fits
     key = "model.layers.11.mlp.experts.30.up_proj.weight"
     state[key] = torch.empty(47, 64, device="meta")
-    wrong = guess(checkpoint_of(state), default())
+    wrong = guess_checkpoint(checkpoint_of(state), default())
     assert wrong.status == "close"
     assert [one.key for one in wrong.matches[0].mismatched] == [key]
     assert not wrong.matches[0].missing and not wrong.matches[0].unexpected

@@ -17,8 +17,8 @@ from archfind.classes.notation import Family
 from archfind.classes.program import Program
 from archfind.classes.score import Solution, differing, keeps_tensors, score
 from archfind.database import entries
-from archfind.database.classes import Families, beside
-from archfind.matching.identify import guess, in_state_dict
+from archfind.database.classes import Families, families_beside
+from archfind.matching.identify import guess_checkpoint, in_state_dict
 from archfind.types import Canonical, Checkpoint, Storage, TensorSpec
 from archfind.work import Work
 
@@ -29,7 +29,7 @@ SEEDS = range(40)
 
 
 def families() -> Families:
-    found = beside(entries.default().path)
+    found = families_beside(entries.default().path)
     assert found is not None
     return found
 
@@ -165,7 +165,9 @@ def checkpoint(shapes: dict[str, tuple[int, ...]]) -> Checkpoint:
 
 
 def test_a_file_whose_last_layer_has_a_number_of_its_own_is_still_told_by_the_others() -> None:
-    found = guess(checkpoint(vit(("0", "1", "2", "3", "4", "999999999"))), entries.default())
+    found = guess_checkpoint(
+        checkpoint(vit(("0", "1", "2", "3", "4", "999999999"))), entries.default()
+    )
     assert found.is_assumed and found.matches[0].entry.provider == "timm"
     odd = {at for key, at in found.canonical.origin.items() if key != at}
     assert len(odd) == 12 and all("999999999" in at for at in odd)

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from archfind.database.compile import compile_index, groups, read_texts, twin_key
-from archfind.database.entries import Database, default, folder
+from archfind.database.entries import Database, default, signatures_folder
 from archfind.database.table import Table, compiled
 from archfind.errors import SignatureError
 from archfind.learning.check import check_entries
@@ -20,7 +20,7 @@ from archfind.learning.twins import _block  # pyright: ignore[reportPrivateUsage
 from archfind.providers import PROVIDERS, provider
 from archfind.providers.zoo_networks import PACKAGES
 
-FOLDER = Path(folder())
+FOLDER = Path(signatures_folder())
 
 
 def test_every_registered_name_is_known() -> None:

@@ -17,7 +17,7 @@ import pytest
 import archfind
 from archfind.cli import main
 from archfind.database import entries
-from archfind.database.user_text import RESERVED, parsed
+from archfind.database.user_text import RESERVED, parsed_signature
 from archfind.errors import SignatureError
 from archfind.providers import CONFIGURED, PROVIDERS
 
@@ -267,9 +267,9 @@ BAD = {
 @pytest.mark.parametrize("what", BAD)
 def test_a_text_that_no_archfind_wrote_is_refused_in_one_line(what: str, tmp_path: Path) -> None:
     with pytest.raises(SignatureError) as caught:
-        parsed(BAD[what].encode(), "x.txt")
+        parsed_signature(BAD[what].encode(), "x.txt")
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 400
-    parsed(GOOD.encode())
+    parsed_signature(GOOD.encode())
 
 
 def test_every_byte_of_a_text_may_be_wrong() -> None:
@@ -283,7 +283,7 @@ def test_every_byte_of_a_text_may_be_wrong() -> None:
         for byte in b"\x00{}[]()|. \n9\xff":
             for damaged in (data[:at] + bytes([byte]) + data[at + 1 :], data[:at]):
                 try:
-                    parsed(damaged)
+                    parsed_signature(damaged)
                 except SignatureError:
                     continue
 
@@ -314,7 +314,7 @@ def test_rules_of_a_stranger_are_refused_or_answer(tmp_path: Path) -> None:
         parts[chance.randrange(len(parts))] = chance.choice(words)
         damaged[at] = " ".join(parts)
         try:
-            parsed("\n".join(damaged).encode())
+            parsed_signature("\n".join(damaged).encode())
         except SignatureError:
             continue
         kept += 1
@@ -332,9 +332,9 @@ def test_rules_of_a_stranger_are_refused_or_answer(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("options", ['"abc"', "3", "[[1]]", "[NaN]", "[1e400]", '{"a": 1}'])
 def test_options_that_no_argument_has_are_refused(options: str) -> None:
-    parsed(RULES.encode())
+    parsed_signature(RULES.encode())
     with pytest.raises(SignatureError):
-        parsed(RULES.replace("options [3]", f"options {options}").encode())
+        parsed_signature(RULES.replace("options [3]", f"options {options}").encode())
 
 
 def test_names_of_libraries_are_reserved() -> None:

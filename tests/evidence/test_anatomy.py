@@ -12,7 +12,7 @@ from archfind.database.entries import default
 from archfind.evidence.anatomy import CLASSIFIER, FULLY, MLP, Anatomy, anatomy
 from archfind.evidence.layers import layers
 from archfind.learning.check import checkpoint_of
-from archfind.matching.identify import guess
+from archfind.matching.identify import guess_checkpoint
 
 State = dict[str, torch.Tensor]
 
@@ -82,7 +82,9 @@ def test_an_unknown_network_is_described_in_the_answer() -> None:
     from archfind.report.answer import guess_document, guess_lines
 
     net = nn.Sequential(nn.Linear(17, 33), nn.Tanh(), nn.Linear(33, 5))
-    document = guess_document(guess(checkpoint_of(net.state_dict(), "net.pth"), default()))
+    document = guess_document(
+        guess_checkpoint(checkpoint_of(net.state_dict(), "net.pth"), default())
+    )
     assert document["status"] == "unknown" and document["kind"] == "network"
     assert document["details"]["inputs"] == 17  # pyright: ignore
     assert "  kind      an MLP 17 -> 33 -> 5" in guess_lines(document)

@@ -23,10 +23,10 @@ from torch.nn import functional as F
 
 from archfind.exporters import parity
 from archfind.exporters.apart import run_apart
-from archfind.exporters.attempts import Network, attempts
-from archfind.exporters.job import Job, Written
+from archfind.exporters.attempts import ExportedNetwork, attempts
+from archfind.exporters.job import Job, WrittenFile
 from archfind.exporters.onnx import write_module
-from archfind.exporters.sizes import ANY, COMPUTED, FIXED, Sizes, observed, sizes
+from archfind.exporters.sizes import ANY, COMPUTED, FIXED, Sizes, observed, run_on_other_sizes
 from archfind.progress import step
 from archfind.providers.example import Example, images
 
@@ -78,7 +78,7 @@ class Cached(nn.Module):
         return (x * self.kept).mean((2, 3))
 
 
-def written(module: nn.Module, folder: Path) -> Written:
+def written(module: nn.Module, folder: Path) -> WrittenFile:
     torch.manual_seed(0)
     return write_module(module.eval(), Job(folder / "network.onnx", {}, EXAMPLE))
 
@@ -89,13 +89,15 @@ def run(path: Path, image: Tensor) -> Tensor:
 
 
 def seen(module: nn.Module) -> Sizes:
-    return sizes(module, EXAMPLE, observed(module, EXAMPLE.args)[1])
+    return run_on_other_sizes(module, EXAMPLE, observed(module, EXAMPLE.args)[1])
 
 
 def tried(module: nn.Module, folder: Path) -> list[str]:
     job = Job(folder / "network.onnx", {}, EXAMPLE)
     traced = parity.case(module, EXAMPLE.args)
-    return [attempt.name for attempt in attempts(Network(module, job, traced, seen(module)))]
+    return [
+        attempt.name for attempt in attempts(ExportedNetwork(module, job, traced, seen(module)))
+    ]
 
 
 class TestSizes:

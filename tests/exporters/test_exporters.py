@@ -467,11 +467,11 @@ class TestCompare:
 
 def test_outputs_are_named_for_their_places() -> None:
     one, two = torch.zeros(1), torch.ones(1)
-    assert list(parity.flatten(one)) == ["output"]
-    assert list(parity.flatten((one,))) == ["output"]
-    assert list(parity.flatten([one, two])) == ["output_0", "output_1"]
-    assert list(parity.flatten({"out": one, "aux": two})) == ["out", "aux"]
-    assert list(parity.flatten([{"boxes": one, "scores": two}])) == ["boxes", "scores"]
+    assert list(parity.flatten_outputs(one)) == ["output"]
+    assert list(parity.flatten_outputs((one,))) == ["output"]
+    assert list(parity.flatten_outputs([one, two])) == ["output_0", "output_1"]
+    assert list(parity.flatten_outputs({"out": one, "aux": two})) == ["out", "aux"]
+    assert list(parity.flatten_outputs([{"boxes": one, "scores": two}])) == ["boxes", "scores"]
 
 
 def test_an_output_that_no_input_changes_is_said(small: dict[str, Built], tmp_path: Path) -> None:

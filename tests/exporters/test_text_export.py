@@ -15,7 +15,7 @@ from archfind.exporters import parity
 from archfind.exporters.job import Job
 from archfind.exporters.onnx import write_module
 from archfind.providers import provider
-from archfind.providers.example import Example, tensors
+from archfind.providers.example import Example, tensors_of_call
 
 transformers: Any = pytest.importorskip("transformers")
 NARROW = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
@@ -61,7 +61,7 @@ def test_inputs_are_found_by_name_and_run(
     module = made(model_type, name, **fields)
     example = provider("transformers").example(f"{model_type}/{name}", module)
     assert list(example.names) == names
-    assert [len(tensor) for tensor in tensors(example.args)] == [2] * len(names)
+    assert [len(tensor) for tensor in tensors_of_call(example.args)] == [2] * len(names)
     module(*example.args)
 
 

@@ -23,7 +23,7 @@ from archfind import formats
 from archfind.errors import ArchfindError, LimitExceeded, NotACheckpoint, NoTensors, Truncated
 from archfind.formats.pickles.calls import RARE
 from archfind.formats.pickles.machine import Machine
-from archfind.formats.pickles.nodes import Call, Global, Group, Key
+from archfind.formats.pickles.nodes import Global, Group, Key, PickledCall
 from archfind.formats.torch_files.torch_objects import Reader
 
 
@@ -139,21 +139,21 @@ def test_opcodes(data: bytes, expected: object) -> None:
 def test_calls_are_recorded(data: bytes) -> None:
     vm = machine(data)
     found = vm.run()
-    assert type(found) is Call
+    assert type(found) is PickledCall
     assert found.name == "my.mod.Cls" and found.args == (1,)
     assert vm.globals["my.mod.Cls"].called > 0
 
 
 def test_what_is_done_to_an_object_is_recorded() -> None:
     found = read(b"cm\nC\n)\x81}S'a'\nI1\nsbS'k'\nI2\nsI3\na.")
-    assert type(found) is Call
+    assert type(found) is PickledCall
     assert found.state == {"a": 1} and found.items == [("k", 2)] and found.appended == [3]
 
 
 def test_extensions_and_persistent_ids() -> None:
     assert read(b"\x82\x07.").name == "copyreg._inverted_registry[7]"  # type: ignore[union-attr]
-    assert type(read(b"Pabc\n.")) is Call
-    assert type(read(b"I1\nQ.")) is Call
+    assert type(read(b"Pabc\n.")) is PickledCall
+    assert type(read(b"I1\nQ.")) is PickledCall
 
 
 def test_unhashable_keys() -> None:
@@ -432,11 +432,11 @@ pieces = (
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_any_opcodes(tmp_path_factory: pytest.TempPathFactory, parts: list[bytes]) -> None:
     """Without the net of `open`: a reader's own mistakes would show here."""
-    from archfind.formats.source import Source
+    from archfind.formats.source import ByteSource
 
     path = tmp_path_factory.getbasetemp() / "any.pkl"
     path.write_bytes(b"\x80\x02" + b"".join(parts) + b".")
-    with Source(str(path)) as source, contextlib.suppress(ArchfindError):
+    with ByteSource(str(path)) as source, contextlib.suppress(ArchfindError):
         formats._read(source)
 
 

@@ -24,7 +24,7 @@ from test_torch import assert_tensors
 from archfind import formats
 from archfind.errors import ArchfindError, CheckpointError, NotACheckpoint, NoTensors, Truncated
 from archfind.escape import escape
-from archfind.formats.source import Source
+from archfind.formats.source import ByteSource
 
 STATE = {"layer.weight": torch.arange(12.0).reshape(3, 4), "layer.bias": torch.ones(3)}
 
@@ -180,7 +180,7 @@ def outcome(path: Path) -> dict[str, object] | None:
 
     This goes past the net in `formats.open`, which would hide a reader's own mistakes.
     """
-    with Source(str(path)) as source:
+    with ByteSource(str(path)) as source:
         try:
             found = formats._read(source)
         except ArchfindError as error:

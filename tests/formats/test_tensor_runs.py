@@ -19,7 +19,7 @@ from archfind.errors import NotACheckpoint
 from archfind.formats.pickles import machine as pickle_vm
 from archfind.formats.pickles import runs as tensor_runs
 from archfind.formats.pickles.machine import Machine
-from archfind.formats.pickles.nodes import Call, Global, StorageRef, Tensor
+from archfind.formats.pickles.nodes import Global, PickledCall, StorageRef, Tensor
 from archfind.formats.torch_files.torch_objects import Reader
 
 
@@ -88,7 +88,7 @@ def plain(value: object, above: tuple[int, ...] = ()) -> object:
         return ("storage", value.key, value.dtype, value.numel, value.offset)
     if isinstance(value, Global):
         return value.name
-    if isinstance(value, Call):
+    if isinstance(value, PickledCall):
         return ("call", plain(value.fn, above), plain(value.args, above))
     if isinstance(value, list | tuple):
         return (type(value).__name__, *(plain(one, above) for one in value))

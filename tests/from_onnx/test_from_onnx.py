@@ -17,16 +17,16 @@ from torch.nn import functional as F
 
 import archfind
 from archfind.errors import ArchfindError, BuildError, ExportError, UnknownError
-from archfind.exporters.onnx import quiet
-from archfind.from_onnx import build, graph_module
+from archfind.exporters.onnx import quiet_exporters
+from archfind.from_onnx import build_from_graph, graph_module
 from archfind.from_onnx.slots import paired
-from archfind.from_onnx.trace import randomise
+from archfind.from_onnx.trace import randomise_uniquely
 
 
 def written(module: nn.Module, path: Path, dynamo: bool, side: int = 160) -> Path:
     """As people export: with torch alone."""
     image = torch.randn(2, 3, side, side)
-    with quiet():
+    with quiet_exporters():
         if dynamo:
             program = torch.onnx.export(module, (image,), dynamo=True, verbose=False)
             assert program is not None
@@ -59,7 +59,7 @@ def test_a_network_comes_back_and_trains(name: str, dynamo: bool, tmp_path: Path
 def test_random_tables_show_every_place() -> None:
     """A table is led back by its values: of two places with the same one, one would stay unset."""
     table = nn.Embedding(700, 32)
-    randomise(table)
+    randomise_uniquely(table)
     assert len(table.weight.unique()) == table.weight.numel()
 
 
@@ -120,7 +120,7 @@ def test_an_unknown_graph_is_a_module_that_trains(dynamo: bool, tmp_path: Path) 
     module = Own().eval()
     path = written(module, tmp_path / "own.onnx", dynamo, side=20)
     with pytest.raises(UnknownError, match="no network recovered"):
-        build(archfind.guess(path))
+        build_from_graph(archfind.guess(path))
     with pytest.warns(UserWarning, match="the graph itself"):
         found = archfind.load(path)
     image = torch.randn(2, 3, 20, 20)

@@ -15,8 +15,8 @@ from transformers import BertConfig, BertModel
 
 import archfind
 from archfind.errors import UnknownError
-from archfind.exporters.onnx import quiet
-from archfind.from_onnx.scopes import named
+from archfind.exporters.onnx import quiet_exporters
+from archfind.from_onnx.scopes import named_constants
 
 
 class Tower(nn.Module):
@@ -42,7 +42,7 @@ class Tower(nn.Module):
 
 
 def _exported(module: nn.Module, args: tuple[Tensor, ...], path: Path, newer: bool) -> Path:
-    with quiet():
+    with quiet_exporters():
         if newer:
             program = torch.onnx.export(module, args, dynamo=True, optimize=True, verbose=False)
             assert program is not None
@@ -59,7 +59,7 @@ def test_names_by_scope(newer: bool, tmp_path: Path) -> None:
     path = _exported(module, (torch.randn(2, 3, 9, 9),), tmp_path / "x.onnx", newer)
     model = onnx.load(path)
     kept = {t.name for t in model.graph.initializer}
-    found = named(model)
+    found = named_constants(model)
     own = {k: v.numpy() for k, v in module.state_dict().items() if v.is_floating_point()}
     linear = {f"blocks.{n}.{i}.weight" for n in (0, 1) for i in (1, 3)}
     assert not linear & kept  # the exporter has them transposed, under names of its own

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from archfind.database import entries
-from archfind.database.classes import beside as families_beside
+from archfind.database.classes import families_beside as families_beside
 from archfind.database.entries import Signature
-from archfind.database.model_types import beside as types_beside
+from archfind.database.model_types import model_types_beside as types_beside
 from archfind.database.notation import Size
-from archfind.matching.compare import holds
+from archfind.matching.compare import condition_holds
 
 Tensor = tuple[str, tuple[int, ...], str]  # key, shape, dtype
 Shapes = Mapping[str, tuple[tuple[int, ...], str]]
@@ -71,7 +71,7 @@ def shapes_of(signature: Signature) -> Shapes:
     fields = signature.members[0].entry.fields
     made = {key: (shape, "float32") for key, shape in signature.fixed.items()}
     for key, line in signature.free.items():
-        if holds(line.condition, fields):
+        if condition_holds(line.condition, fields):
             sizes = tuple(n.value(fields) if isinstance(n, Size) else n for n in line.shape)
             made[key] = sizes, _dtype(line.dtype)
     return made

@@ -15,7 +15,7 @@ from archfind.errors import ArchfindError
 from archfind.escape import escape
 from archfind.formats import limits, safetensors
 from archfind.formats.report import Report
-from archfind.matching.identify import guess
+from archfind.matching.identify import guess_checkpoint
 from archfind.report.answer import guess_document, guess_lines
 from archfind.report.inspection import inspect_document
 from archfind.report.inspection_text import inspect_lines
@@ -139,7 +139,7 @@ def answered(file: File, folder: Folder, *, inspected: bool = False) -> str:
         _clean(inspect_lines(document))
         json.dumps(document)
     try:
-        found = guess(read, entries.default(), choose=file.choose, part=file.part)
+        found = guess_checkpoint(read, entries.default(), choose=file.choose, part=file.part)
     except ArchfindError as error:
         return f"refused {refusal(error)[:20]}"
     assert found.status in STATUSES, found.status

@@ -12,7 +12,7 @@ from archfind.formats import gguf, onnx, safetensors
 from archfind.formats.many_files import sharded
 from archfind.formats.pickles import machine
 from archfind.formats.report import Report
-from archfind.formats.source import Source
+from archfind.formats.source import ByteSource
 from archfind.formats.torch_files import bare_pickle, torch_legacy, torch_tar, torch_zip
 from archfind.report.inspection import inspect_document
 from archfind.report.inspection_text import inspect_lines
@@ -22,7 +22,7 @@ _DIGITS = str.maketrans("", "", "0123456789")
 PATH = "/nonexistent/folder/x.pth"
 
 
-class Memory(Source):
+class Memory(ByteSource):
     """A file in memory: its `read` checks as the real one's does."""
 
     __slots__ = ("data",)
@@ -37,7 +37,7 @@ class Memory(Source):
         return self.data[start : start + length]
 
 
-def _of(read: Callable[[Source, Report], Checkpoint]) -> Callable[[bytes], str]:
+def _of(read: Callable[[ByteSource, Report], Checkpoint]) -> Callable[[bytes], str]:
     def target(data: bytes) -> str:
         report = Report()
         try:

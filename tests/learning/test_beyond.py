@@ -17,7 +17,7 @@ from archfind.classes.solve import solve
 from archfind.learning.beyond import further
 from archfind.learning.family import Preset
 from archfind.learning.traced_family import traced_family
-from archfind.probing.config import leaves, moved
+from archfind.probing.config import leaves_of_config, moved
 from archfind.probing.probe import on_meta, shapes_of
 from archfind.probing.proposals import literals
 
@@ -51,7 +51,7 @@ def test_rows_in_which_blocks_take_turns_are_read() -> None:
     program = Program(found.lines)
     for depth in (1, 2, 5):
         other = {"dim": 20, "depth": depth, "heads": 5}
-        assert program.expand(leaves(other)) == shapes_of(on_meta(Turns, other))
+        assert program.expand(leaves_of_config(other)) == shapes_of(on_meta(Turns, other))
 
 
 class Books(nn.Module):

@@ -7,7 +7,7 @@ from torch import nn
 from archfind.classes.notation import family_text
 from archfind.learning.contest import kept
 from archfind.learning.family import Preset
-from archfind.probing.config import leaves
+from archfind.probing.config import leaves_of_config
 from archfind.probing.probe import on_meta, shapes_of
 
 
@@ -38,7 +38,7 @@ def presets_of() -> list[Preset]:
     for name, width in (("a", 8), ("b", 24)):
         config = {"width": width, "bias": True, "twice": False}
         found.append(Preset(name, config, shapes_of(on_meta(Pair, config))))
-        assert leaves(config) == config
+        assert leaves_of_config(config) == config
     return found
 
 

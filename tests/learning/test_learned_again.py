@@ -8,12 +8,12 @@ import shutil
 from graphlib import TopologicalSorter
 from pathlib import Path
 
-from archfind.classes.blocks import parse
-from archfind.database.entries import folder
+from archfind.classes.blocks import parse_blocks
+from archfind.database.entries import signatures_folder
 from archfind.learning.configs.again import adopted
 from archfind.learning.configs.bench import Bench, shrunk
 from archfind.learning.configs.build import acyclic, build_types
-from archfind.learning.configs.challenge import drawn
+from archfind.learning.configs.challenge import drawn_fields
 from archfind.learning.configs.harvest import Harvest
 from archfind.providers import transformers as library
 
@@ -22,7 +22,7 @@ NAME = "trocr"
 
 def types(place: Path, change: tuple[str, str] | None = None) -> Path:
     """The known types in a folder of their own, one with a change."""
-    shutil.copytree(Path(folder()) / "transformers" / "types", place)
+    shutil.copytree(Path(signatures_folder()) / "transformers" / "types", place)
     if change is not None:
         file = place / f"{NAME}.txt"
         text = file.read_text()
@@ -44,11 +44,11 @@ def test_the_better_of_two_texts_stays(tmp_path: Path) -> None:
 
 
 def test_a_type_is_learned_in_a_process_and_what_is_there_stays(tmp_path: Path) -> None:
-    shutil.copytree(Path(folder()) / "presets", tmp_path / "presets")
+    shutil.copytree(Path(signatures_folder()) / "presets", tmp_path / "presets")
     out = tmp_path / "transformers" / "types"
     assert not build_types(tmp_path, ["vit_msn"])
     assert {file.name for file in out.iterdir()} == {"vit_msn.txt"}
-    known = parse((out / "vit_msn.txt").read_text(), {})
+    known = parse_blocks((out / "vit_msn.txt").read_text(), {})
     assert {block.name for block in known.blocks} >= {"vit_msn/ViTMSNModel"}
     assert all(block.held[0] == block.held[1] > 5 for block in known.blocks)
     (out / "vit_msn.txt").write_text("changed")
@@ -67,10 +67,10 @@ def test_a_head_of_few_tensors_is_learned_with_its_widths(tmp_path: Path) -> Non
 
 def test_networks_to_learn_from_have_widths_that_coincide() -> None:
     name = "resnet/ResNetModel"
-    bench = Bench(name, shrunk(name, library.defaults("resnet")))
+    bench = Bench(name, shrunk(name, library.default_config("resnet")))
     paths = [path for path in bench.base if path.startswith(("embedding", "hidden", "depths"))]
     draw = random.Random(0)
-    every = [{**bench.base, **drawn(bench, paths, {}, draw)} for _ in range(100)]
+    every = [{**bench.base, **drawn_fields(bench, paths, {}, draw)} for _ in range(100)]
     same = [one for one in every if one["embedding_size"] == one["hidden_sizes.0"]]
     assert 5 < len(same) < 50
     built = bench.build({"embedding_size": 256})

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from archfind.classes.expression import parse
+from archfind.classes.expression import parse_expression
 from archfind.learning import conditions
 from archfind.learning.fit import Failed, fit
 
@@ -43,7 +43,7 @@ def test_a_condition_is_true_where_it_has_to_be_and_nowhere_else(
     elif not found:
         assert truth.all()
     else:
-        assert [bool(parse(found).value(row)) for row in rows] == truth.tolist()
+        assert [bool(parse_expression(found).value(row)) for row in rows] == truth.tolist()
 
 
 def slow(rows: list[dict[str, int]], targets: list[int]) -> bool:
@@ -69,7 +69,7 @@ def test_sums_are_found_wherever_a_search_through_all_of_them_finds_one(seed: in
     new = [{name: draw.choice(SIZES) for name in NAMES} for _ in range(20)]
     for row in new:  # beyond the examples, too
         expected = factor * row[one] * row[two] + row[three] + constant
-        assert parse(found).value(row) == expected, found
+        assert parse_expression(found).value(row) == expected, found
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -94,7 +94,7 @@ def test_other_forms_are_found_and_hold_on_new_values(words: str) -> None:
     found = fit(rows, [rule(row["a"], row["b"]) for row in rows], ["a", "b"])
     assert found is not None
     for row in [{"a": draw.choice(SIZES), "b": draw.choice(SIZES)} for _ in range(30)]:
-        assert parse(found).value(row) == rule(row["a"], row["b"]), found
+        assert parse_expression(found).value(row) == rule(row["a"], row["b"]), found
 
 
 @pytest.mark.parametrize("seed", range(10))

@@ -17,7 +17,7 @@ from torch import nn
 import archfind
 from archfind.cli import main
 from archfind.errors import AmbiguousError, BuildError
-from archfind.learning.twins import randomise
+from archfind.learning.twins import randomise_seeded
 from archfind.providers import provider
 
 WIDE = 512  # what the head of a resnet18 takes
@@ -42,7 +42,7 @@ def backbone(name: str = "torchvision/resnet18", **fields: object) -> nn.Module:
 
 def saved(module: nn.Module, path: Path, prefix: str = "") -> nn.Module:
     with torch.no_grad():
-        randomise(module)
+        randomise_seeded(module)
     torch.save({prefix + k: t for k, t in module.state_dict().items()}, path)
     return module.eval()
 

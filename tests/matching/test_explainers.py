@@ -14,7 +14,7 @@ from torch import nn
 from archfind.database.entries import default
 from archfind.learning.check import checkpoint_of
 from archfind.matching.explainers import EXPLAINERS
-from archfind.matching.identify import guess
+from archfind.matching.identify import guess_checkpoint
 from archfind.providers import provider
 from archfind.providers.on_meta import create_on_meta
 from archfind.report.answer import guess_document, guess_lines
@@ -69,7 +69,7 @@ def variant(entry: str, **arguments: object) -> State:
 
 @pytest.mark.parametrize("name", KINDS)
 def test_the_order_of_trust_settles_each_kind_of_file(name: str) -> None:
-    found = guess(checkpoint_of(KINDS[name]()), default())
+    found = guess_checkpoint(checkpoint_of(KINDS[name]()), default())
     asked = [explainer for explainer, _, _ in found.explained]
     assert asked[-1] == name
     assert list(dict.fromkeys(asked)) == NAMES[: NAMES.index(name) + 1]

@@ -15,8 +15,8 @@ import archfind
 from archfind.database.entries import default
 from archfind.errors import BuildError
 from archfind.learning.check import checkpoint_of
-from archfind.learning.twins import randomise
-from archfind.matching.identify import guess
+from archfind.learning.twins import randomise_seeded
+from archfind.matching.identify import guess_checkpoint
 from archfind.providers import provider
 from archfind.types import Guess
 
@@ -37,7 +37,7 @@ def with_head(name: str, place: str, head: nn.Module) -> nn.Module:
 
 
 def guess_state(state: State) -> Guess:
-    return guess(checkpoint_of(state), default())
+    return guess_checkpoint(checkpoint_of(state), default())
 
 
 def outputs(module: nn.Module, side: int = 64) -> list[torch.Tensor]:
@@ -52,7 +52,7 @@ def outputs(module: nn.Module, side: int = 64) -> list[torch.Tensor]:
 def check(module: nn.Module, path: Path, prefix: str = "", side: int = 64) -> Guess:
     """Save, guess, load strictly, and compare what both compute."""
     with torch.no_grad():
-        randomise(module)
+        randomise_seeded(module)
     torch.save({prefix + k: t for k, t in module.state_dict().items()}, path)
     found = archfind.guess(path)
     assert found.is_assumed, found.matches[:1]
@@ -161,7 +161,7 @@ def test_named_layers_run_in_the_order_of_the_file(tmp_path: Path) -> None:
 def test_a_format_that_sorts_its_keys_needs_one_order_that_fits(tmp_path: Path) -> None:
     module = with_head("torchvision/resnet18", "fc", Named())
     with torch.no_grad():
-        randomise(module)
+        randomise_seeded(module)
     save_file(module.state_dict(), tmp_path / "x.safetensors")
     found = archfind.guess(tmp_path / "x.safetensors")
     # bn1 comes before or after the 16 values are made: before, its width would be 512

@@ -15,7 +15,7 @@ from archfind.database.entries import Database, default
 from archfind.errors import UnknownError
 from archfind.learning.check import checkpoint_of
 from archfind.matching.compare import match
-from archfind.matching.identify import guess
+from archfind.matching.identify import guess_checkpoint
 from archfind.providers import provider
 from archfind.providers.on_meta import create_on_meta
 from archfind.types import Checkpoint, Guess
@@ -29,7 +29,7 @@ def state_of(name: str, **fields: object) -> State:
 
 
 def guess_state(state: State) -> Guess:
-    return guess(checkpoint_of(state), default())
+    return guess_checkpoint(checkpoint_of(state), default())
 
 
 def names_of(found: Guess) -> set[str]:
@@ -168,13 +168,13 @@ def test_two_networks_in_a_file_are_both_listed(tmp_path: Path) -> None:
     one = {f"generator.{k}": t for k, t in state_of("torchvision/alexnet").items()}
     two = {f"critic.{k}": t for k, t in state_of("torchvision/squeezenet1_1").items()}
     checkpoint = checkpoint_of({**one, **two})
-    found = guess(checkpoint, default())
+    found = guess_checkpoint(checkpoint, default())
     assert found.status == "ambiguous"
     assert {m.entry.name for m in found.matches} == {"alexnet", "squeezenet1_1"}
-    chosen = guess(checkpoint, default(), part="critic")
+    chosen = guess_checkpoint(checkpoint, default(), part="critic")
     assert (chosen.status, chosen.matches[0].entry.name) == ("exact", "squeezenet1_1")
     with pytest.raises(UnknownError, match="generator, critic"):
-        guess(checkpoint, default(), part="encoder")
+        guess_checkpoint(checkpoint, default(), part="encoder")
 
 
 def test_a_backbone_in_a_larger_net_is_not_the_whole() -> None:
@@ -191,29 +191,29 @@ def test_the_file_may_name_a_twin_and_the_user_overrides() -> None:
     state = state_of("timm/resnetaa50")
     plain = checkpoint_of(state)
     said = Checkpoint(plain.path, plain.format, plain.index, hints={"arch": "resnetaa50"})
-    found = guess(said, default())
+    found = guess_checkpoint(said, default())
     assert (found.chosen_by, found.matches[0].entry.name) == ("file", "resnetaa50")
-    found = guess(said, default(), choose="timm/resnetblur50")
+    found = guess_checkpoint(said, default(), choose="timm/resnetblur50")
     assert (found.chosen_by, found.matches[0].entry.name) == ("user", "resnetblur50")
 
 
 def test_a_name_that_does_not_fit_is_not_exact() -> None:
     plain = checkpoint_of({f"net.{k}": t for k, t in state_of("torchvision/resnet18").items()})
     for name in ("timm/vgg11", "vgg11", "timm/resnet34"):
-        found = guess(plain, default(), choose=name)
+        found = guess_checkpoint(plain, default(), choose=name)
         assert found.status in ("close", "unknown") and found.chosen_by == "user"
         best = found.matches[0]
         assert name in (best.entry.id, best.entry.name) and not best.fits
         assert "without that choice: torchvision/resnet18" in found.warnings[-1]
         assert len({m.entry.id for m in found.matches}) == len(found.matches)
     with pytest.raises(UnknownError, match="no network is called"):
-        guess(plain, default(), choose="timm/no_such_net")
+        guess_checkpoint(plain, default(), choose="timm/no_such_net")
 
 
 def test_a_name_that_differs_in_a_tensor_names_it() -> None:
     state = dict(state_of("timm/resnet50"))
     state["conv1.weight"] = torch.empty(64, 3, 5, 7, device="meta")
-    found = guess(checkpoint_of(state), default(), choose="timm/resnetaa50")
+    found = guess_checkpoint(checkpoint_of(state), default(), choose="timm/resnetaa50")
     assert (found.status, found.matches[0].entry.name) == ("close", "resnetaa50")
     assert [m.key for m in found.matches[0].mismatched] == ["conv1.weight"]
 
@@ -222,8 +222,8 @@ def test_a_name_goes_for_a_changed_head_too() -> None:
     state = dict(state_of("timm/resnet50"))
     del state["fc.weight"], state["fc.bias"]
     state["fc.1.weight"], state["fc.1.bias"] = torch.empty(5, 2048), torch.empty(5)
-    assert guess(checkpoint_of(state), default(), choose="timm/resnetaa50").is_named
-    assert not guess(checkpoint_of(state), default(), choose="timm/resnet101").is_named
+    assert guess_checkpoint(checkpoint_of(state), default(), choose="timm/resnetaa50").is_named
+    assert not guess_checkpoint(checkpoint_of(state), default(), choose="timm/resnet101").is_named
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -248,7 +248,7 @@ def test_one_resized_tensor_of_any_network_is_one_mismatch(seed: int) -> None:
 def test_a_hint_that_does_not_fit_changes_nothing() -> None:
     plain = checkpoint_of(state_of("torchvision/resnet18"))
     said = Checkpoint(plain.path, plain.format, plain.index, hints={"arch": "resnet50"})
-    assert guess(said, default()).matches[0].entry.name == "resnet18"
+    assert guess_checkpoint(said, default()).matches[0].entry.name == "resnet18"
 
 
 def test_twins_of_another_function_are_ambiguous_without_a_prior() -> None:
@@ -318,7 +318,7 @@ def test_the_index_finds_what_the_slow_search_finds(seed: int) -> None:
     database = default()
     member = draw.choice(database.signature(draw.randrange(len(database))).members)
     state = state_of(member.entry.id)
-    found = guess(checkpoint_of(state), database)
+    found = guess_checkpoint(checkpoint_of(state), database)
     assert names_of(found) == _slowly(state, database)
     assert member.entry.id in names_of(found)
 

@@ -12,7 +12,7 @@ from bare import assert_right
 
 from archfind.database.entries import default
 from archfind.learning.check import checkpoint_of
-from archfind.matching.identify import guess
+from archfind.matching.identify import guess_checkpoint
 from archfind.providers import provider
 from archfind.providers.on_meta import create_on_meta
 
@@ -31,5 +31,5 @@ def test_a_miss_stays_fixed(path: Path) -> None:
         state[key] = torch.empty(shape, device="meta")
     for key in case.get("drop", []):
         del state[key]
-    found = guess(checkpoint_of(state), default())
+    found = guess_checkpoint(checkpoint_of(state), default())
     assert_right(found, case)

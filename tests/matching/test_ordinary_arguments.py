@@ -14,7 +14,7 @@ from ordinary_arguments import drawn, judged
 
 import archfind
 from archfind.cli import main
-from archfind.learning.twins import randomise
+from archfind.learning.twins import randomise_seeded
 
 CASES = 14
 
@@ -32,7 +32,7 @@ def test_no_answer_is_exact_and_wrong() -> None:
 
 def saved(name: str, path: Path, **arguments: object) -> torch.nn.Module:
     module = timm.create_model(name, pretrained=False, **arguments).eval()
-    randomise(module)
+    randomise_seeded(module)
     torch.save(module.state_dict(), path)
     return module
 

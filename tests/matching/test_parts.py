@@ -15,8 +15,8 @@ from archfind.cli import main
 from archfind.database.entries import default
 from archfind.errors import AmbiguousError, BuildError, UnknownError
 from archfind.learning.check import checkpoint_of
-from archfind.learning.twins import randomise
-from archfind.matching.identify import guess
+from archfind.learning.twins import randomise_seeded
+from archfind.matching.identify import guess_checkpoint
 from archfind.providers import provider
 from archfind.types import Guess
 
@@ -27,7 +27,7 @@ def network(name: str, **fields: object) -> nn.Module:
     library, _, architecture = name.partition("/")
     module = provider(library).create(architecture, **fields).eval()
     with torch.no_grad():
-        randomise(module)
+        randomise_seeded(module)
     return module
 
 
@@ -47,7 +47,7 @@ def decoder(depth: int = 30) -> nn.Module:
 
 
 def guess_state(state: State) -> Guess:
-    return guess(checkpoint_of(state), default())
+    return guess_checkpoint(checkpoint_of(state), default())
 
 
 def same(path: Path, part: str, own: nn.Module, side: int = 64) -> None:

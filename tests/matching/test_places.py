@@ -10,11 +10,11 @@ import transformers
 from safetensors.torch import save_file
 
 import archfind
-from archfind.classes.expression import parse
+from archfind.classes.expression import parse_expression
 from archfind.database.entries import default
 from archfind.learning import conditions
 from archfind.learning.check import checkpoint_of
-from archfind.matching.identify import guess
+from archfind.matching.identify import guess_checkpoint
 
 LAYERS = 9
 
@@ -35,7 +35,7 @@ def sam(places: list[int], window: int = 10) -> transformers.SamModel:
 
 
 def test_an_index_is_in_a_list_or_not() -> None:
-    expression = parse("case({i} in config.places,7,9)")
+    expression = parse_expression("case({i} in config.places,7,9)")
     assert expression.names == ("config.places.{i}?",)
     values = {"config.places.#": 2, "config.places.0": 1, "config.places.1": 4}
     # The item beyond the list's length isn't one.
@@ -60,7 +60,7 @@ def test_the_list_explains_more_than_a_chance_rule() -> None:
 def test_the_layers_say_which_are_in_the_list(places: list[int]) -> None:
     with torch.device("meta"):
         module = sam(places)
-    found = guess(checkpoint_of(dict(module.state_dict())), default())
+    found = guess_checkpoint(checkpoint_of(dict(module.state_dict())), default())
     assert found.is_named  # what no tensor shows of it, epsilons say, is assumed
     config = found.matches[0].config
     assert config["vision_config.global_attn_indexes"].value == places
@@ -71,7 +71,7 @@ def test_the_layers_say_which_are_in_the_list(places: list[int]) -> None:
 def test_what_no_layer_shows_is_not_said_to_be_shown() -> None:
     with torch.device("meta"):
         module = sam([2, 5], window=512 // 16)  # a window is the whole picture: all layers alike
-    best = guess(checkpoint_of(dict(module.state_dict())), default()).matches[0]
+    best = guess_checkpoint(checkpoint_of(dict(module.state_dict())), default()).matches[0]
     assert best.config["vision_config.global_attn_indexes"].source != "shape"
 
 

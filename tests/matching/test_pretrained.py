@@ -17,13 +17,13 @@ from safetensors.torch import save_file
 import archfind
 from archfind.classes.blocks import pattern
 from archfind.database.compile_model_types import compile_types, read_presets, read_types
-from archfind.database.entries import folder
-from archfind.matching.readings import readings
+from archfind.database.entries import signatures_folder
+from archfind.matching.readings import dialect_readings
 from archfind.providers import transformers as library
 from archfind.state_dicts.canonical import networks
 from archfind.types import Guess
 
-FOLDER = Path(folder())
+FOLDER = Path(signatures_folder())
 
 
 def benchmark(name: str):  # the same cases as the whole sweep's
@@ -197,7 +197,10 @@ def test_a_scale_called_gamma_stays_beside_weight_norm(tmp_path: Path) -> None:
     file = tmp_path / "codec.pth"
     names = ("conv.weight_g", "conv.weight_v", "block.gamma", "block.norm.beta")
     torch.save({name: torch.ones(2, 2) for name in names}, file)
-    keys = [set(one.index) for one in readings(next(iter(networks(archfind.open(file)).values())))]
+    keys = [
+        set(one.index)
+        for one in dialect_readings(next(iter(networks(archfind.open(file)).values())))
+    ]
     weights = {f"conv.parametrizations.weight.original{n}" for n in (0, 1)}
     assert weights | {"block.gamma", "block.norm.beta"} in keys
     assert weights | {"block.weight", "block.norm.bias"} in keys
@@ -251,7 +254,7 @@ def test_real_sizes_from_headers(tmp_path: Path) -> None:
 def test_presets_are_many_and_of_known_types() -> None:
     presets = read_presets(FOLDER / "presets")
     assert sum(map(len, presets.values())) >= 150
-    assert set(presets) <= set(library.model_types())
+    assert set(presets) <= set(library.type_names())
 
 
 def test_the_compiled_types_are_what_the_text_says() -> None:

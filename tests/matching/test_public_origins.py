@@ -14,7 +14,7 @@ from test_dialects import Clip, NanoGpt, saved
 from test_identify import State, guess_state, state_of
 
 import archfind
-from archfind.evidence.origins import ORIGINS, Origin, origin, origins
+from archfind.evidence.origins import ORIGINS, Origin, origin_of_keys, origins
 from archfind.report.answer import guess_document, guess_lines
 from archfind.types import Guess
 
@@ -174,7 +174,7 @@ def test_names_of_two_schemes_decide_nothing() -> None:
     state = lukemelas(state_of("timm/tf_efficientnet_b0"))
     both = {**state, "downsample_layers.0.0.weight": torch.zeros(96, 3, 4, 4)}
     both |= {f"stages.0.0.{k}.weight": torch.zeros(4, 1) for k in ("dwconv", "pwconv1")}
-    assert origin(state) is not None and origin(both) is None
+    assert origin_of_keys(state) is not None and origin_of_keys(both) is None
     assert len({one.name for one in origins(both)}) == 2
 
 
@@ -224,7 +224,7 @@ def test_every_row_says_where_it_is_from() -> None:
 def test_every_row_knows_its_own_names_below_any_prefix(row: Origin) -> None:
     own = [f"{key}weight" if key.endswith(".") else key for key in row.keys]
     for prefix in ("", "module.", "model/net."):
-        found = origin([f"{prefix}{key}" for key in own])
+        found = origin_of_keys([f"{prefix}{key}" for key in own])
         assert found is not None and found.name == row.name
     for missing in own:
         assert row not in origins([key for key in own if key != missing])

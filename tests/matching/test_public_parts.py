@@ -14,8 +14,8 @@ from torch import nn
 import archfind
 from archfind.database.entries import default
 from archfind.learning.check import checkpoint_of
-from archfind.learning.twins import randomise
-from archfind.matching.identify import guess
+from archfind.learning.twins import randomise_seeded
+from archfind.matching.identify import guess_checkpoint
 from archfind.providers import provider
 from archfind.providers.on_meta import create_on_meta
 from archfind.types import Guess
@@ -55,7 +55,7 @@ def mlp(*widths: int, affine: bool = True) -> nn.Module:
 
 
 def guess_state(state: State) -> Guess:
-    return guess(checkpoint_of(state), default())
+    return guess_checkpoint(checkpoint_of(state), default())
 
 
 def children(name: str, without: int) -> nn.Module:
@@ -87,7 +87,7 @@ def test_children_in_a_row_beside_a_decoder(place: str, name: str) -> None:
 
 def test_a_part_in_a_row_is_loaded_as_it_is(tmp_path: Path) -> None:
     module = provider("timm").create("resnet18", num_classes=0)
-    randomise(module)
+    randomise_seeded(module)
     row = nn.Sequential(*list(module.children())[:-2])
     up = nn.Sequential(*(nn.Conv2d(32, 32, 3) for _ in range(9)))
     path = tmp_path / "net.pth"

@@ -23,10 +23,10 @@ from torch.ao.quantization import quantize_fx
 import archfind
 from archfind.cli import main
 from archfind.errors import BuildError, ExportError
-from archfind.formats.pickles.nodes import Call, Global
+from archfind.formats.pickles.nodes import Global, PickledCall
 from archfind.formats.torch_files.quantised_modules import packed
 from archfind.frozen import replace
-from archfind.learning.twins import randomise
+from archfind.learning.twins import randomise_seeded
 from archfind.matching.torch_quantised import float_tensors
 from archfind.types import TensorSpec
 from archfind.values.reader import TensorReader
@@ -105,7 +105,7 @@ def names_of(index: Mapping[str, TensorSpec]) -> dict[str, TensorSpec]:
 
 
 def test_packed_weights_that_hold_themselves_are_none() -> None:
-    cell = Call(Global("torch.ScriptObject", None, 0), ())
+    cell = PickledCall(Global("torch.ScriptObject", None, 0), ())
     cell.state = (("x", [], [], [], [cell, cell]), "__torch__.torch.classes.rnn.CellParamsBase")
     assert packed(cell) is None
 
@@ -126,7 +126,7 @@ def test_the_librarys_own_quantised_network_is_named_with_how_it_is_built(tmp_pa
 
 def fused_for_training(path: Path) -> nn.Module:
     module: Any = torchvision.models.quantization.resnet18(weights=None, quantize=False)
-    randomise(module)
+    randomise_seeded(module)
     module.train().fuse_model(is_qat=True)
     module.qconfig = ao.get_default_qat_qconfig("fbgemm")
     module = ao.prepare_qat(module)
@@ -167,11 +167,11 @@ def quantised(kind: str, path: Path) -> nn.Module:
         return fused_for_training(path)
     if kind == "dynamic":
         module = timm.create_model("test_vit").eval()
-        randomise(module)
+        randomise_seeded(module)
         module = ao.quantize_dynamic(module, {nn.Linear})
     else:
         module = torchvision.models.quantization.resnet18(weights=None, quantize=False).eval()
-        randomise(module)
+        randomise_seeded(module)
         module.fuse_model(is_qat=False)
         module.qconfig = ao.get_default_qconfig("fbgemm")
         module = ao.prepare(module)

@@ -19,7 +19,7 @@ from torch.nn.utils import prune
 import archfind
 from archfind.cli import main
 from archfind.errors import ArchfindError
-from archfind.learning.twins import randomise
+from archfind.learning.twins import randomise_seeded
 
 SMALL = ("timm/test_resnet", "timm/mobilenetv2_050", "torchvision/resnet18")
 
@@ -45,7 +45,7 @@ def slim_vgg(batch_norm: bool) -> nn.Module:
     module.classifier[0] = nn.Linear(22 * 49, 64)
     module.classifier[3] = nn.Linear(64, 50)
     module.classifier[6] = nn.Linear(50, 3)
-    randomise(module)
+    randomise_seeded(module)
     return module.eval()
 
 
@@ -108,7 +108,7 @@ def slim_resnet() -> torchvision.models.ResNet:
             block.conv1 = nn.Conv2d(ins, middle, 3, stride, 1, bias=False)
             block.bn1 = nn.BatchNorm2d(middle)
             block.conv2 = nn.Conv2d(middle, block.conv2.out_channels, 3, 1, 1, bias=False)
-    randomise(module)
+    randomise_seeded(module)
     return module.eval()
 
 
@@ -148,7 +148,7 @@ def test_widths_that_do_not_meet_at_a_sum_are_refused(tmp_path: Path) -> None:
 
 def test_masks_of_weights_and_biases(tmp_path: Path) -> None:
     module = torchvision.models.resnet18(num_classes=4).eval()
-    randomise(module)
+    randomise_seeded(module)
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
             prune.l1_unstructured(layer, "weight", 0.5)

@@ -18,7 +18,7 @@ from test_dialects import IDS, Llama, NanoGpt, Whisper, close
 from torch import nn
 
 import archfind
-from archfind.evidence.said import fields, said, words
+from archfind.evidence.said import fields_said, said, words_said
 from archfind.providers import provider
 from archfind.providers.on_meta import create_on_meta
 from archfind.report.answer import guess_document, guess_lines
@@ -132,7 +132,7 @@ def test_a_program_points_to_trust(tmp_path: Path) -> None:
 
 
 def test_fields_of_several_places_must_agree() -> None:
-    assert fields({"args/heads": 8, "config/heads": 8, "a/b": 1, "c/b": 2}) == {"heads": 8}
+    assert fields_said({"args/heads": 8, "config/heads": 8, "a/b": 1, "c/b": 2}) == {"heads": 8}
 
 
 @pytest.mark.parametrize(
@@ -253,7 +253,7 @@ def test_words_are_bounded(tmp_path: Path) -> None:
     many = {f"k{n}": {"arch": f"a{n}", "text": "x" * 300} for n in range(5_000)}
     torch.save({"w": torch.zeros(3, 3), "args": many, "arch": "y" * 9_000}, tmp_path / "x.pth")
     found = archfind.open(tmp_path / "x.pth")
-    assert len(words(found)) <= 2_000
+    assert len(words_said(found)) <= 2_000
     assert len(said(found).sentence) < 1_000
 
 

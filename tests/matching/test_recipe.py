@@ -14,7 +14,7 @@ import archfind
 from archfind.classes.equations import ERRORS
 from archfind.classes.score import Solution, within
 from archfind.database import entries
-from archfind.database.classes import Families, beside
+from archfind.database.classes import Families, families_beside
 from archfind.frozen import replace
 from archfind.matching.recipe import recipe
 from archfind.matching.variants import gathered, variant_match
@@ -26,7 +26,7 @@ SEED = 5
 
 @pytest.fixture(scope="module")
 def families() -> Families:
-    found = beside(entries.default().path)
+    found = families_beside(entries.default().path)
     assert found is not None
     return found
 

@@ -10,17 +10,19 @@ from older_files import older
 from safetensors.torch import save_file
 
 import archfind
-from archfind.database.entries import default, folder
+from archfind.database.entries import default, signatures_folder
 from archfind.learning.check import checkpoint_of
-from archfind.learning.twins import randomise
-from archfind.matching.identify import guess
+from archfind.learning.twins import randomise_seeded
+from archfind.matching.identify import guess_checkpoint
 from archfind.providers import provider
 from archfind.providers.on_meta import create_on_meta
 from archfind.report.answer import guess_document
 from archfind.report.pipelines import pipeline_words
-from archfind.state_dicts.older_names import rows
+from archfind.state_dicts.older_names import rows_of_older_names
 
-ROWS = {row.name.partition(": names of ")[2]: row for row in rows(folder())}
+ROWS = {
+    row.name.partition(": names of ")[2]: row for row in rows_of_older_names(signatures_folder())
+}
 UNET = "latent diffusion's UNet and ControlNet"
 VAE = "latent diffusion's autoencoder, of four levels"
 State = dict[str, torch.Tensor]
@@ -47,7 +49,7 @@ def original(name: str, row: str) -> State:
 )
 def test_the_authors_names_are_read(name: str, row: str) -> None:
     state = {f"model.diffusion_model.{key}": t for key, t in original(name, row).items()}
-    found = guess(checkpoint_of(state), default())
+    found = guess_checkpoint(checkpoint_of(state), default())
     assert (found.status, found.matches[0].entry.id) == ("exact", f"diffusers/{name}")
 
 
@@ -57,7 +59,7 @@ def test_a_single_file_is_told_part_by_part() -> None:
         **{f"first_stage_model.{k}": t for k, t in original("stable-diffusion-vae", VAE).items()},
         "betas": torch.empty(1000, device="meta"),
     }
-    document = guess_document(guess(checkpoint_of(state), default()))
+    document = guess_document(guess_checkpoint(checkpoint_of(state), default()))
     parts = {name: part["architecture"] for name, part in document["parts"].items()}
     assert parts == {
         "model.diffusion_model": f"diffusers/{XL}",
@@ -74,7 +76,7 @@ def test_values_are_those_of_the_librarys_converter(tmp_path: Path) -> None:
     from diffusers.loaders.single_file_utils import convert_ldm_vae_checkpoint
 
     module = provider("diffusers").create("stable-diffusion-x4-upscaler-vae").eval()
-    randomise(module)
+    randomise_seeded(module)
     row = ROWS["latent diffusion's autoencoder, of three levels"]
     state = older(row, module.state_dict())
     assert state is not None

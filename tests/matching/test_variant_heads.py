@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import archfind
-from archfind.learning.twins import randomise
+from archfind.learning.twins import randomise_seeded
 
 
 def _with_head(entry: str, moves: dict[str, Any], place: str, *more: nn.Module) -> nn.Module:
@@ -22,7 +22,7 @@ def _with_head(entry: str, moves: dict[str, Any], place: str, *more: nn.Module) 
     head = nn.Sequential(*more, nn.Linear(own.in_features, 24), nn.ReLU(), nn.Linear(24, 5))
     setattr(module.get_submodule(parent), child, head)
     with torch.no_grad():
-        randomise(module)
+        randomise_seeded(module)
     return module.eval()
 
 
@@ -84,7 +84,7 @@ def test_heads_beside_a_variant(tmp_path: Path) -> None:
 
     module = Two()
     with torch.no_grad():
-        randomise(module)
+        randomise_seeded(module)
     torch.save(module.eval().state_dict(), tmp_path / "net.pth")
     assert archfind.guess(tmp_path / "net.pth").is_assumed
     _assert_same(module, tmp_path / "net.pth", (2, 4, 64, 64))

@@ -15,11 +15,11 @@ import archfind
 from archfind.classes.notation import Family
 from archfind.classes.score import is_derived
 from archfind.cli import main
-from archfind.database.entries import folder
+from archfind.database.entries import signatures_folder
 from archfind.errors import BuildError
 from archfind.frozen import replace
-from archfind.learning.twins import randomise
-from archfind.probing.config import captured
+from archfind.learning.twins import randomise_seeded
+from archfind.probing.config import captured_call
 from archfind.probing.probe import shapes_of
 from archfind.providers import provider
 from archfind.providers.on_meta import create_on_meta
@@ -43,7 +43,7 @@ def test_arguments_are_solved_and_the_network_is_the_same(
     entry: str, arguments: dict[str, object], suffix: str, tmp_path: Path
 ) -> None:
     module = archfind.variant(entry, arguments).eval()
-    randomise(module)
+    randomise_seeded(module)
     path = tmp_path / f"net{suffix}"
     state = {key: tensor.contiguous() for key, tensor in module.state_dict().items()}
     if suffix == ".pth":
@@ -67,7 +67,7 @@ def test_arguments_are_solved_and_the_network_is_the_same(
 
 def test_a_list_that_is_shorter_has_no_items_beyond_its_end(tmp_path: Path) -> None:
     module = archfind.variant("torchvision/convnext_tiny", {"block_setting.#": 3}).eval()
-    randomise(module)
+    randomise_seeded(module)
     save_file(module.state_dict(), tmp_path / "net.safetensors")
     assert archfind.guess(tmp_path / "net.safetensors").is_assumed
     loaded = archfind.load(tmp_path / "net.safetensors")
@@ -102,7 +102,7 @@ def test_the_answer_says_what_it_rests_on(
 def test_what_the_entry_has_as_an_object_stays(tmp_path: Path) -> None:
     """Its norm's epsilon shows in no tensor: where the norm fits, no other takes its place."""
     module = archfind.variant("timm/vit_medium_patch16_clip_224", {"depth": 2}).eval()
-    randomise(module)
+    randomise_seeded(module)
     torch.save(module.state_dict(), tmp_path / "net.pth")
     match = archfind.guess(tmp_path / "net.pth").matches[0]
     assert match.entry.id == "timm/vit_medium_patch16_clip_224"
@@ -215,7 +215,7 @@ def test_a_variant_has_the_arguments_of_its_class() -> None:
 
 def _families() -> list[Family]:
     found: list[Family] = []
-    for path in sorted(Path(folder()).glob("*/families/*.txt")):
+    for path in sorted(Path(signatures_folder()).glob("*/families/*.txt")):
         found += [Family(f"[{b}") for b in path.read_text().split("\n[")[1:]]
     return random.Random(0).sample(found, 12)
 
@@ -225,7 +225,7 @@ def test_families_say_what_the_library_builds(family: Family) -> None:
     """A sample; benchmarks/variant_sweep.py draws from all."""
     name = min(family.presets, key=len)
     library, _, architecture = name.partition("/")
-    module, cls, _ = captured(lambda: create_on_meta(provider(library), architecture))
+    module, cls, _ = captured_call(lambda: create_on_meta(provider(library), architecture))
     assert family.cls == f"{cls.__module__}.{cls.__qualname__}"
     said = family.program.expand(family.presets[name])
     built = shapes_of(module)

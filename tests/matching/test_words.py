@@ -18,7 +18,7 @@ from archfind.cli import main
 from archfind.database.entries import default
 from archfind.escape import quoted
 from archfind.learning.check import checkpoint_of
-from archfind.matching.identify import guess
+from archfind.matching.identify import guess_checkpoint
 from archfind.providers import provider
 from archfind.providers.on_meta import create_on_meta
 from archfind.report.answer import guess_document, guess_lines
@@ -33,7 +33,7 @@ def of(name: str, **fields: object) -> State:
 
 
 def guessed(state: State) -> Guess:
-    return guess(checkpoint_of(state, "x.pth"), default())
+    return guess_checkpoint(checkpoint_of(state, "x.pth"), default())
 
 
 def empty(*shape: int) -> torch.Tensor:
@@ -84,7 +84,7 @@ def test_several_networks_count_together_and_each_alone(tmp_path: Path) -> None:
     assert (document["tensors"], document["parameters"]) == count(both)
     parts = document["parts"]
     assert parts["a"]["tensors"] == len(one) and parts["b"]["tensors"] == len(other)  # pyright: ignore
-    part = guess(checkpoint_of(both), default(), part="b")
+    part = guess_checkpoint(checkpoint_of(both), default(), part="b")
     assert guess_document(part)["tensors"] == len(other)
 
 
@@ -187,9 +187,9 @@ def test_what_stands_beside_two_encoders_is_no_third_network() -> None:
 def test_a_choice_that_decides_nothing_is_said_to() -> None:
     one = of("torchvision/resnet18")
     both = {f"{name}.{k}": t for name in "ab" for k, t in one.items()}
-    found = guess(checkpoint_of(both), default(), choose="torchvision/resnet18")
+    found = guess_checkpoint(checkpoint_of(both), default(), choose="torchvision/resnet18")
     assert any("--as torchvision/resnet18 decides nothing" in text for text in found.warnings)
-    other = guess(checkpoint_of(one), default(), choose="BertModel")
+    other = guess_checkpoint(checkpoint_of(one), default(), choose="BertModel")
     assert other.status == "unknown"
     assert any("BertModel doesn't fit" in text for text in other.warnings)
 
@@ -208,7 +208,7 @@ def test_commands_that_are_shown_can_be_pasted(
     monkeypatch.chdir(tmp_path)
     one, other = of("torchvision/resnet18"), of("torchvision/squeezenet1_1")
     both = {f"a.{k}": t for k, t in one.items()} | {f"b.{k}": t for k, t in other.items()}
-    lines = guess_lines(guess_document(guess(checkpoint_of(both, name), default())))
+    lines = guess_lines(guess_document(guess_checkpoint(checkpoint_of(both, name), default())))
     command = next(line for line in lines if "Choose:" in line).partition("Choose:  ")[2]
     if name.isprintable():
         assert shlex.split(command)[2].removeprefix("./") == name

@@ -14,7 +14,7 @@ from tower import Tower, base_of
 
 from archfind.probing.config import Config, moved
 from archfind.probing.descent import Descent
-from archfind.probing.misfit import axes, misfit, misfits, template
+from archfind.probing.misfit import axes, key_template, misfit, misfits
 from archfind.probing.probe import on_meta, shapes_of
 
 
@@ -207,7 +207,7 @@ def test_a_misfit_is_zero_only_between_equals() -> None:
 
 def test_counts_of_numbered_keys() -> None:
     shapes = {f"a.{n}.b{m}.weight": ((1,), "float") for n in range(3) for m in range(2)}
-    assert template("a.10.b2.weight") == "a.#.b#.weight"
+    assert key_template("a.10.b2.weight") == "a.#.b#.weight"
     assert axes(shapes)["a.", ".b0.weight"] == 3
     assert axes(shapes)["a.1.b", ".weight"] == 2
 

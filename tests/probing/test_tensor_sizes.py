@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from archfind.classes.expression import parse
+from archfind.classes.expression import parse_expression
 from archfind.probing.probe import on_meta, shapes_of
 from archfind.probing.trace import trace
 
@@ -37,7 +37,9 @@ def test_sizes_after_operations_hold_for_other_numbers(values: tuple[int, int, i
     assert set(traced.sizes) == set(traced.shapes)
     config = dict(zip(("side", "window", "heads"), values, strict=True))
     for key, (shape, _) in shapes_of(on_meta(Masked, config)).items():
-        assert tuple(parse(text).value(config) for text in traced.sizes[key]) == shape, key
+        assert tuple(parse_expression(text).value(config) for text in traced.sizes[key]) == shape, (
+            key
+        )
 
 
 def test_what_reads_a_shape_gets_plain_numbers() -> None:

@@ -16,15 +16,15 @@ from hypothesis import strategies as st
 from torch import nn
 from tower import Tower, base_of, index_of
 
-from archfind.classes.expression import parse
+from archfind.classes.expression import parse_expression
 from archfind.classes.notation import Family, family_text
 from archfind.classes.program import Program
 from archfind.classes.solve import solve
 from archfind.learning.family import Preset
 from archfind.learning.lines import lines_of
 from archfind.learning.traced_family import traced_family
-from archfind.probing.config import captured, leaves, moved
-from archfind.probing.equations import equations, solved
+from archfind.probing.config import captured_call, leaves_of_config, moved
+from archfind.probing.equations import equations, solved_leaves
 from archfind.probing.numbers import Number, forked, leaf
 from archfind.probing.probe import on_meta, shapes_of
 from archfind.probing.trace import Refused, trace
@@ -67,12 +67,12 @@ def test_a_traced_number_is_the_plain_one_and_its_text_computes_it(
     assert (plain > 3) == (traced > 3) and bool(plain) == bool(traced)
     assert [0] * leaf(3, "x") == [0] * 3
     if isinstance(traced, Number):
-        assert parse(traced.text).value({"x": start}) == pytest.approx(plain)
+        assert parse_expression(traced.text).value({"x": start}) == pytest.approx(plain)
 
 
 def made(entry: str) -> tuple[type[nn.Module], dict[str, Any]]:
     library, _, name = entry.partition("/")
-    return captured(lambda: create_on_meta(provider(library), name))[1:]
+    return captured_call(lambda: create_on_meta(provider(library), name))[1:]
 
 
 @pytest.mark.parametrize("entry", ENTRIES)
@@ -80,20 +80,22 @@ def test_sizes_are_what_their_expressions_say_for_other_numbers_too(entry: str) 
     cls, base = made(entry)
     first = trace(cls, moved(base, {}))
     assert first.shapes == shapes_of(on_meta(cls, moved(base, {})))
-    names = sorted({n for texts in first.sizes.values() for t in texts for n in parse(t).names})
+    names = sorted(
+        {n for texts in first.sizes.values() for t in texts for n in parse_expression(t).names}
+    )
     assert names
     draw = random.Random(entry)
     compared = 0
     for path in draw.sample(names, min(len(names), 6)):
-        value: Any = leaves(base)[path]
+        value: Any = leaves_of_config(base)[path]
         move = {path: value * 2}
         try:
             other = trace(cls, moved(base, move))
         except Refused:
             continue
-        values = leaves(moved(base, move))
+        values = leaves_of_config(moved(base, move))
         for key, texts in other.sizes.items():
-            sizes = [parse(text).value(values) for text in texts]
+            sizes = [parse_expression(text).value(values) for text in texts]
             assert sizes == list(other.shapes[key][0]), (path, key, texts)
         if other.shapes.keys() == first.shapes.keys():  # no rule has another branch
             same = [k for k, texts in first.sizes.items() if texts == other.sizes.get(k)]
@@ -132,7 +134,9 @@ def test_a_refused_view_says_what_it_needed(shape: tuple[int, int], question: st
         trace(Viewed, {"size": 16})
     text, answer = refused.value.asked[-1]
     assert text == question and not answer
-    assert not parse(text).value({"size": 16}) and parse(text).value({"size": 30})
+    assert not parse_expression(text).value({"size": 16}) and parse_expression(text).value(
+        {"size": 30}
+    )
 
 
 @pytest.mark.parametrize("entry", ENTRIES)
@@ -145,7 +149,7 @@ def test_lines_give_the_network_that_they_are_of(entry: str) -> None:
         + (f"  if {' and '.join(conditions)}" if conditions else "")
         for pattern, sizes, dtype, conditions in lines_of(whole, {})
     ]
-    found = Program(texts).expand(leaves(base))
+    found = Program(texts).expand(leaves_of_config(base))
     assert found == {key: whole.shapes[key] for key in found}
     left = [k for k, (_, dtype) in whole.shapes.items() if k not in found and dtype == "float"]
     assert all(key.rpartition(".")[2].startswith(("attn_mask", "rpe_biases")) for key in left)
@@ -160,8 +164,8 @@ def test_equations_move_only_what_a_file_speaks_against() -> None:
         moves |= {"depths.1": draw.randrange(1, 6), "scale": draw.choice((1, 2, 3, 5))}
         target = shapes_of(on_meta(Tower, moved(base, moves)))
         rows = equations(trace(Tower, moved(base, {})), target)
-        values = leaves(base)
-        assert solved(rows, values, {}) == {p: v for p, v in moves.items() if values[p] != v}
+        values = leaves_of_config(base)
+        assert solved_leaves(rows, values, {}) == {p: v for p, v in moves.items() if values[p] != v}
 
 
 def test_a_traced_family_gives_networks_that_it_was_not_made_from() -> None:
@@ -177,7 +181,7 @@ def test_a_traced_family_gives_networks_that_it_was_not_made_from() -> None:
         moves |= {"ratio": draw.choice((1.0, 2.5)), "scale": draw.choice((1, 3))}
         moves |= {"norm": draw.choice(("none", "batch", "layer"))}
         config = moved(base, moves)
-        assert program.expand(leaves(config)) == shapes_of(on_meta(Tower, config)), moves
+        assert program.expand(leaves_of_config(config)) == shapes_of(on_meta(Tower, config)), moves
 
 
 def rounded(width: float, step: int = 8, least: int | None = None) -> int:
@@ -200,10 +204,10 @@ def test_what_a_function_decides_is_part_of_the_expression(one: int, two: int) -
     whole = forked(stepped)(leaf(one, "x"), few=7, many=leaf(61, "y"))
     assert whole == stepped(one, 7, 61)
     values = {"x": two, "y": 61}
-    assert parse(whole.text).value(values) == stepped(two, 7, 61)
+    assert parse_expression(whole.text).value(values) == stepped(two, 7, 61)
     part = forked(scaled)(leaf(one, "x"))  # fractions come first, and don't ask
     assert part == scaled(one)
-    assert parse(part.text).value(values) == scaled(two)
+    assert parse_expression(part.text).value(values) == scaled(two)
 
 
 class Rounded(nn.Module):
@@ -217,7 +221,9 @@ def test_rounding_to_what_divides_has_a_name(one: int, two: int, step: int) -> N
     found = trace(Rounded, {"width": one / 4, "step": step})
     assert found.sizes["body.weight"] == ["divisible(width*1.5,step)", "3"]
     other = shapes_of(Rounded(two / 4, step))["body.bias"][0]
-    assert other == (parse(found.sizes["body.bias"][0]).value({"width": two / 4, "step": step}),)
+    assert other == (
+        parse_expression(found.sizes["body.bias"][0]).value({"width": two / 4, "step": step}),
+    )
 
 
 def test_a_function_of_other_things_is_left_as_it_is() -> None:
@@ -292,7 +298,15 @@ def test_a_family_knows_rows_of_other_lengths_than_it_was_made_from() -> None:
     found = traced_family(base, Staged, {}, [], 30)
     assert found is not None and "depths.#" in found.options
     family = Family(
-        family_text("c/1", "base", (1, 1), [], found.options, {"base": leaves(config)}, found.lines)
+        family_text(
+            "c/1",
+            "base",
+            (1, 1),
+            [],
+            found.options,
+            {"base": leaves_of_config(config)},
+            found.lines,
+        )
     )
     draw = random.Random(2)
     for length in (1, 2, 4, 5, 7):
@@ -300,11 +314,11 @@ def test_a_family_knows_rows_of_other_lengths_than_it_was_made_from() -> None:
         heads = tuple(draw.randrange(1, 9) for _ in range(length))
         config = {"dim": 24, "depths": depths, "heads": heads}
         shapes = shapes_of(on_meta(Staged, config))
-        assert family.program.expand(leaves(config)) == shapes
+        assert family.program.expand(leaves_of_config(config)) == shapes
         solution = solve(index_of(shapes), family)
         assert solution is not None and solution.score == 1
-        read = {p: v for p, v in solution.values.items() if p in leaves(config)}
-        assert read == leaves(config)
+        read = {p: v for p, v in solution.values.items() if p in leaves_of_config(config)}
+        assert read == leaves_of_config(config)
         assert solution.values["heads.#"] == length  # no row counts them
 
 
@@ -334,7 +348,7 @@ def test_rows_in_which_some_have_masks_are_read() -> None:
     program = Program(found.lines)
     for depths, size in (((2, 5), 32), ((1, 3, 6), 64), ((6, 2), 4)):
         config = {"dim": 12, "depths": depths, "size": size, "window": 4}
-        assert program.expand(leaves(config)) == shapes_of(on_meta(Masked, config))
+        assert program.expand(leaves_of_config(config)) == shapes_of(on_meta(Masked, config))
 
 
 class Asking(nn.Module):
@@ -380,4 +394,4 @@ def test_one_of_many_equal_widths_is_told_from_the_next() -> None:
     draw = random.Random(3)
     for _ in range(20):
         config = {"widths": tuple(draw.choice((8, 12, 20)) for _ in range(5))}
-        assert program.expand(leaves(config)) == shapes_of(on_meta(Chained, config))
+        assert program.expand(leaves_of_config(config)) == shapes_of(on_meta(Chained, config))

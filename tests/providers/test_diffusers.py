@@ -11,8 +11,8 @@ import archfind
 from archfind.classes.usual_arguments import usual
 from archfind.database.entries import default
 from archfind.learning.check import checkpoint_of
-from archfind.learning.twins import randomise
-from archfind.matching.identify import guess
+from archfind.learning.twins import randomise_seeded
+from archfind.matching.identify import guess_checkpoint
 from archfind.providers import provider
 from archfind.providers.on_meta import create_on_meta
 
@@ -32,7 +32,7 @@ from archfind.providers.on_meta import create_on_meta
 )
 def test_published_networks_are_named(name: str) -> None:
     state = create_on_meta(provider("diffusers"), name).state_dict()
-    found = guess(checkpoint_of(state), default())
+    found = guess_checkpoint(checkpoint_of(state), default())
     assert (found.status, found.matches[0].entry.id) == ("exact", f"diffusers/{name}")
     assert found.matches[0].entry.args == ()  # the class itself, with keywords
     assert usual("diffusers", name)
@@ -40,7 +40,7 @@ def test_published_networks_are_named(name: str) -> None:
 
 def test_autoencoders_of_one_function_are_no_choice() -> None:
     state = create_on_meta(provider("diffusers"), "stable-diffusion-xl-vae").state_dict()
-    found = guess(checkpoint_of(state), default())
+    found = guess_checkpoint(checkpoint_of(state), default())
     assert found.status == "exact"  # scaling its latents is what a pipeline does
     twins = [(twin.architecture, twin.same_function) for twin in found.matches[0].twins]
     assert twins == [("stable-diffusion-xl-vae", True)]
@@ -48,7 +48,7 @@ def test_autoencoders_of_one_function_are_no_choice() -> None:
 
 def test_a_file_is_loaded_strictly(tmp_path: Path) -> None:
     module = provider("diffusers").create("AutoencoderTiny").eval()
-    randomise(module)
+    randomise_seeded(module)
     path = tmp_path / "taesd.pth"
     torch.save(module.state_dict(), path)
     loaded = archfind.load(path)

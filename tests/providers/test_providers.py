@@ -21,7 +21,7 @@ from archfind.database.entries import default
 from archfind.errors import BuildError
 from archfind.learning.check import checkpoint_of
 from archfind.learning.entries import harvest
-from archfind.matching.identify import guess
+from archfind.matching.identify import guess_checkpoint
 from archfind.providers import PROVIDERS, provider
 from archfind.providers.building import without_sockets
 from archfind.providers.on_meta import create_on_meta
@@ -78,7 +78,9 @@ def test_a_provider_keeps_its_contract(library: str, name: str) -> None:
     with without_sockets():
         module = create_on_meta(source, name)
     # What stands in the answer as the way to build it makes the file's tensors.
-    found = guess(checkpoint_of(module.state_dict()), default(), choose=f"{library}/{name}")
+    found = guess_checkpoint(
+        checkpoint_of(module.state_dict()), default(), choose=f"{library}/{name}"
+    )
     assert (
         found.status in ("exact", "ambiguous") and found.matches[0].entry.id == f"{library}/{name}"
     )

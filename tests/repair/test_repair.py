@@ -21,7 +21,7 @@ from archfind.cli import main
 from archfind.errors import ArchfindError, RepairError
 from archfind.providers import provider
 from archfind.repair import Edit, Plan
-from archfind.repair.kinds import resized
+from archfind.repair.kinds import resized_table
 from archfind.values.quantised import dequantised
 
 VIT, RESNET = "timm/test_vit", "timm/test_resnet"
@@ -278,16 +278,16 @@ def test_position_tables_of_another_size(tmp_path: Path) -> None:
 
 def test_resizing() -> None:
     grid = torch.arange(16.0).reshape(1, 16, 1)
-    assert resized(grid, (1, 64, 1), "grid").shape == (1, 64, 1)
+    assert resized_table(grid, (1, 64, 1), "grid").shape == (1, 64, 1)
     kernel = torch.rand(4, 3, 2, 2)
     gray = torch.rand(1, 1, 8, 8)
     one = torch.nn.functional.conv2d(gray.expand(1, 3, 8, 8), kernel)
     assert torch.allclose(
-        one, torch.nn.functional.conv2d(gray, resized(kernel, (4, 1, 2, 2), "sum"))
+        one, torch.nn.functional.conv2d(gray, resized_table(kernel, (4, 1, 2, 2), "sum"))
     )
     single = kernel[:, :1]
     more = torch.nn.functional.conv2d(
-        gray.expand(1, 5, 8, 8), resized(single, (4, 5, 2, 2), "repeat")
+        gray.expand(1, 5, 8, 8), resized_table(single, (4, 5, 2, 2), "repeat")
     )
     assert torch.allclose(more, torch.nn.functional.conv2d(gray, single), atol=1e-6)
 

@@ -13,7 +13,7 @@ from hostile.build import safetensors as safe_bytes
 
 import archfind
 from archfind.cli import main
-from archfind.report.module_tree import module_tree
+from archfind.report.module_tree import tree_with_signatures
 from archfind.types import Storage, TensorSpec
 
 pytestmark = pytest.mark.light
@@ -97,6 +97,6 @@ def test_a_page_is_not_written_over_what_is_there(tmp_path: Path) -> None:
 def test_200_000_keys_are_a_few_megabytes(name: str) -> None:
     spec = TensorSpec("float32", (4, 4), Storage("", "", -1, 64))
     index = {name.replace("{n}", str(n)): spec for n in range(200_000)}
-    tree = module_tree(index, lambda key: "")
+    tree = tree_with_signatures(index, lambda key: "")
     assert len(json.dumps(tree, separators=(",", ":"))) < 5_000_000
     assert tree["nodes"][tree["root"]][1] + tree["left"] == len(index)

@@ -16,7 +16,7 @@ import archfind
 from archfind.cli import main
 from archfind.errors import CheckpointError, ExportError
 from archfind.scan import scan
-from archfind.scan.rows import COLUMNS, row
+from archfind.scan.rows import COLUMNS, row_of_file
 
 HOSTILE = '=1+1<script>alert("x")</script>.pth'
 
@@ -136,8 +136,8 @@ def test_an_error_inside_is_that_file_s_row(tree: Path, monkeypatch: pytest.Monk
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError("of our own")
 
-    monkeypatch.setattr("archfind.matching.identify.guess", broken)
-    found = row(str(tree / "a.pth"))
+    monkeypatch.setattr("archfind.matching.identify.guess_checkpoint", broken)
+    found = row_of_file(str(tree / "a.pth"))
     assert found is not None and "ZeroDivisionError" in str(found["error"])
 
 

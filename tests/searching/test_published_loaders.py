@@ -10,7 +10,7 @@ from torch import nn
 
 import archfind
 from archfind.database.entries import default
-from archfind.learning.twins import randomise
+from archfind.learning.twins import randomise_seeded
 from archfind.probing.probe import on_meta
 from archfind.searching.attempt import attempt
 
@@ -42,7 +42,7 @@ DRAWN = {
 def test_the_library_s_own_loader_reads_the_arguments(name: str, tmp_path: Path) -> None:
     cls = type(archfind.variant(name, {}))
     module = cls(**DRAWN[name]).eval()
-    randomise(module)
+    randomise_seeded(module)
     path = tmp_path / "net.pth"
     torch.save(module.state_dict(), path)
     loaded = archfind.load(path, accept_ambiguous=True)

@@ -12,8 +12,8 @@ import archfind
 from archfind.cli import main
 from archfind.database.entries import default
 from archfind.errors import AmbiguousError, UnknownError
-from archfind.learning.twins import randomise
-from archfind.searching.doubt import is_doubtful, settled
+from archfind.learning.twins import randomise_seeded
+from archfind.searching.doubt import is_doubtful, settled_by_building
 
 NESTED = ("torchvision/mobilenet_v3_small", {"inverted_residual_setting.3.out_channels": 56})
 
@@ -28,7 +28,7 @@ def test_a_nested_argument_is_found_and_the_network_is_the_same(tmp_path: Path) 
     # The next block takes what this one gives: two leaves, one change.
     whole = {**moves, "inverted_residual_setting.4.input_channels": 56}
     module = archfind.variant(entry, {**whole, "num_classes": 5}).eval()
-    randomise(module)
+    randomise_seeded(module)
     path = _saved(module, tmp_path / "net.pth")
     found = archfind.guess(path, search=True)
     assert found.is_named and found.matches[0].variant is not None
@@ -93,7 +93,7 @@ def test_masks_of_the_file_are_loaded(tmp_path: Path) -> None:
     """They tell the image's size, which other tensors show only rounded to whole windows."""
     wide = {"img_size": 72, "ape": False, "embed_dim": 36, "depths": [2], "num_heads": [6]}
     module = archfind.variant("spandrel/SwinIR", wide).eval()
-    randomise(module)
+    randomise_seeded(module)
     path = _saved(module, tmp_path / "net.pth")
     loaded = archfind.load(path, choose="spandrel/SwinIR")
     image = torch.rand(1, 3, 72, 72)
@@ -104,7 +104,7 @@ def test_masks_of_the_file_are_loaded(tmp_path: Path) -> None:
 def test_what_a_family_has_wrong_is_found_when_loaded(tmp_path: Path) -> None:
     """A family's program may be right only near what it was learned from; the class has the say."""
     module = archfind.variant("timm/pit_ti_224", {"in_chans": 6, "patch_size": 24}).eval()
-    randomise(module)
+    randomise_seeded(module)
     loaded = archfind.load(_saved(module, tmp_path / "net.pth"))
     image = torch.rand(1, 6, 224, 224)
     with torch.inference_mode():
@@ -133,7 +133,7 @@ def test_a_doubtful_answer_is_held_against_what_the_library_builds(tmp_path: Pat
     right = archfind.variant("timm/efficientformer_l3", {"num_vit": 5, "depths.3": 4})
     found = archfind.guess(_saved(right, tmp_path / "right.pth"))
     assert is_doubtful(found)
-    found = settled(found, default())
+    found = settled_by_building(found, default())
     assert found.is_named and not is_doubtful(found)
 
 
@@ -141,7 +141,7 @@ def test_what_the_class_refuses_is_searched_for_where_keys_say_little(tmp_path: 
     """Unlike numbers of channels are of another mode, which no tensor shows."""
     moves = {"in_nc": 4, "nc": 12, "nb": 5, "mode": "FDnCNN"}
     module = archfind.variant("spandrel/DnCNN", moves).eval()
-    randomise(module)
+    randomise_seeded(module)
     path = _saved(module, tmp_path / "net.pth")
     with pytest.raises(AmbiguousError, match=r"fits spandrel/DnCNN, but .*--as spandrel/DnCNN"):
         archfind.load(path)

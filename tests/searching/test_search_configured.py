@@ -12,9 +12,9 @@ from torch import nn
 
 import archfind
 from archfind.database.entries import default
-from archfind.database.model_types import beside
-from archfind.learning.configs.complete import completed
-from archfind.probing.config import leaves
+from archfind.database.model_types import model_types_beside
+from archfind.learning.configs.complete import completed_config
+from archfind.probing.config import leaves_of_config
 from archfind.probing.probe import shapes_of
 from archfind.providers import transformers as library
 from archfind.searching.config_attempt import _filled, _Own  # pyright: ignore[reportPrivateUsage]
@@ -51,7 +51,7 @@ def test_nothing_is_found_for_a_network_that_the_class_cannot_make(tmp_path: Pat
     file = tmp_path / "odd.pth"
     torch.save(state, file)
     whole = next(iter(networks(archfind.open(file)).values()))
-    types = beside(default().path)
+    types = model_types_beside(default().path)
     assert types is not None
     assert search_configured(whole, types, "", 4.0) is None
 
@@ -65,15 +65,15 @@ def test_nothing_is_found_for_a_network_that_the_class_cannot_make(tmp_path: Pat
     ],
 )
 def test_a_default_config_that_lacks_something_is_completed(name: str, filled: set[str]) -> None:
-    usual = library.defaults(name.partition("/")[0])
+    usual = library.default_config(name.partition("/")[0])
     with pytest.raises(Exception, match=r".+"), torch.device("meta"):
         library.create(name, **usual)
-    found = completed(name, usual)
+    found = completed_config(name, usual)
     assert found is not None
     with torch.device("meta"):
         assert library.create(name, **found).state_dict()
-    before = leaves(usual)
-    assert {p for p, v in leaves(found).items() if before.get(p, ...) != v} == filled
+    before = leaves_of_config(usual)
+    assert {p for p, v in leaves_of_config(found).items() if before.get(p, ...) != v} == filled
 
 
 def test_a_search_for_a_named_network_finds_no_other(tmp_path: Path) -> None:
@@ -81,7 +81,7 @@ def test_a_search_for_a_named_network_finds_no_other(tmp_path: Path) -> None:
     module = encodec(upsampling_ratios=[3, 2, 2], sampling_rate=6000, target_bandwidths=[1.5])
     torch.save(module.state_dict(), file)
     whole = next(iter(networks(archfind.open(file)).values()))
-    types = beside(default().path)
+    types = model_types_beside(default().path)
     assert types is not None
     assert search_configured(whole, types, "timm/resnet50", 20.0) is None
     found = search_configured(whole, types, "EncodecModel", 20.0)

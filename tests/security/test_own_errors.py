@@ -69,7 +69,9 @@ def test_500_files_have_500_answers(
     readable = [path for path in paths if path.endswith(("a.pth", "b.safetensors"))]
     faults = dict(zip(random.Random(0).sample(readable, len(FAULTS)), FAULTS, strict=True))
     if command == "guess":
-        monkeypatch.setattr(identify, "guess", failing(identify.guess, faults))
+        monkeypatch.setattr(
+            identify, "guess_checkpoint", failing(identify.guess_checkpoint, faults)
+        )
     else:
         work = failing(inspection.inspect_document, faults)
         monkeypatch.setattr(inspection, "inspect_document", work)
@@ -100,7 +102,9 @@ def test_whoever_calls_it_gets_the_text_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (path,) = mixed(tmp_path, 1)
-    monkeypatch.setattr(identify, "guess", failing(identify.guess, {path: KeyError("x")}))
+    monkeypatch.setattr(
+        identify, "guess_checkpoint", failing(identify.guess_checkpoint, {path: KeyError("x")})
+    )
     with pytest.raises(InternalError) as caught:
         archfind.guess(path)
     assert caught.value.report["format"] == "torch-zip"
@@ -119,7 +123,9 @@ def test_what_the_system_refuses_is_no_fault(
 ) -> None:
     first, second = mixed(tmp_path, 2)
     error = OSError(5, "Input/output error", first)
-    monkeypatch.setattr(identify, "guess", failing(identify.guess, {first: error}))
+    monkeypatch.setattr(
+        identify, "guess_checkpoint", failing(identify.guess_checkpoint, {first: error})
+    )
     assert cli.main(["guess", "-q", first, second]) == 2
     out, err = capsys.readouterr()
     assert err == f"{first}: error: can't be read or written: Input/output error\n"

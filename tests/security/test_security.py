@@ -24,7 +24,7 @@ import archfind
 from archfind import formats
 from archfind.cli import main
 from archfind.errors import CheckpointError
-from archfind.formats.source import Source
+from archfind.formats.source import ByteSource
 
 ROOT = Path(archfind.__file__).parent
 STATE = {"conv.weight": torch.ones(2, 3, 1, 1), "conv.bias": torch.zeros(2)}
@@ -257,14 +257,14 @@ def test_tensor_data_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
             for _ in range(256):
                 member.write(b"\0" * (4 << 20))
     count = 0
-    plain = Source._read
+    plain = ByteSource._read
 
-    def counted(self: Source, start: int, length: int) -> bytes:
+    def counted(self: ByteSource, start: int, length: int) -> bytes:
         nonlocal count
         count += length
         return plain(self, start, length)
 
-    monkeypatch.setattr(Source, "_read", counted)
+    monkeypatch.setattr(ByteSource, "_read", counted)
     assert formats.open(sparse).index["w"].shape == (size // 4,)
     assert formats.open(deflated).index["w"].shape == (1 << 28,)
     assert count < 500_000

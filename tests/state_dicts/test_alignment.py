@@ -19,8 +19,8 @@ from archfind.database.entries import default
 from archfind.errors import AmbiguousError, BuildError
 from archfind.frozen import replace
 from archfind.learning.check import checkpoint_of
-from archfind.learning.twins import randomise
-from archfind.matching.identify import guess
+from archfind.learning.twins import randomise_seeded
+from archfind.matching.identify import guess_checkpoint
 from archfind.providers import provider
 from archfind.providers.on_meta import create_on_meta
 from archfind.report.answer import guess_document, guess_lines
@@ -45,9 +45,9 @@ def shapes_of(name: str, **fields: object) -> State:
 
 def guess_state(state: State, in_order: bool = True) -> Guess:
     if in_order:
-        return guess(checkpoint_of(state), default())
+        return guess_checkpoint(checkpoint_of(state), default())
     found = checkpoint_of({key: state[key] for key in sorted(state)})
-    return guess(replace(found, format="safetensors"), default())
+    return guess_checkpoint(replace(found, format="safetensors"), default())
 
 
 class Words:
@@ -388,7 +388,7 @@ def test_networks_made_by_hand_are_never_exact() -> None:
 def test_loaded_outputs_are_the_originals(name: str, container: str, tmp_path: Path) -> None:
     module = network(name, num_classes=5).eval()
     with torch.no_grad():
-        randomise(module)
+        randomise_seeded(module)
     kept = container == "pth"
     words = Words(9, None if kept else LEAVES, numbers=not kept)
     state = {words(key): tensor.clone() for key, tensor in module.state_dict().items()}

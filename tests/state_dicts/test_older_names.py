@@ -14,23 +14,23 @@ from older_names import accepted, loaded, named, ways, written
 from torch import nn
 
 import archfind
-from archfind.database.entries import default, folder
+from archfind.database.entries import default, signatures_folder
 from archfind.learning.check import checkpoint_of
-from archfind.matching.identify import guess
+from archfind.matching.identify import guess_checkpoint
 from archfind.providers import provider
 from archfind.providers.on_meta import create_on_meta
 from archfind.state_dicts.canonical import networks
-from archfind.state_dicts.key_rules import Made, Rule, applied, shaped
-from archfind.state_dicts.older_names import _shown, older_readings, rows
+from archfind.state_dicts.key_rules import Made, Rule, applied, reshaped_tensor
+from archfind.state_dicts.older_names import _shown, older_readings, rows_of_older_names
 from archfind.types import Guess, Storage, TensorSpec
 from archfind.work import Work
 
-ROWS = {row.name: row for row in rows(folder())}
+ROWS = {row.name: row for row in rows_of_older_names(signatures_folder())}
 State = dict[str, torch.Tensor]
 
 
 def guess_state(state: State) -> Guess:
-    return guess(checkpoint_of(state), default())
+    return guess_checkpoint(checkpoint_of(state), default())
 
 
 def spec(*shape: int) -> TensorSpec:
@@ -69,7 +69,7 @@ def test_a_rule_writes_a_key(rule: str, key: str, becomes: str | None) -> None:
     ],
 )
 def test_shapes_are_views_of_the_file(before: str, after: str, shape: tuple[int, ...]) -> None:
-    made = shaped(spec(*shape), before, after)
+    made = reshaped_tensor(spec(*shape), before, after)
     assert made is not None and made.stride is not None
     flat = torch.arange(torch.Size(shape).numel())
     value = flat.as_strided(made.shape, made.stride, made.offset)
@@ -78,9 +78,9 @@ def test_shapes_are_views_of_the_file(before: str, after: str, shape: tuple[int,
 
 
 def test_a_shape_of_another_kind_is_left_alone() -> None:
-    assert shaped(spec(3, 4), "1 1 1 c", "c") is None
-    assert shaped(spec(3, 10), "o (c 7 7)", "o c 7 7") is None
-    assert shaped(spec(2, 4), "2+n d", "n d") is None
+    assert reshaped_tensor(spec(3, 4), "1 1 1 c", "c") is None
+    assert reshaped_tensor(spec(3, 10), "o (c 7 7)", "o c 7 7") is None
+    assert reshaped_tensor(spec(2, 4), "2+n d", "n d") is None
 
 
 def test_rows_and_pieces() -> None:
@@ -355,12 +355,14 @@ def test_what_is_read_is_bounded() -> None:
     """Many keys that show signs cost no more than the work that a file has; keys as long as a page
     are read by no rule."""
     canonical = networks(checkpoint_of(many_signs(40)))[""]
-    assert list(older_readings(canonical, folder(), Work(len(canonical.index))))
+    assert list(older_readings(canonical, signatures_folder(), Work(len(canonical.index))))
     spent = Work(0)
     spent.allows(10**9)
-    assert not list(older_readings(canonical, folder(), spent))
+    assert not list(older_readings(canonical, signatures_folder(), spent))
     state = many_signs(1) | {".ghost" * 2000 + "bn.": torch.empty(3, device="meta")}
-    assert not list(older_readings(networks(checkpoint_of(state))[""], folder(), Work(10)))
+    assert not list(
+        older_readings(networks(checkpoint_of(state))[""], signatures_folder(), Work(10))
+    )
 
 
 def many_signs(count: int) -> State:

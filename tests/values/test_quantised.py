@@ -15,7 +15,7 @@ import archfind
 from archfind import formats
 from archfind.building.instantiate import read_state
 from archfind.providers import provider
-from archfind.state_dicts.canonical import networks, readings
+from archfind.state_dicts.canonical import networks, training_readings
 from archfind.values.quantised import dequantised
 
 with warnings.catch_warnings():
@@ -53,7 +53,7 @@ def test_torchao(path: Path) -> None:
     its flatten_tensor_state_dict, 0.9 (affine, and dynamic, which has activations quantised, too)
     as pickles; `.worth` is what its dequantize() gives. The library isn't needed for reading."""
     (network,) = networks(formats.open(path)).values()
-    canonical = next(readings(network))
+    canonical = next(training_readings(network))
     worth = load_file(TORCHAO / f"{path.stem}.worth.safetensors")
     assert set(canonical.index) == set(worth) and not canonical.aside
     assert len(canonical.merged) == 2
@@ -125,7 +125,7 @@ def test_compressed_layers(scheme: str, tmp_path: Path) -> None:
     path = tmp_path / "packed.safetensors"
     save_file({f"layer.{part}": one.contiguous() for part, one in parts.items()}, path)
     (network,) = networks(formats.open(path)).values()
-    canonical = next(readings(network))
+    canonical = next(training_readings(network))
     assert list(canonical.index) == ["layer.weight"]
     (found,) = read_state(canonical).values()
     torch.testing.assert_close(found, worth.float(), rtol=1e-6, atol=1e-7)

@@ -109,7 +109,7 @@ def write_sources(folder: Path) -> None:
     import transformers
 
     import archfind
-    from archfind.database.entries import folder as signatures
+    from archfind.database.entries import signatures_folder as signatures
     from archfind.providers import provider
 
     torch.manual_seed(0)
@@ -262,7 +262,7 @@ def _families(signatures: Path) -> int:
 def _compile(signatures: Path) -> int:
     from archfind.learning import commands
 
-    commands.folder = lambda: str(signatures)  # the command itself has no option for it
+    commands.signatures_folder = lambda: str(signatures)  # the command itself has no option for it
     return int(len(commands.compile_lines()) != 3)
 
 

@@ -7,8 +7,8 @@ import math
 import numpy as np
 
 from archfind.errors import CheckpointError
-from archfind.evidence.weights.small_values import strides
-from archfind.formats.source import opened
+from archfind.evidence.weights.small_values import strides_of_spec
+from archfind.formats.source import opened_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def read(spec: TensorSpec) -> Array | None:
     if not is_readable(spec):
         return None
     stored = np.dtype(_FLOATS.get(spec.dtype, np.uint16))
-    steps = strides(spec)
+    steps = strides_of_spec(spec)
     pairs = zip(spec.shape, steps, strict=True)
     reach = 1 + sum((size - 1) * stride for size, stride in pairs)
     start, length = spec.offset * stored.itemsize, reach * stored.itemsize
@@ -47,7 +47,7 @@ def read(spec: TensorSpec) -> Array | None:
     if not is_within or math.prod(spec.shape) > reach:
         return None
     try:
-        with opened(spec.storage.file) as source:
+        with opened_file(spec.storage.file) as source:
             source.seek(spec.storage.start + start)
             data = source.read(length)
     except (CheckpointError, OSError):  # gone since it was opened

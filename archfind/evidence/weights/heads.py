@@ -38,7 +38,7 @@ class Attention:
     output: Array | None
 
 
-def sizes(layers: Sequence[Attention]) -> list[int]:
+def possible_head_sizes(layers: Sequence[Attention]) -> list[int]:
     """The sizes of a head that all layers could be cut into, the whole width left out."""
     width = layers[0].query.shape[0]
     shared = layers[0].key.shape[0]
@@ -72,7 +72,7 @@ def _best(scores: dict[int, float]) -> tuple[int, float]:
 def by_norms(layers: Sequence[Attention]) -> dict[int, float]:
     """By the size of a head, how much better means of log norms by head explain the rows of query,
     key and value and the columns of the output than one mean does, in BIC summed over layers."""
-    scores = dict.fromkeys(sizes(layers), 0.0)
+    scores = dict.fromkeys(possible_head_sizes(layers), 0.0)
     for layer in layers:
         sides = [layer.query, layer.key, layer.value]
         if layer.output is not None:
@@ -103,7 +103,7 @@ def by_coupling(layers: Sequence[Attention]) -> dict[int, float]:
     heads (Du, Hu, Lee 2018, https://arxiv.org/abs/1806.00900, for products of linear layers); so
     does it for values and outputs."""
     layers = [_narrowed(layer) for layer in layers]
-    scores = dict.fromkeys(sizes(layers), 0.0)
+    scores = dict.fromkeys(possible_head_sizes(layers), 0.0)
     rows, group = layers[0].key.shape[0], layers[0].query.shape[0] // layers[0].key.shape[0]
     upper = np.triu_indices(rows, 1)
     for sides in ("query key", "value output"):

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from math import isfinite, sqrt
 
-from archfind.evidence.weights.small_values import read_flat, strides
+from archfind.evidence.weights.small_values import read_flat, strides_of_spec
 from archfind.types import Verdict
 
 TYPE_CHECKING = False
@@ -74,7 +74,7 @@ def _centres(
 ) -> Iterator[tuple[float, float]]:
     """The centre of mass of each channel's squared weights, in pixels from the middle."""
     side = spec.shape[2]
-    over, _, down, along = strides(spec)
+    over, _, down, along = strides_of_spec(spec)
     middle = (side - 1) / 2
     for channel in channels:
         mass = vertical = horizontal = 0.0

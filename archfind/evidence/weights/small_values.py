@@ -8,7 +8,7 @@ from struct import error as StructError
 from struct import unpack
 
 from archfind.errors import CheckpointError
-from archfind.formats.source import opened
+from archfind.formats.source import opened_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,13 +30,17 @@ def read_flat(spec: TensorSpec) -> Sequence[float] | None:
         return None
     if spec.pieces or spec.applied or spec.quantiser or not spec.shape or 0 in spec.shape:
         return None
-    pairs = zip(spec.shape, strides(spec), strict=True)
+    pairs = zip(spec.shape, strides_of_spec(spec), strict=True)
     length = width * (1 + sum((size - 1) * stride for size, stride in pairs))
     start = spec.offset * width
-    if min(strides(spec)) < 1 or not 0 <= start <= storage.nbytes - length or length > _LARGEST:
+    if (
+        min(strides_of_spec(spec)) < 1
+        or not 0 <= start <= storage.nbytes - length
+        or length > _LARGEST
+    ):
         return None
     try:
-        with opened(storage.file) as source:
+        with opened_file(storage.file) as source:
             source.seek(storage.start + start)
             data = source.read(length)
         return _numbers(data, spec.dtype)
@@ -49,7 +53,7 @@ def is_blank(spec: TensorSpec) -> bool:
     if spec.dtype not in _WIDTHS or spec.storage.start < 0 or spec.pieces:
         return True
     try:
-        with opened(spec.storage.file) as source:
+        with opened_file(spec.storage.file) as source:
             source.seek(spec.storage.start + spec.offset * _WIDTHS[spec.dtype])
             return not any(source.read(_LOOK))
     except (CheckpointError, OSError):
@@ -73,7 +77,7 @@ def _numbers(data: bytes, dtype: str) -> Sequence[float]:
     return numbers
 
 
-def strides(spec: TensorSpec) -> tuple[int, ...]:
+def strides_of_spec(spec: TensorSpec) -> tuple[int, ...]:
     """How many numbers lie between neighbours along each dimension."""
     if spec.stride is not None:
         return spec.stride

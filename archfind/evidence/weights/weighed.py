@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from archfind.errors import BuildError
 from archfind.frozen import replace
-from archfind.matching.assumed import with_setting
+from archfind.matching.assumed import match_with_setting
 from archfind.types import Guess, Match, Setting
 
 TYPE_CHECKING = False
@@ -124,11 +124,11 @@ def _is_heads(place: str) -> bool:
 def _told(match: Match, place: str, heads: int, shared: int, size: int) -> Match | None:
     """The match with its heads told; None where it can't have so many."""
     try:
-        told = with_setting(match, place, heads)
+        told = match_with_setting(match, place, heads)
         root = place[: len(place) - len(place.rpartition(".")[2])]
         for other, value in ((f"{root}num_key_value_heads", shared), (f"{root}head_dim", size)):
             if told is not None and any(item.place == other for item in told.assumed):
-                told = with_setting(told, other, value)
+                told = match_with_setting(told, other, value)
     except BuildError:
         return None
     return None if told is None else replace(told, config=_by_value(match, told))

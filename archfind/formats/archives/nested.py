@@ -8,7 +8,7 @@ from archfind.escape import escape
 from archfind.formats import limits
 from archfind.formats.archives.section import Inflated, Moved, Section
 from archfind.formats.report import HINTS, Report
-from archfind.formats.source import Source
+from archfind.formats.source import ByteSource
 from archfind.types import Checkpoint
 
 TYPE_CHECKING = False
@@ -25,13 +25,13 @@ _TEXT = 1 << 20
 _MEMBERS = 1000
 
 
-class Container:
+class OuterArchive:
     """Where a zip's or tar's members are. `section` opens one of them, `text` reads a short one."""
 
-    def __init__(self, source: Source, kind: str, names: list[str]) -> None:
+    def __init__(self, source: ByteSource, kind: str, names: list[str]) -> None:
         self.source, self.kind, self.names = source, kind, names
 
-    def section(self, name: str) -> tuple[Source, Moved]:
+    def section(self, name: str) -> tuple[ByteSource, Moved]:
         raise NotImplementedError
 
     def text(self, name: str) -> bytes:
@@ -39,12 +39,12 @@ class Container:
         return section.head(_TEXT)
 
 
-class ZipContainer(Container):
-    def __init__(self, source: Source, directory: ZipDirectory) -> None:
+class ZipContainer(OuterArchive):
+    def __init__(self, source: ByteSource, directory: ZipDirectory) -> None:
         super().__init__(source, "zip", list(directory.members))
         self.directory = directory
 
-    def section(self, name: str) -> tuple[Source, Moved]:
+    def section(self, name: str) -> tuple[ByteSource, Moved]:
         member = self.directory.members[name]
         if member.method == 0:
             start = self.directory.data_start(member)
@@ -57,12 +57,12 @@ class ZipContainer(Container):
         return Inflated(self.source.path, data), Moved(0, name)
 
 
-class TarContainer(Container):
-    def __init__(self, source: Source, spans: Mapping[str, tuple[int, int]]) -> None:
+class TarContainer(OuterArchive):
+    def __init__(self, source: ByteSource, spans: Mapping[str, tuple[int, int]]) -> None:
         super().__init__(source, "tar", list(spans))
         self.spans = spans
 
-    def section(self, name: str) -> tuple[Source, Moved]:
+    def section(self, name: str) -> tuple[ByteSource, Moved]:
         start, end = self.spans[name]
         return Section(self.source, start, end - start), Moved(start)
 
@@ -77,9 +77,9 @@ def _hidden(name: str) -> bool:
 
 
 def read(
-    container: Container,
+    container: OuterArchive,
     report: Report,
-    open_section: Callable[[Source, Report], Checkpoint],
+    open_section: Callable[[ByteSource, Report], Checkpoint],
 ) -> Checkpoint:
     """All the checkpoints inside as one, each below a name made from its member's."""
     source = container.source
@@ -125,7 +125,7 @@ def read(
 
 
 def _merged(
-    container: Container, report: Report, parts: dict[str, tuple[str, Checkpoint]]
+    container: OuterArchive, report: Report, parts: dict[str, tuple[str, Checkpoint]]
 ) -> Checkpoint:
     single = len(parts) == 1
     index, metadata, hints, objects, sources = {}, {}, {}, {}, {}
@@ -193,7 +193,7 @@ def _stem(name: str) -> str:
     return stem
 
 
-def _settings(container: Container) -> dict[str, object]:
+def _settings(container: OuterArchive) -> dict[str, object]:
     """The scalars of small JSON and text members: a config, SB3's `data`."""
     from archfind.formats.safetensors import parse_json
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from archfind.formats.source import Source
+from archfind.formats.source import ByteSource
 from archfind.frozen import replace
 from archfind.types import Checkpoint, Storage, TensorSpec
 
 
-class Section(Source):
+class Section(ByteSource):
     """`size` bytes of another source from `start`, read where they are."""
 
     __slots__ = ("outer", "start")
 
-    def __init__(self, outer: Source, start: int, size: int) -> None:
+    def __init__(self, outer: ByteSource, start: int, size: int) -> None:
         self.fd, self.path = -1, outer.path
         self.outer, self.start, self.size = outer, start, size
 
@@ -26,7 +26,7 @@ class Section(Source):
         return self.outer.read(self.start + start, length)
 
 
-class Inflated(Source):
+class Inflated(ByteSource):
     """The bytes of a deflated member, all in memory; the caller has bounded them."""
 
     __slots__ = ("data",)
@@ -39,7 +39,7 @@ class Inflated(Source):
         return self.data[start : start + length]
 
 
-def origin(source: Source) -> int:
+def offset_in_file(source: ByteSource) -> int:
     """Where a source starts in its file."""
     return source.origin if isinstance(source, Section) else 0
 

@@ -14,7 +14,7 @@ from operator import attrgetter
 from archfind.errors import CheckpointError, LimitExceeded, NotACheckpoint, Truncated
 from archfind.escape import escape
 from archfind.formats import limits
-from archfind.formats.source import Source
+from archfind.formats.source import ByteSource
 from archfind.frozen import row, rows
 
 TYPE_CHECKING = False
@@ -37,7 +37,7 @@ _SMALL, _NEAR = 4096, 1 << 16  # bytes of a small member, and of what is read ar
 
 
 @row
-class Member:
+class ZipMember:
     """One member as the central directory describes it."""
 
     name: bytes
@@ -63,7 +63,7 @@ class ZipDirectory:
         "source",
     )
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: ByteSource) -> None:
         self.source = source
         self.near, self.near_start = b"", 0
         # the start of a header that was found right, and that says nothing of its own member
@@ -83,11 +83,11 @@ class ZipDirectory:
         self.members = _members(source, source.read(start, size), count)
         _refuse_overlap(source, self.members, start)
 
-    def data_start(self, member: Member) -> int:
+    def data_start(self, member: ZipMember) -> int:
         """Where the member's bytes begin, after checking that both its headers agree."""
         return self.data_starts((member,))[0]
 
-    def data_starts(self, members: Sequence[Member]) -> list[int]:
+    def data_starts(self, members: Sequence[ZipMember]) -> list[int]:
         """The same of many members."""
         starts: list[int] = []
         width, end = _LOCAL.size, self.source.size
@@ -108,7 +108,7 @@ class ZipDirectory:
             starts.append(self._checked_start(member))
         return starts
 
-    def _checked_start(self, member: Member) -> int:
+    def _checked_start(self, member: ZipMember) -> int:
         name = member.name
         header, at = self._header(member)
         signature, _, flags, method, _, _, crc, packed, size, name_length, extra = (
@@ -141,7 +141,7 @@ class ZipDirectory:
             )
         return start
 
-    def _check_wide(self, member: Member, at: int, length: int, packed: int, size: int) -> None:
+    def _check_wide(self, member: ZipMember, at: int, length: int, packed: int, size: int) -> None:
         """The sizes in a local zip64 field are the directory's, or left to a record behind."""
         try:
             packed, size, _ = _wide(self.source.read(at, length), packed, size, 0)
@@ -153,7 +153,7 @@ class ZipDirectory:
                 self.source.path,
             )
 
-    def _header(self, member: Member) -> tuple[bytes, int]:
+    def _header(self, member: ZipMember) -> tuple[bytes, int]:
         """Bytes in which a member's local header lies, and where. Where members are small, one read
         fetches many of them."""
         at, length = member.header, _LOCAL.size + len(member.name)
@@ -166,7 +166,7 @@ class ZipDirectory:
             return self.near, start
         return self.source.read(at, length), 0
 
-    def read(self, member: Member, limit: int) -> bytes:
+    def read(self, member: ZipMember, limit: int) -> bytes:
         """The member's bytes, inflated if need be, of which there may be `limit`."""
         name = _shown(member.name)
         if member.size > limit:
@@ -216,13 +216,13 @@ class ZipDirectory:
                 self.source.path,
             )
 
-    def head(self, member: Member, length: int) -> bytes:
+    def head(self, member: ZipMember, length: int) -> bytes:
         """The first bytes of a member, stored or deflated; no checksum covers them."""
         if member.method == _DEFLATED:
             return self.start_of(member, length)
         return self.source.read(self.data_start(member), min(length, member.size))
 
-    def start_of(self, member: Member, length: int) -> bytes:
+    def start_of(self, member: ZipMember, length: int) -> bytes:
         """The first bytes of a deflated member; no checksum covers them."""
         if member.method != _DEFLATED:
             raise CheckpointError(
@@ -239,14 +239,14 @@ class ZipDirectory:
             ) from None
 
 
-def _sizes_elsewhere(member: Member, crc: int, packed: int, size: int) -> bool:
+def _sizes_elsewhere(member: ZipMember, crc: int, packed: int, size: int) -> bool:
     """Whether a local header leaves its sizes to a record behind the data, or to zip64."""
     if member.flags & _DESCRIPTOR:
         return crc in (0, member.crc) and size in (0, 0xFFFFFFFF, member.size)
     return crc == member.crc and 0xFFFFFFFF in (packed, size)
 
 
-def _find_end(source: Source) -> tuple[int, int, int, int, bytes]:
+def _find_end(source: ByteSource) -> tuple[int, int, int, int, bytes]:
     """Where the end record is, and from it: member count, directory size and start, comment."""
     tail = source.tail(_END.size + 65_535)
     at = len(tail) - _END.size
@@ -282,7 +282,7 @@ def _find_end(source: Source) -> tuple[int, int, int, int, bytes]:
     return end, count, size, start, comment
 
 
-def _find_end64(source: Source, end: int) -> tuple[int, int, int, int, int, int, int]:
+def _find_end64(source: ByteSource, end: int) -> tuple[int, int, int, int, int, int, int]:
     damaged = NotACheckpoint("a damaged zip: its zip64 end record is wrong", source.path)
     if end < _LOCATOR.size + _END64.size:
         raise damaged
@@ -297,7 +297,7 @@ def _find_end64(source: Source, end: int) -> tuple[int, int, int, int, int, int,
     return at, disk, first_disk, here, count, size, start
 
 
-def _members(source: Source, directory: bytes, count: int) -> dict[str, Member]:
+def _members(source: ByteSource, directory: bytes, count: int) -> dict[str, ZipMember]:
     names: list[str] = []
     members: list[tuple[bytes, int, int, int, int, int, int]] = []
     damaged = NotACheckpoint("a damaged zip: its directory can't be read", source.path)
@@ -338,7 +338,7 @@ def _members(source: Source, directory: bytes, count: int) -> dict[str, Member]:
         members.append((raw, method, flags, crc, packed, size, header))
     if at != len(directory):
         raise damaged
-    found = dict(zip(names, rows(Member, members), strict=True))
+    found = dict(zip(names, rows(ZipMember, members), strict=True))
     if len(found) < len(names):
         seen: set[str] = set()
         name = next(name for name in names if name in seen or seen.add(name))
@@ -395,7 +395,7 @@ def _wide(extra: bytes, packed: int, size: int, header: int) -> tuple[int, int, 
     return packed, size, header
 
 
-def _refuse_overlap(source: Source, members: dict[str, Member], directory: int) -> None:
+def _refuse_overlap(source: ByteSource, members: dict[str, ZipMember], directory: int) -> None:
     end = 0
     gap = 0  # what may stand between two members: the local header's extra field, a descriptor
     for member in sorted(members.values(), key=attrgetter("header")):

@@ -11,10 +11,10 @@ from archfind.errors import CheckpointError, LimitExceeded, NoTensors
 from archfind.escape import escape
 from archfind.formats import limits
 from archfind.formats.archives.section import Section
-from archfind.formats.many_files.pieces import whole
-from archfind.formats.pickles.nodes import Call, Global, Key
+from archfind.formats.many_files.pieces import tensor_of_pieces
+from archfind.formats.pickles.nodes import Global, Key, PickledCall
 from archfind.formats.report import Report, hints
-from archfind.formats.source import Source
+from archfind.formats.source import ByteSource
 from archfind.formats.torch_files.torch_objects import dtype_of
 from archfind.types import Checkpoint, Piece, Storage, TensorSpec
 
@@ -26,24 +26,24 @@ _Chunk = tuple[str, int, int]  # file, offset, length
 def is_metadata(tree: object) -> bool:
     """Whether a pickle is such a checkpoint's `.metadata`."""
     return (
-        type(tree) is Call
+        type(tree) is PickledCall
         and tree.name.endswith(".metadata.Metadata")
-        and "state_dict_metadata" in fields(tree)
+        and "state_dict_metadata" in fields_of_pickle(tree)
     )
 
 
-def fields(value: object) -> dict[object, object]:
+def fields_of_pickle(value: object) -> dict[object, object]:
     """The attributes of a pickled object."""
-    state = value.state if type(value) is Call else None
+    state = value.state if type(value) is PickledCall else None
     for one in state if type(state) is tuple else (state,):
         if type(one) is dict:
             return one  # pyright: ignore
     return {}
 
 
-def read(source: Source, report: Report, tree: object) -> Checkpoint:
+def read(source: ByteSource, report: Report, tree: object) -> Checkpoint:
     """The checkpoint that a `.metadata` describes."""
-    found = fields(tree)
+    found = fields_of_pickle(tree)
     described, placed = found.get("state_dict_metadata"), found.get("storage_data")
     if type(described) is not dict:
         raise CheckpointError("damaged: its .metadata makes no sense", source.path)
@@ -55,7 +55,7 @@ def read(source: Source, report: Report, tree: object) -> Checkpoint:
     folder = os.path.dirname(source.path)
     missing: dict[str, None] = {}
     for fqn, entry in described.items():
-        if type(fqn) is not str or type(entry) is not Call:
+        if type(fqn) is not str or type(entry) is not PickledCall:
             continue
         pointer = _pointer(fqn, paths)
         if entry.name.endswith("TensorStorageMetadata"):
@@ -97,12 +97,12 @@ def _pointer(fqn: str, paths: object) -> str:
     return "/".join(str(word)[:1000].replace("~", "~0").replace("/", "~1") for word in words)
 
 
-def _chunks(source: Source, placed: dict[object, object]) -> dict[tuple[str, object], _Chunk]:
+def _chunks(source: ByteSource, placed: dict[object, object]) -> dict[tuple[str, object], _Chunk]:
     """Where each chunk lies, by its tensor's name and offsets; an object's offsets are ()."""
     found: dict[tuple[str, object], _Chunk] = {}
     for key, info in placed.items():
-        at = fields(key.value if type(key) is Key else key)
-        here = fields(info)
+        at = fields_of_pickle(key.value if type(key) is Key else key)
+        here = fields_of_pickle(info)
         fqn, offsets, file = at.get("fqn"), at.get("offset"), here.get("relative_path")
         start, length = here.get("offset"), here.get("length")
         if type(fqn) is not str or type(file) is not str:
@@ -118,24 +118,26 @@ def _chunks(source: Source, placed: dict[object, object]) -> dict[tuple[str, obj
 
 
 def _tensor(
-    source: Source,
+    source: ByteSource,
     folder: str,
     fqn: str,
-    entry: Call,
+    entry: PickledCall,
     chunks: dict[tuple[str, object], _Chunk],
     missing: dict[str, None],
 ) -> TensorSpec | None:
-    found = fields(entry)
+    found = fields_of_pickle(entry)
     size, parts = found.get("size"), found.get("chunks")
     properties = found.get("properties")
-    state = properties.state if type(properties) is Call else None
-    first = state[0] if type(state) is tuple and state else fields(properties).get("dtype")
+    state = properties.state if type(properties) is PickledCall else None
+    first = (
+        state[0] if type(state) is tuple and state else fields_of_pickle(properties).get("dtype")
+    )
     dtype = (dtype_of(first) if type(first) is Global else None) or "float32"
     if type(size) is not tuple or not _natural(size):
         return None
     pieces: list[Piece] = []
     for chunk in parts if type(parts) is list else ():
-        at = fields(chunk)
+        at = fields_of_pickle(chunk)
         offsets, sizes = at.get("offsets"), at.get("sizes")
         if type(offsets) is not tuple or type(sizes) is not tuple:
             continue
@@ -157,7 +159,7 @@ def _tensor(
         pieces.append(Piece(offsets, TensorSpec(dtype, sizes, storage)))
     if len(pieces) == 1 and pieces[0].spec.shape == size:
         return pieces[0].spec
-    return whole(fqn, dtype, size, pieces, source.path)
+    return tensor_of_pieces(fqn, dtype, size, pieces, source.path)
 
 
 def _natural(values: tuple[object, ...]) -> bool:
@@ -177,7 +179,7 @@ def _object(
     if not os.path.isfile(path):
         missing[escape(file)] = None
         return {}
-    with Source(path) as shard:
+    with ByteSource(path) as shard:
         if start + length > shard.size:
             report.warnings.append(f"{escape(file)} is cut off")
             return {}

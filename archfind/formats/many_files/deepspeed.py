@@ -10,7 +10,7 @@ import os
 from math import prod
 
 from archfind.errors import CheckpointError
-from archfind.formats.many_files.pieces import absent, part, whole
+from archfind.formats.many_files.pieces import absent, part, tensor_of_pieces
 from archfind.frozen import replace
 from archfind.types import Checkpoint, Piece, TensorSpec
 
@@ -147,7 +147,7 @@ def _split_runs(
             Piece((max(start, at) - at,), part(run, max(start, at) - start, end - max(start, at)))
             for run, start, end in _overlaps(runs, at, at + count)
         ]
-        made[f"module/{name}"] = whole(name, "float32", shape, pieces, folder)
+        made[f"module/{name}"] = tensor_of_pieces(name, "float32", shape, pieces, folder)
         at += count
     return made
 
@@ -185,7 +185,7 @@ def _split_each(
             raise CheckpointError(
                 "damaged: its ZeRO partitions are smaller than its weights", folder
             )
-        made[f"module/{name}"] = whole(name, "float32", shape, pieces, folder)
+        made[f"module/{name}"] = tensor_of_pieces(name, "float32", shape, pieces, folder)
         at += share
     return made
 

@@ -116,11 +116,11 @@ def _with_meta(path: str, names: list[str], found: Checkpoint) -> Checkpoint:
         return found
     from archfind.formats import read_section
     from archfind.formats.report import Report
-    from archfind.formats.source import Source
+    from archfind.formats.source import ByteSource
 
     report = Report()
     report.needs_tensors = False
-    with Source(os.path.join(path, "meta.pt")) as source:
+    with ByteSource(os.path.join(path, "meta.pt")) as source:
         meta = read_section(source, report)
     return replace(
         found,
@@ -231,7 +231,7 @@ def _refused(message: str, path: str, danger: list[str]) -> NotACheckpoint:
     return error
 
 
-def shard_note(path: str) -> str:
+def single_shard_note(path: str) -> str:
     """A word about a single shard of several, which is not the whole network; else ""."""
     name = os.path.basename(path)
     if not _shard(name):

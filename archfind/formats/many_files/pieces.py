@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-def whole(
+def tensor_of_pieces(
     name: str, dtype: str, shape: tuple[int, ...], pieces: Sequence[Piece], file: str
 ) -> TensorSpec:
     """A tensor of `shape` that the pieces fill."""
@@ -23,7 +23,7 @@ def whole(
     )
 
 
-def joined(name: str, specs: Sequence[TensorSpec], dim: int) -> TensorSpec:
+def joined_along(name: str, specs: Sequence[TensorSpec], dim: int) -> TensorSpec:
     """The specs one behind the other along `dim`, as torch.cat would put them."""
     first = specs[0]
     if len(specs) == 1:
@@ -36,7 +36,7 @@ def joined(name: str, specs: Sequence[TensorSpec], dim: int) -> TensorSpec:
         pieces.append(Piece(tuple(offsets), spec))
         at += spec.shape[dim]
     shape = (*first.shape[:dim], at, *first.shape[dim + 1 :])
-    return whole(name, first.dtype, shape, pieces, first.storage.file)
+    return tensor_of_pieces(name, first.dtype, shape, pieces, first.storage.file)
 
 
 def joinable(specs: Sequence[TensorSpec], dim: int) -> bool:

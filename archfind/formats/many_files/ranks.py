@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from archfind.formats.many_files.pieces import joinable, joined, part, whole
+from archfind.formats.many_files.pieces import joinable, joined_along, part, tensor_of_pieces
 from archfind.frozen import replace
 from archfind.types import Checkpoint, Piece, TensorSpec
 
@@ -118,14 +118,14 @@ def _gated(key: str, specs: list[TensorSpec]) -> TensorSpec:
         pieces.append(Piece((total // 2 + at, *rest), part(spec, half, spec.shape[0] - half)))
         at += half
     shape = (total, *specs[0].shape[1:])
-    return whole(key, specs[0].dtype, shape, pieces, specs[0].storage.file)
+    return tensor_of_pieces(key, specs[0].dtype, shape, pieces, specs[0].storage.file)
 
 
 def _together(key: str, specs: list[TensorSpec], dim: int, warnings: list[str]) -> TensorSpec:
     if dim < 0 or len(specs) == 1:
         return specs[0]
     if joinable(specs, dim):
-        return joined(key, specs, dim)
+        return joined_along(key, specs, dim)
     warnings.append("ranks disagree about a shape; the first rank's is shown")
     return specs[0]
 

@@ -10,13 +10,13 @@ from archfind.formats import limits
 from archfind.formats.magic import is_legacy
 from archfind.formats.report import Report
 from archfind.formats.safetensors import parse_json, read_header
-from archfind.formats.source import Source
+from archfind.formats.source import ByteSource
 from archfind.types import Checkpoint, TensorSpec
 
 _SHOWN = 20  # lines of one kind of warning
 
 
-def read(source: Source, report: Report) -> Checkpoint:
+def read(source: ByteSource, report: Report) -> Checkpoint:
     """Reads the headers of all declared shards; what is missing is a warning, not an error."""
     if source.size > limits.JSON_BYTES:
         raise LimitExceeded(
@@ -41,7 +41,7 @@ def read(source: Source, report: Report) -> Checkpoint:
     return shards.checkpoint(weights, found)  # pyright: ignore
 
 
-def _not_a_name(name: object, source: Source) -> CheckpointError:
+def _not_a_name(name: object, source: ByteSource) -> CheckpointError:
     shown = name[:200] if type(name) is str else type(name).__name__
     return CheckpointError(
         f'refused: the shard "{escape(shown)}" is not a plain file name', source.path
@@ -49,7 +49,7 @@ def _not_a_name(name: object, source: Source) -> CheckpointError:
 
 
 class _Shards:
-    def __init__(self, source: Source, report: Report) -> None:
+    def __init__(self, source: ByteSource, report: Report) -> None:
         self.source = source
         self.report = report
         self.index: dict[str, TensorSpec] = {}
@@ -74,7 +74,7 @@ class _Shards:
             self.report.warnings.append(f"the shard {escape(name)} is missing")
             return
         try:
-            with Source(path) as shard:
+            with ByteSource(path) as shard:
                 self._refuse_again(name, shard)
                 self._read(name, shard)
         except LimitExceeded:
@@ -83,14 +83,14 @@ class _Shards:
             self.missing.add(name)
             self.report.warnings.append(f"the shard {escape(name)} is unusable: {error.message}")
 
-    def _refuse_again(self, name: str, shard: Source) -> None:
+    def _refuse_again(self, name: str, shard: ByteSource) -> None:
         """Links could name one file ten thousand times."""
         found = os.fstat(shard.fd)
         other = self.seen.setdefault((found.st_dev, found.st_ino), name)
         if other != name:
             raise CheckpointError(f"it is the same file as {escape(other)}", shard.path)
 
-    def _read(self, name: str, shard: Source) -> None:
+    def _read(self, name: str, shard: ByteSource) -> None:
         head = shard.head(4096)
         if head[8:9] == b"{":
             index, metadata = read_header(shard)
@@ -116,7 +116,7 @@ class _Shards:
         self.files.append(shard.path)
         self.nbytes += shard.size
 
-    def _read_torch(self, name: str, shard: Source, head: bytes) -> Checkpoint:
+    def _read_torch(self, name: str, shard: ByteSource, head: bytes) -> Checkpoint:
         from archfind.formats.notes import not_a_checkpoint
         from archfind.formats.torch_files import torch_legacy, torch_zip
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from archfind.formats.pickles.containers import CONTAINERS
 from archfind.formats.pickles.machine import Machine
-from archfind.formats.pickles.nodes import Call, DType, Global, Tensor
+from archfind.formats.pickles.nodes import DType, Global, PickledCall, Tensor
 from archfind.formats.pickles.values import VALUES, line, take
 
 TYPE_CHECKING = False
@@ -69,7 +69,7 @@ def _newobj_ex(vm: Machine, data: bytes, pos: int) -> int:
     named = vm.stack.pop()
     args = vm.stack.pop()
     made = vm.call(vm.stack[-1], args)
-    if type(made) is Call and type(named) is dict and named:
+    if type(made) is PickledCall and type(named) is dict and named:
         made.state = named  # keyword arguments are as good as attributes to a reader
     vm.stack[-1] = made
     return pos
@@ -78,7 +78,7 @@ def _newobj_ex(vm: Machine, data: bytes, pos: int) -> int:
 def _build(vm: Machine, data: bytes, pos: int) -> int:
     state = vm.stack.pop()
     made = vm.stack[-1]
-    if type(made) is Call:
+    if type(made) is PickledCall:
         if type(made.state) is dict and type(state) is dict:
             made.state = (made.state, state)  # as if the second came from slots
         elif made.state is None or state is not None:

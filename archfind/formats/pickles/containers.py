@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import struct
 
-from archfind.formats.pickles.dict_keys import as_key, put
+from archfind.formats.pickles.dict_keys import as_key, put_items
 from archfind.formats.pickles.machine import Machine
-from archfind.formats.pickles.nodes import Call, Group, Tensor
+from archfind.formats.pickles.nodes import Group, PickledCall, Tensor
 from archfind.formats.pickles.values import line
 
 _U8 = struct.Struct("<Q")
@@ -28,7 +28,7 @@ def _list(vm: Machine, data: bytes, pos: int) -> int:
 def _dict(vm: Machine, data: bytes, pos: int) -> int:
     items = vm.pop_mark()
     found: dict[object, object] = {}
-    put(found, items)
+    put_items(found, items)
     vm.stack.append(found)
     return pos
 
@@ -51,7 +51,7 @@ def _extend(vm: Machine, items: list[object]) -> None:
         target.extend(items)  # pyright: ignore
     elif kind is Group:
         target.members.extend(items)  # pyright: ignore
-    elif kind is Call:
+    elif kind is PickledCall:
         if target.appended is None:  # pyright: ignore
             target.appended = []  # pyright: ignore
         target.appended.extend(items)  # pyright: ignore
@@ -71,8 +71,8 @@ def _appends(vm: Machine, data: bytes, pos: int) -> int:
 def _store(vm: Machine, items: list[object]) -> None:
     target = vm.stack[-1]
     if type(target) is dict:
-        put(target, items)  # pyright: ignore
-    elif type(target) is Call:
+        put_items(target, items)  # pyright: ignore
+    elif type(target) is PickledCall:
         if target.items is None:
             target.items = []
         keys = [as_key(key) for key in items[0::2]]

@@ -7,7 +7,7 @@ from archfind.formats.pickles.nodes import Key
 _PLAIN_KEY = frozenset((str, bytes, bool, float, type(None)))
 
 
-def put(target: dict[object, object], items: list[object]) -> None:
+def put_items(target: dict[object, object], items: list[object]) -> None:
     """Adds `[key, value, key, value ...]` to a dict whose keys may be anything."""
     keys = items[0::2]
     if len(keys) * 2 != len(items):

@@ -14,13 +14,13 @@ from itertools import repeat
 
 from archfind.errors import LimitExceeded, NotACheckpoint, Truncated
 from archfind.formats import limits
-from archfind.formats.pickles.nodes import Bytes, Call, Global
+from archfind.formats.pickles.nodes import Bytes, Global, PickledCall
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from archfind.formats.report import Work
+    from archfind.formats.report import PickleWork
 
     # what `load` gives for the ids of several storages (names, classes, counts), or None
     Storages = Callable[[list[str], list[object], list[int]], "list[object] | None"]
@@ -72,7 +72,7 @@ class Machine:
         self.pos = 0
         self.made = 0
         self.ops = 0
-        self.work: Work | None = None
+        self.work: PickleWork | None = None
         self.globals: dict[str, Global] = {}
         self.memo: dict[int, object] = {}
         self.attributes: list[dict[object, object]] = []  # of ordered dicts
@@ -178,7 +178,7 @@ class Machine:
                                 fn.called = pos - 1 if fn.called < 0 else fn.called
                             if type(args) is tuple and not _PLAIN.issuperset(map(type, args)):
                                 _call_into(fn, args)
-                            stack[-1] = Call(fn, args)
+                            stack[-1] = PickledCall(fn, args)
                         if data[pos] == 114:
                             memo[_UINT(data, pos + 1)[0]] = stack[-1]
                             pos += 5
@@ -308,7 +308,7 @@ class Machine:
                 fn.called = self.pos
         if args and type(args) is tuple:
             _call_into(fn, args)
-        return Call(fn, args)
+        return PickledCall(fn, args)
 
     def pop_mark(self) -> list[object]:
         """What was pushed since the last mark, which is taken away."""

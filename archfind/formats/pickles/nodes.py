@@ -25,7 +25,7 @@ class Global:
         self.by_function = False  # as any callable; otherwise as a class, to make an object of it
 
 
-class Call:
+class PickledCall:
     """A call that unpickling would make: `fn(*args)`, then what was done to its result."""
 
     __slots__ = ("appended", "args", "fn", "items", "state")
@@ -42,7 +42,7 @@ class Call:
         """The dotted name of what is called."""
         fn = self.fn
         for _ in range(20):  # a hostile chain of calls of calls has no end
-            if type(fn) is not Call:
+            if type(fn) is not PickledCall:
                 break
             fn = fn.fn
         return fn.name if type(fn) is Global else type(fn).__name__
@@ -141,7 +141,7 @@ class Quantised:
         self.axis = axis
 
 
-class Unread:
+class UnreadStorage:
     """In place of a tensor's storage: why its values are not to be had."""
 
     __slots__ = ("reason",)

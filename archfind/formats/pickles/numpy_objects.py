@@ -5,26 +5,26 @@ from __future__ import annotations
 import struct
 
 from archfind import dtypes
-from archfind.formats.pickles.nodes import Bytes, Call, DType, Global, Tensor, Unread
+from archfind.formats.pickles.nodes import Bytes, DType, Global, PickledCall, Tensor, UnreadStorage
 
 
-def arguments(args: object, count: int) -> tuple[object, ...]:
+def padded_arguments(args: object, count: int) -> tuple[object, ...]:
     """At least `count` arguments of a call, None for those that it lacks."""
     found = args if type(args) is tuple else ()
     return found + (None,) * (count - len(found)) if len(found) < count else found
 
 
-def dtype(args: object) -> object:
+def numpy_dtype(args: object) -> object:
     """numpy.dtype(code, ...)."""
-    code = arguments(args, 1)[0]
+    code = padded_arguments(args, 1)[0]
     made = DType(code.lstrip("<>|=") if type(code) is str else "")
     made.swapped = type(code) is str and code.startswith(">")
     return made
 
 
-def scalar(args: object) -> object:
+def numpy_scalar(args: object) -> object:
     """multiarray.scalar(dtype, bytes), as a Python number or text."""
-    kind, raw = arguments(args, 2)[:2]
+    kind, raw = padded_arguments(args, 2)[:2]
     if type(raw) is str and len(raw) < 1000:
         raw = raw.encode("latin-1", "replace")  # Python 2's str
     if type(kind) is not DType or type(raw) is not bytes or len(raw) > 1000:
@@ -57,8 +57,8 @@ _SCALAR = {
 
 def buffered_array(args: object) -> object:
     """numeric._frombuffer(bytes, dtype, shape, order), of protocol 5."""
-    raw, kind, shape, order = arguments(args, 4)[:4]
-    return numpy_tensor(raw, kind, shape, order == "F") or Call(
+    raw, kind, shape, order = padded_arguments(args, 4)[:4]
+    return numpy_tensor(raw, kind, shape, order == "F") or PickledCall(
         Global("numpy.ndarray", None, 0), args
     )
 
@@ -80,16 +80,16 @@ def numpy_tensor(raw: object, kind: object, shape: object, fortran: bool = False
     if name is None or type(shape) is not tuple:
         return None
     if type(kind) is DType and kind.swapped and kind.code[-1:] != "1":
-        raw = Unread("its numbers are big-endian")
-    if type(raw) not in (Bytes, bytes, str, Unread):
-        raw = Unread("its bytes are made by a call")
+        raw = UnreadStorage("its numbers are big-endian")
+    if type(raw) not in (Bytes, bytes, str, UnreadStorage):
+        raw = UnreadStorage("its bytes are made by a call")
     return Tensor(raw, 0, shape, _columns(shape) if fortran else None, name)
 
 
-def array_of(call: Call) -> Tensor | None:
+def array_of(call: PickledCall) -> Tensor | None:
     """The tensor of a numpy `_reconstruct` call whose state has been set."""
     state = call.state
     if type(state) is tuple and len(state) == 5 and "multiarray" in call.name:
-        raw = Unread("loading writes into it") if call.items or call.appended else state[4]
+        raw = UnreadStorage("loading writes into it") if call.items or call.appended else state[4]
         return numpy_tensor(raw, state[2], state[1], state[3] is True)
     return None

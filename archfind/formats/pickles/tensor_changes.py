@@ -7,13 +7,13 @@ from archfind import dtypes
 from archfind.escape import escape
 from archfind.formats.pickles.nodes import (
     Altered,
-    Call,
     Global,
     Packed,
+    PickledCall,
     Quantised,
     StorageRef,
     Tensor,
-    Unread,
+    UnreadStorage,
 )
 from archfind.formats.pickles.numpy_objects import array_of
 from archfind.types import Storage
@@ -27,59 +27,65 @@ _HOLDING = frozenset(("tuple", "list", "dict", "set", "frozenset", "slice", "obj
 _GRAPH = "torch.fx.graph_module.reduce_graph_module"  # makes them attributes of a traced network
 
 
-def unread(tensor: Tensor, reason: str) -> Tensor:
+def unread_tensor(tensor: Tensor, reason: str) -> Tensor:
     """The same tensor, whose values are not to be had."""
-    return Tensor(Unread(reason), 0, tensor.size, None, tensor.dtype)
+    return Tensor(UnreadStorage(reason), 0, tensor.size, None, tensor.dtype)
 
 
 def altered(tensor: Tensor, steps: tuple[str, ...], dtype: object) -> Tensor:
     """The tensor after `steps`, by which its numbers become `dtype`."""
     storage, stored = tensor.storage, tensor.dtype
-    if type(storage) is Unread:
+    if type(storage) is UnreadStorage:
         return Tensor(storage, 0, tensor.size, None, dtype)
     if type(storage) is Quantised:
-        return unread(tensor, "its quantised numbers are changed")
+        return unread_tensor(tensor, "its quantised numbers are changed")
     if type(storage) is Altered:
         storage, stored, steps = storage.storage, storage.stored, storage.steps + steps
     if len(steps) > _STEPS:
-        return unread(tensor, "its numbers are changed over and over")
+        return unread_tensor(tensor, "its numbers are changed over and over")
     return Tensor(Altered(storage, steps, stored), tensor.offset, tensor.size, tensor.stride, dtype)
 
 
 def with_bits(tensor: Tensor, metadata: object) -> Tensor:
     """The tensor with torch's own metadata. That a bit is named sets it, whatever its value."""
     if type(metadata) is not dict or not all(type(key) is str for key in metadata):
-        return unread(tensor, "its metadata is none of torch's")
+        return unread_tensor(tensor, "its metadata is none of torch's")
     bits = tuple(bit for bit in _BITS if bit in metadata)
     if "conj" in bits and not str(tensor.dtype).startswith("complex"):
-        return unread(tensor, f"it has a conj bit, which {tensor.dtype} can't have")
+        return unread_tensor(tensor, f"it has a conj bit, which {tensor.dtype} can't have")
     if "neg" in bits and tensor.dtype == "bool":
-        return unread(tensor, "it has a neg bit, which bool can't have")
+        return unread_tensor(tensor, "it has a neg bit, which bool can't have")
     return altered(tensor, bits, tensor.dtype) if bits else tensor
 
 
 def cast(tensor: Tensor, dtype: str | None, device: object) -> Tensor:
     """The tensor as loading converts it to a dtype and a device."""
     if dtype is None:
-        return unread(tensor, "it is converted to a dtype that torch hasn't")
+        return unread_tensor(tensor, "it is converted to a dtype that torch hasn't")
     if type(device) is str and device.partition(":")[0] == "meta":
-        return Tensor(Unread("it is loaded without values"), 0, tensor.size, None, dtype)
+        return Tensor(UnreadStorage("it is loaded without values"), 0, tensor.size, None, dtype)
     if dtype == tensor.dtype:
         return tensor
     return altered(tensor, (f"from {tensor.dtype}",), dtype)
 
 
-def with_state(made: object, state: object) -> object:
+def tensor_with_state(made: object, state: object) -> object:
     """A tensor whose attributes are set from a pickled state."""
     for part in state if type(state) is tuple and len(state) == 2 else (state,):
-        names = part if type(part) is dict else dict(part.items or ()) if type(part) is Call else {}
+        names = (
+            part
+            if type(part) is dict
+            else dict(part.items or ())
+            if type(part) is PickledCall
+            else {}
+        )
         for name in _SETTING:
             if name not in names:
                 continue
             reason = f"loading sets its .{name} to something else"
             if type(made) is Packed:
-                return unread(made.whole, reason)
-            return unread(made, reason) if type(made) is Tensor else made
+                return unread_tensor(made.whole, reason)
+            return unread_tensor(made, reason) if type(made) is Tensor else made
     return made
 
 
@@ -115,11 +121,11 @@ def write_into(value: object, reason: str) -> None:
             stack.extend(list(one.values())[:_LOOKED_AT])  # pyright: ignore
         elif kind is Packed:
             stack.extend((one.whole, *one.parts.values()))  # pyright: ignore
-        elif kind is Call and array_of(one) is not None:  # pyright: ignore
-            one.state = (*one.state[:4], Unread(reason))  # pyright: ignore
+        elif kind is PickledCall and array_of(one) is not None:  # pyright: ignore
+            one.state = (*one.state[:4], UnreadStorage(reason))  # pyright: ignore
         elif kind is Tensor:
             stack.append(one.storage)  # pyright: ignore
-            one.storage, one.offset, one.stride = Unread(reason), 0, None  # pyright: ignore
+            one.storage, one.offset, one.stride = UnreadStorage(reason), 0, None  # pyright: ignore
         elif kind is Altered or kind is Quantised:
             stack.append(one.storage)  # pyright: ignore
         elif kind is StorageRef:

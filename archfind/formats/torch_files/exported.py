@@ -8,7 +8,7 @@ from archfind.formats import limits
 from archfind.formats.archives.nested import ZipContainer
 from archfind.formats.pickles.nodes import StorageRef, Tensor
 from archfind.formats.report import Report
-from archfind.formats.source import Source
+from archfind.formats.source import ByteSource
 from archfind.formats.torch_files.tensor_specs import Specs
 from archfind.frozen import replace
 from archfind.types import Checkpoint, Storage, TensorSpec
@@ -41,7 +41,7 @@ _DTYPES = {
 _CONFIGS = ("_weights_config.json", "_constants_config.json")
 
 
-def read(source: Source, report: Report, directory: ZipDirectory) -> Checkpoint:
+def read(source: ByteSource, report: Report, directory: ZipDirectory) -> Checkpoint:
     """The archives of torch 2.8 and later, and the earlier ones with a whole state dict inside."""
     container = ZipContainer(source, directory)
     configs = [name for name in container.names if name.endswith(_CONFIGS)]
@@ -61,7 +61,7 @@ def read(source: Source, report: Report, directory: ZipDirectory) -> Checkpoint:
 
 
 def _by_config(
-    source: Source,
+    source: ByteSource,
     report: Report,
     directory: ZipDirectory,
     container: ZipContainer,
@@ -143,7 +143,7 @@ def _pickled(
     return list(found.danger)
 
 
-def _earlier(source: Source, report: Report, container: ZipContainer) -> Checkpoint:
+def _earlier(source: ByteSource, report: Report, container: ZipContainer) -> Checkpoint:
     from archfind.formats import read_section
 
     held = [

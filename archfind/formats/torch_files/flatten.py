@@ -8,12 +8,12 @@ from archfind.errors import LimitExceeded
 from archfind.formats import limits
 from archfind.formats.pickles.nodes import (
     Bytes,
-    Call,
     DType,
     Global,
     Group,
     Key,
     Packed,
+    PickledCall,
     StorageRef,
     Tensor,
 )
@@ -146,7 +146,7 @@ class Flat:
         return True
 
 
-def flatten(root: object, flat: Flat) -> None:
+def flatten_pickle(root: object, flat: Flat) -> None:
     """Walks `root` in its own order, without recursion, and each cycle once."""
     from archfind.formats.torch_files.modules import add_module, module_state
 
@@ -176,7 +176,7 @@ def flatten(root: object, flat: Flat) -> None:
             children = enumerate(value)  # pyright: ignore
         elif kind is Group:
             children = enumerate(value.members)  # pyright: ignore
-        elif kind is Call:
+        elif kind is PickledCall:
             array = array_of(value)  # pyright: ignore
             if array is not None:
                 flat.tensor(pointer, array)
@@ -260,7 +260,7 @@ def _tensors(prefix: str, values: dict[object, object], flat: Flat) -> bool:
     return True
 
 
-def _object(pointer: str, call: Call, flat: Flat) -> Iterator[tuple[object, object]]:
+def _object(pointer: str, call: PickledCall, flat: Flat) -> Iterator[tuple[object, object]]:
     """What there is to see of an object of an unknown class."""
     flat.objects[pointer] = call.name
     args = call.args if type(call.args) is tuple else ()
@@ -290,7 +290,7 @@ def _key(key: object) -> str:
         return key.decode("utf-8", "backslashreplace")  # pyright: ignore
     if kind is Key:
         inner = key.value  # pyright: ignore
-        if type(inner) is Global or type(inner) is Call:
+        if type(inner) is Global or type(inner) is PickledCall:
             return inner.name
         return f"<{type(inner).__name__}>"
     return "<key>"

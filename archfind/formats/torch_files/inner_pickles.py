@@ -10,7 +10,7 @@ from __future__ import annotations
 from archfind.errors import CheckpointError, LimitExceeded, NotACheckpoint
 from archfind.formats import limits
 from archfind.formats.archives.section import Inflated
-from archfind.formats.pickles.nodes import Bytes, Call, Global, StorageRef
+from archfind.formats.pickles.nodes import Bytes, Global, PickledCall, StorageRef
 from archfind.types import Storage
 
 TYPE_CHECKING = False
@@ -57,7 +57,7 @@ class _Call:
         return known[1]
 
     def _read(self, value: object, args: object) -> object:
-        reader, made = self.reader, Call(Global(self.name, None, 0), args)
+        reader, made = self.reader, PickledCall(Global(self.name, None, 0), args)
         raw, at = _bytes_of(_streamed(value), reader)
         report, machine = reader.report, reader.machine
         if report is None or machine is None:
@@ -95,12 +95,12 @@ class _Call:
             from archfind.formats.torch_files.pickles_in_place import machine_at
 
             machine_at(source, reader.report, inner, where, base=-1).run()
-            return Call(Global(self.name, None, 0), ())
+            return PickledCall(Global(self.name, None, 0), ())
         if raw.startswith(b"PK\x03\x04"):
-            from archfind.formats.torch_files.torch_zip import inner_tree
+            from archfind.formats.torch_files.torch_zip import tree_in_zip as tree_in
         else:
-            from archfind.formats.torch_files.torch_legacy import inner_tree
-        tree, spans = inner_tree(source, reader.report, inner, where)
+            from archfind.formats.torch_files.torch_legacy import tree_in_legacy as tree_in
+        tree, spans = tree_in(source, reader.report, inner, where)
         for key, ref in inner.by_key.items():
             self._place(ref.root, spans.get(key), raw, at, inner.name)
         return tree
@@ -125,7 +125,7 @@ class _Call:
 def _streamed(value: object) -> object:
     """The bytes of a stream in memory, which is pickled by its state: bytes, position, attributes;
     None where it isn't read from its start."""
-    if type(value) is not Call or value.name not in _STREAMS:
+    if type(value) is not PickledCall or value.name not in _STREAMS:
         return value
     state = value.state
     if type(state) is tuple and len(state) == 3:

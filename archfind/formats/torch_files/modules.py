@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from archfind.errors import LimitExceeded
 from archfind.formats import limits
-from archfind.formats.pickles.nodes import Call, Group, Packed, Tensor
+from archfind.formats.pickles.nodes import Group, Packed, PickledCall, Tensor
 from archfind.formats.torch_files.quantised_modules import layer_state, packed
 
 TYPE_CHECKING = False
@@ -21,7 +21,7 @@ _SCRIPT = "__torch__."
 
 def module_state(value: object) -> State | None:
     """The attributes of a pickled `nn.Module` of any class, else None."""
-    if type(value) is not Call:
+    if type(value) is not PickledCall:
         return None
     if type(value.state) is tuple and len(value.state) > 2:
         return layer_state(value.name, value.state)  # no other module has such a state
@@ -31,7 +31,7 @@ def module_state(value: object) -> State | None:
             state = state[0]
         if type(state) is dict and "_modules" in state and "_parameters" in state:
             return layer_state(value.name, state) or state
-        if type(state) is Call and state.items and value.name.endswith("_persistent_obj"):
+        if type(state) is PickledCall and state.items and value.name.endswith("_persistent_obj"):
             # NVlabs' persistence: a dict of class_name, source text and state
             inner = dict(pair for pair in state.items[:20] if type(pair[0]) is str).get("state")
             if type(inner) is dict and "_modules" in inner and "_parameters" in inner:
@@ -39,30 +39,30 @@ def module_state(value: object) -> State | None:
     return None
 
 
-def _class_name(call: Call) -> str:
+def _class_name(call: PickledCall) -> str:
     named = _persisted(call, "class_name")
     return named[: limits.NAME_LENGTH] if named else call.name
 
 
-def _persisted(call: Call, field: str) -> str:
+def _persisted(call: PickledCall, field: str) -> str:
     """A text that NVlabs' persistence keeps beside an object's state."""
     args = call.args if type(call.args) is tuple else ()
     if not args or not call.name.endswith("_persistent_obj"):
         return ""
     meta = args[0]
-    pairs = meta.items[:20] if type(meta) is Call and meta.items else ()
+    pairs = meta.items[:20] if type(meta) is PickledCall and meta.items else ()
     held = meta if type(meta) is dict else {k: v for k, v in pairs if type(k) is str}
     text = held.get(field)
     return text if type(text) is str else ""
 
 
-def add_module(pointer: str, root: Call, flat: Flat) -> None:
+def add_module(pointer: str, root: PickledCall, flat: Flat) -> None:
     """Adds a module's tensors, in the order of its own `state_dict()`, classes and attributes."""
     base = pointer + "/" if pointer else ""
     path: list[tuple[str, Iterator[tuple[object, object]], int]] = []
     open_ids: set[int] = set()
 
-    def enter(prefix: str, module: Call, state: State) -> None:
+    def enter(prefix: str, module: PickledCall, state: State) -> None:
         here = pointer if not prefix else base + prefix[:-1]
         flat.objects[here] = _class_name(module)
         flat.source(flat.objects[here], state.get("_code"))  # torch.fx
@@ -84,7 +84,7 @@ def add_module(pointer: str, root: Call, flat: Flat) -> None:
     while path:
         prefix, children, identity = path[-1]
         for key, child in children:
-            if type(key) is not str or type(child) is not Call or id(child) in open_ids:
+            if type(key) is not str or type(child) is not PickledCall or id(child) in open_ids:
                 continue
             flat.count(1, len(base) + len(prefix) + len(key))
             state = module_state(child)
@@ -147,7 +147,7 @@ def add_script(root: object, flat: Flat) -> None:
     path: list[tuple[str, Iterator[tuple[object, object]], int]] = []
     open_ids: set[int] = set()
 
-    def enter(prefix: str, module: Call) -> None:
+    def enter(prefix: str, module: PickledCall) -> None:
         flat.objects[prefix[:-1]] = _script_class(module.name)
         if len(path) >= limits.WALK_DEPTH:
             raise LimitExceeded(
@@ -186,7 +186,7 @@ def add_script(root: object, flat: Flat) -> None:
 
 
 def _is_script(value: object) -> bool:
-    return type(value) is Call and value.name.startswith(_SCRIPT)
+    return type(value) is PickledCall and value.name.startswith(_SCRIPT)
 
 
 def _script_class(name: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from archfind.errors import NotACheckpoint
 from archfind.escape import escape
 from archfind.formats.report import Report
-from archfind.formats.source import Source
+from archfind.formats.source import ByteSource
 from archfind.types import Checkpoint
 
 TYPE_CHECKING = False
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from archfind.formats.archives.zip_directory import ZipDirectory
 
 
-def read(source: Source, report: Report, directory: ZipDirectory) -> Checkpoint:
+def read(source: ByteSource, report: Report, directory: ZipDirectory) -> Checkpoint:
     """Reads what holds tensors; NotACheckpoint names the rest."""
     names = list(directory.members)
     ends = {name.split("/", 1)[-1] for name in names} | set(names)

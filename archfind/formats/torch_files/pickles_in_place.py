@@ -6,7 +6,7 @@ from archfind.errors import LimitExceeded
 from archfind.formats import limits
 from archfind.formats.pickles.machine import Machine
 from archfind.formats.report import Report
-from archfind.formats.source import Source
+from archfind.formats.source import ByteSource
 from archfind.formats.torch_files.torch_objects import Reader
 
 TYPE_CHECKING = False
@@ -17,7 +17,7 @@ FIRST_LOOK = 1 << 18  # the pickles of 300 tensors take about 80 kB
 
 
 def machine_at(
-    source: Source,
+    source: ByteSource,
     report: Report,
     reader: Reader,
     where: str,

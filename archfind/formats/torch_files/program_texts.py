@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from archfind.errors import CheckpointError
 from archfind.formats.archives.zip_directory import ZipDirectory
-from archfind.formats.source import Source
+from archfind.formats.source import ByteSource
 
 _CODE_BYTES = 4 << 20  # of all code together
 _GRAPH_BYTES = 32 << 20
@@ -16,7 +16,7 @@ def script_code(path: str) -> dict[str, str]:
     """The files below `code/` of a TorchScript zip, by their dotted module: {"__torch__.nets":
     "class Net(Module): ..."}. Empty where there are none, or too much. CheckpointError as in
     reading the file."""
-    with Source(path) as source:
+    with ByteSource(path) as source:
         directory = ZipDirectory(source)
         held: dict[str, str] = {}
         left = _CODE_BYTES
@@ -36,7 +36,7 @@ def exported_graph(path: str) -> object:
     """The JSON of the one program in a .pt2; None where there is none, or several."""
     from archfind.formats.safetensors import parse_json
 
-    with Source(path) as source:
+    with ByteSource(path) as source:
         directory = ZipDirectory(source)
         names = [
             name

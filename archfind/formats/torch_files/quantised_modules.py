@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import struct
 
-from archfind.formats.pickles.nodes import Call, Tensor
+from archfind.formats.pickles.nodes import PickledCall, Tensor
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def _single(number: float) -> float:
 def packed(value: object) -> tuple[list[object], object] | None:
     """The tensors in torch's packed weights, a Linear's (weight, bias) or those of one direction
     of a recurrent layer (two weights, two biases), and what else is kept with them."""
-    if type(value) is not Call or value.name != "torch.ScriptObject":
+    if type(value) is not PickledCall or value.name != "torch.ScriptObject":
         return None
     pair = _of_class(value, "quantized.LinearPackedParamsBase", 2)
     if pair:
@@ -72,7 +72,7 @@ def packed(value: object) -> tuple[list[object], object] | None:
 
 def _of_class(value: object, name: str, count: int) -> tuple[object, ...]:
     """The parts of an object of one of torch's own classes; () where it's none."""
-    state = value.state if type(value) is Call else None
+    state = value.state if type(value) is PickledCall else None
     if type(state) is not tuple or len(state) != 2 or state[1] != f"__torch__.torch.classes.{name}":
         return ()
     return state[0] if type(state[0]) is tuple and len(state[0]) == count else ()

@@ -9,15 +9,15 @@ from __future__ import annotations
 from archfind import dtypes
 from archfind.formats.pickles import numpy_objects
 from archfind.formats.pickles.nodes import (
-    Call,
     Global,
     Packed,
+    PickledCall,
     Quantised,
     StorageRef,
     Tensor,
-    Unread,
+    UnreadStorage,
 )
-from archfind.formats.pickles.numpy_objects import arguments
+from archfind.formats.pickles.numpy_objects import padded_arguments
 
 
 def dtype_of(value: object) -> str | None:
@@ -29,16 +29,16 @@ def dtype_of(value: object) -> str | None:
     return dtypes.of_storage(value.name) or dtypes.of_torch(value.name)
 
 
-def tensor(args: object) -> object:
+def rebuilt_tensor(args: object) -> object:
     if type(args) is tuple and len(args) > 3:
         storage = args[0]
         if type(storage) is StorageRef:
             return Tensor(storage, args[1], args[2], args[3], storage.dtype)
-    return Call(Global("torch.Tensor", None, 0), args)
+    return PickledCall(Global("torch.Tensor", None, 0), args)
 
 
 def tensor_v2(args: object) -> object:
-    made = tensor(args)
+    made = rebuilt_tensor(args)
     if type(args) is tuple and len(args) > 6 and args[6] and type(made) is Tensor:
         from archfind.formats.pickles.tensor_changes import with_bits
 
@@ -47,15 +47,15 @@ def tensor_v2(args: object) -> object:
 
 
 def tensor_v3(args: object) -> object:
-    made = tensor(args)
-    given, metadata = arguments(args, 8)[6:8]
+    made = rebuilt_tensor(args)
+    given, metadata = padded_arguments(args, 8)[6:8]
     if type(made) is not Tensor:
         return made
-    from archfind.formats.pickles.tensor_changes import unread, with_bits
+    from archfind.formats.pickles.tensor_changes import unread_tensor, with_bits
 
     dtype = dtype_of(given)
     if dtype is None:
-        made = unread(made, "its dtype is not known")
+        made = unread_tensor(made, "its dtype is not known")
         name = given.name if type(given) is Global else ""
         made.dtype = name[len("torch.") :] if name.startswith("torch.") else "unknown"
         return made
@@ -64,40 +64,40 @@ def tensor_v3(args: object) -> object:
 
 
 def meta(args: object) -> object:
-    dtype, size, stride = arguments(args, 3)[:3]
-    why = Unread("it was saved on the meta device, without values")
+    dtype, size, stride = padded_arguments(args, 3)[:3]
+    why = UnreadStorage("it was saved on the meta device, without values")
     return Tensor(why, 0, size, stride, dtype_of(dtype) or "float32")
 
 
 def wrapper(args: object) -> object:
-    _, dtype, size, stride = arguments(args, 4)[:4]
-    why = Unread("it is of a class that keeps its values elsewhere")
+    _, dtype, size, stride = padded_arguments(args, 4)[:4]
+    why = UnreadStorage("it is of a class that keeps its values elsewhere")
     return Tensor(why, 0, size, stride, dtype_of(dtype) or "float32")
 
 
 def nested(args: object) -> object:
     """A nested tensor has no shape of its own; what is shown is that of its buffer."""
-    buffer = arguments(args, 1)[0]
+    buffer = padded_arguments(args, 1)[0]
     if type(buffer) is not Tensor:
-        return Call(Global("torch.Tensor", None, 0), args)
-    from archfind.formats.pickles.tensor_changes import unread
+        return PickledCall(Global("torch.Tensor", None, 0), args)
+    from archfind.formats.pickles.tensor_changes import unread_tensor
 
-    return unread(buffer, "it is a nested tensor, shown as its buffer")
+    return unread_tensor(buffer, "it is a nested tensor, shown as its buffer")
 
 
-def quantised(args: object) -> object:
+def rebuilt_quantised(args: object) -> object:
     """The dtype is that of the storage; beside it stands what the numbers mean."""
-    made = tensor(args)
+    made = rebuilt_tensor(args)
     if type(made) is not Tensor:
         return made
     if str(made.dtype).startswith("q"):
-        found = _quantiser(arguments(args, 5)[4])
+        found = _quantiser(padded_arguments(args, 5)[4])
         if found is not None:
             made.storage = Quantised(made.storage, *found)
         return made
-    from archfind.formats.pickles.tensor_changes import unread
+    from archfind.formats.pickles.tensor_changes import unread_tensor
 
-    return unread(made, f"it is a quantised tensor of {made.dtype}, which torch hasn't")
+    return unread_tensor(made, f"it is a quantised tensor of {made.dtype}, which torch hasn't")
 
 
 def _quantiser(said: object) -> tuple[object, object, int] | None:
@@ -115,33 +115,33 @@ def _quantiser(said: object) -> tuple[object, object, int] | None:
 
 
 def sparse(args: object) -> object:
-    data = arguments(args, 2)[1]
+    data = padded_arguments(args, 2)[1]
     if type(data) is not tuple or len(data) < 3:
-        return Call(Global("torch.sparse", None, 0), args)
+        return PickledCall(Global("torch.sparse", None, 0), args)
     after = 1 if len(data) == 3 or type(data[3]) is not tuple else 2  # COO has one index, CSR two
     values, size = data[after], data[after + 1]
     # the shape is the dense one; there is no run of bytes that holds it
-    why = Unread("it is sparse")
+    why = UnreadStorage("it is sparse")
     return Tensor(why, 0, size, None, values.dtype if type(values) is Tensor else "float32")
 
 
 def first(args: object) -> object:
-    return arguments(args, 1)[0]
+    return padded_arguments(args, 1)[0]
 
 
 def parameter_with_state(args: object) -> object:
-    data, _, _, state = arguments(args, 4)[:4]
+    data, _, _, state = padded_arguments(args, 4)[:4]
     return _stated(data, state) if state else data
 
 
 def _stated(made: object, state: object) -> object:
-    from archfind.formats.pickles.tensor_changes import with_state
+    from archfind.formats.pickles.tensor_changes import tensor_with_state
 
-    return with_state(made, state)
+    return tensor_with_state(made, state)
 
 
 def subclass(args: object) -> object:
-    fn, cls, inner, state = arguments(args, 4)[:4]
+    fn, cls, inner, state = padded_arguments(args, 4)[:4]
     made: object = None
     if type(fn) is Global and fn.make is not None:
         made = fn.make(inner)  # pyright: ignore
@@ -152,18 +152,18 @@ def subclass(args: object) -> object:
         if type(fn) is Global:
             fn.by_function = True  # loading calls it
     if type(made) is not Tensor:
-        return Call(cls, inner)
-    if type(made.storage) is Unread and type(cls) is Global and type(state) is dict:
+        return PickledCall(cls, inner)
+    if type(made.storage) is UnreadStorage and type(cls) is Global and type(state) is dict:
         return _stated(_packed(cls.name, made, state), state)  # pyright: ignore
     return _stated(made, state) if state else made
 
 
 def subclass_v1(args: object) -> object:
     """As the later one, but that its state replaces `__dict__`, where no number lies."""
-    made = subclass(arguments(args, 3)[:3])
-    state = arguments(args, 4)[3]
-    if type(made) is Tensor and type(made.storage) is Unread and type(state) is dict:
-        cls = arguments(args, 2)[1]
+    made = subclass(padded_arguments(args, 3)[:3])
+    state = padded_arguments(args, 4)[3]
+    if type(made) is Tensor and type(made.storage) is UnreadStorage and type(state) is dict:
+        cls = padded_arguments(args, 2)[1]
         return _packed(cls.name, made, state) if type(cls) is Global else made  # pyright: ignore
     return made
 
@@ -175,15 +175,17 @@ def _packed(cls: str, whole: Tensor, state: dict[object, object]) -> Tensor | Pa
     for name, value in state.items():
         if type(value) is Packed:
             cls, parts = value.cls, {**value.parts, **parts}
-        elif type(value) is Tensor and type(name) is str and type(value.storage) is not Unread:
+        elif (
+            type(value) is Tensor and type(name) is str and type(value.storage) is not UnreadStorage
+        ):
             parts[name] = value
     return Packed(cls, whole, parts) if parts else whole
 
 
 def converted(args: object) -> object:
     """Numbers of one kind, converted on loading: bfloat16 was written as float32."""
-    data, dtype, device = arguments(args, 3)[:3]
-    if type(data) is Call:
+    data, dtype, device = padded_arguments(args, 3)[:3]
+    if type(data) is PickledCall:
         data = numpy_objects.array_of(data) or data
     if type(data) is not Tensor:
         return data
@@ -193,10 +195,10 @@ def converted(args: object) -> object:
 
 
 CALLS = {
-    "torch._utils._rebuild_tensor": tensor,
+    "torch._utils._rebuild_tensor": rebuilt_tensor,
     "torch._utils._rebuild_tensor_v2": tensor_v2,
     "torch._utils._rebuild_tensor_v3": tensor_v3,
-    "torch._utils._rebuild_qtensor": quantised,
+    "torch._utils._rebuild_qtensor": rebuilt_quantised,
     "torch._utils._rebuild_nested_tensor": nested,
     "torch._utils._rebuild_parameter": first,
     "torch._utils._rebuild_parameter_with_state": parameter_with_state,

@@ -8,7 +8,14 @@ from operator import attrgetter, gt, is_, mul
 from archfind.dtypes import ITEMSIZE
 from archfind.escape import escape
 from archfind.formats import limits
-from archfind.formats.pickles.nodes import Altered, Bytes, Quantised, StorageRef, Tensor, Unread
+from archfind.formats.pickles.nodes import (
+    Altered,
+    Bytes,
+    Quantised,
+    StorageRef,
+    Tensor,
+    UnreadStorage,
+)
 from archfind.frozen import replace, rows
 from archfind.types import Quantiser, Storage, TensorSpec
 
@@ -229,7 +236,7 @@ class Specs:
             self._absent += 1
             return Storage(self.path, f"#{self._absent}", -1, len(raw), None, raw)
         self._absent += 1  # a name of its own, so that two of them don't look tied
-        why = ("absent", raw.reason, 0) if type(raw) is Unread else None
+        why = ("absent", raw.reason, 0) if type(raw) is UnreadStorage else None
         return Storage(self.path, f"#{self._absent}", -1, nbytes, why)
 
     def _doubt(self, pointer: str, problem: str) -> None:

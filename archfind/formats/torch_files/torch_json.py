@@ -7,7 +7,7 @@ from archfind.escape import escape
 from archfind.formats import limits
 from archfind.formats.pickles.nodes import StorageRef, Tensor
 from archfind.formats.report import Report
-from archfind.formats.source import Source
+from archfind.formats.source import ByteSource
 from archfind.formats.torch_files.tensor_specs import Specs
 from archfind.types import Checkpoint, Storage, TensorSpec
 
@@ -31,7 +31,7 @@ _DTYPES = {
 }
 
 
-def read(source: Source, report: Report, directory: ZipDirectory) -> Checkpoint:
+def read(source: ByteSource, report: Report, directory: ZipDirectory) -> Checkpoint:
     """The module tree's parameters and buffers, as `state_dict()` would name them."""
     from archfind.formats.safetensors import parse_json
 

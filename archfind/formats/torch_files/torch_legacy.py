@@ -10,8 +10,8 @@ from archfind.escape import escape
 from archfind.formats.magic import LEGACY
 from archfind.formats.pickles.nodes import StorageRef
 from archfind.formats.report import Report
-from archfind.formats.source import Source
-from archfind.formats.torch_files.flatten import Flat, flatten
+from archfind.formats.source import ByteSource
+from archfind.formats.torch_files.flatten import Flat, flatten_pickle
 from archfind.formats.torch_files.pickles_in_place import machine_at
 from archfind.formats.torch_files.tensor_specs import Specs
 from archfind.formats.torch_files.torch_objects import Reader
@@ -26,7 +26,7 @@ _COUNT = struct.Struct("<q").unpack_from
 _SMALL, _NEAR = 4096, 1 << 16  # bytes of a small storage, and of what is read around it
 
 
-def read(source: Source, report: Report) -> Checkpoint:
+def read(source: ByteSource, report: Report) -> Checkpoint:
     """Reads the pickles and finds where each storage lies."""
     reader = Reader(source.path)
     machine = machine_at(source, report, reader, "the pickle")
@@ -50,12 +50,12 @@ def read(source: Source, report: Report) -> Checkpoint:
         return storage
 
     flat = Flat(source.path, Specs(source.path, resolve, 0))
-    flatten(tree, flat)
+    flatten_pickle(tree, flat)
     return report.checkpoint(source, "torch-legacy", flat, tree)
 
 
-def inner_tree(
-    source: Source, report: Report, reader: Reader, where: str
+def tree_in_legacy(
+    source: ByteSource, report: Report, reader: Reader, where: str
 ) -> tuple[object, dict[str, tuple[int, int]]]:
     """The value of such a file that a pickle holds as bytes, and where its storages lie in it."""
     machine = machine_at(source, report, reader, where, base=-1)
@@ -64,7 +64,7 @@ def inner_tree(
     return tree, {key: (one.start, one.nbytes) for key, one in found.items()}
 
 
-def _pickles(machine: Machine, source: Source) -> tuple[object, list[object], bool]:
+def _pickles(machine: Machine, source: ByteSource) -> tuple[object, list[object], bool]:
     """The five pickles: the tree, the storages' keys, and whether they are big-endian."""
     if machine.run() != LEGACY:
         raise NotACheckpoint("damaged: torch's magic number is wrong", source.path)
@@ -80,7 +80,7 @@ def _pickles(machine: Machine, source: Source) -> tuple[object, list[object], bo
 
 
 def _locate(
-    source: Source, report: Report, reader: Reader, keys: list[object], pos: int
+    source: ByteSource, report: Report, reader: Reader, keys: list[object], pos: int
 ) -> dict[str, Storage]:
     """Where each storage lies: in the order of `keys`, each an 8-byte count and its elements."""
     found: dict[str, Storage] = {}

@@ -9,9 +9,9 @@ from __future__ import annotations
 from archfind.errors import LimitExceeded
 from archfind.formats import limits
 from archfind.formats.pickles import numpy_objects
-from archfind.formats.pickles.dict_keys import put
-from archfind.formats.pickles.nodes import Bytes, Call, Global, Group, StorageRef
-from archfind.formats.pickles.numpy_objects import arguments
+from archfind.formats.pickles.dict_keys import put_items
+from archfind.formats.pickles.nodes import Bytes, Global, Group, PickledCall, StorageRef
+from archfind.formats.pickles.numpy_objects import padded_arguments
 from archfind.formats.torch_files import rebuilt
 from archfind.formats.torch_files.rebuilt import dtype_of, first
 
@@ -64,7 +64,7 @@ class Reader:
         made: dict[object, object] = {}
         if not args:
             return made  # nearly always: the backward hooks of every tensor
-        pairs = arguments(args, 1)[0]
+        pairs = padded_arguments(args, 1)[0]
         if type(pairs) is dict:
             self._charge(len(pairs))  # pyright: ignore
             made.update(pairs)  # pyright: ignore
@@ -72,14 +72,14 @@ class Reader:
             self._charge(len(pairs))  # pyright: ignore
             for pair in pairs:  # pyright: ignore
                 if type(pair) in (list, tuple) and len(pair) == 2:
-                    put(made, list(pair))
+                    put_items(made, list(pair))
         return made
 
     def default_mapping(self, args: object) -> object:
-        return self.mapping(arguments(args, 2)[1:2])
+        return self.mapping(padded_arguments(args, 2)[1:2])
 
     def members(self, args: object) -> list[object]:
-        found = arguments(args, 1)[0]
+        found = padded_arguments(args, 1)[0]
         if type(found) not in (list, tuple):
             return []
         self._charge(len(found))  # pyright: ignore
@@ -90,20 +90,20 @@ class Reader:
 
     def encode(self, args: object) -> object:
         """Bytes from a text and the name of its encoding, or from bytes."""
-        text, given = arguments(args, 2)[:2]
+        text, given = padded_arguments(args, 2)[:2]
         if type(text) is bytes or not args:
             return text or b""
         encoding = given.lower().replace("_", "-") if type(given) is str else "utf-8"
         encoding = "latin-1" if encoding in _LATIN else encoding
         if type(text) is Bytes:
-            return text if encoding == "latin-1" or not text.text else Call(_ENCODE, args)
+            return text if encoding == "latin-1" or not text.text else PickledCall(_ENCODE, args)
         if type(text) is not str or encoding not in ("latin-1", "utf-8", "utf8", "ascii"):
-            return Call(_ENCODE, args)
+            return PickledCall(_ENCODE, args)
         self._charge(len(text) // 64)
         try:
             return text.encode(encoding)
         except UnicodeEncodeError:
-            return Call(_ENCODE, args)
+            return PickledCall(_ENCODE, args)
 
     def load(self, key: object) -> object:
         """A persistent id, ("storage", class, key, location, numel[, view]), as a StorageRef."""
@@ -112,7 +112,7 @@ class Reader:
         name, numel = key[2], key[4]
         if type(name) is not str:
             if type(name) is not int:
-                return Call(None, key)
+                return PickledCall(None, key)
             name = str(name)
         if type(numel) is not int:
             numel = -1
@@ -160,9 +160,9 @@ class Reader:
     def _class(self, key: object) -> object:
         """The persistent id of a class, ("module", class, file, source for a human to compare)."""
         if type(key) is not tuple:
-            return Call(None, (key,))
+            return PickledCall(None, (key,))
         if len(key) < 2 or key[0] != "module":
-            return Call(None, key)
+            return PickledCall(None, key)
         if len(key) > 3:
             self.keep_source(key[1], key[3])
         return key[1]
@@ -187,34 +187,34 @@ class _Calls(dict[str, "Callable[[object], object]"]):
 
 
 def _size(args: object) -> object:
-    sizes = arguments(args, 1)[0]
+    sizes = padded_arguments(args, 1)[0]
     if type(sizes) is list and len(sizes) < 1000:  # pyright: ignore
         return tuple(sizes)  # pyright: ignore
     return sizes if type(sizes) is tuple else args  # pyright: ignore
 
 
 def _device(args: object) -> object:
-    parts = arguments(args, 1)[:2]
+    parts = padded_arguments(args, 1)[:2]
     return ":".join(str(part)[:100] for part in parts if type(part) in (str, int))
 
 
 def _reconstructed(args: object) -> object:
-    cls, _, state = arguments(args, 3)[:3]
-    return Call(cls, () if state is None else (state,))
+    cls, _, state = padded_arguments(args, 3)[:3]
+    return PickledCall(cls, () if state is None else (state,))
 
 
 def _newobj(args: object) -> object:
-    found = arguments(args, 1)
-    return Call(found[0], found[1:] if len(found) < 100 else found)
+    found = padded_arguments(args, 1)
+    return PickledCall(found[0], found[1:] if len(found) < 100 else found)
 
 
 def _path(args: object) -> object:
-    parts = [part[:1000] for part in arguments(args, 1)[:100] if type(part) is str]
+    parts = [part[:1000] for part in padded_arguments(args, 1)[:100] if type(part) is str]
     return "/".join(parts).replace("//", "/")
 
 
 def _complex(args: object) -> object:
-    real, imaginary = arguments(args, 2)[:2]
+    real, imaginary = padded_arguments(args, 2)[:2]
     if type(real) is float and type(imaginary) is float:
         return complex(real, imaginary)
     return None
@@ -235,9 +235,9 @@ def _calls() -> dict[str, Callable[[object], object]]:
         "copy_reg._reconstructor": _reconstructed,
         "copyreg.__newobj__": _newobj,
         "copy_reg.__newobj__": _newobj,
-        "numpy.dtype": numpy_objects.dtype,
-        "numpy.core.multiarray.scalar": numpy_objects.scalar,
-        "numpy._core.multiarray.scalar": numpy_objects.scalar,
+        "numpy.dtype": numpy_objects.numpy_dtype,
+        "numpy.core.multiarray.scalar": numpy_objects.numpy_scalar,
+        "numpy._core.multiarray.scalar": numpy_objects.numpy_scalar,
         "numpy.core.numeric._frombuffer": numpy_objects.buffered_array,
         "numpy._core.numeric._frombuffer": numpy_objects.buffered_array,
     }

@@ -12,21 +12,21 @@ from archfind.formats import limits
 from archfind.formats.pickles.machine import Machine
 from archfind.formats.pickles.nodes import StorageRef
 from archfind.formats.report import Report
-from archfind.formats.source import Source
-from archfind.formats.torch_files.flatten import Flat, flatten
+from archfind.formats.source import ByteSource
+from archfind.formats.torch_files.flatten import Flat, flatten_pickle
 from archfind.formats.torch_files.tensor_specs import Specs
 from archfind.formats.torch_files.torch_objects import Reader
 from archfind.types import Checkpoint, Storage
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from archfind.formats.archives.zip_directory import Member, ZipDirectory
+    from archfind.formats.archives.zip_directory import ZipDirectory, ZipMember
 
 _SOURCES = 200  # files of source that are shown
 _PICKLES = 1000
 
 
-def read(source: Source, report: Report, directory: ZipDirectory) -> Checkpoint:
+def read(source: ByteSource, report: Report, directory: ZipDirectory) -> Checkpoint:
     """Every pickled resource, each below its package and name where there are several."""
     members = directory.members
     root = next(name for name in members if name.endswith(".data/version"))[: -len(".data/version")]
@@ -60,7 +60,7 @@ def read(source: Source, report: Report, directory: ZipDirectory) -> Checkpoint:
         machine = Machine(source.path, escape(name), data, reader.calls, reader.load)
         report.begin(machine, reader)
         trees[name[len(root) :].removesuffix(".pkl").replace("/", ".")] = machine.run()
-    flatten(trees if len(trees) != 1 else next(iter(trees.values())), flat)
+    flatten_pickle(trees if len(trees) != 1 else next(iter(trees.values())), flat)
     if not trees:
         raise NoTensors("no tensors: a torch.package archive without pickles", source.path)
     sources = {
@@ -80,7 +80,7 @@ def read(source: Source, report: Report, directory: ZipDirectory) -> Checkpoint:
     return replace(made, sources=sources, container=container)
 
 
-def _is_pickle(directory: ZipDirectory, member: Member) -> bool:
+def _is_pickle(directory: ZipDirectory, member: ZipMember) -> bool:
     """Whether a resource begins as a pickle of any protocol that torch.package writes."""
     if not 2 < member.size <= limits.PICKLE_BYTES:
         return False

@@ -10,8 +10,8 @@ from archfind.escape import escape
 from archfind.formats import limits
 from archfind.formats.pickles.nodes import StorageRef, Tensor
 from archfind.formats.report import Report
-from archfind.formats.source import Source
-from archfind.formats.torch_files.flatten import Flat, flatten
+from archfind.formats.source import ByteSource
+from archfind.formats.torch_files.flatten import Flat, flatten_pickle
 from archfind.formats.torch_files.pickles_in_place import machine_at
 from archfind.formats.torch_files.tensor_specs import Specs
 from archfind.formats.torch_files.torch_objects import Reader, dtype_of
@@ -26,7 +26,7 @@ _PARTS = ("storages", "tensors", "pickle")
 class _Tar:
     """One tar's parts, and the objects that its three pickles share by number."""
 
-    def __init__(self, source: Source, report: Report) -> None:
+    def __init__(self, source: ByteSource, report: Report) -> None:
         self.source = source
         self.report = report
         self.reader = Reader(source.path)
@@ -133,7 +133,7 @@ class _Tar:
         return count
 
 
-def read(source: Source, report: Report) -> Checkpoint:
+def read(source: ByteSource, report: Report) -> Checkpoint:
     """Reads the three parts in the order in which they refer to each other."""
     tar = _Tar(source, report)
     if not set(_PARTS).issubset(tar.spans):
@@ -149,11 +149,11 @@ def read(source: Source, report: Report) -> Checkpoint:
     tree, _ = tar.pickle("pickle", *tar.span("pickle"))
     report.sources = tar.reader.sources
     flat = Flat(source.path, Specs(source.path, lambda ref: tar.bytes[ref.key]))
-    flatten(tree, flat)
+    flatten_pickle(tree, flat)
     return report.checkpoint(source, "torch-tar", flat, tree)
 
 
-def _members(source: Source) -> dict[str, tuple[int, int]]:
+def _members(source: ByteSource) -> dict[str, tuple[int, int]]:
     """Name -> start and end of each plain member, found by walking the headers."""
     found: dict[str, tuple[int, int]] = {}
     at, longer = 0, ""  # the next member's name, where an extended header has it
@@ -198,7 +198,7 @@ def _members(source: Source) -> dict[str, tuple[int, int]]:
     return found
 
 
-def _extended(source: Source, kind: bytes, at: int, size: int) -> str:
+def _extended(source: ByteSource, kind: bytes, at: int, size: int) -> str:
     """The name that an extended header gives the next member, "" for none. CheckpointError where it
     says anything else about where members lie, on which readers disagree."""
     if kind == b"K":

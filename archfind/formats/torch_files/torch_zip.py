@@ -13,8 +13,8 @@ from archfind.formats.archives.zip_directory import ZipDirectory
 from archfind.formats.pickles.machine import Machine
 from archfind.formats.pickles.nodes import StorageRef
 from archfind.formats.report import Report
-from archfind.formats.source import Source
-from archfind.formats.torch_files.flatten import Flat, flatten
+from archfind.formats.source import ByteSource
+from archfind.formats.torch_files.flatten import Flat, flatten_pickle
 from archfind.formats.torch_files.modules import add_script
 from archfind.formats.torch_files.tensor_specs import Specs
 from archfind.formats.torch_files.torch_objects import Reader
@@ -25,7 +25,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from archfind.formats.archives.zip_directory import Member
+    from archfind.formats.archives.zip_directory import ZipMember
 
 _BESIDE = frozenset(  # what torch writes beside the storages, little of each but the pickle
     ("byteorder", "version", ".format_version", ".storage_alignment", ".data/serialization_id")
@@ -34,7 +34,7 @@ _SHORT = 64
 _method, _size = attrgetter("method"), attrgetter("size")
 
 
-def read(source: Source, report: Report) -> Checkpoint:
+def read(source: ByteSource, report: Report) -> Checkpoint:
     """Reads `<root>/data.pkl`; the tensors' bytes stay where they are."""
     directory = ZipDirectory(source)
     root = _root(source, directory)
@@ -117,7 +117,7 @@ def read(source: Source, report: Report) -> Checkpoint:
     if script:
         add_script(tree, flat)
     if not flat.index:  # a zip with constants.pkl may still hold a plain state dict
-        flatten(tree, flat)
+        flatten_pickle(tree, flat)
     if missing:
         warnings.append(
             f'the data of {len(missing)} storages is missing, the first is "{escape(missing[0])}"'
@@ -125,7 +125,7 @@ def read(source: Source, report: Report) -> Checkpoint:
     return report.checkpoint(source, "torchscript" if script else "torch-zip", flat, tree)
 
 
-def _others(members: dict[str, Member], root: str, place: str, reader: Reader) -> list[str]:
+def _others(members: dict[str, ZipMember], root: str, place: str, reader: Reader) -> list[str]:
     """The members that neither torch.load reads nor torch writes beside what it reads."""
     beside = [name for name in members if not name.startswith(place)]
     found = [
@@ -140,8 +140,8 @@ def _others(members: dict[str, Member], root: str, place: str, reader: Reader) -
     return found
 
 
-def inner_tree(
-    source: Source, report: Report, reader: Reader, where: str
+def tree_in_zip(
+    source: ByteSource, report: Report, reader: Reader, where: str
 ) -> tuple[object, dict[str, tuple[int, int]]]:
     """The value of a zip that a pickle holds as bytes, and where its storages lie in it: those that
     lie there as they are."""
@@ -165,7 +165,7 @@ def inner_tree(
     }
 
 
-def _root(source: Source, directory: ZipDirectory) -> str | None:
+def _root(source: ByteSource, directory: ZipDirectory) -> str | None:
     """The folder that holds data.pkl, with its slash; None in another kind of zip."""
     names = directory.members
     roots = [

@@ -9,11 +9,11 @@ import time
 from pathlib import Path
 
 from archfind.classes.blocks import Block, TypeText
-from archfind.learning.configs.bench import Bench, Built, lighter, shrunk
-from archfind.learning.configs.challenge import drawn
+from archfind.learning.configs.bench import Bench, BuiltTensors, lighter, shrunk
+from archfind.learning.configs.challenge import drawn_fields
 from archfind.learning.configs.explore import candidates
 from archfind.learning.configs.harvest import Harvest, buildable
-from archfind.learning.configs.learn import gives, has_size
+from archfind.learning.configs.learn import block_gives, has_size
 from archfind.probing.config import Leaf
 from archfind.providers import transformers as library
 from archfind.writing import beside
@@ -38,7 +38,7 @@ def adopted(types: Path, file: Path) -> str:
         > (had, len(old.blocks), -_left(old), -_constants(old), -_lines(old))
     )
     if better:
-        beside.write(types / file.name, file.read_bytes())
+        beside.write_small_file(types / file.name, file.read_bytes())
     return f"{name}: right {had} before, {has} now, of {total}: {'taken' if better else 'left'}"
 
 
@@ -50,7 +50,7 @@ def rights(harvest: Harvest, old: TypeText | None, new: TypeText) -> tuple[int, 
     for entry in sorted({block.name for block in new.blocks + (old.blocks if old else [])}):
         name, _, cls = entry.partition("/")
         try:
-            config = harvest.complete(name, cls, library.defaults(name))
+            config = harvest.complete(name, cls, library.default_config(name))
             bench = Bench(entry, buildable(entry, lighter(entry, shrunk(entry, config))))
         except Exception:  # what a library can't build says nothing about either text
             continue
@@ -62,7 +62,7 @@ def rights(harvest: Harvest, old: TypeText | None, new: TypeText) -> tuple[int, 
             if len(built) > _NETWORKS or time.process_time() > end:
                 break
             known = {path: values for path, values in visible.items() if path in bench.base}
-            moves = drawn(bench, [p for p in paths if p in bench.base], known, draw)
+            moves = drawn_fields(bench, [p for p in paths if p in bench.base], known, draw)
             with contextlib.suppress(Exception):  # a library refuses values in its own ways
                 one = bench.build(moves) if moves else None
                 built += [one] if one is not None else []
@@ -75,8 +75,8 @@ def rights(harvest: Harvest, old: TypeText | None, new: TypeText) -> tuple[int, 
     return had, has, total
 
 
-def _is_given(blocks: list[Block], entry: str, dialect: str, one: Built) -> bool:
-    return any(b.name == entry and b.dialect == dialect and gives(b, one) for b in blocks)
+def _is_given(blocks: list[Block], entry: str, dialect: str, one: BuiltTensors) -> bool:
+    return any(b.name == entry and b.dialect == dialect and block_gives(b, one) for b in blocks)
 
 
 def _lines(text: TypeText) -> int:

@@ -13,9 +13,9 @@ import transformers
 from torch import nn
 
 from archfind.classes.older_keys import Places
-from archfind.learning.configs.older import places
+from archfind.learning.configs.older import older_key_places
 from archfind.learning.fit import Failed
-from archfind.probing.config import Config, Leaf, leaves, moved
+from archfind.probing.config import Config, Leaf, leaves_of_config, moved
 from archfind.probing.probe import Moves, Sample, Shapes, on_meta, shapes_of
 from archfind.probing.proposals import leaf_name
 from archfind.providers import transformers as library
@@ -31,7 +31,7 @@ _LARGE = 16
 _LONG = re.compile(r"size|length|position|frames|points|patch|window")
 
 
-class Built:
+class BuiltTensors:
     """A network's tensors: `shapes` by dialect, "" the module's own; `tied` keys -> source."""
 
     def __init__(self, values: dict[str, Leaf], moves: Moves) -> None:
@@ -58,11 +58,11 @@ class Bench:
 
     def __init__(self, name: str, config: Config, failed: Failed | None = None) -> None:
         self.name = name
-        _, self.cls = library.resolve(name)
+        _, self.cls = library.resolve_class(name)
         self.config = config
-        self.base = leaves(config)
+        self.base = leaves_of_config(config)
         self.failed = failed or Failed()
-        self._built: dict[frozenset[tuple[str, str]], Built | None] = {}
+        self._built: dict[frozenset[tuple[str, str]], BuiltTensors | None] = {}
         self._names: dict[str, str] = {}  # the module's key -> the published one
         self._is_split = False  # whether some published tensors are parts of the module's
         self._empty: set[str] = set()  # keys whose tensors have no items by default
@@ -74,7 +74,7 @@ class Bench:
         self.first = self._built[frozenset()] = first
         self._seconds = max(1.0, _TIMES * (time.monotonic() - start))
 
-    def build(self, moves: Moves) -> Built | None:
+    def build(self, moves: Moves) -> BuiltTensors | None:
         """The network with these leaves moved, or None where the library refuses."""
         key = frozenset((path, f"{type(v).__name__} {v}") for path, v in moves.items())
         if key not in self._built:
@@ -84,9 +84,9 @@ class Bench:
                 self._built[key] = None
         return self._built[key]
 
-    def _build(self, moves: Moves) -> Built | None:
+    def _build(self, moves: Moves) -> BuiltTensors | None:
         arguments = moved(self.config, moves)
-        found = Built(leaves(arguments), dict(moves))
+        found = BuiltTensors(leaves_of_config(arguments), dict(moves))
         switches = arguments.pop(library.INIT, {})
         config = library.config_of(self.name.partition("/")[0], arguments)
         if moves and not library.is_divided(config):
@@ -104,7 +104,7 @@ class Bench:
         found.shapes[""] = shapes
         self._publish(module, found)
         found.tied = {} if moves else library.tieable(module)
-        found.older = () if moves else places(module)
+        found.older = () if moves else older_key_places(module)
         found.prefix = str(getattr(module, "base_model_prefix", ""))
         found.inner = {
             str(m.config.model_type)
@@ -113,7 +113,7 @@ class Bench:
         }
         return found
 
-    def _publish(self, module: nn.Module, found: Built) -> None:
+    def _publish(self, module: nn.Module, found: BuiltTensors) -> None:
         """The tensors under their published keys, and which of the module's they are."""
         shapes = found.shapes[""]
         if not self._is_split and shapes.keys() <= self._names.keys():
@@ -142,7 +142,7 @@ class Bench:
                 return sum(own.get(k) != shapes.get(k) for k in {**own, **shapes})
         return 0
 
-    def built(self) -> list[Built]:
+    def built(self) -> list[BuiltTensors]:
         """Every network, the base first."""
         return [one for one in self._built.values() if one is not None]
 
@@ -166,7 +166,7 @@ def _unchanged(tensor: torch.Tensor, *args: object, **kwargs: object) -> torch.T
 
 def shrunk(name: str, config: Config) -> Config:
     """The config with fewer layers and experts: the same rules from smaller networks."""
-    base = leaves(config)
+    base = leaves_of_config(config)
     lengths = {v for p, v in base.items() if p.endswith(".#")}  # stages, each with its own rule
     counts = [
         p
@@ -195,7 +195,7 @@ def lighter(name: str, config: Config) -> Config:
     out in Python, say, which a smaller picture makes shorter. The same keys stay."""
     keys, seconds = _timed(name, config)
     moves: Moves = {}
-    base = leaves(config)
+    base = leaves_of_config(config)
     large = [p for p, v in base.items() if type(v) is int and v >= _LARGE and p[-1] != "#"]
     end = time.process_time() + _LOOKING
     for path in sorted(large, key=lambda p: not _LONG.search(p)):

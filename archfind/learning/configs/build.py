@@ -19,7 +19,7 @@ import torch
 
 from archfind.learning.configs.again import adopted
 from archfind.learning.configs.harvest import Harvest
-from archfind.probing.config import leaves
+from archfind.probing.config import leaves_of_config
 from archfind.progress import progress
 from archfind.providers import transformers as library
 
@@ -32,7 +32,7 @@ def build_types(folder: Path, only: Iterable[str] = ()) -> list[str]:
     built. Stopped work goes on where it stopped: delete a file to learn it anew."""
     out = folder / library.LIBRARY / "types"
     out.mkdir(parents=True, exist_ok=True)
-    names = list(only) or library.model_types()
+    names = list(only) or library.type_names()
     lines = [line for some in each(partial(_learn, out), names) for line in some]
     return sorted({*lines})  # what holds a type may have failed with it, too
 
@@ -95,7 +95,7 @@ def each(work: Callable[[str], list[str]], names: Sequence[str]) -> Iterator[lis
 def _inside(name: str) -> set[str]:
     """The types whose configs a type's config holds."""
     with contextlib.suppress(Exception):  # what has no defaults is reported when it is learned
-        values = leaves(library.defaults(name))
+        values = leaves_of_config(library.default_config(name))
         return {str(v) for path, v in values.items() if path.endswith(".model_type")} - {name}
     return set()
 

@@ -6,9 +6,9 @@ import random
 import time
 from collections.abc import Mapping, Sequence
 
-from archfind.learning.configs.bench import Bench, Built
+from archfind.learning.configs.bench import Bench, BuiltTensors
 from archfind.learning.configs.explore import WIDTH
-from archfind.learning.configs.learn import Learned, gives
+from archfind.learning.configs.learn import LearnedBlock, block_gives
 from archfind.probing.config import Leaf
 from archfind.probing.probe import Moves
 from archfind.probing.proposals import COUNT, leaf_name
@@ -24,7 +24,7 @@ def challenged(
     bench: Bench,
     paths: Sequence[str],
     visible: dict[str, list[Leaf]],
-    learned: Sequence[Learned],
+    learned: Sequence[LearnedBlock],
     draw: random.Random,
     end: float,
 ) -> bool:
@@ -35,12 +35,12 @@ def challenged(
     for _ in range(_TRIES * _WANTED):
         if made >= _WANTED or missed >= _ENOUGH or time.process_time() > end:
             break
-        moves = drawn(bench, paths, visible, draw)
+        moves = drawn_fields(bench, paths, visible, draw)
         built = bench.build(moves) if moves else None
         if built is None:
             continue
         made += 1
-        if all(gives(one.block, built) for one in learned):
+        if all(block_gives(one.block, built) for one in learned):
             continue
         missed += 1
         for path in moves.keys() - visible.keys():
@@ -49,12 +49,12 @@ def challenged(
     return missed > 0
 
 
-def share(bench: Bench, learned: Learned) -> int:
+def share(bench: Bench, learned: LearnedBlock) -> int:
     """How many of the bench's networks a block gives exactly."""
-    return sum(gives(learned.block, built) for built in bench.built())
+    return sum(block_gives(learned.block, built) for built in bench.built())
 
 
-def _moves(bench: Bench, built: Built, path: str) -> bool:
+def _moves(bench: Bench, built: BuiltTensors, path: str) -> bool:
     """Whether a leaf moves a tensor of a network, alone or beside what else was moved in it."""
     alone = bench.build({path: built.moves[path]})
     if alone is not None and alone.shapes != bench.first.shapes:
@@ -63,7 +63,7 @@ def _moves(bench: Bench, built: Built, path: str) -> bool:
     return others is not None and others.shapes != built.shapes
 
 
-def drawn(
+def drawn_fields(
     bench: Bench,
     paths: Sequence[str],
     visible: Mapping[str, list[Leaf]],

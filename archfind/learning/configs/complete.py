@@ -31,7 +31,7 @@ _RATES = ("1/2",)
 Path = tuple[str, ...]
 
 
-def completed(name: str, config: Config) -> Config | None:
+def completed_config(name: str, config: Config) -> Config | None:
     """The config with as few fields filled or changed as it takes to build the class `name`: after
     each failure those that were read last, or that the error names, are tried with other values,
     and the value that gets furthest is kept. None where nothing helps."""
@@ -64,7 +64,7 @@ class _Trial:
         self.is_built = False
         try:
             self.made = library.config_of(name.partition("/")[0], copy.deepcopy(config))
-            _, cls = library.resolve(name)
+            _, cls = library.resolve_class(name)
             with contextlib.redirect_stdout(io.StringIO()), library.reads() as reads:
                 try:
                     on_meta(lambda: cls(self.made), {}, _SECONDS)
@@ -97,7 +97,7 @@ def _proposals(trial: _Trial) -> Iterator[tuple[Path, Any]]:
             for place, owner, own in owners
             if owner.__name__ == cls and field in own
         ]
-    hints = literals(library.resolve(trial.name)[1])
+    hints = literals(library.resolve_class(trial.name)[1])
     for path, annotation in dict.fromkeys(named):
         own = next(own for place, _, own in owners if place == path[:-1])
         yield from ((path, v) for v in _values(path[-1], annotation, own, hints))

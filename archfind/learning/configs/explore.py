@@ -12,8 +12,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import fields as dataclass_fields
 from typing import Any
 
-from archfind.classes.notation import template
-from archfind.learning.configs.bench import Bench, Built
+from archfind.classes.notation import numbered_template
+from archfind.learning.configs.bench import Bench, BuiltTensors
 from archfind.probing.config import Leaf
 from archfind.probing.probe import Moves
 from archfind.probing.proposals import COUNT, alternates, coupled, leaf_name, literals
@@ -69,7 +69,7 @@ def candidates(bench: Bench) -> list[str]:
     return list(bench.base)
 
 
-def explore(
+def explore_fields(
     bench: Bench,
     paths: Iterable[str],
     wanted: int,
@@ -83,7 +83,7 @@ def explore(
     that the type's other classes took: sizes among them are moved at random alone. `inner` are
     those of the networks inside, whose rules are known: only sizes, which what holds them may read,
     are moved alone."""
-    _, cls = library.resolve(bench.name)
+    _, cls = library.resolve_class(bench.name)
     hints = _literals(cls)
     joint = coupled(bench.base)
     visible: dict[str, list[Leaf]] = {}
@@ -188,7 +188,7 @@ def _deep(bench: Bench, visible: Mapping[str, list[Leaf]], end: float) -> None:
                 bench.build({path: 7, other: visible[other][0]})
 
 
-def _is_uniform(base: Built, deep: Built) -> bool:
+def _is_uniform(base: BuiltTensors, deep: BuiltTensors) -> bool:
     """Whether every layer of a deep network is like the base's."""
     kinds: list[dict[str, set[object]]] = []
     counts: list[Counter[str]] = []
@@ -196,9 +196,9 @@ def _is_uniform(base: Built, deep: Built) -> bool:
         shapes = one.shapes[""]
         own: dict[str, set[object]] = {}
         for key, spec in shapes.items():
-            own.setdefault(template(key), set()).add(spec)
+            own.setdefault(numbered_template(key), set()).add(spec)
         kinds.append(own)
-        counts.append(Counter(template(key) for key in shapes))
+        counts.append(Counter(numbered_template(key) for key in shapes))
     grown = {counts[1][t] / counts[0][t] for t in counts[1] if t in counts[0]} - {1.0}
     return kinds[0] == kinds[1] and len(grown) <= 1
 
@@ -258,14 +258,14 @@ def _declared(bench: Bench, path: str) -> list[Leaf]:
     """A switch that is None by default: an optional size would be a rule with two cases."""
     if bench.base[path] is not None or "." in path:
         return []
-    config, _ = library.resolve(bench.name)
+    config, _ = library.resolve_class(bench.name)
     words = next((str(f.type) for f in dataclass_fields(config) if f.name == path), "")
     return [True] * ("bool" in words)
 
 
 def _is_optional(bench: Bench, path: str) -> bool:
     """Whether a number may be none at all."""
-    config, _ = library.resolve(bench.name)
+    config, _ = library.resolve_class(bench.name)
     return any(f.name == path and "None" in str(f.type) for f in dataclass_fields(config))
 
 

@@ -10,17 +10,17 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from archfind.classes.blocks import Block, TypeText, others, parse
+from archfind.classes.blocks import Block, TypeText, others, parse_blocks
 from archfind.database.compile_model_types import read_presets
 from archfind.learning.configs.bench import Bench, keys_of, lighter, shrunk
 from archfind.learning.configs.challenge import challenged, share
-from archfind.learning.configs.complete import completed
-from archfind.learning.configs.explore import candidates, explore
-from archfind.learning.configs.inside import inside
-from archfind.learning.configs.learn import Learned, gives, learn
+from archfind.learning.configs.complete import completed_config
+from archfind.learning.configs.explore import candidates, explore_fields
+from archfind.learning.configs.inside import inner_block_rules
+from archfind.learning.configs.learn import LearnedBlock, block_gives, learn
 from archfind.learning.configs.traced import Hints
 from archfind.learning.fit import Failed
-from archfind.probing.config import Config, Leaf, leaves
+from archfind.probing.config import Config, Leaf, leaves_of_config
 from archfind.providers import transformers as library
 from archfind.writing import beside
 
@@ -61,28 +61,28 @@ class Harvest:
             for other in dict.fromkeys(others(text)):
                 inner = self.type(other) if other != name else None
                 blocks |= {b.id: b for b in inner.blocks} if inner else {}
-            self.known[name] = parse(text, blocks)
+            self.known[name] = parse_blocks(text, blocks)
             return self.known[name]
         found = self._learned(name)
         if found is not None:
             release = version(library.LIBRARY)
-            beside.write(file, f"# {library.LIBRARY} {release}\n\n{found.text()}")
+            beside.write_small_file(file, f"# {library.LIBRARY} {release}\n\n{found.text()}")
         self.known[name] = found
         return found
 
     def _learned(self, name: str) -> TypeText | None:
         try:
             classes = library.classes(name)
-            config = library.defaults(name)
+            config = library.default_config(name)
         except Exception as error:  # a library may raise anything
             self.failed[name] = f"{type(error).__name__}: {str(error)[:200]}"
             return None
         if not classes:
             self.failed[name] = "no public class takes its config"
             return None
-        usual = leaves(config)
+        usual = leaves_of_config(config)
         config = self.complete(name, min(classes, key=_order), config)
-        filled = {p for p, value in leaves(config).items() if usual.get(p, ...) != value}
+        filled = {p for p, value in leaves_of_config(config).items() if usual.get(p, ...) != value}
         made = type(library.config_of(name, {}))
         found = TypeText(name, f"{made.__module__}.{made.__qualname__}", {}, {}, [])
         visible: dict[str, list[Leaf]] = {}
@@ -90,7 +90,7 @@ class Harvest:
         small = None
         tried = Failed()
         benches: list[Bench] = []
-        every: dict[str, Leaf] = leaves(config)
+        every: dict[str, Leaf] = leaves_of_config(config)
         facts: dict[str, list[Leaf]] = {}  # what public models have for switches and choices
         for model in self.presets.get(name, {}).values():
             for path, value in model.items():
@@ -116,7 +116,7 @@ class Harvest:
                 self.failed[entry] = f"{type(error).__name__}: {str(error)[:200]}"
                 continue
             benches.append(bench)
-            every |= {p: v for p, v in leaves({"init": switches}).items() if switches}
+            every |= {p: v for p, v in leaves_of_config({"init": switches}).items() if switches}
             paths = candidates(bench)
             first = not found.blocks
             # What was read in the type's other classes and moved nothing moves nothing here, but
@@ -131,7 +131,7 @@ class Harvest:
             limit = self.patience * _limit(bench, paths) / (1 if first else 3)
             wanted = 14 if first and not inner else 8
             end = time.process_time() + limit
-            own = explore(bench, paths, wanted, end, facts, visible, self._inner(bench))
+            own = explore_fields(bench, paths, wanted, end, facts, visible, self._inner(bench))
             seen |= set(paths)
             known = [*found.blocks, *inner]
             whole = self.patience * _WHOLE / (1 if first else 3)
@@ -171,7 +171,7 @@ class Harvest:
         tried = [config, *({**config, **_top(one)} for one in known), _filled(config)]
         entry = f"{name}/{cls}"
         built = next((one for one in tried if keys_of(entry, one) is not None), None)
-        return built or completed(entry, config) or config
+        return built or completed_config(entry, config) or config
 
     def _inner(self, bench: Bench) -> dict[str, list[Leaf]]:
         """What the leaves of the networks inside can be, for those that are known."""
@@ -187,13 +187,15 @@ class Harvest:
         return found
 
     def _blocks(self, name: str) -> list[Block]:
-        inner = self.type(name) if name in library.model_types() else None
+        inner = self.type(name) if name in library.type_names() else None
         return inner.blocks if inner else []
 
 
 def buildable(entry: str, config: Config) -> Config:
     """A type's config with what this class of it lacks and the first doesn't."""
-    return config if keys_of(entry, config) is not None else completed(entry, config) or config
+    return (
+        config if keys_of(entry, config) is not None else completed_config(entry, config) or config
+    )
 
 
 def _limit(bench: Bench, paths: Sequence[str]) -> float:
@@ -212,15 +214,15 @@ def _learned(
     limit: float,
     whole: float,
     failed: dict[str, str],
-) -> list[Learned]:
+) -> list[LearnedBlock]:
     """A class's rules in both dialects: learned, tried on new networks, and learned again with
     those that they missed."""
     draw = random.Random(f"{bench.name} challenged")
-    best: dict[str, Learned] = {}
+    best: dict[str, LearnedBlock] = {}
     end = time.process_time() + whole
     hints = Hints(bench)
     for _ in range(_ROUNDS):
-        newest: list[Learned] = []
+        newest: list[LearnedBlock] = []
         old = best.get("")
         for dialect in ("", "published"):
             if dialect and all(b.shapes[dialect] is b.shapes[""] for b in bench.built()):
@@ -247,7 +249,7 @@ def _learned(
     return list(best.values())
 
 
-def _inside(bench: Bench, known: Sequence[Block]) -> Iterable[Learned]:
+def _inside(bench: Bench, known: Sequence[Block]) -> Iterable[LearnedBlock]:
     """Rules of other classes for those dialects of a class for which they do better than its own;
     what others are made of stays."""
     own = {block.dialect: block for block in known if block.name == bench.name}
@@ -257,8 +259,10 @@ def _inside(bench: Bench, known: Sequence[Block]) -> Iterable[Learned]:
         same = dialect and all(b.shapes[dialect] is b.shapes[""] for b in bench.built())
         if same or (block is not None and block.id in used):
             continue
-        right = sum(gives(block, built) for built in bench.built()) if block is not None else 0
-        found = inside(bench, dialect, known) if right < len(bench.built()) else None
+        right = (
+            sum(block_gives(block, built) for built in bench.built()) if block is not None else 0
+        )
+        found = inner_block_rules(bench, dialect, known) if right < len(bench.built()) else None
         if found is not None and found.right > right:
             yield found
 
@@ -275,7 +279,7 @@ def _filled(config: Config) -> Config:
     return {**config, **{k: v for k, v in own.items() if k in config and config[k] is None}}
 
 
-def _finished(learned: Learned, bench: Bench, every: dict[str, Leaf]) -> Block:
+def _finished(learned: LearnedBlock, bench: Bench, every: dict[str, Leaf]) -> Block:
     block = learned.block
     block.held = learned.right, learned.held
     names = {key: new for new, key in bench.first.sources.items()} if block.dialect else {}

@@ -8,23 +8,23 @@ from collections.abc import Sequence
 from archfind.classes.blocks import Block
 from archfind.classes.numbered import numbered
 from archfind.learning.configs.bench import Bench
-from archfind.learning.configs.learn import Learned, gives
+from archfind.learning.configs.learn import LearnedBlock, block_gives
 
 
-def inside(bench: Bench, dialect: str, known: Sequence[Block]) -> Learned | None:
+def inner_block_rules(bench: Bench, dialect: str, known: Sequence[Block]) -> LearnedBlock | None:
     """The rules of `known` blocks below their prefix, those that give most of the bench's networks;
     None where none gives the first."""
-    best: Learned | None = None
+    best: LearnedBlock | None = None
     for block in known:
         if block.dialect != dialect or not block.prefix:
             continue
         head = numbered(f"{block.prefix}.")
         lines = [line[len(head) :] for line in block.flat() if line.startswith(head)]
         own = Block(bench.name, dialect, [], lines, block.leaves)
-        if not lines or not gives(own, bench.first):
+        if not lines or not block_gives(own, bench.first):
             continue
-        right = sum(gives(own, built) for built in bench.built())
+        right = sum(block_gives(own, built) for built in bench.built())
         if best is None or right > best.right:
             own.left = list(block.left)
-            best = Learned(own, right, len(bench.built()))
+            best = LearnedBlock(own, right, len(bench.built()))
     return best

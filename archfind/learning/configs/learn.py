@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 from archfind.classes.blocks import Block, Like, pattern
 from archfind.classes.expansion import Expansion
-from archfind.classes.numbered import joined
+from archfind.classes.numbered import joined_key
 from archfind.classes.program import FamilyLine, Program
-from archfind.learning.configs.bench import Bench, Built
+from archfind.learning.configs.bench import Bench, BuiltTensors
 from archfind.learning.configs.explore import CORE
 from archfind.learning.configs.traced import HintedLearner, Hints
 from archfind.learning.learn import Blame
@@ -29,7 +29,7 @@ _ERRORS = (KeyError, TypeError, ValueError, ZeroDivisionError, OverflowError, In
 
 
 @dataclass
-class Learned:
+class LearnedBlock:
     """A block with its check: of `held` networks, `right` are given exactly."""
 
     block: Block
@@ -45,7 +45,7 @@ def learn(
     hints: Hints,
     limit: float,
     end: float,
-) -> Learned | None:
+) -> LearnedBlock | None:
     """The block of a class in one dialect; `known` are blocks that it may hold, the likeliest
     first. None where no rules are found for its base network, in `limit` seconds of work for each
     of the ways that are tried; after `end` only while there is nothing yet."""
@@ -54,10 +54,10 @@ def learn(
     every = set(visible)
     weights = {path: bench.influence(path) for path in numbers}
 
-    def worth(found: Learned) -> int:
+    def worth(found: LearnedBlock) -> int:
         return sum(weight for path, weight in weights.items() if path not in found.block.left)
 
-    best: Learned | None = None
+    best: LearnedBlock | None = None
     # What isn't found with all leaves may be found where no number is None, or with sizes alone,
     # which people change more.
     tries: list[tuple[set[str], bool]] = [(set(), True)]
@@ -78,21 +78,21 @@ def learn(
     return best
 
 
-def _has_none(bench: Bench, built: Built) -> bool:
+def _has_none(bench: Bench, built: BuiltTensors) -> bool:
     """Whether a network was built with nothing for a number: mostly with another one's then."""
     return any(v is None and type(bench.base.get(p)) is int for p, v in built.moves.items())
 
 
 def _learn(
     bench: Bench,
-    some: Sequence[Built],
+    some: Sequence[BuiltTensors],
     dialect: str,
     visible: Mapping[str, list[Leaf]],
     known: Sequence[Block],
     hints: Hints,
     fixed: set[str],
     end: float,
-) -> Learned | None:
+) -> LearnedBlock | None:
     built = [one for one in some if not fixed & one.moves.keys()]
     likes = _likes(bench, built, dialect, known)
     covered = [_covered(one, likes) for one in built]
@@ -127,12 +127,12 @@ def _learn(
         fixed |= culprits
     lines = _borrowed(bench, dialect, likes, lines)
     block = Block(bench.name, dialect, likes, lines)
-    right = [b for b in bench.built() if gives(block, b)]
+    right = [b for b in bench.built() if block_gives(block, b)]
     if bench.first not in right:
         return None
     free = {n for line in block.whole() for n in _names(line)}
     block.left = sorted(path for path in fixed if path not in free or len(right) < len(built))
-    return Learned(block, len(right), len(bench.built()))
+    return LearnedBlock(block, len(right), len(bench.built()))
 
 
 def _searched(
@@ -166,7 +166,7 @@ def _borrowed(bench: Bench, dialect: str, likes: list[Like], lines: list[str]) -
 
     def right(some: list[str]) -> int:
         block = Block("", dialect, likes, some)
-        return sum(gives(block, one) for one in built)
+        return sum(block_gives(block, one) for one in built)
 
     best, most = lines, right(lines) if conditions else len(built)
     for condition in conditions if most < len(built) else ():
@@ -192,7 +192,7 @@ def _gives(program: Program, sample: Sample) -> bool:
         return False
 
 
-def gives(block: Block, built: Built) -> bool:
+def block_gives(block: Block, built: BuiltTensors) -> bool:
     """Whether a block gives a network's tensors, all of them and no more."""
     try:
         return block.expand(built.values) == built.shapes[block.dialect]
@@ -222,7 +222,7 @@ def _suspicion(path: str, value: Leaf, failed: int, total: int) -> float:
 
 
 def _likes(
-    bench: Bench, built: Sequence[Built], dialect: str, known: Sequence[Block]
+    bench: Bench, built: Sequence[BuiltTensors], dialect: str, known: Sequence[Block]
 ) -> list[Like]:
     """The known networks inside, the one with most keys first, no two with a key in common."""
     left = dict(bench.first.shapes[dialect])
@@ -285,7 +285,7 @@ def _roots(block: Block, bench: Bench) -> list[str]:
     ]
 
 
-def _kept(like: Like, built: Built, left: Shapes) -> set[str]:
+def _kept(like: Like, built: BuiltTensors, left: Shapes) -> set[str]:
     try:
         own = like.expand(built.values)
     except _ERRORS:
@@ -293,7 +293,7 @@ def _kept(like: Like, built: Built, left: Shapes) -> set[str]:
     return {key for key, spec in own.items() if left.get(key) == spec}
 
 
-def _exact(like: Like, built: Sequence[Built], dialect: str) -> Like | None:
+def _exact(like: Like, built: Sequence[BuiltTensors], dialect: str) -> Like | None:
     """The network without those of its lines that aren't there in all examples, as far as half of
     its lines are."""
     lines = like.block.flat()
@@ -314,14 +314,14 @@ def _holds(like: Like, line: FamilyLine, shapes: Shapes, values: Mapping[str, Le
         for key, env in Expansion(values).places(line.parts):
             if line.condition is None or line.condition.value(env):
                 shape = tuple([int(size.value(env)) for size in line.sizes])
-                if shapes.get(like.prefix + joined(key)) != (shape, line.dtype):
+                if shapes.get(like.prefix + joined_key(key)) != (shape, line.dtype):
                     return False
     except _ERRORS:
         return False
     return True
 
 
-def _covered(built: Built, likes: Sequence[Like]) -> set[str]:
+def _covered(built: BuiltTensors, likes: Sequence[Like]) -> set[str]:
     found: set[str] = set()
     for like in likes:
         found |= like.expand(built.values).keys()

@@ -14,7 +14,7 @@ from archfind.providers import transformers as library
 _MOST = 4  # places of a class
 
 
-def places(module: Any) -> Places:
+def older_key_places(module: Any) -> Places:
     """Where older files of a module have more or fewer modules in their keys than those that the
     library saves; none where that can't be said so."""
     try:

@@ -9,11 +9,11 @@ import re
 import time
 from collections.abc import Mapping, Sequence
 
-from archfind.classes.expression import parse
+from archfind.classes.expression import parse_expression
 from archfind.classes.numbered import numbered
 from archfind.classes.program import spaced, split
-from archfind.learning.configs.bench import Bench, Built
-from archfind.learning.fit import Failed, holds
+from archfind.learning.configs.bench import Bench, BuiltTensors
+from archfind.learning.fit import Failed, expression_holds
 from archfind.learning.learn import Blame, Learner, Place, generalised
 from archfind.probing.config import Leaf, moved
 from archfind.probing.probe import Sample
@@ -63,13 +63,13 @@ class Hints:
                 break
         return self
 
-    def _is_switch(self, built: Built) -> bool:
+    def _is_switch(self, built: BuiltTensors) -> bool:
         """Whether one switch alone is moved in a network, and moves tensors."""
         first = self._bench.first
         are = all(type(first.values[path]) in (bool, str) for path in built.moves)
         return len(built.moves) == 1 and are and built.shapes != first.shapes
 
-    def _add(self, bench: Bench, built: Built) -> None:
+    def _add(self, bench: Bench, built: BuiltTensors) -> None:
         try:
             found = trace(
                 library.constructor(bench.name), moved(bench.config, built.moves), _SECONDS
@@ -138,7 +138,7 @@ class HintedLearner(Learner):
                 self._texts += [{} for _ in range(len(texts) - len(self._texts))]
                 for own, text in zip(self._texts, texts, strict=False):
                     # A width that heads divide is as good as heads times what each has of it.
-                    for one in (*parse(text).names, text):
+                    for one in (*parse_expression(text).names, text):
                         own.update(dict.fromkeys(_readings(one, place.env)))
             if len(seen) > _PLACES:
                 break
@@ -188,7 +188,7 @@ class HintedLearner(Learner):
         if time.process_time() < self.deadline:
             rows = [place.env for place in places]
             for text in self._proposed:
-                if holds(text, rows, targets):
+                if expression_holds(text, rows, targets):
                     return text
             if self.stage == _TRUSTING:
                 return None
@@ -199,7 +199,9 @@ class HintedLearner(Learner):
 
 def _readings(text: str, env: Mapping[str, Leaf]) -> list[str]:
     """An expression as it stands, and with the numbers in its names as the repeats' indices."""
-    names = [n for n in parse(text).names if any(part.isdigit() for part in n.split("."))]
+    names = [
+        n for n in parse_expression(text).names if any(part.isdigit() for part in n.split("."))
+    ]
     found = [text]
     options = [generalised(name, env) for name in names[:3]]
     for chosen in itertools.islice(itertools.product(*options), 1, _READINGS):
