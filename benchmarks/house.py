@@ -4,9 +4,10 @@
 
 A room is a folder of archfind/ with the folders below it, or a file directly in it;
 evidence/weights/ is one, too. An import between rooms counts once for each pair of rooms, wherever
-in a file it stands. A circle is a set of rooms each of which imports the next. Public names are those of functions and classes at the top of a
-module, without an underscore; those that a contract asks for, of every provider, reader, exporter,
-command and of the face, may be written several times.
+in a file it stands. A circle is a set of rooms each of which imports the next. Public names are
+those of functions and classes at the top of a module, without an underscore; those that a contract
+asks for, of every provider, reader, exporter, command and of the face, may be written several
+times.
 """
 
 from __future__ import annotations

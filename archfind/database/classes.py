@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from archfind.database.entries import Database
     from archfind.types import TensorSpec
 
-MAGIC = b"archfam6"
+MAGIC = b"archfam7"
 _CLASSES = 4  # tried for one state dict, with as many families of each as:
 _EACH = 2
 _COMMON = 0.3  # of the file's templates a family must have to be tried ...

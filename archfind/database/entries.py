@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from archfind.database.user_database import JoinedDatabase
     from archfind.database.user_text import UserText
 
-MAGIC = b"archfnd4"
+MAGIC = b"archfnd5"
 _PARTS = 24  # of a key below any prefix: no library's network has more than 18
 _KEPT = 1 << 16  # tensors whose holders are remembered
 

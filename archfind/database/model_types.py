@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
-MAGIC = b"archcfg7"
+MAGIC = b"archcfg8"
 _VOTERS = 300  # key templates that vote for a prefix
 _PREFIXES = 3
 

@@ -2,12 +2,14 @@
 
 It's mapped into memory and read where needed: nothing is parsed at start, a lookup is a binary
 search, and a text is inflated when it's asked for. Layout, little-endian: a magic of eight bytes
-that names the kind of table, seven u32 (how many of each), then
+that names the kind of table, eight u32 (how many of each), then
 
-    features  u32 x F    sorted
+    buckets   u32 x K+1  where the features start whose upper half is 0, 1, ...; K is 0 in a small
+                         table, whose features are whole
     starts    u32 x L+1  where a list starts
     columns   u32 x C    numbers of each row, column after column
     places    u32 x T+1  where a text starts
+    features  u16 x F    sorted, the lower halves; in a small table u32
     lists     u16 x F    which list of rows each feature has; features with the same rows share one
     rows      u16 x P    the lists: row numbers
     common    u8 x B     zlib: lines that many texts have, a dictionary for their compression
@@ -27,8 +29,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-_COUNTS = struct.Struct("<7I")
-_SIZES = (4, 4, 4, 4, 2, 2, 1)  # bytes of a number in each array
+_COUNTS = struct.Struct("<8I")
+_SIZES = (4, 4, 4, 4, 2, 2, 2, 1)  # bytes of a number in each array
+_WHOLE = (4, 4, 4, 4, 4, 2, 2, 1)  # the same in a small table
+_BUCKETS = 1 << 16
+_MANY = 200_000  # features, of which halves and buckets are smaller than the features
 _FORMATS = {4: "I", 2: "H", 1: "B"}
 _COMMON = 1 << 15  # bytes: as far as zlib looks back
 _SHARED = 3  # texts at least that have a common line
@@ -54,12 +59,13 @@ class Table:
             raise SignatureError("not an index of this version; run: archfind signatures compile")
         start = len(magic) + _COUNTS.size
         arrays: list[memoryview] = []
-        for size, count in zip(_SIZES, _COUNTS.unpack_from(data, len(magic)), strict=True):
+        counts = _COUNTS.unpack_from(data, len(magic))
+        for size, count in zip(_SIZES if counts[0] > 1 else _WHOLE, counts, strict=True):
             part = data[start : start + size * count]
             arrays.append(part.cast(_FORMATS[size]))  # pyright: ignore
             start += size * count
-        self._features, self._starts, numbers, self._places = arrays[:4]
-        self._lists, self._rows, self._packed = arrays[4:]
+        self._buckets, self._starts, numbers, self._places = arrays[:4]
+        self._features, self._lists, self._rows, self._packed = arrays[4:]
         self._common: bytes | None = None
         rows = len(numbers) // columns
         self.columns = [numbers[rows * n : rows * (n + 1)] for n in range(columns)]
@@ -87,10 +93,12 @@ class Table:
 
     def holders(self, feature: int) -> int:
         """The list of rows that have a feature, or -1."""
-        at = bisect_left(self._features, feature)
-        if at < len(self._features) and self._features[at] == feature:
-            return self._lists[at]
-        return -1
+        first, last = 0, len(self._features)
+        if len(self._buckets) > 1:
+            bucket, feature = feature >> 16, feature & 0xFFFF
+            first, last = self._buckets[bucket], self._buckets[bucket + 1]
+        at = bisect_left(self._features, feature, first, last)
+        return self._lists[at] if at < last and self._features[at] == feature else -1
 
     def members(self, holders: int) -> Sequence[int]:
         """The row numbers of a list."""
@@ -135,11 +143,16 @@ def compiled(
     for blob in blobs:
         places.append(places[-1] + len(blob))
     numbers = [number for column in columns for number in column]
-    arrays = [features, starts, numbers, places, where, rows, zlib.compress(common, 9)]
+    buckets = [0]
+    if len(features) > _MANY:
+        buckets = [bisect_left(features, upper << 16) for upper in range(_BUCKETS + 1)]
+        features = [feature & 0xFFFF for feature in features]
+    sizes = _SIZES if len(buckets) > 1 else _WHOLE
+    arrays = [buckets, starts, numbers, places, features, where, rows, zlib.compress(common, 9)]
     head = magic + _COUNTS.pack(*map(len, arrays))
     packed = [
         struct.pack(f"<{len(array)}{_FORMATS[size]}", *array)
-        for size, array in zip(_SIZES, arrays, strict=True)
+        for size, array in zip(sizes, arrays, strict=True)
     ]
     return head + b"".join(packed) + b"".join(blobs)
 

@@ -70,12 +70,12 @@ def under_other_names(
     """Submodules, of modules that aren't `known`, that are a library's network under other names,
     by prefix."""
     found: dict[str, Guess] = {}
-    for prefix, count in children(whole.index).items():
-        if count < _TENSORS or any(overlap(prefix, place) for place in known):
+    for prefix, keys in children(whole.index).items():
+        if len(keys) < _TENSORS or any(overlap(prefix, place) for place in known):
             continue
-        part = strip(whole, prefix)
+        part = strip(whole, prefix, keys)
         shapes = {spec.shape for spec in part.index.values()}
-        if len(shapes) < _SHAPES or not work.allows_part(count):
+        if len(shapes) < _SHAPES or not work.allows_part(len(keys)):
             continue
         other = guess_of_renamed(part, [], database, choose)
         if other is not None and (other.status in _SURE or not other.matches[0].unexpected):

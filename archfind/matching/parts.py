@@ -26,12 +26,8 @@ def common_prefix(index: Index) -> str:
     return first[: first.rfind(".", 0, same) + 1]
 
 
-def children(index: Index) -> dict[str, int]:
-    """Prefix -> tensors, of every submodule with more than a few where the keys first part."""
-    return {prefix: len(keys) for prefix, keys in _children(index).items()}
-
-
-def _children(index: Index) -> dict[str, list[str]]:
+def children(index: Index) -> dict[str, list[str]]:
+    """Prefix -> keys, of every submodule with more than a few where the keys first part."""
     start = len(common_prefix(index))
     held: dict[str, list[str]] = {}
     for key in index:
@@ -45,7 +41,7 @@ def known_submodules(index: Index, database: Database) -> list[str]:
     """The submodules most of whose tensors the database knows, under their names less any prefix
     that is below the submodule's own."""
     found: list[str] = []
-    for prefix, keys in _children(index).items():
+    for prefix, keys in children(index).items():
         sample = keys[:: max(1, len(keys) // _SAMPLE)]
         known = sum(_known(key, len(prefix), index[key], database) for key in sample)
         if known * 2 >= len(sample):

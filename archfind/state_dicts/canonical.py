@@ -13,7 +13,7 @@ from archfind.types import Canonical, Step
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from archfind.types import Checkpoint, TensorSpec
 
@@ -212,14 +212,19 @@ def _aside_steps(aside: tuple[str, ...]) -> list[Step]:
     return [Step("set aside", f"{len(aside)} tensors in {shown}")] if aside else []
 
 
-def strip(canonical: Canonical, prefix: str) -> Canonical:
-    """The part of a state dict below a prefix; the rest stays in `checkpoint`, not in `aside`."""
+def strip(canonical: Canonical, prefix: str, keys: Iterable[str] | None = None) -> Canonical:
+    """The part of a state dict below a prefix; the rest stays in `checkpoint`, not in `aside`.
+    `keys` are those that have the prefix, where the caller knows them: of thousands of submodules
+    each would be looked for among all keys else."""
     if not prefix:
         return canonical
+    if keys is None:
+        keys = [key for key in canonical.index if key.startswith(prefix)]
     cut = len(prefix)
-    index = {key[cut:]: spec for key, spec in canonical.index.items() if key.startswith(prefix)}
-    origin = {key[cut:]: at for key, at in canonical.origin.items() if key.startswith(prefix)}
-    merged = {key[cut:]: how for key, how in canonical.merged.items() if key.startswith(prefix)}
+    index, origin, merged = (
+        {key[cut:]: values[key] for key in keys if key in values}
+        for values in (canonical.index, canonical.origin, canonical.merged)
+    )
     steps = (*canonical.steps, Step("strip", prefix))
     return replace(canonical, index=index, origin=origin, steps=steps, merged=merged, whole={})
 

@@ -39,8 +39,12 @@ def test_the_index_is_what_the_text_compiles_to() -> None:
     assert compile_index(FOLDER) == (FOLDER / "index.bin").read_bytes()
 
 
-def test_a_table_gives_back_what_it_was_compiled_of() -> None:
-    """Random tables: lookups against a plain dict of lists."""
+@pytest.mark.parametrize("many", [9, 200_000])
+def test_a_table_gives_back_what_it_was_compiled_of(
+    many: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Random tables, with features in halves and whole: lookups against a plain dict of lists."""
+    monkeypatch.setattr("archfind.database.table._MANY", many)
     draw = random.Random(11)
     for _ in range(40):
         rows = draw.randint(1, 40)

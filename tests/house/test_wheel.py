@@ -16,7 +16,7 @@ from archfind.learning.commands import show_lines
 pytestmark = pytest.mark.light
 
 ROOT = Path(__file__).parents[2]
-BYTES = 12_500_000  # unpacked
+BYTES = 12_000_000  # unpacked
 
 
 @pytest.fixture(scope="module")
