@@ -3,6 +3,7 @@ keys, as equations in its leaves. On the cold path of `archfind guess`."""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import lru_cache
 
 from archfind.classes.expression import resolved
@@ -208,8 +209,9 @@ def _lengths(lines: Sequence[FamilyLine], counts: Mapping[str, int]) -> Iterator
             continue
         count = counts.get(".".join(part.text for part in line.parts[:at]), 0)
         for length in range(max(count - _BESIDE, 0), count + _BESIDE + 1):
-            if bound.value({bound.names[0]: length}) == count:
-                yield f"{{{bound.names[0]}}}", length
+            with suppress(*ERRORS):  # a power of it may be larger than any size
+                if bound.value({bound.names[0]: length}) == count:
+                    yield f"{{{bound.names[0]}}}", length
 
 
 def _placed(

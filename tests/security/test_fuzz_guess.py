@@ -34,6 +34,21 @@ def _vgg() -> list[Tensor]:
     return [(key, shape, dtype) for key, (shape, dtype) in shapes.items()]
 
 
+def _musicgen() -> list[Tensor]:
+    """The first layer of a decoder beside the last quantizers of an audio encoder."""
+    book, layers = (1024, 128), "audio_encoder.quantizer.layers"
+    last = f"{layers}.239.codebook"
+    made = [(f"{layers}.238.codebook.embed_avg", book), (f"{last}.inited", (1,))]
+    made += [(f"{last}.cluster_size", book[:1]), (f"{last}.embed", book)]
+    made += [(f"{last}.embed_avg", book)]
+    made += [(f"decoder.model.decoder.embed_tokens.{n}.weight", (100, 64)) for n in range(4)]
+    layer = "decoder.model.decoder.layers.0"
+    for attention in ("self_attn", "encoder_attn"):
+        made += [(f"{layer}.{attention}.{n}_proj.weight", (64, 64)) for n in ("k", "v", "q", "out")]
+        made += [(f"{layer}.{attention}_layer_norm.{leaf}", (64,)) for leaf in ("weight", "bias")]
+    return [(key, shape, "float32") for key, shape in (*made, (f"{layer}.fc1.weight", (64, 64)))]
+
+
 def _with_head(place: str) -> File:
     """A VGG whose head has a layer at this number."""
     body = [tensor for tensor in _vgg() if tensor[0].startswith("features.")]
@@ -66,6 +81,7 @@ FOUND: dict[str, File] = {
         [("layernorm.weight", (768,), "float32"), ("layernorm.bias", (769,), "float32")],
         config={"model_type": "timesformer", "architectures": ["TimesformerModel"]},
     ),
+    "a codec of 240 quantizers, of which a rule makes a power of two": File(_musicgen()),
     "a packed layer whose note is in a file that has gone": File(
         [
             ("fc.weight", (2048, 1), "uint8"),
