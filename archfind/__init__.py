@@ -282,6 +282,7 @@ def source(
     part: str = "",
     pair: tuple[Path, Path] | None = None,
     onnx: Path = "",
+    images: Path = "",
 ) -> Source:
     """A readable `nn.Module` for a network that no library has: `Source.text` is a Python file that
     imports only torch and whose `Model` loads the state dict strictly. Needs no torch itself.
@@ -291,10 +292,16 @@ def source(
     other place, or where the file is no network. `part` names one of several networks in the file.
     `pair` are files with inputs of the network and what it gives for them ("x.npy", "y.npy"),
     `onnx` is an .onnx of the same network: what no tensor shows is searched for until the outputs
-    agree, which needs torch. BuildError where they never do.
+    agree, which needs torch. BuildError where they never do. `images` is a folder with pictures in
+    one folder for each label: the classes agree with these as well as they can, which is likely at
+    the most. BuildError where that is no better than chance, or several of the three are given.
     """
     from archfind import pipeline
 
+    if (pair is not None) + bool(onnx) + bool(images) > 1:
+        raise BuildError("pair, onnx and images go one at a time")
+    if images:
+        return pipeline.source_by_labels(source, settings or {}, part, images)
     if pair is None and not onnx:
         return pipeline.source(source, settings or {}, part)
     return pipeline.proven_source(source, settings or {}, part, pair, onnx)

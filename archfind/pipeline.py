@@ -236,6 +236,27 @@ def proven_source(
         return proven(made.canonical, settings, inputs, outputs, proof)
 
 
+def source_by_labels(
+    source: Path | Given | Checkpoint | Guess,
+    settings: Mapping[str, object],
+    part: str,
+    images: Path,
+) -> Source:
+    """The module that is written for a state dict so that its classes for pictures agree with their
+    labels: `images` has one folder for each label."""
+    made = globals()["source"](source, settings, part)
+    checkpoint = made.canonical.checkpoint
+    try:
+        from archfind.building.fitted_labels import fitted_to_labels
+        from archfind.building.labelled_pictures import labelled_pictures
+    except ModuleNotFoundError as error:
+        raise missing_library(error, "comparing labels") from error
+    with OwnErrors(checkpoint.path, checkpoint):
+        shapes = (spec.shape for spec in made.canonical.index.values() if len(spec.shape) > 1)
+        given = labelled_pictures(os.fspath(images), next(shapes, ()))
+        return fitted_to_labels(made.canonical, settings, given)
+
+
 def build(
     source: Path | Given | Checkpoint | Guess, choice: Choice, *, allow_expansion: bool = False
 ) -> Built:

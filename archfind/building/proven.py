@@ -3,7 +3,7 @@ network is known to give."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
 from time import monotonic
 
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from archfind.building.from_source import imported_source
 from archfind.building.instantiate import read_state
 from archfind.errors import ArchfindError, BuildError
+from archfind.frozen import replace
 from archfind.sourcing.network import written
 from archfind.sourcing.unseen import ACTIVATIONS
 from archfind.types import Canonical, Source, Unseen
@@ -34,19 +35,19 @@ Tensors = tuple[Tensor, ...]
 
 
 class Trial:
-    """A network's written modules beside the outputs that it is known to give."""
+    """A network's written modules, each of which is run with other settings."""
 
-    def __init__(self, canonical: Canonical, inputs: Tensors, outputs: Tensors) -> None:
+    def __init__(self, canonical: Canonical) -> None:
         self.canonical = canonical
-        self.inputs = inputs
-        self.outputs = outputs
         self.state = read_state(canonical)
         self.tries = 0
         self.end = monotonic() + _SECONDS
 
-    def difference(self, settings: Mapping[str, object]) -> float:
-        """How far the module with these settings is from the outputs, of the largest of them;
-        infinite where it doesn't run, or gives other shapes."""
+    def outputs(
+        self, settings: Mapping[str, object], inputs: Iterable[Tensors]
+    ) -> list[list[Tensor]] | None:
+        """What the module with these settings gives for each of the inputs; None where it doesn't
+        run on them."""
         self.tries += 1
         try:
             source = written(self.canonical, settings)
@@ -55,19 +56,37 @@ class Trial:
             state = {key[cut:]: tensor for key, tensor in self.state.items()}
             module.load_state_dict(state, strict=True)
             with torch.no_grad():
-                given = _flat(module.eval()(*self.inputs))
+                return [_flat(module.eval()(*one)) for one in inputs]
         except (ArchfindError, RuntimeError, TypeError, ValueError, IndexError, AssertionError):
-            return float("inf")
-        if [tuple(one.shape) for one in given] != [tuple(one.shape) for one in self.outputs]:
-            return float("inf")
-        return max(
-            float((a.double() - b.double()).abs().max() / b.double().abs().max().clamp(min=1e-12))
-            for a, b in zip(given, self.outputs, strict=True)
-        )
+            return None
 
     @property
     def is_over(self) -> bool:
+        """Whether the time or the tries are used up."""
         return self.tries >= _TRIES or monotonic() > self.end
+
+
+class PairTrial(Trial):
+    """A network's written modules beside the outputs that it is known to give."""
+
+    def __init__(self, canonical: Canonical, inputs: Tensors, wanted: Tensors) -> None:
+        super().__init__(canonical)
+        self.inputs = inputs
+        self.wanted = wanted
+
+    def difference(self, settings: Mapping[str, object]) -> float:
+        """How far the module with these settings is from the outputs, of the largest of them;
+        infinite where it doesn't run, or gives other shapes."""
+        outputs = self.outputs(settings, [self.inputs])
+        if outputs is None:
+            return float("inf")
+        given = outputs[0]
+        if [tuple(one.shape) for one in given] != [tuple(one.shape) for one in self.wanted]:
+            return float("inf")
+        return max(
+            float((a.double() - b.double()).abs().max() / b.double().abs().max().clamp(min=1e-12))
+            for a, b in zip(given, self.wanted, strict=True)
+        )
 
 
 def proven(
@@ -84,19 +103,28 @@ def proven(
     path = canonical.checkpoint.path
     if base.grade == "partial":
         raise BuildError("its forward is open: there is nothing to search", path)
-    trial = Trial(canonical, inputs, outputs)
+    trial = PairTrial(canonical, inputs, outputs)
     found, nearest = _searched(trial, base, dict(settings))
     if found is None:
         near = f"; the nearest differs by {nearest:.1%} of the largest output"
         far = "; none of them gives that shape"
         text = f"none of {trial.tries} modules that were tried gives what {proof} say"
         raise BuildError(text + (near if nearest < 1e6 else far), path)
-    open_places = _undecided(trial, canonical, found)
-    return written(canonical, found, proof=proof, open_places=open_places)
+    open_places = _undecided(trial, canonical, found, settings)
+
+    def judged(item: Unseen) -> Unseen:
+        if item.source == "file":
+            return item
+        if item.place in open_places:
+            return replace(item, reason=f"{item.reason}; {proof} agree with others, too")
+        return replace(item, source="pair", reason=f"{proof} agree")
+
+    source = written(canonical, found, judged=judged, is_proven=not open_places)
+    return replace(source, chosen_by="pair")
 
 
 def _searched(
-    trial: Trial, base: Source, settings: dict[str, object]
+    trial: PairTrial, base: Source, settings: dict[str, object]
 ) -> tuple[dict[str, object] | None, float]:
     """The settings with which the outputs agree, None where there are none, and the least
     difference. Single moves first, then pairs of those that hold for the whole network, then moves
@@ -112,10 +140,10 @@ def _searched(
     best: dict[str, object] = {}
     if difference(best) <= _AGREES:
         return settings, tried[()]
-    moves = list(_moves(base.unseen, settings))
-    wide = [move for move in moves if all("." not in place for place in move)]
+    single = list(moves(base.unseen, settings))
+    wide = [move for move in single if all("." not in place for place in move)]
     pairs = [a | b for a, b in combinations(wide, 2) if not set(a) & set(b)]
-    for move in (*moves, *pairs):
+    for move in (*single, *pairs):
         if difference(move) <= _AGREES:
             return settings | move, difference(move)
         best = move if difference(move) < difference(best) else best
@@ -123,7 +151,7 @@ def _searched(
         # What another setting brings about may be asked for only now.
         now = written(trial.canonical, settings | best)
         nearer = min(
-            (best | move for move in _moves(now.unseen, settings | best)),
+            (best | move for move in moves(now.unseen, settings | best)),
             key=difference,
             default=best,
         )
@@ -135,13 +163,14 @@ def _searched(
     return None, min(tried.values())
 
 
-def _moves(unseen: Sequence[Unseen], told: Mapping[str, object]) -> Iterator[dict[str, object]]:
-    """Each other value that something unseen may have; the epsilons of all norms together."""
+def moves(unseen: Sequence[Unseen], told: Mapping[str, object]) -> Iterator[dict[str, object]]:
+    """Each other value that something unseen may have, but what a user `told`; the epsilons of all
+    norms together."""
     epsilons = [item for item in unseen if item.place.endswith(".eps") and item.source != "file"]
     for value in _OTHERS["eps"] if epsilons else ():
         yield {item.place: value for item in epsilons if item.place not in told}
     for item in unseen:
-        if item.source in ("file", "user") or item.place in told or item in epsilons:
+        if item.source == "file" or item.place in told or item in epsilons:
             continue
         name = item.place.rpartition(".")[2]
         wide = _OTHERS.get(item.place) or (
@@ -152,17 +181,20 @@ def _moves(unseen: Sequence[Unseen], told: Mapping[str, object]) -> Iterator[dic
         yield from ({item.place: value} for value in wide if value != item.value)
 
 
-def _undecided(trial: Trial, canonical: Canonical, found: dict[str, object]) -> tuple[str, ...]:
-    """The places for which another value would give the same outputs, as near."""
+def _undecided(
+    trial: PairTrial, canonical: Canonical, found: dict[str, object], told: Mapping[str, object]
+) -> tuple[str, ...]:
+    """The places for which another value would give the same outputs, as near, or for which time
+    was up before one was tried; none of those that a user `told`."""
     limit = max(3 * trial.difference(found), 1e-6)
     held: dict[str, None] = {}
     source = written(canonical, found)
-    for move in _moves(source.unseen, {}):
+    for move in moves(source.unseen, told):
         other = {place: value for place, value in move.items() if value != found.get(place)}
         places = list(other)
-        if not other or places[0] in held or trial.is_over:
+        if not other or places[0] in held:
             continue
-        if trial.difference(found | other) <= limit:
+        if trial.is_over or trial.difference(found | other) <= limit:
             held |= dict.fromkeys(places)
     return tuple(held)
 

@@ -144,6 +144,9 @@ def _source(one: argparse.ArgumentParser) -> None:
     )
     one.add_argument("--output", default="", metavar="NPY", help="what it gave for --input")
     one.add_argument("--onnx", default="", metavar="FILE", help="an .onnx of the same network")
+    one.add_argument(
+        "--images", default="", metavar="DIR", help="pictures, one folder for each label: search"
+    )
     one.add_argument("--force", action="store_true", help="replace OUT if it exists")
     add_output(one)
     add_settings(one)

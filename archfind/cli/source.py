@@ -18,8 +18,9 @@ def run(arguments: argparse.Namespace) -> int:
     from archfind import source
     from archfind.report.source import source_document, source_lines, write_source
 
-    if bool(arguments.input) != bool(arguments.output) or (arguments.input and arguments.onnx):
-        text = "--input and --output go together, and without --onnx"
+    ways = bool(arguments.input) + bool(arguments.onnx) + bool(arguments.images)
+    if bool(arguments.input) != bool(arguments.output) or ways > 1:
+        text = "--input and --output go together, and without --onnx; --images without these"
         raise BuildError(text, arguments.file)
     pair = (arguments.input, arguments.output) if arguments.input else None
     with OwnErrors(arguments.file):
@@ -29,6 +30,7 @@ def run(arguments: argparse.Namespace) -> int:
             part=arguments.part,
             pair=pair,
             onnx=arguments.onnx,
+            images=arguments.images,
         )
     if arguments.out:
         write_source(written, arguments.out, force=arguments.force)

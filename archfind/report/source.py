@@ -36,6 +36,8 @@ def source_document(source: Source, out: str) -> dict[str, object]:
             for item in source.unseen
         ],
         "questions": list(source.questions),
+        "chosen_by": source.chosen_by,
+        "labels": ({"right": source.labels[0], "of": source.labels[1]} if source.labels else None),
         "text": source.text,
         "danger": list(source.canonical.checkpoint.danger),
         "error": None,
@@ -49,7 +51,14 @@ def source_lines(source: Source, out: str) -> list[str]:
     lines.append(f"  load      strict, {len(source.canonical.index)} tensors")
     proofs = {item.reason for item in source.unseen if item.source == "pair"}
     lines += [f"  proven    {escape(reason)}" for reason in sorted(proofs)]
-    assumed = [item for item in source.unseen if item.source not in ("file", "pair")]
+    if source.labels is not None:
+        right, total = source.labels
+        lines.append(f"  labels    {right} of {total} are right")
+    chosen = [item for item in source.unseen if item.source == "images"]
+    lines += [f"  chosen    {item.place}={item.value} ({item.reason})" for item in chosen[:_SHOWN]]
+    if len(chosen) > _SHOWN:
+        lines.append(f"  chosen    {len(chosen) - _SHOWN} more, in the file's first comment")
+    assumed = [item for item in source.unseen if item.source not in ("file", "pair", "images")]
     for item in assumed[:_SHOWN]:
         lines.append(f"  assumed   {item.place}={item.value} ({item.reason})")
     if len(assumed) > _SHOWN:

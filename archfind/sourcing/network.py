@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 
 from archfind.escape import escape
-from archfind.frozen import replace
 from archfind.sourcing.explained import CERTAIN, LIKELY, PARTIAL, explained
 from archfind.sourcing.flat import flat_text
 from archfind.sourcing.flow import Flow
@@ -19,19 +18,19 @@ from archfind.types import NOTHING, Canonical, Source, Unseen
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 
 def written(
     canonical: Canonical,
     settings: Mapping[str, object] = NOTHING,
     *,
-    proof: str = "",
-    open_places: tuple[str, ...] = (),
+    judged: Callable[[Unseen], Unseen] | None = None,
+    is_proven: bool = False,
 ) -> Source:
     """The module for a state dict, with the settings of a user. BuildError where a setting is for
-    nothing that is assumed. `proof` names inputs and outputs that agree with these settings: all
-    but `open_places` is certain then."""
+    nothing that is assumed. `judged` gives what is known of a place where the settings were
+    searched for; the module is certain then where it `is_proven`, and else likely."""
     name = escape(os.path.basename(canonical.checkpoint.path))
     network = followed(canonical, settings) or explained(canonical, settings)
     words = network_words(network, canonical.index)
@@ -45,21 +44,12 @@ def written(
     if grade == PARTIAL:
         _settle_rest(top, flow)
     unseen = tuple(flow.asked.unseen.values())
-    if proof and grade != PARTIAL:
-        unseen = tuple(_proven(item, proof, item.place in open_places) for item in unseen)
-        grade = CERTAIN if not open_places else LIKELY
+    if judged is not None and grade != PARTIAL:
+        unseen = tuple(map(judged, unseen))
+        grade = CERTAIN if is_proven else LIKELY
     about = about_lines(name, words, grade, canonical, prefix)
     text = source_text(top, flow.symbols, about, note_lines(grade, unseen, questions))
     return Source(text, grade, words, canonical, prefix, unseen, questions)
-
-
-def _proven(item: Unseen, proof: str, is_open: bool) -> Unseen:
-    """Something unseen that a known pair of inputs and outputs decides, or leaves open."""
-    if item.source == "file":
-        return item
-    if is_open:
-        return replace(item, reason=f"{item.reason}; {proof} agree with others, too")
-    return replace(item, source="pair", reason=f"{proof} agree")
 
 
 def _questions(top: ModulePart) -> list[str]:

@@ -12,8 +12,9 @@ class Unseen:
 
     `place` is what a setting names ("conv1.stride", "activation"), `value` what the source has
     there, `reason` why. `source` is file (a pickled module says it), sizes (other sizes force it),
-    user (a setting), pair (known inputs and outputs agree) or convention; `alternatives` are other
-    values that are common.
+    user (a setting), pair (known inputs and outputs agree), images (labels agree less with other
+    values), likeliest (labels agree with others as well, within the error) or convention;
+    `alternatives` are other values that are common.
     """
 
     place: str
@@ -31,6 +32,8 @@ class Source:
     how much of its forward is known: certain (the file's own words force it), likely (a pattern
     explains every dimension, and `unseen` lists what it assumes) or partial (`questions` are
     open, and the forward raises NotImplementedError). `words` say what network it is.
+    `chosen_by` is pair or images where that decided what no tensor shows, and `labels` how many
+    labels of pictures are right, and of how many.
     """
 
     text: str
@@ -40,3 +43,5 @@ class Source:
     prefix: str = ""
     unseen: tuple[Unseen, ...] = ()
     questions: tuple[str, ...] = ()
+    chosen_by: str = ""
+    labels: tuple[int, int] | None = None

@@ -18,7 +18,7 @@ complete archfind \
         'c/--base=/f/' \
         'c/--from=/f/' \
         'c/--folder=/f/' \
-        'c/--/(accept-ambiguous accept-likely again allow-expansion allow-fill args as base code detailed-exit-codes dtype fail-on-danger folder force format from half hash help input jobs json keep-unchecked max-shard-size name no-cache no-values only onnx opset out output part plan quiet sample search seed set signatures trust verbose version)/' \
+        'c/--/(accept-ambiguous accept-likely again allow-expansion allow-fill args as base code detailed-exit-codes dtype fail-on-danger folder force format from half hash help images input jobs json keep-unchecked max-shard-size name no-cache no-values only onnx opset out output part plan quiet sample search seed set signatures trust verbose version)/' \
         'c/-/(- h o q v)/' \
         'n/--code/f/' \
         'n/--format/(text json jsonl csv table)/' \
