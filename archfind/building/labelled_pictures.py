@@ -67,9 +67,9 @@ def _listed(folder: str) -> tuple[int, list[tuple[str, int]]]:
             names = sorted(entry.name for entry in entries if entry.is_dir())
         listed: list[tuple[str, int]] = []
         for label, name in enumerate(names):
-            for file in sorted(os.listdir(os.path.join(folder, name))):
-                if file.lower().endswith(_ENDINGS):
-                    listed.append((os.path.join(folder, name, file), label))
+            with os.scandir(os.path.join(folder, name)) as entries:
+                paths = sorted(entry.path for entry in entries if entry.is_file())
+            listed += [(path, label) for path in paths if path.lower().endswith(_ENDINGS)]
             if len(listed) > _LISTED:
                 raise BuildError(f"it has more than {_LISTED:,} pictures; give a part", folder)
     except OSError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -32,7 +33,7 @@ class Net(nn.Module):
 
 
 @pytest.fixture(scope="module")
-def digits(tmp_path_factory: pytest.TempPathFactory) -> tuple[nn.Module, Path]:
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[nn.Module, Path]]:
     """A network that was trained on digits, and a folder with it and pictures in one folder for
     each label."""
     folder = tmp_path_factory.mktemp("digits")
@@ -49,13 +50,13 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> tuple[nn.Module, Path]:
             adam.zero_grad()
             nn.functional.cross_entropy(net(x[some]), labels[some]).backward()
             adam.step()
-    torch.set_num_threads(threads)
     torch.save(net.state_dict(), folder / "net.pth")
     for n in range(1597, len(x)):
         place = folder / "pictures" / str(int(labels[n]))
         place.mkdir(parents=True, exist_ok=True)
         Image.fromarray(levels[n].numpy()).save(place / f"{n}.png")
-    return net.eval(), folder
+    yield net.eval(), folder
+    torch.set_num_threads(threads)
 
 
 def test_labels_choose_what_no_tensor_shows(
