@@ -25,6 +25,8 @@ _BATCH = 64
 _ERRORS = 3.0  # standard errors of the difference, within which two agree as well
 _BY_CHANCE = 0.01  # the probability, over all tries, above which the labels say nothing
 _ROUNDS = 8
+_STARTS = 6  # that moves are made from in each round
+_DECIDES = 0.5  # of the labels: with fewer right, something that isn't searched for is wrong
 # What outputs are multiplied by before they are compared, the best for each module: else one with
 # smaller outputs would win over a network that is too sure of itself (temperature scaling, Guo et
 # al., ICML 2017).
@@ -112,6 +114,7 @@ def fitted_to_labels(
         text = f"none of {trial.tries} modules that were tried agrees with {where} better than"
         raise BuildError(f"{text} chance: the best has {best.count} of {total} right", path)
     compared = _compared(trial, chosen, best)
+    is_weak = best.count < _DECIDES * total
     share = f"{best.count} of {total} labels are right"
     usual = {item.place: item.value for item in base.unseen}
 
@@ -119,13 +122,15 @@ def fitted_to_labels(
         if item.source == "file" or item.place in settings:
             return item
         others = compared.get(item.place)
-        if others is not None and not others:
+        if others is not None and not others and not is_weak:
             return replace(item, source="images", reason=f"{share}, fewer with other values")
-        unsure = f"{where} say nothing of other values"
-        if others:
-            unsure = f"{where} fit other values as well: {', '.join(others)}"
+        unsure = f"{share}; {where} say nothing of other values"
+        if is_weak:
+            unsure = f"{share}, too few to decide it"
+        elif others:
+            unsure = f"{share}; {where} fit other values as well: {', '.join(others)}"
         if item.place in chosen and usual.get(item.place) != item.value:
-            return replace(item, source="likeliest", reason=f"{share}; {unsure}")
+            return replace(item, source="likeliest", reason=unsure)
         return replace(item, reason=f"{item.reason}; {unsure}")
 
     source = written(canonical, {**settings, **chosen}, judged=judged)
@@ -134,21 +139,36 @@ def fitted_to_labels(
 
 def _searched(trial: LabelTrial, base: Source) -> tuple[Settings, Agreement | None]:
     """The settings that agree the best: single moves and pairs of those that hold for the whole
-    network first, then moves from the best, as long as they better it."""
+    network first, then moves from the best few, as long as they better the best. Few, since a
+    wrong activation may agree the best only until the pooling is right."""
     first = list(_moves(base.unseen, trial.told))
     wide = [move for move in first if len(move) > 1 or "." not in next(iter(move))]
     pairs = [a | b for a, b in combinations(wide, 2) if not set(a) & set(b)]
-    chosen, best = _best(trial, [{}, *first, *pairs])
+    tried: list[Settings] = [{}, *first, *pairs]
+    chosen, best = _best(trial, tried)
     for _ in range(_ROUNDS):
         if best is None or trial.is_over:
             break
-        now = written(trial.canonical, trial.told | chosen)
-        more = [chosen | move for move in _moves(now.unseen, trial.told)]
-        nearer, agreement = _best(trial, [chosen, *more])
+        grown: list[Settings] = []
+        for start in (chosen, *_few(trial, tried)):
+            now = written(trial.canonical, trial.told | start)
+            grown += [start, *(start | move for move in _moves(now.unseen, trial.told))]
+        tried = grown
+        nearer, agreement = _best(trial, tried)
         if nearer == chosen:
             break
         chosen, best = nearer, agreement
     return chosen, best
+
+
+def _few(trial: LabelTrial, tried: Sequence[Settings]) -> list[Settings]:
+    """Those with the most right labels, and none that is another one by its outputs."""
+    alike: dict[tuple[int, float], Settings] = {}
+    for settings in tried:
+        agreement = trial.agreement(settings)
+        if agreement is not None:
+            alike.setdefault((-agreement.count, round(agreement.loss, 9)), settings)
+    return [alike[key] for key in sorted(alike)[:_STARTS]]
 
 
 def _best(trial: LabelTrial, tried: Sequence[Settings]) -> tuple[Settings, Agreement | None]:
