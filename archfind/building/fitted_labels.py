@@ -39,11 +39,16 @@ Settings = dict[str, object]
 
 @frozen
 class Agreement:
-    """For which pictures a module gives the label (`right`: N booleans), and how much of their
-    probability the labels lack (`loss`: their mean cross-entropy, in nats)."""
+    """For which pictures a module gives the label (`right`: N booleans), and how much of its
+    probability each label lacks (`losses`: N cross-entropies in nats)."""
 
     right: Tensor
-    loss: float
+    losses: Tensor
+
+    @property
+    def loss(self) -> float:
+        """The mean of the losses."""
+        return float(self.losses.mean())
 
     @property
     def count(self) -> int:
@@ -56,6 +61,11 @@ class Agreement:
         gained = int((other.right & ~self.right).sum())
         lost = int((self.right & ~other.right).sum())
         return gained - lost > _ERRORS * sqrt(gained + lost)
+
+    def is_unlikelier_than(self, other: Agreement) -> bool:
+        """Whether the labels lack more of their probability, by more than two standard errors."""
+        more = self.losses - other.losses
+        return float(more.mean()) > 2.0 * float(more.std()) / sqrt(len(more))
 
 
 class LabelTrial(Trial):
@@ -87,8 +97,8 @@ class LabelTrial(Trial):
         scores = torch.cat(given).double()
         if len(scores) != len(labels) or not scores.isfinite().all():
             return None
-        loss = min(float(cross_entropy(scores * by, labels)) for by in _SHARPNESS)
-        return Agreement(scores.argmax(1) == labels, loss)
+        losses = (cross_entropy(scores * by, labels, reduction="none") for by in _SHARPNESS)
+        return Agreement(scores.argmax(1) == labels, min(losses, key=lambda one: float(one.mean())))
 
 
 def fitted_to_labels(
@@ -96,7 +106,8 @@ def fitted_to_labels(
 ) -> Source:
     """The module whose classes for the pictures agree the best with their labels, at most likely.
     Of those that agree as well, within three standard errors, it is the one that gives the labels
-    the most probability. BuildError where none agrees with more of them than chance would."""
+    the most probability, or the plainest of those that give as much within two. BuildError where
+    none agrees with more of them than chance would."""
     base = written(canonical, settings)
     path = canonical.checkpoint.path
     if base.grade == "partial":
@@ -113,6 +124,7 @@ def fitted_to_labels(
     if _chance(best.count, given) * trial.tries > _BY_CHANCE:
         text = f"none of {trial.tries} modules that were tried agrees with {where} better than"
         raise BuildError(f"{text} chance: the best has {best.count} of {total} right", path)
+    chosen, best = _plainest(trial, best)
     compared = _compared(trial, chosen, best)
     is_weak = best.count < _DECIDES * total
     share = f"{best.count} of {total} labels are right"
@@ -159,6 +171,19 @@ def _searched(trial: LabelTrial, base: Source) -> tuple[Settings, Agreement | No
             break
         chosen, best = nearer, agreement
     return chosen, best
+
+
+def _plainest(trial: LabelTrial, best: Agreement) -> tuple[Settings, Agreement]:
+    """Of what agrees as well as the best, and gives the labels as much probability within the
+    error, the one with the fewest settings that aren't the convention."""
+    equals = [
+        (dict(key), agreement)
+        for key, agreement in trial.kept.items()
+        if agreement is not None
+        and not agreement.is_worse_than(best)
+        and not agreement.is_unlikelier_than(best)
+    ]
+    return min(equals, key=lambda pair: (len(pair[0]), pair[1].loss))
 
 
 def _few(trial: LabelTrial, tried: Sequence[Settings]) -> list[Settings]:
