@@ -81,8 +81,8 @@ def config_and_class(
     library: Any = provider("transformers")
     assert found.pretrained is not None
     model_type = found.pretrained.model_type
-    _, cls = library.resolve(f"{model_type}/{found.entry.name}")
-    arguments = library.defaults(model_type)
+    _, cls = library.resolve_class(f"{model_type}/{found.entry.name}")
+    arguments = library.default_config(model_type)
     switches: dict[str, object] = {}
     given = {name: setting.value for name, setting in found.config.items()}
     for name, value in {**given, **settings}.items():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from archfind.cli.exit_codes import EXIT_EXACT
 from archfind.cli.printing import print_answer, print_danger, print_json, steps_shown
 from archfind.cli.values import refuse_untrusted, settings_of, size_of
@@ -85,6 +87,8 @@ def _is_users(arguments: argparse.Namespace) -> bool:
     """Whether --trust is for a class of the user's signatures, not for a program in the file."""
     from archfind import formats, guess
 
+    if not os.path.exists(arguments.file):
+        return False  # told once it is known that the rest could be done
     checkpoint = formats.open(arguments.file)
     if checkpoint.format in formats.PROGRAMS:
         return False

@@ -108,6 +108,8 @@ def load_as_published(name: str, state: dict[str, torch.Tensor]) -> None:
 _SIDES: Mapping[str, int] = {"CodeFormer": 512, "GFPGAN": 512, "IPT": 48, "MAT": 512}
 # Channels that a network adds to the image's own before its first convolution.
 _ADDED: Mapping[str, int] = {"LaMa": 1, "RetinexFormer": 1}
+# Pixels whose channels stand together before a network's first convolution.
+_FOLDED: Mapping[str, int] = {"UpCunet2x_fast": 4}
 # Switches after the image that make a network give one image, and the same each time.
 _SWITCHES: Mapping[str, tuple[bool, ...]] = {"GFPGAN": (False, False, False)}
 
@@ -116,7 +118,7 @@ def example(name: str, module: nn.Module) -> Example:
     """A small image in 0..1 with as many channels as the network takes, and a mask of what is to be
     filled in, of ones and zeros, where it takes one."""
     channels = next((m.in_channels for m in module.modules() if isinstance(m, nn.Conv2d)), 3)
-    channels = max(1, channels - _ADDED.get(name, 0))
+    channels = max(1, channels // _FOLDED.get(name, 1) - _ADDED.get(name, 0))
     side = _SIDES.get(name, _SIDE)
     size = (channels, side, side)
     image = torch.sigmoid(images(size))

@@ -37,8 +37,8 @@ class ConfiguredAttempt:
         block = near.block
         name = f"{block.type.name}/{block.cls}"
         made = library.constructor(name)
-        base = _filled(library.defaults(block.type.name), near.values)
-        switches = library.switches(library.resolve(name)[1])
+        base = _filled(library.default_config(block.type.name), near.values)
+        switches = library.switches(library.resolve_class(name)[1])
         base |= {library.INIT: switches} if switches else {}
         self._near = near
         self._usual = leaves_of_config(base)

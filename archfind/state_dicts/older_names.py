@@ -88,7 +88,7 @@ def older_readings(canonical: Canonical, folder: str, work: Work) -> Iterator[Ca
     if max(map(len, canonical.index)) > _LONG:
         return
     tried = 0
-    for row, prefixes in _shown(canonical.index, folder):
+    for row, prefixes in _shown(canonical.index, rows_of_older_names(folder)):
         if tried == _TRIED:
             return
         reading = canonical
@@ -106,22 +106,20 @@ def older_readings(canonical: Canonical, folder: str, work: Work) -> Iterator[Ca
             yield replace(reading, steps=(*reading.steps, *steps))
 
 
-@functools.cache
-def _first_signs(folder: str) -> tuple[frozenset[str], frozenset[str]]:
-    """The first sign of every row of a folder, with # for its numbers; and the ends, from a dot on,
-    of all of them."""
-    first = frozenset(
-        _skeleton(sign[0]) for row in rows_of_older_names(folder) for sign in row.signs
-    )
+@functools.lru_cache(4)
+def _first_signs(known: tuple[Row, ...]) -> tuple[frozenset[str], frozenset[str]]:
+    """The first sign of every row, with # for its numbers; and the ends, from a dot on, of all of
+    them."""
+    first = frozenset(_skeleton(sign[0]) for row in known for sign in row.signs)
     tails = frozenset(
         name[at:] for name in first for at in range(len(name)) if not at or name[at - 1] == "."
     )
     return first, tails
 
 
-def _shown(index: Index, folder: str) -> Iterator[tuple[Row, list[str]]]:
+def _shown(index: Index, known: list[Row]) -> Iterator[tuple[Row, list[str]]]:
     """Rows that have a sign in the state dict, with the prefixes below which it stands."""
-    first, tails = _first_signs(folder)
+    first, tails = _first_signs(tuple(known))
     places: dict[str, dict[str, None]] = {}
     for key in index:
         parts = key.split(".")
@@ -135,7 +133,7 @@ def _shown(index: Index, folder: str) -> Iterator[tuple[Row, list[str]]]:
                 places.setdefault(end, {})[prefix] = None
     if not places:
         return
-    for row in rows_of_older_names(folder):
+    for row in known:
         prefixes: dict[str, None] = {}
         for sign in row.signs:
             for prefix in places.get(_skeleton(sign[0]), ()):

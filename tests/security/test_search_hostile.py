@@ -24,7 +24,7 @@ CHILD = """
 import json, resource, sys, time
 sys.path.insert(0, sys.argv[1])
 from archfind.database.entries import default
-from archfind.matching.identify import guess
+from archfind.matching.identify import guess_checkpoint
 from archfind.report.answer import guess_document, guess_lines
 from archfind.types import Checkpoint, Storage, TensorSpec
 from fuzz.described import shapes_of
@@ -55,7 +55,7 @@ index = {
     k: TensorSpec("int64" if "num_batches" in k else "float32", s, Storage("x", k, -1, 4))
     for k, s in made.items()
 }
-found = guess(Checkpoint("x.pth", "torch-zip", index), known)
+found = guess_checkpoint(Checkpoint("x.pth", "torch-zip", index), known)
 from archfind.searching.search import search
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 found = search(found, known, seconds=float(sys.argv[3]))
