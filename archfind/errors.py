@@ -10,7 +10,7 @@ ArchfindError          what, where and what to do next, in one line; has .path
 +-- AmbiguousError     several functions fit; .choices names them
 +-- UnknownError       no signature fits; .nearest names the closest
 +-- BuildError         .missing .unexpected .mismatched, worded as torch words them
-|   +-- MissingLibrary a library that the work needs isn't installed; .library, .extra
+|   +-- MissingLibrary a library that the work needs isn't installed; .package, .extra
 +-- ExportError        the writer failed, or its output differs from the module
 +-- RepairError        an edit that would invent weights
 +-- Stopped            the time was up, or the work no longer wanted
@@ -121,14 +121,14 @@ class ExportError(ArchfindError):
 
 
 class MissingLibrary(BuildError, ExportError):
-    """The work needs `library`, which isn't installed; `extra` is archfind's that brings it.
+    """The work needs `package`, which isn't installed; `extra` is archfind's that brings it.
     Whoever catches what building or what exporting raises catches it, too."""
 
     def __init__(
         self, what: str, library: str, extra: str = "all", path: str | None = None
     ) -> None:
         super().__init__(f"{what} needs {library}: pip install 'archfind[{extra}]'", path)
-        self.library = library
+        self.package = library
         self.extra = extra
 
 

@@ -67,7 +67,7 @@ def build_guess(
         _refuse_record(guess.matches[0], guess.canonical.checkpoint.path)
     guess, rest = settled_by_settings(guess, settings or {})
     found = _match(guess, accept_ambiguous, accept_assumed)
-    config = {**recipe.library_arguments(found), **rest}
+    config = {**recipe.arguments_of_match(found), **rest}
     path = guess.canonical.checkpoint.path
     _refuse_record(found, path)
     if found.pretrained is not None:
@@ -124,7 +124,7 @@ def matched_with_initial_weights(found: Match) -> nn.Module:
         config, cls, switches = config_and_class(found, {}, "")
         return cls(config, **switches).eval()
     _refuse_record(found, "")
-    module = _create(found, recipe.library_arguments(found), "")
+    module = _create(found, recipe.arguments_of_match(found), "")
     return (rebuilt(module, found.head) if found.head is not None else module).eval()
 
 
@@ -142,7 +142,7 @@ def _refuse_record(found: Match, path: str) -> None:
 def matched_on_meta(found: Match) -> nn.Module:
     """The matched network on the meta device, without weights: its names and shapes."""
     _refuse_record(found, "")
-    config = recipe.library_arguments(found)
+    config = recipe.arguments_of_match(found)
     entry = found.entry
     try:
         if found.trusted is not None:

@@ -27,7 +27,7 @@ def assumed_document(found: Match) -> list[dict[str, object]]:
     ]
 
 
-def library_arguments(found: Match) -> dict[str, object]:
+def arguments_of_match(found: Match) -> dict[str, object]:
     """The settings that are the library's, by field; those of a changed head are not."""
     own = {k: s.value for k, s in found.config.items()}
     if found.variant is not None:
@@ -53,7 +53,7 @@ def recipe(found: Match) -> dict[str, object] | None:
         return _variant(found)
     if found.pretrained is not None:
         return _configured(found)
-    moved = {k: v for k, v in library_arguments(found).items() if entry.fields.get(k) != v}
+    moved = {k: v for k, v in arguments_of_match(found).items() if entry.fields.get(k) != v}
     return _call(entry, moved)
 
 
